@@ -28,7 +28,7 @@ const EXAMPLES: &str = "\
 Examples:
   secrets init                          create the vault
   secrets create api-key                store a secret, typed hidden
-  secrets list                          list the secrets, but never a value
+  secrets list                          list the secrets, never a value
   secrets render app.env.tmpl -o .env   fill in the placeholders of a file
   secrets run -- npm start              run a program with secrets, masked
   secrets setup                         set up all that .secrets.toml needs

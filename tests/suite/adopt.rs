@@ -23,7 +23,7 @@ fn a_secret_and_a_setting_are_adopted_and_the_file_is_unchanged() {
     let project = added();
     let before = project.read(".env");
     stderr!(project.run(&["adopt", ".env"]).succeeds().stdout(""), @"
-    plain in the template: `LOG_LEVEL`
+    kept as plain settings in the template: `LOG_LEVEL`
     imported into project `web`: 1 created
     added 1 secret and 1 plain setting to `.env.tmpl`
     `.env` is up to date
@@ -48,7 +48,7 @@ fn a_secret_and_a_setting_are_adopted_and_the_file_is_unchanged() {
     project.command(&["update", "stripe-key", "-q"]).stdin("new").run().succeeds();
     project.run(&["render", "--stale", "-q"]).succeeds();
     assert!(project.read(".env").ends_with("STRIPE_KEY=new\nLOG_LEVEL=debug\n"));
-    stderr!(project.changes_nothing(&["adopt", ".env"]).succeeds(), @"`.env` has no new variable");
+    stderr!(project.changes_nothing(&["adopt", ".env"]).succeeds(), @"`.env` has no new variables");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_refused_adoption_changes_nothing() {
         (
             &["adopt", "other.env"][..],
             3,
-            "error: `other.env` is not an output of `.secrets.toml`\nhint: `secrets template other.env` makes",
+            "error: `other.env` is not an output of `.secrets.toml`\nhint: turn it into a template with `secrets template other.env`",
         ),
         (&["adopt", "none.env"], 3, "`none.env` is not an output"),
         (
@@ -246,9 +246,9 @@ fn problems_are_reported_with_their_lines_and_a_next_step() {
     write("A={{ secrets.A | upper }}\nNEW=x1\n");
     let run = project.changes_nothing(&["adopt", ".env", "--keep", "A"]).fails_with(2);
     stderr!(run, @"
-    warning: .env.tmpl:5:7: 3 backslashes before a placeholder give 1 and the placeholder's text; version 0.1.0 gave 2 and the placeholder's text
+    warning: .env.tmpl:5:7: 3 backslashes before a placeholder become 1, then the placeholder's text; in version 0.1.0 they became 2, then the placeholder's text
     error: .env:3: this line has an invalid placeholder, which no template can contain
-    hint: change the lines that hold a secret, or that cannot be stored; nothing was written
+    hint: change the lines that contain a secret or cannot be stored; nothing was written
     ");
 }
 
@@ -259,7 +259,7 @@ fn a_value_that_also_changed_is_left_to_setup() {
     stderr!(project.run(&["adopt", ".env"]).succeeds(), @"
     imported into project `web`: 1 created
     added 1 secret and 0 plain settings to `.env.tmpl`
-    `.env` has other values, quotes or comments than its template gives; `secrets setup` asks before it replaces it
+    `.env` has values, quotes or comments that its template does not give; `secrets setup` asks before replacing it
     ");
 
     assert_eq!(project.read(".env"), "KEY=by hand\nNEW=value-of-new\n");

@@ -518,8 +518,8 @@ fn an_unlocked_vault_needs_no_passphrase() {
 
     stderr!(home.free(["list"]).run().fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
-    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while with `secrets unlock` on a terminal
     ");
 
     stderr!(home.run(["unlock", "--ttl", "1h", "--idle", "90s"]).succeeds(), @"unlocked `[dir]/vault.db` for 1h, or 1m 30s without use");
@@ -543,8 +543,8 @@ fn an_unlocked_vault_needs_no_passphrase() {
     stderr!(home.free(["lock"]).run().succeeds(), @"locked `[dir]/vault.db`");
     stderr!(home.free(["list"]).run().fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
-    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while with `secrets unlock` on a terminal
     ");
 
     assert_ends(&home, pid);
@@ -573,11 +573,11 @@ fn a_vault_whose_directory_was_removed_can_be_locked() {
 #[test]
 fn locking_a_locked_vault_succeeds() {
     let home = Home::new();
-    stderr!(home.run(["lock"]).succeeds(), @"`[dir]/vault.db` was locked already");
+    stderr!(home.run(["lock"]).succeeds(), @"`[dir]/vault.db` was already locked");
     stderr!(home.run(["lock", "--all"]).succeeds(), @"nothing was unlocked");
     home.run(["unlock", "-q"]).succeeds();
     home.run(["lock", "-q"]).succeeds();
-    stderr!(home.run(["lock"]).succeeds(), @"`[dir]/vault.db` was locked already");
+    stderr!(home.run(["lock"]).succeeds(), @"`[dir]/vault.db` was already locked");
     stderr!(home.run(["lock", "--all"]).succeeds(), @"nothing was unlocked");
     assert!(!home.socket().exists());
 }
@@ -605,8 +605,8 @@ fn each_vault_has_its_own_agent() {
     Vault::init(&other, &passphrase(), KdfParams::LEAST).unwrap();
     stderr!(home.free(["list", "--vault", "other.db"]).run().fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
-    hint: or unlock the vault for a while, where there is one: `secrets --vault other.db unlock`
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while with `secrets --vault other.db unlock` on a terminal
     ");
 
     let pid = home.pid().unwrap();
@@ -758,8 +758,8 @@ fn a_directory_that_others_can_use_is_refused() {
         fs::set_permissions(home.directory(), Permissions::from_mode(mode)).unwrap();
         for command in ["unlock", "lock", "status"] {
             stderr!(home.run([command]).fails_with(7), @"
-            error: `[dir]/secrets` is open to other users
-            hint: the agent needs a directory of your own, mode 700: `[dir]/secrets`
+            error: `[dir]/secrets` is accessible to other users
+            hint: make `[dir]/secrets` a directory that you own, with mode 700
             ");
         }
 
@@ -768,8 +768,8 @@ fn a_directory_that_others_can_use_is_refused() {
         home.run(["list", "-q"]).succeeds().stdout_has("key");
         stderr!(home.free(["list", "-q"]).run().fails_with(5), @"
         error: no passphrase was given and there is no terminal to ask on
-        hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
-        hint: or unlock the vault for a while, where there is one: `secrets unlock`
+        hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+        hint: or unlock the vault for a while with `secrets unlock` on a terminal
         ");
     }
 
@@ -777,15 +777,15 @@ fn a_directory_that_others_can_use_is_refused() {
     fs::create_dir(home.path("elsewhere")).unwrap();
     symlink(home.path("elsewhere"), home.directory()).unwrap();
     stderr!(home.run(["unlock"]).fails_with(7), @"
-    error: `[dir]/secrets` is no directory
-    hint: the agent needs a directory of your own, mode 700: `[dir]/secrets`
+    error: `[dir]/secrets` is not a directory
+    hint: make `[dir]/secrets` a directory that you own, with mode 700
     ");
 
     fs::remove_file(home.directory()).unwrap();
     fs::write(home.directory(), "").unwrap();
     stderr!(home.run(["unlock"]).fails_with(7), @"
-    error: `[dir]/secrets` is no directory
-    hint: the agent needs a directory of your own, mode 700: `[dir]/secrets`
+    error: `[dir]/secrets` is not a directory
+    hint: make `[dir]/secrets` a directory that you own, with mode 700
     ");
 
     if am_root() {
@@ -794,7 +794,7 @@ fn a_directory_that_others_can_use_is_refused() {
         chown(home.directory(), Some(NOBODY), None).unwrap();
         stderr!(home.run(["unlock"]).fails_with(7), @"
         error: `[dir]/secrets` belongs to another user
-        hint: the agent needs a directory of your own, mode 700: `[dir]/secrets`
+        hint: make `[dir]/secrets` a directory that you own, with mode 700
         ");
     }
 }
@@ -808,7 +808,7 @@ fn a_path_too_long_for_a_socket_is_reported() {
     for command in ["unlock", "lock", "status"] {
         let run = home.command([command]).env("XDG_RUNTIME_DIR", &long).run();
         stderr!(run.fails_with(2), @"
-        error: the path of `[dir]/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx/secrets` is too long for a socket in it
+        error: the path `[dir]/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx/secrets` is too long to contain a socket
         hint: set XDG_RUNTIME_DIR to a directory with a shorter path
         ");
     }
@@ -947,7 +947,7 @@ fn another_users_agent_gets_no_key() {
 
     for command in ["unlock", "lock", "status", "list"] {
         let run = if command == "unlock" { home.command([command]) } else { home.free([command]) };
-        stderr!(run.run().fails_with(7), @"error: what answers in the agent's place belongs to another user");
+        stderr!(run.run().fails_with(7), @"error: the process that listens on the agent's socket belongs to another user");
     }
 
     listener.set_nonblocking(true).unwrap();
@@ -1047,8 +1047,8 @@ fn lock_removes_an_impostor() {
 
     stderr!(home.run(["unlock"]).fails_with(6), @"
     error: the agent has seen a newer state of this vault
-    hint: put the newest copy back; to take an older one: `secrets restore --accept`
-    hint: if this is the newest one, `secrets lock` ends the agent; then `secrets unlock` again
+    hint: put the newest copy back, or accept this older one with `secrets restore --accept`
+    hint: if this is the newest copy, stop the agent with `secrets lock`, then run `secrets unlock` again
     ");
 
     home.run(["lock", "-q"]).succeeds();
@@ -1069,7 +1069,7 @@ fn an_agent_of_another_version_is_reported_without_waiting() {
     for command in ["status", "list", "lock"] {
         stderr!(home.free([command]).run().fails_with(1), @"
         error: the agent was started by another version of `secrets`
-        hint: `secrets lock --all` ends it; then `secrets unlock` again
+        hint: stop it with `secrets lock --all`, then run `secrets unlock` again
         ");
     }
 
@@ -1101,8 +1101,8 @@ fn a_nonsensical_answer_is_an_error() {
             let _ = stream.write_all(&answer);
         });
         stderr!(home.free(["list"]).run().fails_with(1), @"
-        error: the agent's answer makes no sense
-        hint: `secrets lock --all` ends it; then `secrets unlock` again
+        error: the agent sent an invalid response
+        hint: stop it with `secrets lock --all`, then run `secrets unlock` again
         ");
     }
 }
@@ -1177,8 +1177,8 @@ fn a_stopped_agent_is_an_error_and_not_an_endless_wait() {
             scope.spawn(move || {
                 let begun = Instant::now();
                 stderr!(home.free([command]).run().fails_with(1), @"
-                error: the agent does not answer
-                hint: `pkill -KILL -x -u $(id -u) secrets-agent` ends it; then `secrets unlock` again
+                error: the agent does not respond
+                hint: stop it with `pkill -KILL -x -u $(id -u) secrets-agent`, then run `secrets unlock` again
                 ");
 
                 assert!(begun.elapsed() < AT_MOST, "{command}: {:?}", begun.elapsed());
@@ -1221,8 +1221,8 @@ fn a_killed_agent_does_not_block_the_next_one() {
     assert!(home.socket().exists());
     stderr!(home.free(["list"]).run().fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
-    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while with `secrets unlock` on a terminal
     ");
 
     stderr!(home.free(["status", "-q"]).run().fails_with(5), @"
@@ -1230,7 +1230,7 @@ fn a_killed_agent_does_not_block_the_next_one() {
     hint: unlock it with `secrets unlock`
     ");
 
-    stderr!(home.free(["lock"]).run().succeeds(), @"`[dir]/vault.db` was locked already");
+    stderr!(home.free(["lock"]).run().succeeds(), @"`[dir]/vault.db` was already locked");
     home.run(["unlock", "-q"]).succeeds();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
 }
@@ -1269,8 +1269,8 @@ fn signals_end_the_agent() {
         assert_ends(&home, pid);
         stderr!(home.free(["list"]).run().fails_with(5), @"
         error: no passphrase was given and there is no terminal to ask on
-        hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
-        hint: or unlock the vault for a while, where there is one: `secrets unlock`
+        hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+        hint: or unlock the vault for a while with `secrets unlock` on a terminal
         ");
     }
 }
@@ -1771,7 +1771,7 @@ fn another_vault_at_the_path_is_noticed() {
     for command in ["list", "status"] {
         stderr!(home.free([command]).run().fails_with(6), @"
         error: the vault at this path is not the one that was unlocked
-        hint: if that was you, `secrets unlock` takes this one
+        hint: if you replaced it, run `secrets unlock` to use this one
         ");
     }
 

@@ -116,14 +116,14 @@ fn a_key_given_as_a_tag_is_refused_and_not_repeated() {
     for command in ["get", "update", "delete"] {
         let run = sandbox.run([command, "sk_hunter2MARKER"]).fails_with(3);
         stderr!(run.without("hunter2"), @"
-        error: no such secret (not shown, in case it is a value) in project `default`
+        error: unknown secret in project `default` (name not shown, in case it is a value)
         hint: `secrets list` shows the secrets of the project
         ");
     }
 
     let run = sandbox.run(["delete", "sk_hunter2MARKER", "-y"]).fails_with(3).without("hunter2");
     stderr!(run, @"
-    error: no such secret (not shown, in case it is a value) in project `default`
+    error: unknown secret in project `default` (name not shown, in case it is a value)
     hint: `secrets list` shows the secrets of the project
     ");
 }
@@ -219,7 +219,10 @@ fn an_invalid_number_is_not_repeated() {
     }
 
     let message = refused("create --tag key --generate", &["--length", "7"]);
-    assert!(message.starts_with("error: `--length <N>` takes 8 to 1024\n"), "{message}");
+    assert!(
+        message.starts_with("error: `--length <N>` must be in the range 8 to 1024\n"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -344,8 +347,8 @@ fn invalid_utf_8_is_not_repeated() {
     // A value on the command line is refused as such, even if it is not UTF-8.
     let arguments = ["create".into(), "--tag".into(), "key".into(), bytes];
     stderr!(Sandbox::empty().run(arguments).fails_with(2), @"
-    error: a value is never taken from an argument: other processes and the shell's history would see it
-    hint: leave it out to type it unseen, pipe it in, or use `--value-file PATH` or `--generate`
+    error: a value cannot be an argument: other processes and the shell's history would see it
+    hint: omit it to type it hidden, pipe it in, or use `--value-file PATH` or `--generate`
     hint: usage: secrets create TAG
     ");
 }

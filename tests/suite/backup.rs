@@ -72,8 +72,8 @@ fn a_copy_is_a_private_vault() {
     // The directory is missing, for example because a disk is not mounted.
     let run = sandbox.run(["backup", "disk/backups/copy.db"]).fails_with(3).stdout("");
     stderr!(run, @"
-    error: there is no directory `disk/backups`
-    hint: nothing was written; is the disk mounted? `mkdir -p` makes it
+    error: the directory `disk/backups` does not exist
+    hint: check that the disk is mounted, or create it with `mkdir -p`; nothing was written
     ");
 
     assert!(!sandbox.path("disk").exists());
@@ -174,7 +174,7 @@ fn a_full_disk_leaves_no_copy_behind() {
     let Some(small) = too_small(&sandbox) else { return };
     stderr!(sandbox.run(["backup", "small/copy.db"]).fails_with(1).stdout(""), @"
     error: no space left on the file system of `small/copy.db`
-    hint: make room there, or name a file elsewhere; the vault was not changed
+    hint: free some space there, or choose a file elsewhere; the vault was not changed
     ");
 
     assert_eq!(std::fs::read_dir(sandbox.path("small")).unwrap().count(), 0);
@@ -220,7 +220,7 @@ fn orphan_rows_are_not_copied() {
     drop(connection);
     stderr!(sandbox.run(["verify"]).fails_with(6).stdout_has("a value that belongs to no secret"), @"
     error: the vault is damaged or was tampered with: 1 finding
-    hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
+    hint: restore a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
     ");
 
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
@@ -245,8 +245,8 @@ fn restore_shows_the_difference_and_asks() {
 
     assert_eq!([tag("added"), tag("removed"), tag("changed")], ["one", "three", "two"]);
     stderr!(sandbox.run(["restore", "copy.db"]).fails_with(7).stdout(""), @"
-    error: restoring needs `--yes` where there is no terminal to ask on
-    hint: nothing was changed; add `--yes` to do it
+    error: restoring requires `--yes` if there is no terminal to ask on
+    hint: add `--yes` to confirm; nothing was changed
     ");
 
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" restore copy.db");
@@ -348,45 +348,45 @@ fn a_backup_opens_with_the_passphrase_of_its_time() {
     let sandbox = sandbox();
     file(&sandbox, "new", NEW);
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
-    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
+    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`");
 
     // If the keys are the same, the present passphrase opens the backup.
     let output =
         sandbox.run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"]).succeeds();
     stderr!(output, @"
-    warning: the passphrase or the recovery code was changed since the backup was made; the earlier ones come back
-    the backup holds what the vault holds
+    warning: the passphrase or the recovery code was changed after the backup was made; the old ones will work again
+    the backup contains the same secrets as the vault
     ");
 
     let run =
         sandbox.run(["restore", "copy.db", "-y", "-q", "--passphrase-file", "new"]).succeeds();
-    stderr!(run, @"warning: the passphrase or the recovery code was changed since the backup was made; the earlier ones come back");
+    stderr!(run, @"warning: the passphrase or the recovery code was changed after the backup was made; the old ones will work again");
     stderr!(sandbox.run(["list", "--passphrase-file", "new"]).fails_with(5), @"
     error: wrong passphrase
-    hint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code
+    hint: enter the one last set with `secrets init` or `secrets passwd`, or use a recovery code with `--recovery`
     ");
 
     assert_eq!(revealed(&sandbox, "one"), b"value one");
 
     // After `rekey` the backup has other keys.
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
-    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
+    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`");
     let run = sandbox.run(["restore", "copy.db", "-y", "--passphrase-file", "new"]).fails_with(5);
     stderr!(run, @"
-    error: the backup has other keys than the vault: it opens with the passphrase that it had then
-    hint: where its passphrase slot is damaged: `--recovery` takes its recovery code
+    error: the backup has different keys from the vault: it opens with the passphrase it was made with
+    hint: if its passphrase slot is damaged, use its recovery code with `--recovery`
     ");
 
     // The replaced vault opens with another passphrase, so it is kept.
-    let run = stderr!(sandbox.run(["restore", "copy.db", "--dry-run", "--json"]).succeeds(), @"warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside");
+    let run = stderr!(sandbox.run(["restore", "copy.db", "--dry-run", "--json"]).succeeds(), @"warning: the current file is damaged or has another passphrase, so it was not compared; it will be kept under another name");
     let found = run.json();
     assert_eq!((&found["removed"], found["added"].as_array().unwrap().len()), (&json!(null), 2));
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
 
     stderr!(run, @"
-    warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
-    the backup holds 2 secrets
-    warning: what lay there is now `[dir]/vault.db.replaced-1`
+    warning: the current file is damaged or has another passphrase, so it was not compared; it will be kept under another name
+    the backup contains 2 secrets
+    warning: the old file was renamed to `[dir]/vault.db.replaced-1`
     restored `[dir]/vault.db`
     ");
 
@@ -409,7 +409,7 @@ fn restore_compares_a_backup_from_before_rekey() {
                  changed\n";
     sandbox.run(["restore", "copy.db", "--dry-run"]).succeeds().stderr(shown);
     stderr!(sandbox.run(["restore", "copy.db", "-y"]).succeeds(), @"
-    warning: the backup is of before `secrets rekey`: its keys come back with it; then run `secrets rekey`
+    warning: the backup was made before `secrets rekey` and brings the old keys back; run `secrets rekey` after restoring it
     - default/three
     0 added, 1 removed, 0 changed
     restored `[dir]/vault.db`
@@ -417,12 +417,12 @@ fn restore_compares_a_backup_from_before_rekey() {
 
     assert_eq!(names(&sandbox), ["copy.db", "vault.db"]);
     file(&sandbox, "new", NEW);
-    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
+    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`");
     let run =
         sandbox.run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"]).succeeds();
     stderr!(run, @"
-    warning: the passphrase or the recovery code was changed since the backup was made; the earlier ones come back
-    the backup holds what the vault holds
+    warning: the passphrase or the recovery code was changed after the backup was made; the old ones will work again
+    the backup contains the same secrets as the vault
     ");
 
     let other = self::sandbox();
@@ -432,8 +432,8 @@ fn restore_compares_a_backup_from_before_rekey() {
         .fails_with(5);
 
     stderr!(run, @"
-    error: the backup has other keys than the vault: it opens with the passphrase that it had then
-    hint: where its passphrase slot is damaged: `--recovery` takes its recovery code
+    error: the backup has different keys from the vault: it opens with the passphrase it was made with
+    hint: if its passphrase slot is damaged, use its recovery code with `--recovery`
     ");
 }
 
@@ -451,7 +451,7 @@ fn restore_works_on_a_new_machine() {
 
     stderr!(new(&["list"]).fails_with(3), @"
     error: no vault at `[dir]/home/.local/share/secrets/vault.db`
-    hint: make one with `secrets init`, or put a backup there with `secrets restore PATH`
+    hint: create one with `secrets init`, or restore a backup with `secrets restore PATH`
     ");
 
     stderr!(new(&["restore", "copy.db", "--dry-run"]).succeeds(), @"
@@ -483,16 +483,16 @@ fn restore_keeps_a_damaged_vault() {
 
     let damaged = sandbox.read("vault.db");
     let run = stderr!(sandbox.run(["restore", "copy.db", "-y"]).succeeds(), @"
-    warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
-    the backup holds 2 secrets
-    warning: what lay there is now `[dir]/vault.db.replaced-1`
+    warning: the current file is damaged or has another passphrase, so it was not compared; it will be kept under another name
+    the backup contains 2 secrets
+    warning: the old file was renamed to `[dir]/vault.db.replaced-1`
     restored `[dir]/vault.db`
     ");
 
     stderr!(run, @"
-    warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
-    the backup holds 2 secrets
-    warning: what lay there is now `[dir]/vault.db.replaced-1`
+    warning: the current file is damaged or has another passphrase, so it was not compared; it will be kept under another name
+    the backup contains 2 secrets
+    warning: the old file was renamed to `[dir]/vault.db.replaced-1`
     restored `[dir]/vault.db`
     ");
 
@@ -509,7 +509,7 @@ fn a_damaged_backup_is_not_reported_as_having_other_keys() {
     drop(connection);
     stderr!(sandbox.run(["restore", "copy.db", "-y"]).fails_with(6), @"
     error: the vault's table of slots, projects and grants is damaged or was tampered with
-    hint: nothing was changed; `secrets --vault copy.db verify` tells more of the backup
+    hint: run `secrets --vault copy.db verify` for details about the backup; nothing was changed
     ");
 }
 
@@ -523,13 +523,13 @@ fn a_vault_of_a_later_version_is_left_alone_and_reported() {
 
     let before = sandbox.read("vault.db");
     let run = stderr!(sandbox.run(["restore", "copy.db", "-y"]).fails_with(6), @"
-    error: the vault has format 99, this version reads formats 1 to 2
-    hint: use the version of `secrets` that made it
+    error: the vault has format 99; this version of `secrets` reads formats 1 to 2
+    hint: use the version of `secrets` that created it
     ");
 
     stderr!(run, @"
-    error: the vault has format 99, this version reads formats 1 to 2
-    hint: use the version of `secrets` that made it
+    error: the vault has format 99; this version of `secrets` reads formats 1 to 2
+    hint: use the version of `secrets` that created it
     ");
 
     assert_eq!(sandbox.read("vault.db"), before);
@@ -561,8 +561,8 @@ fn backup_through_an_agent_replaces_only_an_earlier_copy() {
     let bare =
         |arguments: &[&str]| sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run();
     stderr!(bare(&["backup", "--replace", "copy.db"]).fails_with(7), @"
-    error: `copy.db` is no earlier copy of this vault: it holds what the vault does not
-    hint: nothing was written; name another file
+    error: `copy.db` is not an earlier copy of this vault: it contains changes that the vault does not have
+    hint: choose another file; nothing was written
     ");
 
     bare(&["backup", "-q", "another.db"]).succeeds();
@@ -586,8 +586,8 @@ fn restore_keeps_the_vault_if_the_disk_is_too_small() {
         .stdout("");
 
     stderr!(run, @"
-    warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
-    the backup holds 6 secrets
+    warning: the current file is damaged or has another passphrase, so it was not compared; it will be kept under another name
+    the backup contains 6 secrets
     error: no space left on the vault's file system; nothing was changed
     ");
 
@@ -621,7 +621,7 @@ fn restore_works_without_checkpoints() {
     }
 
     stderr!(sandbox.run(["restore", "copy.db", "-y"]).succeeds(), @"
-    the backup holds what the vault holds
+    the backup contains the same secrets as the vault
     restored `[dir]/vault.db`
     ");
 
@@ -638,15 +638,15 @@ fn restore_works_without_checkpoints() {
     sandbox.write("vault.db", before);
     stderr!(bare(&["list"]).fails_with(6), @"
     error: the agent has seen a newer state of project `default`
-    hint: put the newest copy back; to take an older one: `secrets restore --accept`
-    hint: if this is the newest one, `secrets lock` ends the agent; then `secrets unlock` again
+    hint: put the newest copy back, or accept this older one with `secrets restore --accept`
+    hint: if this is the newest copy, stop the agent with `secrets lock`, then run `secrets unlock` again
     ");
 
     nowhere(&["restore", "--accept", "-y", "-q"]).succeeds();
     stderr!(bare(&["list"]).fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
-    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while with `secrets unlock` on a terminal
     ");
 
     nowhere(&["lock", "--all", "-q"]).everything();
@@ -672,12 +672,12 @@ fn a_damaged_backup_changes_nothing() {
     let run = sandbox.run(["restore", "none.db", "-y"]).fails_with(3);
     stderr!(run, @"
     error: no vault at `[dir]/none.db`
-    hint: name a copy that `secrets backup` made
+    hint: choose a copy that `secrets backup` created
     ");
 
     stderr!(sandbox.run(["restore", "vault.db", "-y"]).fails_with(2), @"
     error: that is the vault itself
-    hint: to take it as it lies there: `secrets restore --accept`
+    hint: to accept it as it is, run `secrets restore --accept`
     ");
 
     stderr!(sandbox.run(["restore", "-y"]).fails_with(2), @"
@@ -688,7 +688,7 @@ fn a_damaged_backup_changes_nothing() {
     std::fs::set_permissions(sandbox.path("copy.db"), PermissionsExt::from_mode(0o644)).unwrap();
     stderr!(sandbox.run(["restore", "copy.db", "-y"]).fails_with(7), @"
     error: `[dir]/copy.db` can be accessed by other users
-    hint: mend it with `chmod 600 [dir]/copy.db`
+    hint: fix it with `chmod 600 [dir]/copy.db`
     ");
 
     assert_eq!(sandbox.read("vault.db"), before);
@@ -705,8 +705,8 @@ fn restore_makes_the_agent_forget_what_it_saw() {
     sandbox.run(["restore", "copy.db", "-y", "-q"]).succeeds();
     stderr!(bare(&["list"]).fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
-    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while with `secrets unlock` on a terminal
     ");
 
     sandbox.run(["unlock", "-q"]).succeeds();
@@ -762,7 +762,7 @@ fn restore_removes_only_what_the_difference_showed() {
     let refused = copy.restore_into(&present, Some(&seen)).err().unwrap();
     assert_eq!(
         (crate::fixture::code(&refused), refused.to_string()),
-        (4, "changed the vault in the meantime".into())
+        (4, "another process changed the vault in the meantime".into())
     );
 
     assert_eq!(revealed(&sandbox, "meanwhile"), b"written meanwhile");

@@ -131,7 +131,7 @@ fn invalid_arguments_and_files_fail_before_the_passphrase_prompt() {
     let header =
         format!("age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 1\n{key}\n--- {key}\n");
     sandbox.write("in.age", header + &"x".repeat(100));
-    stderr!(sandbox.run(["init", "-q", "--vault", "other.db", "--kdf-memory", "19"]).succeeds(), @"warning: these key derivation parameters make guessing cheaper than the default ones");
+    stderr!(sandbox.run(["init", "-q", "--vault", "other.db", "--kdf-memory", "19"]).succeeds(), @"warning: these key derivation parameters make guessing cheaper than the defaults");
     assert_no_prompt(
         &sandbox,
         &[
@@ -272,7 +272,7 @@ fn names_are_checked_before_a_confirmation_or_value_prompt() {
 #[test]
 fn a_recovery_code_for_a_vault_without_one_is_refused_before_any_prompt() {
     let other = Sandbox::new();
-    let code = stderr!(other.run(["recovery", "create"]).succeeds(), @"write this recovery code down: it opens the vault as the passphrase does, and is not shown again")
+    let code = stderr!(other.run(["recovery", "create"]).succeeds(), @"write this recovery code down: it unlocks the vault like the passphrase does and is not shown again")
         .bytes();
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
 
@@ -389,7 +389,7 @@ fn init_ends_with_the_next_step_in_40_columns() {
     let lines: Vec<&str> = end.lines().collect();
     assert!(lines.iter().all(|line| line.len() <= 40), "{lines:?}");
 
-    let text = format!("`secrets create TAG` stores a secret {HINT}");
+    let text = format!("store a secret with `secrets create TAG` {HINT}");
     assert_eq!(lines.join(" "), text);
 }
 

@@ -93,7 +93,7 @@ fn the_most_severe_finding_is_the_exit_code() {
 
     stderr!(project.run(&["check", "-q", "-p", "elsewhere"]).fails_with(3).stdout_has("missing\tkey"), @"
     error: 3 secrets are missing
-    hint: `secrets -p elsewhere setup` asks for what is missing
+    hint: enter missing secrets with `secrets -p elsewhere setup`
     ");
 }
 
@@ -107,14 +107,14 @@ fn json_has_the_findings_on_stdout_and_the_failure_on_stderr() {
         r#""project":"web","undeclared":[],"unused":[],"version":1}"#
     );
 
-    let run = stderr!(run, @r#"{"type":"CONFLICT","message":"an output is out of date","details":{"hints":["`secrets render --stale` renders what is out of date"]}}"#);
+    let run = stderr!(run, @r#"{"type":"CONFLICT","message":"an output is out of date","details":{"hints":["render outdated outputs with `secrets render --stale`"]}}"#);
     assert_eq!(run.json().to_string(), expected);
     project.run(&["setup", "--yes", "-q"]).succeeds();
     let document = project.changes_nothing(&["check", "--json"]).succeeds().json();
 
     assert_eq!((&document["exit"], &document["outputs"][0]["git"]), (&0.into(), &"ignored".into()));
     project.write(".secrets.toml", "[secrets.gone]\ndescription = \"d\"\ngenerate = {}\n");
-    let run = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(3), @r#"{"type":"NOT_FOUND","message":"a secret is missing","details":{"hints":["`secrets setup` asks for what is missing"]}}"#);
+    let run = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(3), @r#"{"type":"NOT_FOUND","message":"a secret is missing","details":{"hints":["enter missing secrets with `secrets setup`"]}}"#);
     let missing = run.json()["missing"].to_string();
 
     assert_eq!(missing, r#"[{"description":"d","generated":true,"references":[],"tag":"gone"}]"#);
@@ -131,7 +131,7 @@ fn a_template_with_two_outputs_is_checked_for_both() {
 
     let run = stderr!(project.changes_nothing(&["check"]).fails_with(3), @"
     error: a secret is missing
-    hint: `secrets setup` asks for what is missing
+    hint: enter missing secrets with `secrets setup`
     ");
 
     run.stdout(
@@ -145,11 +145,11 @@ fn an_output_that_cannot_be_checked_is_a_failure() {
     let project = simple();
     project.write(".env.tmpl", "KEY={{ secrets.key | nothing }}\n");
     stderr!(project.changes_nothing(&["check"]).fails_with(2).stdout(""), @"
-    error: a placeholder is not well formed
-    .env.tmpl:1:5: no such filter; there are json, shell, url, base64, trim, dotenv
+    error: invalid placeholder
+    .env.tmpl:1:5: unknown filter; the filters are json, shell, url, base64, trim, dotenv
         KEY={{ secrets.key | nothing }}
             ^
-    hint: mend it, or give the template other `delimiters` in `.secrets.toml`; nothing was written
+    hint: fix it, or set other `delimiters` for the template in `.secrets.toml`; nothing was written
     ");
 
     fs::remove_file(project.path(".env.tmpl")).unwrap();
@@ -158,15 +158,15 @@ fn an_output_that_cannot_be_checked_is_a_failure() {
     fs::create_dir(project.path(".env")).unwrap();
     stderr!(project.changes_nothing(&["check"]).fails_with(7).stdout(""), @"
     error: `.env` is a directory
-    hint: move it away, or name another file in `.secrets.toml`; nothing was written
+    hint: move it away, or choose another file in `.secrets.toml`; nothing was written
     ");
 
     let project = simple();
     let locked = project.command(&["check"]).without_env("SECRETS_PASSPHRASE").run().fails_with(5);
     stderr!(locked.stdout(""), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
-    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while with `secrets unlock` on a terminal
     ");
 
     fs::remove_file(project.0.vault_path()).unwrap();
@@ -174,7 +174,7 @@ fn an_output_that_cannot_be_checked_is_a_failure() {
         let before = project.files();
         stderr!(project.run(&[command]).fails_with(3).stdout(""), @"
         error: no vault at `[dir]/vault.db`
-        hint: make one with `secrets init`, or put a backup there with `secrets restore PATH`
+        hint: create one with `secrets init`, or restore a backup with `secrets restore PATH`
         ");
 
         assert_eq!(before, project.files());

@@ -275,9 +275,9 @@ fn several_key_changes_elsewhere_are_accepted() {
 
     rekey(9);
     stderr!(sandbox.run(["list"]).fails_with(6), @"
-    error: the vault has other keys than when it was last seen here, or what was seen is damaged
-    hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`
-    hint: if this is the state that you want: `secrets restore --accept`
+    error: the vault has different keys than at its last checkpoint here, or that checkpoint is damaged
+    hint: put the right file back, or restore a backup with `secrets restore PATH`; nothing was used
+    hint: if you want this state, accept it with `secrets restore --accept`
     ");
 
     sandbox.run(["restore", "--accept", "-y", "-q"]).succeeds();
@@ -305,10 +305,10 @@ fn a_copy_at_another_path_has_its_own_checkpoint() {
     std::os::unix::fs::symlink(sandbox.path(""), sandbox.path("link")).unwrap();
     fs::copy(sandbox.path("copy.db"), sandbox.vault_path()).unwrap();
     stderr!(sandbox.run(["--vault", "link/vault.db", "list"]).fails_with(6), @"
-    error: the vault was put back to an earlier state than was last seen here
+    error: the vault was rolled back to a state before its last checkpoint here
       project `default`: 1 change behind
-    hint: nothing of it was used; put back the right file, or a backup with `secrets --vault link/vault.db restore PATH`
-    hint: if this is the state that you want: `secrets --vault link/vault.db restore --accept`
+    hint: put the right file back, or restore a backup with `secrets --vault link/vault.db restore PATH`; nothing was used
+    hint: if you want this state, accept it with `secrets --vault link/vault.db restore --accept`
     ");
 }
 
@@ -329,10 +329,10 @@ fn a_link_that_leads_to_an_older_copy_is_refused() {
     std::os::unix::fs::symlink("vault.old", &new).unwrap();
     for line in [&["list"][..], &["get", "key"], &["create", "--tag", "x", "--generate"]] {
         stderr!(on(line).fails_with(6).stdout(""), @"
-        error: the vault was put back to an earlier state than was last seen here
+        error: the vault was rolled back to a state before its last checkpoint here
           project `default`: 1 change behind
-        hint: nothing of it was used; put back the right file, or a backup with `secrets --vault vault/v.db restore PATH`
-        hint: if this is the state that you want: `secrets --vault vault/v.db restore --accept`
+        hint: put the right file back, or restore a backup with `secrets --vault vault/v.db restore PATH`; nothing was used
+        hint: if you want this state, accept it with `secrets --vault vault/v.db restore --accept`
         ");
     }
 
@@ -343,10 +343,10 @@ fn a_link_that_leads_to_an_older_copy_is_refused() {
     fs::remove_file(&new).unwrap();
     std::os::unix::fs::symlink("vault.old", &new).unwrap();
     stderr!(on(&["list"]).fails_with(6).stdout(""), @"
-    error: the vault was put back to an earlier state than was last seen here
+    error: the vault was rolled back to a state before its last checkpoint here
       project `default`: 1 change behind
-    hint: nothing of it was used; put back the right file, or a backup with `secrets --vault vault/v.db restore PATH`
-    hint: if this is the state that you want: `secrets --vault vault/v.db restore --accept`
+    hint: put the right file back, or restore a backup with `secrets --vault vault/v.db restore PATH`; nothing was used
+    hint: if you want this state, accept it with `secrets --vault vault/v.db restore --accept`
     ");
 
     on(&["restore", "--accept", "-y", "-q"]).succeeds();
@@ -380,10 +380,10 @@ fn a_fork_is_a_warning_at_a_new_path_and_refused_at_a_known_one() {
     sandbox.run(["list", "-q"]).succeeds().stdout_has("ours");
     fs::copy(sandbox.path("copy.db"), sandbox.vault_path()).unwrap();
     stderr!(sandbox.run(["list"]).fails_with(6).stdout(""), @"
-    error: the vault is a copy that went another way than the one that was last seen here
-      project `default`: went another way
-    hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`
-    hint: if this is the state that you want: `secrets restore --accept`
+    error: the vault has diverged from its last checkpoint here
+      project `default`: diverged
+    hint: put the right file back, or restore a backup with `secrets restore PATH`; nothing was used
+    hint: if you want this state, accept it with `secrets restore --accept`
     ");
 }
 
@@ -519,14 +519,14 @@ fn the_difference_is_reported() {
 fn a_typed_word_accepts_the_vault() {
     let sandbox = Sandbox::with_secrets(&[("key", "value")]);
     let output = sandbox.run(["restore", "--accept", "-y"]).succeeds().stdout("");
-    stderr!(output, @"the vault is what was last seen here, or follows on it");
+    stderr!(output, @"the vault matches its checkpoint or continues from it");
     let before = sandbox.read("vault.db");
 
     sandbox.command(["update", "key", "-q"]).stdin("another").run().succeeds();
     sandbox.write("vault.db", &before);
     stderr!(sandbox.run(["restore", "--accept"]).fails_with(7), @"
-    error: restoring needs `--yes` where there is no terminal to ask on
-    hint: nothing was changed; add `--yes` to do it
+    error: restoring requires `--yes` if there is no terminal to ask on
+    hint: add `--yes` to confirm; nothing was changed
     ");
 
     for (typed, code) in [("y\n", 7), ("\n", 7), ("\x04", 7), ("accept\n", 0)] {
@@ -593,7 +593,7 @@ fn verify_reports_that_no_checkpoint_can_be_stored() {
 
     sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n").stderr(&text);
     fs::remove_file(&checkpoints).unwrap();
-    stderr!(sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n"), @"everything holds");
+    stderr!(sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n"), @"the vault is intact");
 
     // An unreadable checkpoint does not disable the check.
     let [file] =
@@ -624,22 +624,22 @@ fn hints_name_the_vault_of_the_command() {
     fs::write(sandbox.path("my vault.db"), before).unwrap();
     let run = sandbox.run(["--vault", "my vault.db", "list"]).fails_with(6);
     let run = stderr!(run, @"
-    error: the vault was put back to an earlier state than was last seen here
+    error: the vault was rolled back to a state before its last checkpoint here
       project `default`: 1 change behind
-    hint: nothing of it was used; put back the right file, or a backup with `secrets --vault 'my vault.db' restore PATH`
-    hint: if this is the state that you want: `secrets --vault 'my vault.db' restore --accept`
+    hint: put the right file back, or restore a backup with `secrets --vault 'my vault.db' restore PATH`; nothing was used
+    hint: if you want this state, accept it with `secrets --vault 'my vault.db' restore --accept`
     ");
 
     stderr!(run, @"
-    error: the vault was put back to an earlier state than was last seen here
+    error: the vault was rolled back to a state before its last checkpoint here
       project `default`: 1 change behind
-    hint: nothing of it was used; put back the right file, or a backup with `secrets --vault 'my vault.db' restore PATH`
-    hint: if this is the state that you want: `secrets --vault 'my vault.db' restore --accept`
+    hint: put the right file back, or restore a backup with `secrets --vault 'my vault.db' restore PATH`; nothing was used
+    hint: if you want this state, accept it with `secrets --vault 'my vault.db' restore --accept`
     ");
 
     stderr!(sandbox.run(["--vault", "my vault.db", "passwd"]).fails_with(5), @"
     error: no new passphrase was given and there is no terminal to ask on
-    hint: give it by `--new-passphrase-file PATH`
+    hint: use `--new-passphrase-file PATH`
     ");
 }
 

@@ -94,7 +94,7 @@ fn clone_under_another_tag_stays_in_the_project() {
     assert_value(&sandbox, "staging", "c", "value of b");
 
     let run = sandbox.run(["clone", "b", "my-a", "--tag", "c"]);
-    stderr!(run.fails_with(2), @"error: `--tag` renames the copy of one secret, and several are named");
+    stderr!(run.fails_with(2), @"error: `--tag` cannot be used with more than one secret");
     let run = sandbox.run(["clone", "--all", "--tag", "c", "--to", "x"]);
     stderr!(run.fails_with(2), @"
     error: `--all` cannot be used with `--tag <TAG>`
@@ -122,8 +122,7 @@ fn clone_fails_and_copies_nothing_if_the_target_has_a_tag() {
 
     for fail in [&[][..], &["--on-conflict", "fail"], &["--dry-run"]] {
         let line = ["clone", "--all", "--to", "staging"].iter().chain(fail);
-        let expected =
-            format!("error: there is a secret `MY_A` in project `staging` already\n{hint}");
+        let expected = format!("error: secret `MY_A` already exists in project `staging`\n{hint}");
         sandbox.run(line).fails_with(4).stdout("").stderr(&expected);
     }
 
@@ -198,7 +197,7 @@ fn clone_onto_itself_is_refused() {
         let run = sandbox.run(["clone", "b", "--to", "default", "--on-conflict", how]);
         stderr!(run.fails_with(2).stdout(""), @"
         error: `b` would be copied onto itself
-        hint: name another project with `--to`, or another tag with `--tag`
+        hint: choose another project with `--to`, or another tag with `--tag`
         ");
     }
 }
@@ -211,8 +210,8 @@ fn clone_of_two_secrets_to_one_tag_is_refused() {
     let run = sandbox.run(["clone", "b", &id, "--to", "staging"]);
 
     stderr!(run.fails_with(4).stdout(""), @"
-    error: `b` and `B` would be stored under one tag
-    hint: clone them one by one with `--tag`
+    error: `b` and `B` would be stored under the same tag
+    hint: clone them one at a time with `--tag`
     ");
 
     assert_projects(&sandbox, "default\t2\tcurrent\nother\t1\n");
@@ -223,8 +222,8 @@ fn clone_needs_a_source_and_a_target() {
     let sandbox = sources();
     let output = sandbox.run(["clone", "b"]).fails_with(2).stdout("");
     stderr!(output, @"
-    error: a copy needs another project, another tag, or both
-    hint: name them with `--to PROJECT` and `--tag TAG`
+    error: the copy needs another project, another tag, or both
+    hint: set them with `--to PROJECT` and `--tag TAG`
     ");
 
     stderr!(sandbox.run(["clone", "--to", "x"]).fails_with(2).stdout(""), @"

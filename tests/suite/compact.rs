@@ -30,7 +30,7 @@ fn compact_frees_deleted_space() {
     // This amount of dead bytes is not overwritten immediately. The warning appears even with `-q`.
     let run =
         sandbox.run(["delete", "-y", "-q"].iter().copied().chain(tags.iter().map(String::as_str)));
-    stderr!(run.succeeds(), @"warning: deleted bytes are still in the vault's file; `secrets compact` overwrites them");
+    stderr!(run.succeeds(), @"warning: deleted bytes are still in the vault's file; overwrite them with `secrets compact`");
     assert!(sandbox.vault_path().metadata().unwrap().len() > 9 * 1024 * 1024);
     stderr!(sandbox.run(["compact"]).succeeds(), @"compacted the vault");
     assert!(sandbox.vault_path().metadata().unwrap().len() <= 2 * least);
@@ -52,7 +52,7 @@ fn a_vault_of_up_to_a_mebibyte_is_compacted_with_every_change() {
     };
 
     let is_due = |run: Run| {
-        stderr!(run.succeeds(), @"warning: deleted bytes are still in the vault's file; `secrets compact` overwrites them");
+        stderr!(run.succeeds(), @"warning: deleted bytes are still in the vault's file; overwrite them with `secrets compact`");
         assert!(mark.exists());
     };
 
@@ -89,7 +89,7 @@ fn compact_creates_no_vault() {
     let output = sandbox.run(["compact"]).fails_with(3).stdout("");
     stderr!(output, @"
     error: no vault at `[dir]/vault.db`
-    hint: make one with `secrets init`, or put a backup there with `secrets restore PATH`
+    hint: create one with `secrets init`, or restore a backup with `secrets restore PATH`
     ");
 
     assert!(!sandbox.vault_path().exists());
@@ -106,8 +106,8 @@ fn compact_leaves_another_program_s_database_alone() {
     let before = sandbox.read("vault.db");
     stderr!(sandbox.run(["compact"]).fails_with(6).stdout(""), @"
     error: `[dir]/vault.db` is not a vault
-    hint: name the vault with `--vault PATH` or SECRETS_VAULT
-    hint: if it was one: `secrets restore PATH` puts a backup in its place and keeps it beside
+    hint: set the vault's path with `--vault PATH` or SECRETS_VAULT
+    hint: if it was a vault, restore a backup with `secrets restore PATH`; the damaged file is kept next to it
     ");
 
     assert_eq!(sandbox.read("vault.db"), before);

@@ -68,7 +68,7 @@ fn the_vault_comes_from_the_option_then_the_environment_then_the_data_directory(
 fn an_empty_vault_path_or_a_directory_is_refused() {
     let sandbox = Sandbox::new();
     stderr!(sandbox.run(["list", "--vault", ""]).fails_with(2), @"
-    error: `--vault <PATH>` needs a value
+    error: `--vault <PATH>` requires a value
     hint: see `secrets help` or `secrets COMMAND --help`
     ");
 
@@ -152,12 +152,12 @@ fn an_invalid_file_is_reported_with_line_and_column() {
 fn an_invalid_project_name_in_the_environment_is_refused() {
     let sandbox = projects();
     stderr!(sandbox.command(["get", "key"]).env("SECRETS_PROJECT", "a b").run().fails_with(2).stdout(""), @"
-    error: SECRETS_PROJECT=`a b` is no project name: only ASCII letters, digits, `_`, `.` and `-` are allowed
-    hint: name another one with `--project NAME`
+    error: SECRETS_PROJECT=`a b` is not a valid project name: only ASCII letters, digits, `_`, `.` and `-` are allowed
+    hint: choose another project with `--project NAME`
     ");
 
     stderr!(sandbox.run(["get", "key", "-p", "a b"]).fails_with(2), @"
-    error: `--project <NAME>` is not well formed: only ASCII letters, digits, `_`, `.` and `-` are allowed
+    error: invalid `--project <NAME>`: only ASCII letters, digits, `_`, `.` and `-` are allowed
     hint: see `secrets help` or `secrets COMMAND --help`
     ");
 }
@@ -283,8 +283,8 @@ fn without_a_terminal_and_a_passphrase_it_fails_at_once_and_names_three_ways() {
         assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
         stderr!(run.fails_with(5).stdout(""), @"
         error: no passphrase was given and there is no terminal to ask on
-        hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
-        hint: or unlock the vault for a while, where there is one: `secrets unlock`
+        hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+        hint: or unlock the vault for a while with `secrets unlock` on a terminal
         ");
     }
 }
@@ -344,7 +344,7 @@ fn a_dash_reads_the_passphrase_from_stdin() {
     let passphrase = format!("{PASSPHRASE}\n");
     with(&["list", "-q"], &passphrase).succeeds().stdout_has("key");
     with(&["list", "-q"], PASSPHRASE).succeeds().stdout_has("key");
-    stderr!(with(&["list", "-q"], "").fails_with(5), @"error: that is no passphrase: it is empty");
+    stderr!(with(&["list", "-q"], "").fails_with(5), @"error: invalid passphrase: it is empty");
     with(&["create", "--tag", "new", "--generate", "-q"], &passphrase).succeeds();
 
     // A command that opens two files reads stdin once.
@@ -377,8 +377,8 @@ fn stdin_cannot_be_the_passphrase_and_other_input() {
         let line = [line, &["--passphrase-file", "-"]].concat();
         let run = sandbox.command(&line).without_env("SECRETS_PASSPHRASE").stdin(text).run();
         stderr!(run.fails_with(2).stdout(""), @"
-        error: stdin cannot be both the passphrase and something else
-        hint: give one of them by a file, as in `--passphrase-file PATH`; nothing was done
+        error: stdin cannot provide both the passphrase and other input
+        hint: read one of them from a file, for example with `--passphrase-file PATH`
         ");
     }
 

@@ -253,7 +253,7 @@ fn create_with_another_spelling_is_a_conflict_that_names_the_first() {
     let sandbox = Sandbox::with_secrets(&[("my-secret", "first")]);
     for spelling in ["my-secret", "my_secret", "MY_SECRET", "My-secreT"] {
         stderr!(sandbox.command(["create", "--tag", spelling]).stdin("second").run().fails_with(4).stdout(""), @"
-        error: there is a secret `my-secret` in project `default` already
+        error: secret `my-secret` already exists in project `default`
         hint: change its value with `secrets update my-secret`
         ");
     }

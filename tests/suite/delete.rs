@@ -18,8 +18,8 @@ fn delete_without_a_terminal_needs_yes() {
 
     // `y` on stdin is not an answer, because nobody was asked.
     stderr!(sandbox.command(["delete", "one"]).stdin("y\n").run().fails_with(7).stdout(""), @"
-    error: deleting needs `--yes` where there is no terminal to ask on
-    hint: nothing was changed; add `--yes` to do it
+    error: deleting requires `--yes` if there is no terminal to ask on
+    hint: add `--yes` to confirm; nothing was changed
     ");
 
     assert_eq!(left(&sandbox).len(), 3);
@@ -28,8 +28,8 @@ fn delete_without_a_terminal_needs_yes() {
 #[test]
 fn delete_without_yes_is_refused_before_anything_is_unlocked() {
     stderr!(three().command(["delete", "one"]).without_env("SECRETS_PASSPHRASE").run().fails_with(7), @"
-    error: deleting needs `--yes` where there is no terminal to ask on
-    hint: nothing was changed; add `--yes` to do it
+    error: deleting requires `--yes` if there is no terminal to ask on
+    hint: add `--yes` to confirm; nothing was changed
     ");
 }
 

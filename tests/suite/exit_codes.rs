@@ -109,12 +109,12 @@ fn exit_2_is_a_missing_command() {
       list         List secrets with their hints
       get          Show a secret's metadata and hint
       update       Change a secret's value, name or description
-      delete       Delete secrets, irreversibly
+      delete       Delete secrets permanently
       clone        Copy secrets to another project
-      import       Store what a dotenv file or another tool's export holds
-      export       Write secrets to an encrypted file that other programs can read
+      import       Import secrets from a dotenv file or another tool's export
+      export       Export secrets to an encrypted file that other programs can read
 
-    Use them:
+    Use secrets:
       render       Replace placeholders in a template
       run          Run a program with secrets in its environment, masked in its output
       redact       Copy a stream with secret values masked
@@ -122,31 +122,31 @@ fn exit_2_is_a_missing_command() {
 
     Set up a project:
       trust        Trust what .secrets.toml asks for
-      setup        Set a project up: ask for missing secrets, render its files
-      check        Check what .secrets.toml asks for
+      setup        Set up a project: ask for missing secrets and render its files
+      check        Check the project against .secrets.toml
       refs         Find the places that refer to secrets
       template     Turn a dotenv file into a template
-      adopt        Take variables that were added to an output by hand
+      adopt        Adopt variables that were added to an output by hand
       project      List, rename or delete projects
 
-    Open the vault:
-      init         Make the vault
+    Manage the vault:
+      init         Create the vault
       unlock       Unlock the vault for a while
       lock         Lock the vault: its agent forgets the key and ends
       status       Show the vault, the current project, and whether the vault is unlocked
       passwd       Change the passphrase
-      recovery     Make or remove a recovery code
-      rekey        Seal everything anew under new keys
+      recovery     Create or delete a recovery code
+      rekey        Re-encrypt everything under new keys
 
-    Keep it safe:
-      verify       Check everything in the vault
+    Protect the vault:
+      verify       Verify everything in the vault
       backup       Copy the vault
-      restore      Put a backup into the vault's place
+      restore      Replace the vault with a backup
       salvage      Save what can be read of a damaged vault into a new one
       compact      Overwrite deleted bytes in the vault's file
 
     Other commands:
-      completions  Print the completions of a shell
+      completions  Print a shell completion script
       help         Print this message or the help of a command
 
     Options:
@@ -154,31 +154,31 @@ fn exit_2_is_a_missing_command() {
       -V, --version  Print version
 
     Global options:
-          --vault <PATH>             The vault's file [env: SECRETS_VAULT] [default: secrets/vault.db in
-                                     the data directory]
-      -p, --project <NAME>           The current project [env: SECRETS_PROJECT] [default: that of the
+          --vault <PATH>             Use this vault file [env: SECRETS_VAULT] [default: secrets/vault.db
+                                     in the data directory]
+      -p, --project <NAME>           Use this project [env: SECRETS_PROJECT] [default: that of the
                                      nearest .secrets.toml, else `default`]
           --passphrase-file <PATH>   Read the passphrase from a file, `-` for stdin [env:
                                      SECRETS_PASSPHRASE_FILE]
-          --recovery                 Unlock with the recovery code in place of the passphrase
-          --trust-manifest <SHA256>  Trust the manifest that has this SHA-256, see `secrets trust
-                                     --show` [env: SECRETS_TRUST_MANIFEST]
+          --recovery                 Unlock with the recovery code instead of the passphrase
+          --trust-manifest <SHA256>  Trust the manifest with this SHA-256, see `secrets trust --show`
+                                     [env: SECRETS_TRUST_MANIFEST]
           --json                     Print results and errors as JSON
       -q, --quiet                    Print no status lines
-          --color <WHEN>             When to use colour [env: NO_COLOR, CLICOLOR_FORCE] [default: auto]
-                                     [possible values: auto, always, never]
+          --color <WHEN>             Set when to use colour [env: NO_COLOR, CLICOLOR_FORCE] [default:
+                                     auto] [possible values: auto, always, never]
 
     Examples:
-      secrets init                          make the vault
+      secrets init                          create the vault
       secrets create api-key                store a secret, typed hidden
-      secrets list                          what is there, never a value
-      secrets render app.env.tmpl -o .env   a file of placeholders, filled in
-      secrets run -- npm start              a program with secrets, masked
-      secrets setup                         all that a .secrets.toml asks for
-      secrets import .env                   a dotenv file into the vault
-      secrets unlock                        no more passphrases for a while
-      secrets create --help                 options and examples of a command
-    error: a command is missing
+      secrets list                          list the secrets, never a value
+      secrets render app.env.tmpl -o .env   fill in the placeholders of a file
+      secrets run -- npm start              run a program with secrets, masked
+      secrets setup                         set up all that .secrets.toml needs
+      secrets import .env                   store the secrets of a dotenv file
+      secrets unlock                        skip the passphrase for a while
+      secrets create --help                 show the options of a command
+    error: no command given
     ");
 }
 
@@ -261,7 +261,7 @@ fn exit_8_is_a_check_that_found_something() {
     sandbox.write("file", "0123456789");
     stderr!(sandbox.run(["scan", "file"]).fails_with(8).stdout("file:1: key (raw)\n"), @"
     error: 1 value in 1 file
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     assert_eq!(

@@ -149,7 +149,7 @@ fn an_export_round_trips() {
         other.run(["verify"]).succeeds().stdout_has("").stderr_has("");
 
         // The second import changes nothing.
-        stderr!(other.run(["import", "all.age", "-i", "key"]).succeeds(), @"imported into 3 projects: 9 there already");
+        stderr!(other.run(["import", "all.age", "-i", "key"]).succeeds(), @"imported into 3 projects: 9 unchanged");
     }
 }
 
@@ -205,23 +205,23 @@ fn only_its_passphrase_opens_the_file() {
 
     stderr!(output, @"
     exported 1 secret of 1 project to `f.age`
-    it was read back and decrypted: all of it is there
+    the file was read back and decrypted, and is complete
     ");
 
     let run = sandbox.run(["import", "f.age", "--import-passphrase-file", "wrong"]);
     stderr!(run.fails_with(5).stdout(""), @"
     error: cannot open `f.age`: wrong passphrase
-    hint: it is the one given when the file was made, not the vault's
+    hint: enter the passphrase of the file, not that of the vault
     ");
 
     let run = sandbox.run(["import", "f.age", "--import-passphrase-file", "pass"]);
-    stderr!(run.succeeds(), @"imported into project `default`: 1 there already");
+    stderr!(run.succeeds(), @"imported into project `default`: 1 unchanged");
     key(&sandbox, "identity");
     let run = sandbox.run(["import", "f.age", "-i", "identity"]);
 
     stderr!(run.fails_with(5), @"
-    error: cannot open `f.age`: it is encrypted to a passphrase, not to a key
-    hint: leave out `--identity`; nothing was stored
+    error: cannot open `f.age`: it is encrypted with a passphrase, not to a key
+    hint: remove `--identity` and enter the passphrase; nothing was stored
     ");
 }
 
@@ -230,7 +230,7 @@ fn without_a_terminal_a_passphrase_must_be_given() {
     let sandbox = Sandbox::with_secrets(&[("key", "old")]);
     stderr!(sandbox.run(["export", "--encrypted", "f.age"]).fails_with(5).stdout(""), @"
     error: no passphrase for the export was given and there is no terminal to ask on
-    hint: give it by `--export-passphrase-file PATH`, or encrypt to a key with `--recipient age1…`
+    hint: use `--export-passphrase-file PATH`, or encrypt to a key with `--recipient age1…`
     ");
 
     assert!(!sandbox.path("f.age").exists());
@@ -243,7 +243,7 @@ fn without_a_terminal_a_passphrase_must_be_given() {
     sandbox.write("f.age", header + &"x".repeat(99));
     stderr!(sandbox.run(["import", "f.age"]).fails_with(5), @"
     error: no passphrase for `f.age` was given and there is no terminal to ask on
-    hint: give it by `--import-passphrase-file PATH`
+    hint: use `--import-passphrase-file PATH`
     ");
 }
 
@@ -276,7 +276,7 @@ fn the_passphrase_is_asked_for_twice_and_hidden() {
     terminal
         .waits_for("Passphrase for f.age: ")
         .types("one of some length\n")
-        .waits_for("1 there already");
+        .waits_for("1 unchanged");
 
     let screen = terminal.ends_with(0);
     assert!(!screen.contains("some length") && !screen.contains(&MARKER[..8]), "{screen}");
@@ -302,10 +302,10 @@ fn an_import_stores_all_projects_or_none() {
     let before = listed(&other);
     let import = ["import", "f", "-i", "key"];
     stderr!(other.run(import).fails_with(4), @"
-    error: there are 2 secrets of these tags in their projects already
+    error: 2 secrets with these tags already exist in their projects
       b/x
       c/X
-    hint: nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`
+    hint: the values differ; choose `--on-conflict skip` or `--on-conflict overwrite`; nothing was stored
     ");
 
     assert_eq!(listed(&other), before);
@@ -316,19 +316,19 @@ fn an_import_stores_all_projects_or_none() {
 
     assert_eq!(listed(&other), before);
     let skipped = other.run([&import[..], &["--on-conflict", "skip"]].concat());
-    stderr!(skipped.succeeds(), @"imported into 3 projects: 1 created, 2 skipped, 1 there already");
+    stderr!(skipped.succeeds(), @"imported into 3 projects: 1 created, 2 skipped, 1 unchanged");
     assert_eq!(revealed(&other.vault(), "b", "x"), b"mine");
 
     // Skipped secrets prevent the removal of the source file.
     let run = other.run([&import[..], &["--on-conflict", "skip", "--delete-source"]].concat());
     stderr!(run.fails_with(4), @"
-    imported into 3 projects: 2 skipped, 2 there already
-    error: `f` was not removed: 2 values of it are not in the vault
+    imported into 3 projects: 2 skipped, 2 unchanged
+    error: `f` was not removed: 2 values are not in the vault
     ");
 
     let run = other.run([&import[..], &["--on-conflict", "overwrite", "--delete-source"]].concat());
     stderr!(run.succeeds(), @"
-    imported into 3 projects: 2 overwritten, 2 there already
+    imported into 3 projects: 2 overwritten, 2 unchanged
     removed `f`
     ");
 
@@ -384,13 +384,13 @@ fn a_named_project_is_exported_alone() {
 
     assert_eq!(revealed(&sandbox.vault(), "copy", "old-x"), b"1");
     stderr!(sandbox.run(["import", "two", "-i", "key", "-p", "copy"]).fails_with(2), @"
-    error: `two` holds 2 projects, which do not go into one
-    hint: leave out `--project`: each goes into the project that it came from
+    error: `two` contains 2 projects, which cannot be imported into one project
+    hint: remove `--project` to import each project under its own name
     ");
 
     // The project from the environment does not apply to this file.
     let run = sandbox.command(["import", "one", "-i", "key"]).env("SECRETS_PROJECT", "env").run();
-    stderr!(run.succeeds(), @"imported into project `web`: 1 there already");
+    stderr!(run.succeeds(), @"imported into project `web`: 1 unchanged");
     let output =
         sandbox.run(["export", "--encrypted", "none", "-p", "nope", "-r", &to]).fails_with(3);
     stderr!(output, @"
@@ -402,7 +402,7 @@ fn a_named_project_is_exported_alone() {
     let output =
         sandbox.run(["export", "--encrypted", "none", "-p", "web", "-r", &to]).fails_with(3);
     stderr!(output, @"
-    error: there is no secret in project `web`
+    error: there are no secrets in project `web`
     hint: nothing was written
     ");
 
@@ -419,46 +419,46 @@ fn an_existing_file_is_not_replaced() {
     };
 
     stderr!(export("notes", &[]).fails_with(4), @"
-    error: there is a `notes` already
-    hint: `--replace` replaces an earlier export; nothing was written
+    error: `notes` already exists
+    hint: use `--replace` to replace an earlier export; nothing was written
     ");
 
     stderr!(export("notes", &["--replace"]).fails_with(7), @"
-    error: `notes` is no age file, and is not replaced by one
-    hint: name another file; nothing was written
+    error: `notes` is not an age file and is not replaced
+    hint: choose another file; nothing was written
     ");
 
     assert_eq!(sandbox.read("notes"), b"mine");
     stderr!(export("vault.db", &["--replace"]).fails_with(7), @"
     error: `vault.db` is the vault
-    hint: name a regular file of your own, or a new one, with `-o`
+    hint: choose a new file, or a regular file that you own, with `-o`
     ");
 
     std::os::unix::fs::symlink("notes", sandbox.path("link")).unwrap();
     stderr!(export("link", &["--replace"]).fails_with(7), @"
     error: `link` is a symbolic link
-    hint: name a regular file of your own, or a new one, with `-o`
+    hint: choose a new file, or a regular file that you own, with `-o`
     ");
 
     stderr!(export("-", &[]).fails_with(2), @"
-    error: an export is a file, not stdout
-    hint: name it with `--encrypted FILE`
+    error: an export cannot be written to stdout
+    hint: set a file with `--encrypted FILE`
     ");
 
     export("f", &["-q"]).succeeds();
     let first = sandbox.read("f");
     stderr!(export("f", &[]).fails_with(4), @"
-    error: there is a `f` already
-    hint: `--replace` replaces an earlier export; nothing was written
+    error: `f` already exists
+    hint: use `--replace` to replace an earlier export; nothing was written
     ");
 
     assert_eq!(sandbox.read("f"), first);
     export("f", &["--replace", "-q"]).succeeds();
     assert_ne!(sandbox.read("f"), first);
     stderr!(sandbox.run(["export"]).fails_with(2).stdout(""), @"
-    error: an export is always encrypted, and needs a file
-    hint: name it with `--encrypted FILE`
-    hint: for values in the clear, where they are used: `secrets render` and `secrets run`
+    error: an export is always encrypted and needs a file
+    hint: set it with `--encrypted FILE`
+    hint: to use values in the clear, see `secrets render` and `secrets run`
     ");
 
     let left: Vec<_> = std::fs::read_dir(sandbox.path(""))
@@ -476,7 +476,7 @@ fn recipients_are_checked_and_an_identity_is_not_repeated() {
     sandbox.write("list", format!("# ours\n\n{two}\n"));
     stderr!(sandbox.run(["export", "--encrypted", "f", "-r", &one, "-R", "list"]).succeeds(), @"
     exported 1 secret of 1 project to `f`
-    it was read back byte for byte; that a recipient's key opens it, only that key can show
+    the file was read back byte for byte; only a recipient's key can show that it decrypts
     ");
 
     for identity in ["one", "two"] {
@@ -485,40 +485,40 @@ fn recipients_are_checked_and_an_identity_is_not_repeated() {
 
     key(&sandbox, "three");
     stderr!(sandbox.run(["import", "f", "-i", "three"]).fails_with(5), @"
-    error: cannot open `f`: none of the identities opens it
-    hint: name the right one with `--identity FILE`
+    error: cannot open `f`: none of the identities can decrypt it
+    hint: pass the matching identity with `--identity FILE`
     ");
 
     sandbox.run(["import", "f", "-i", "three", "-i", "two", "-q"]).succeeds();
     stderr!(sandbox.run(["import", "f"]).fails_with(5), @"
-    error: cannot open `f`: it is encrypted to a key, not to a passphrase
-    hint: name the key's file with `--identity FILE`
+    error: cannot open `f`: it is encrypted to a key, not with a passphrase
+    hint: pass the key's file with `--identity FILE`
     ");
 
     stderr!(sandbox.run(["import", "f", "-i", "list"]).fails_with(5), @"
     warning: other users can read the identity file `list`
-    error: list:3 is no identity of the form `AGE-SECRET-KEY-1…`
-    hint: one that is encrypted itself is decrypted first, with `age`
+    error: list:3 is not an identity of the form `AGE-SECRET-KEY-1…`
+    hint: if the identity itself is encrypted, decrypt it first with `age`
     ");
 
     let identity = String::from_utf8(sandbox.read("one")).unwrap();
     let identity = identity.lines().nth(1).unwrap();
     let run = sandbox.run(["export", "--encrypted", "g", "-r", identity]);
     stderr!(run.fails_with(2).without(&identity[20..40]), @"
-    error: `--recipient` number 1 is no recipient of the form `age1…`
-    hint: that is an identity, which opens files: `age-keygen -y FILE` tells its recipient
+    error: `--recipient` number 1 is not a recipient of the form `age1…`
+    hint: it is an identity, which decrypts files; print its recipient with `age-keygen -y FILE`
     ");
 
     for bad in ["ssh-ed25519 AAAA", "age1xyz", ""] {
         stderr!(sandbox.run(["export", "--encrypted", "g", "-r", bad]).fails_with(2), @"
-        error: `--recipient` number 1 is no recipient of the form `age1…`
-        hint: `age-keygen` makes one; keys of SSH and of plugins are not taken
+        error: `--recipient` number 1 is not a recipient of the form `age1…`
+        hint: create a key with `age-keygen`; SSH keys and plugins are not supported
         ");
     }
 
     sandbox.write("empty", "# none\n");
     stderr!(sandbox.run(["export", "--encrypted", "g", "-R", "empty"]).fails_with(2), @"
-    error: there is no recipient in `empty`
+    error: `empty` contains no recipients
     hint: nothing was written
     ");
 
@@ -567,8 +567,8 @@ fn a_damaged_file_stores_nothing() {
     sandbox.write("bad", hostile);
     let run = sandbox.run(["import", "bad", "--import-passphrase-file", "pass"]);
     stderr!(run.fails_with(6), @"
-    error: cannot open `bad`: its passphrase costs more than 2^20 rounds of scrypt (1 GiB)
-    hint: if you trust the file: decrypt it with `age` and encrypt it again
+    error: cannot open `bad`: its passphrase needs more than 2^20 rounds of scrypt (1 GiB of memory)
+    hint: if you trust the file, decrypt it with `age` and encrypt it again
     ");
 
     assert_eq!(listed(&sandbox), json!([]));
@@ -594,7 +594,7 @@ fn an_invalid_export_stores_nothing_and_shows_nothing() {
         (
             format!(r#"{{"format":"secrets-export","version":2,"x":"{MARKER}"}}"#),
             6,
-            "a version that is not known",
+            "a version that is not supported",
         ),
         (
             format!(r#"{{"format":"secrets-export","version":1,"projects":"{MARKER}"}}"#),
@@ -637,8 +637,8 @@ fn an_invalid_export_stores_nothing_and_shows_nothing() {
     // The option is for age files, and this is not one.
     sandbox.write("x.env", "A=1\n");
     stderr!(sandbox.run(["import", "x.env", "-i", "key"]).fails_with(2), @"
-    error: `x.env` is no age file
-    hint: read as dotenv
+    error: `x.env` is not an age file
+    hint: remove the option; the file was read as dotenv
     ");
 }
 

@@ -119,10 +119,10 @@ fn a_rollback_to_an_earlier_format_is_noticed() {
     sandbox.command(["update", "first", "-q"]).stdin("newer").run().succeeds();
     sandbox.write("vault.db", &before);
     stderr!(sandbox.run(["list"]).fails_with(6).stdout(""), @"
-    error: the vault was put back to an earlier state than was last seen here
+    error: the vault was rolled back to a state before its last checkpoint here
       project `default`: 1 change behind
-    hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`
-    hint: if this is the state that you want: `secrets restore --accept`
+    hint: put the right file back, or restore a backup with `secrets restore PATH`; nothing was used
+    hint: if you want this state, accept it with `secrets restore --accept`
     ");
 
     // A lower format number alone does not make it an older vault.

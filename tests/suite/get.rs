@@ -94,7 +94,7 @@ fn get_by_id_looks_in_every_project_and_by_tag_in_the_current_one() {
     sandbox.run(["get", "key", "--project", "other"]).succeeds().stdout_has(&id);
     stderr!(sandbox.run(["get", "key"]).fails_with(3), @"
     error: no secret `key` in project `default`
-    hint: project `other` has `key`: add `--project other`
+    hint: use `--project other`, because project `other` has `key`
     ");
 }
 

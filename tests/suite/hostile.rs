@@ -202,7 +202,7 @@ fn malformed_project_rows_are_refused() {
     drop(connection);
     stderr!(sandbox.run(["list"]).fails_with(6).stdout(""), @"
     error: the vault's table of projects is damaged or was tampered with
-    hint: nothing of it was used; `secrets verify` tells more, `secrets restore PATH` puts a backup in its place
+    hint: run `secrets verify` for details, or restore a backup with `secrets restore PATH`; nothing damaged was used
     ");
 
     sandbox

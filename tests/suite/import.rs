@@ -29,9 +29,9 @@ fn every_value_of_a_dotenv_file_is_stored_as_written() {
     let text = "\u{feff}# comment\r\nA=pa$$word\r\nexport B='it is $HOME'\nC=\"line\\none\ntwo \\\"q\\\"\" # more\nEMPTY=\nD = x#y\nA=2nd\n";
     sandbox.write(".env", text);
     stderr!(sandbox.run(["import", ".env"]).succeeds().stdout(""), @"
-    warning: .env:2: `A` is left out: it stands there again further down
-    warning: .env:6: `EMPTY` is left out: it is empty
-    imported into project `default`: 4 created, 2 left out
+    warning: .env:2: `A` is skipped: a later entry has the same name
+    warning: .env:6: `EMPTY` is skipped: it is empty
+    imported into project `default`: 4 created, 2 not imported
     ");
 
     for (tag, value) in
@@ -48,7 +48,7 @@ fn an_existing_secret_with_the_same_value_is_left_alone() {
     let sandbox = Sandbox::with_secrets(&[("a", "1"), ("b", "2")]);
     let before = sandbox.run(["list", "--json"]).succeeds().json();
     sandbox.write("f.env", "A=1\nB=2\n");
-    stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"imported into project `default`: 2 there already");
+    stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"imported into project `default`: 2 unchanged");
     assert_eq!(sandbox.run(["list", "--json"]).succeeds().json(), before);
     sandbox.write("f.env", "A=1\nB=2\nC=3\n");
 
@@ -64,10 +64,10 @@ fn a_conflict_stores_nothing_without_an_option() {
     sandbox.run(["update", "a", "--name", "Label", "-q"]).succeeds();
     sandbox.write("f.env", "A=new\nB=new\nC=new\n");
     stderr!(sandbox.run(["import", "f.env"]).fails_with(4).stdout(""), @"
-    error: there are 2 secrets of these tags in project `default` already
+    error: 2 secrets with these tags already exist in project `default`
       a
       b
-    hint: nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`
+    hint: the values differ; choose `--on-conflict skip` or `--on-conflict overwrite`; nothing was stored
     ");
 
     stderr!(sandbox.run(["get", "c"]).fails_with(3), @"
@@ -80,7 +80,7 @@ fn a_conflict_stores_nothing_without_an_option() {
     assert_value(&sandbox, "a", "old");
     let overwrite = ["import", "f.env", "--on-conflict", "overwrite"];
 
-    stderr!(sandbox.run(overwrite).succeeds(), @"imported into project `default`: 2 overwritten, 1 there already");
+    stderr!(sandbox.run(overwrite).succeeds(), @"imported into project `default`: 2 overwritten, 1 unchanged");
     assert_value(&sandbox, "a", "new");
 
     // Its label, its tag and its id stay.
@@ -94,12 +94,12 @@ fn a_dry_run_shows_the_plan_and_stores_nothing() {
     let line = ["import", "f.env", "--prefix", "x-", "--on-conflict", "overwrite", "--dry-run"];
     stderr!(sandbox
         .run(line)
-        .succeeds(), @"warning: f.env:4: `D` is left out: it is empty")
+        .succeeds(), @"warning: f.env:4: `D` is skipped: it is empty")
     .stdout(
         "overwrite  A -> default/x-a\nsame       B -> default/x-b\ncreate     C -> default/x-C\n",
     );
 
-    let plan = stderr!(sandbox.run(line.iter().chain(&["--json"])).succeeds(), @"warning: f.env:4: `D` is left out: it is empty")
+    let plan = stderr!(sandbox.run(line.iter().chain(&["--json"])).succeeds(), @"warning: f.env:4: `D` is skipped: it is empty")
         .json();
     assert_eq!(
         plan["plan"][2],
@@ -118,14 +118,14 @@ fn the_source_is_removed_only_if_all_its_values_are_stored() {
     let skip = ["import", "f.env", "--on-conflict", "skip", "--delete-source"];
     stderr!(sandbox.run(skip).fails_with(4), @"
     imported into project `default`: 1 created, 1 skipped
-    error: `f.env` was not removed: 1 value of it is not in the vault
+    error: `f.env` was not removed: 1 value is not in the vault
     ");
 
     assert_value(&sandbox, "b", "2");
     assert!(sandbox.path("f.env").exists());
     let overwrite = ["import", "f.env", "--on-conflict", "overwrite", "--delete-source"];
     stderr!(sandbox.run(overwrite).succeeds(), @"
-    imported into project `default`: 1 overwritten, 1 there already
+    imported into project `default`: 1 overwritten, 1 unchanged
     removed `f.env`
     ");
 
@@ -134,7 +134,7 @@ fn the_source_is_removed_only_if_all_its_values_are_stored() {
     // Repeating the import removes the file although nothing is new.
     sandbox.write("f.env", "A=new\nB=2\n");
     stderr!(sandbox.run(["import", "f.env", "--delete-source"]).succeeds(), @"
-    imported into project `default`: 2 there already
+    imported into project `default`: 2 unchanged
     removed `f.env`
     ");
 
@@ -142,16 +142,16 @@ fn the_source_is_removed_only_if_all_its_values_are_stored() {
     sandbox.write("f.env", "A=first\nA=new\nE=\n");
     let run = sandbox.run(["import", "f.env", "--delete-source"]).fails_with(4);
     stderr!(run, @"
-    warning: f.env:1: `A` is left out: it stands there again further down
-    warning: f.env:3: `E` is left out: it is empty
-    imported into project `default`: 1 there already, 2 left out
-    error: `f.env` was not removed: 1 value of it is not in the vault
+    warning: f.env:1: `A` is skipped: a later entry has the same name
+    warning: f.env:3: `E` is skipped: it is empty
+    imported into project `default`: 1 unchanged, 2 not imported
+    error: `f.env` was not removed: 1 value is not in the vault
     ");
 
     sandbox.write("f.env", "A=new\nE=\n");
     stderr!(sandbox.run(["import", "f.env", "--delete-source"]).succeeds(), @"
-    warning: f.env:2: `E` is left out: it is empty
-    imported into project `default`: 1 there already, 1 left out
+    warning: f.env:2: `E` is skipped: it is empty
+    imported into project `default`: 1 unchanged, 1 not imported
     removed `f.env`
     ");
 
@@ -159,13 +159,13 @@ fn the_source_is_removed_only_if_all_its_values_are_stored() {
     symlink("real.env", sandbox.path("link.env")).unwrap();
     let run = sandbox.run(["import", "link.env", "--delete-source"]).fails_with(4);
     stderr!(run, @"
-    imported into project `default`: 1 there already
-    error: `link.env` was not removed: it is a link, or has several names
+    imported into project `default`: 1 unchanged
+    error: `link.env` was not removed: it is a link or has several names
     ");
 
     stderr!(sandbox.command(["import", "-", "--delete-source"]).stdin("A=1").run().fails_with(2), @"
-    error: stdin is no file that could be removed
-    hint: leave out `--delete-source`
+    error: stdin cannot be removed
+    hint: remove the option `--delete-source`
     ");
 }
 
@@ -175,12 +175,12 @@ fn names_that_differ_in_case_are_refused() {
     sandbox.write("f.env", "http_proxy=hunter2\nHTTP_PROXY=hunter3\n");
     for line in [&["import", "f.env"][..], &["import", "f.env", "--dry-run"]] {
         stderr!(sandbox.run(line).fails_with(2).stdout(""), @"
-        error: f.env:2:1: `http_proxy` and `HTTP_PROXY` are two variables, but they would get one tag: tags do not tell upper from lower case, nor `-` and `.` from `_`
-        hint: nothing was stored; take one of the two out of the file: `[run.env]` and `run --env HTTP_PROXY=...` give a program a variable of any name
+        error: f.env:2:1: the variables `http_proxy` and `HTTP_PROXY` would get the same tag: tags ignore case and treat `-` and `.` like `_`
+        hint: remove one of the two from the file; `[run.env]` and `run --env HTTP_PROXY=...` can give a program a variable of any name; nothing was stored
         ");
     }
 
-    stderr!(sandbox.run(["list"]).succeeds().stdout(""), @"no secret in project `default`");
+    stderr!(sandbox.run(["list"]).succeeds().stdout(""), @"no secrets in project `default`");
 }
 
 #[test]
@@ -188,41 +188,41 @@ fn skipped_values_are_counted_and_not_an_error() {
     let sandbox = Sandbox::new();
     sandbox.write("f.env", "A=1\nB=op://app/db/password\nC=\n");
     stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"
-    warning: f.env:2: `B` is left out: 1Password resolves this reference; import what `op inject` prints
-    warning: f.env:3: `C` is left out: it is empty
-    `--as-is` stores references and what another tool encrypted as they stand
-    imported into project `default`: 1 created, 2 left out
+    warning: f.env:2: `B` is skipped: 1Password resolves this reference; import the output of `op inject`
+    warning: f.env:3: `C` is skipped: it is empty
+    use `--as-is` to store references and ciphertexts of other tools unchanged
+    imported into project `default`: 1 created, 2 not imported
     ");
 
     sandbox.write("f.env", "B=op://app/db/password\n");
     stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"
-    warning: f.env:1: `B` is left out: 1Password resolves this reference; import what `op inject` prints
-    `--as-is` stores references and what another tool encrypted as they stand
-    imported into project `default`: nothing, 1 left out
+    warning: f.env:1: `B` is skipped: 1Password resolves this reference; import the output of `op inject`
+    use `--as-is` to store references and ciphertexts of other tools unchanged
+    imported into project `default`: nothing, 1 skipped
     ");
 
     stderr!(sandbox.run(["import", "f.env", "--delete-source"]).fails_with(4), @"
-    warning: f.env:1: `B` is left out: 1Password resolves this reference; import what `op inject` prints
-    `--as-is` stores references and what another tool encrypted as they stand
-    imported into project `default`: nothing, 1 left out
-    error: `f.env` was not removed: 1 value of it is not in the vault
+    warning: f.env:1: `B` is skipped: 1Password resolves this reference; import the output of `op inject`
+    use `--as-is` to store references and ciphertexts of other tools unchanged
+    imported into project `default`: nothing, 1 skipped
+    error: `f.env` was not removed: 1 value is not in the vault
     ");
 
     let run = sandbox.run(["import", "f.env", "--json"]).succeeds();
-    let document = stderr!(run, @"warning: f.env:1: `B` is left out: 1Password resolves this reference; import what `op inject` prints")
+    let document = stderr!(run, @"warning: f.env:1: `B` is skipped: 1Password resolves this reference; import the output of `op inject`")
         .json();
     assert_eq!(document["secrets"], serde_json::json!([]));
     assert_eq!(document["skipped"][0]["source"], "B");
 
-    let plan = stderr!(sandbox.run(["import", "f.env", "--dry-run", "--json"]).succeeds(), @"warning: f.env:1: `B` is left out: 1Password resolves this reference; import what `op inject` prints")
+    let plan = stderr!(sandbox.run(["import", "f.env", "--dry-run", "--json"]).succeeds(), @"warning: f.env:1: `B` is skipped: 1Password resolves this reference; import the output of `op inject`")
         .json();
     assert_eq!(plan["plan"], serde_json::json!([]));
     stderr!(sandbox.run(["import", "f.env", "--as-is"]).succeeds(), @"imported into project `default`: 1 created");
     assert_value(&sandbox, "b", "op://app/db/password");
     sandbox.write("empty.env", "C=\n");
     stderr!(sandbox.run(["import", "empty.env", "--delete-source"]).succeeds(), @"
-    warning: empty.env:1: `C` is left out: it is empty
-    imported into project `default`: nothing, 1 left out
+    warning: empty.env:1: `C` is skipped: it is empty
+    imported into project `default`: nothing, 1 skipped
     removed `empty.env`
     ");
 }
@@ -232,7 +232,7 @@ fn a_reference_to_another_variable_is_mentioned() {
     let sandbox = Sandbox::new();
     sandbox.write("f.env", "APP_NAME=Laravel\nMAIL_FROM_NAME=\"${APP_NAME}\"\n");
     stderr!(sandbox.run(["import", "f.env"]).succeeds(), @"
-    warning: f.env:2: the value of `MAIL_FROM_NAME` refers to another variable; it is stored as it is written, and programs get it unexpanded
+    warning: f.env:2: the value of `MAIL_FROM_NAME` refers to another variable; it is stored as written, and programs get it unexpanded
     imported into project `default`: 2 created
     ");
 
@@ -268,8 +268,8 @@ fn an_unreadable_file_is_reported_with_a_hint() {
     }
 
     stderr!(sandbox.command(["import", "-"]).stdin(&utf16).run().fails_with(2), @"
-    error: `stdin` is UTF-16 text, and only UTF-8 is read
-    hint: `iconv -f UTF-16 -t UTF-8 FILE | secrets import -`
+    error: `stdin` is UTF-16 text, but only UTF-8 can be read
+    hint: run `iconv -f UTF-16 -t UTF-8 FILE | secrets import -`
     ");
 }
 
@@ -295,7 +295,7 @@ fn values_in_git_are_a_warning() {
     stderr!(sandbox.run(["import", "f.env", "--delete-source"]).succeeds(), @"
     imported into project `default`: 1 created
     removed `f.env`
-    warning: git has `f.env`: its values are in the history and have to be changed
+    warning: `f.env` is tracked by git: its values are in the history, so change them
     ");
 }
 
@@ -323,28 +323,28 @@ fn an_error_about_a_broken_file_quotes_nothing() {
             "{format}: {stderr}"
         );
         assert!(
-            stderr.ends_with(&format!("hint: read as {format}; nothing was stored\n")),
+            stderr.ends_with(&format!("hint: the file was read as {format}; nothing was stored\n")),
             "{stderr}"
         );
     }
 
     sandbox.write("f.xml", "<a/>");
     stderr!(sandbox.run(["import", "f.xml"]).fails_with(2), @"
-    error: what `f.xml` is cannot be told from its content
-    hint: name it with `--format FORMAT`
+    error: cannot detect the format of `f.xml`
+    hint: set it with `--format FORMAT`
     ");
 
     sandbox.write("f.env", "# nothing\n");
     stderr!(sandbox.run(["import", "f.env"]).fails_with(2), @"
-    error: there is no value in `f.env`
+    error: `f.env` contains no values
     hint: nothing was stored
     ");
 
     let output = sandbox.run(["import", "nowhere"]).fails_with(1);
     stderr!(output, @"error: cannot read `nowhere`: No such file or directory");
     stderr!(sandbox.run(["import", "f.env", "--prefix", "a b"]).fails_with(2), @"
-    error: f.env: no tag begins with that prefix
-    hint: read as dotenv; nothing was stored
+    error: f.env: no tag can begin with that prefix
+    hint: the file was read as dotenv; nothing was stored
     ");
 
     sandbox.run(["project", "list"]).succeeds().stdout("");
@@ -355,8 +355,8 @@ fn stdin_and_json_are_accepted() {
     let sandbox = Sandbox::new();
     let json = r#"{"A": "x\ny", "N": 1.50, "T": true, "E": null}"#;
     stderr!(sandbox.command(["import", "-"]).stdin(json).run().succeeds(), @"
-    warning: stdin:1: `E` is left out: it is empty
-    imported into project `default`: 3 created, 1 left out
+    warning: stdin:1: `E` is skipped: it is empty
+    imported into project `default`: 3 created, 1 not imported
     ");
 
     assert_value(&sandbox, "a", "x\ny");
@@ -398,8 +398,8 @@ fn ten_thousand_are_one_transaction() {
     let vault = sandbox.vault();
     vault.create(&project("web"), secret("name-09999", b"other")).unwrap();
     stderr!(sandbox.run(["-p", "web", "import", "f.env"]).fails_with(4), @"
-    error: there is a secret `name-09999` in project `web` already
-    hint: nothing was stored; their values differ: see `--on-conflict skip` and `--on-conflict overwrite`
+    error: secret `name-09999` already exists in project `web`
+    hint: the values differ; choose `--on-conflict skip` or `--on-conflict overwrite`; nothing was stored
     ");
 
     assert_eq!(vault.projects().unwrap()[1].1, 1);

@@ -300,7 +300,10 @@ fn invalid_bitwarden_is_refused() {
     }
 
     let encrypted = refused(Format::Bitwarden, b"{\"encrypted\": true}").to_string();
-    assert_eq!(encrypted, "it is encrypted; export it as `.json`, not as `.json (Encrypted)`");
+    assert_eq!(
+        encrypted,
+        "the file is encrypted; export it as `.json`, not as `.json (Encrypted)`"
+    );
 }
 
 /// The same vault as `keepassxc-cli show` prints it.

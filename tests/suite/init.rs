@@ -29,10 +29,10 @@ fn init_creates_a_vault_that_opens() {
     let run = sandbox.run(["init"]).succeeds().stdout("");
     let run = stderr!(run, @"
     guessing this passphrase takes about a million years or more on one graphics card (1 TB/s)
-    made the vault `[dir]/vault.db`
-    a forgotten passphrase cannot be reset; `secrets recovery create` prints a code for the safe
-    next: `secrets create TAG` stores a secret
-    `secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use
+    created the vault `[dir]/vault.db`
+    a forgotten passphrase cannot be reset; print a recovery code with `secrets recovery create` and keep it safe
+    next: store a secret with `secrets create TAG`
+    `secrets unlock` asks once and keeps the vault unlocked for 15m, or 5m without use
     ");
 
     run.stderr_has(&made(sandbox.vault_path().to_str().unwrap(), ""));
@@ -77,8 +77,8 @@ fn init_never_replaces_another_file() {
     let sandbox = Sandbox::empty();
     sandbox.write("vault.db", "somebody's notes");
     stderr!(sandbox.run(["init"]).fails_with(4), @"
-    error: there is something at `[dir]/vault.db` already
-    hint: make another one with `secrets init --vault PATH`
+    error: `[dir]/vault.db` already exists
+    hint: choose another path with `secrets init --vault PATH`
     ");
 
     assert_eq!(sandbox.read("vault.db"), b"somebody's notes");
@@ -88,8 +88,8 @@ fn init_never_replaces_another_file() {
 fn init_asks_for_no_passphrase_if_a_vault_exists() {
     // There is no passphrase and no terminal, so a question would end with 5.
     stderr!(Sandbox::new().command(["init"]).without_env("SECRETS_PASSPHRASE").run().fails_with(4), @"
-    error: there is something at `[dir]/vault.db` already
-    hint: make another one with `secrets init --vault PATH`
+    error: `[dir]/vault.db` already exists
+    hint: choose another path with `secrets init --vault PATH`
     ");
 }
 
@@ -132,22 +132,22 @@ fn init_warns_of_a_weak_passphrase_with_an_estimate() {
         let run =
             sandbox.command(LEAST).env("SECRETS_PASSPHRASE", weak).run().succeeds().without(weak);
         let run = stderr!(run, @"
-        warning: that is a weak passphrase: guessing it takes less than a second on one graphics card (1 TB/s); six random words are better
-        warning: these key derivation parameters make guessing cheaper than the default ones
-        made the vault `[dir]/vault.db`
-        a forgotten passphrase cannot be reset; `secrets recovery create` prints a code for the safe
-        next: `secrets create TAG` stores a secret
-        `secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use
+        warning: this passphrase is weak: guessing it takes less than a second on one graphics card (1 TB/s); use six random words instead
+        warning: these key derivation parameters make guessing cheaper than the defaults
+        created the vault `[dir]/vault.db`
+        a forgotten passphrase cannot be reset; print a recovery code with `secrets recovery create` and keep it safe
+        next: store a secret with `secrets create TAG`
+        `secrets unlock` asks once and keeps the vault unlocked for 15m, or 5m without use
         ");
 
         let run = run.without("about less");
         stderr!(run, @"
-        warning: that is a weak passphrase: guessing it takes less than a second on one graphics card (1 TB/s); six random words are better
-        warning: these key derivation parameters make guessing cheaper than the default ones
-        made the vault `[dir]/vault.db`
-        a forgotten passphrase cannot be reset; `secrets recovery create` prints a code for the safe
-        next: `secrets create TAG` stores a secret
-        `secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use
+        warning: this passphrase is weak: guessing it takes less than a second on one graphics card (1 TB/s); use six random words instead
+        warning: these key derivation parameters make guessing cheaper than the defaults
+        created the vault `[dir]/vault.db`
+        a forgotten passphrase cannot be reset; print a recovery code with `secrets recovery create` and keep it safe
+        next: store a secret with `secrets create TAG`
+        `secrets unlock` asks once and keeps the vault unlocked for 15m, or 5m without use
         ")
             .without("guessing this passphrase");
     }
@@ -157,14 +157,14 @@ fn init_warns_of_a_weak_passphrase_with_an_estimate() {
 fn init_suggests_nothing_if_a_passphrase_is_given() {
     let sandbox = Sandbox::empty();
     stderr!(sandbox.run(["init", "--suggest"]).fails_with(2), @"
-    error: `--suggest` cannot be used with a passphrase that is given
-    hint: leave out `--passphrase-file`, SECRETS_PASSPHRASE_FILE and SECRETS_PASSPHRASE to choose one here
+    error: `--suggest` cannot be used with a given passphrase
+    hint: remove `--passphrase-file`, SECRETS_PASSPHRASE_FILE and SECRETS_PASSPHRASE to choose one here
     ");
 
     let run = sandbox.command(["init", "--suggest"]).without_env("SECRETS_PASSPHRASE").run();
     stderr!(run.fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     ");
 
     assert!(!sandbox.vault_path().exists());
@@ -200,7 +200,7 @@ fn init_refuses_an_empty_passphrase() {
         let run = sandbox.run(["init", "--passphrase-file", "passphrase"]);
         stderr!(run.fails_with(5), @"
         warning: other users can read the passphrase file `passphrase`
-        error: that is no passphrase: it is empty
+        error: invalid passphrase: it is empty
         ");
     }
 
@@ -231,7 +231,7 @@ fn init_without_a_passphrase_or_a_terminal_leaves_nothing_behind() {
     let sandbox = Sandbox::empty();
     stderr!(sandbox.command(["init"]).without_env("SECRETS_PASSPHRASE").run().fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     ");
 
     assert_eq!(sandbox.path("").read_dir().unwrap().count(), 0);

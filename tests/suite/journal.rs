@@ -295,11 +295,11 @@ fn a_rollback_by_a_journal_is_noticed_and_can_be_undone() {
     for _ in 0..2 {
         let list = sandbox.run(["list"]).fails_with(6).stdout("");
         stderr!(list, @"
-        error: the vault was put back to an earlier state than was last seen here
+        error: the vault was rolled back to a state before its last checkpoint here
           project `default`: 1 change behind
-        hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`
-        hint: if this is the state that you want: `secrets restore --accept`
-        hint: the vault as it was before an interrupted change was rolled back is `[dir]/vault.db.before-recovery`; `secrets restore [dir]/vault.db.before-recovery` puts it back if it is whole
+        hint: put the right file back, or restore a backup with `secrets restore PATH`; nothing was used
+        hint: if you want this state, accept it with `secrets restore --accept`
+        hint: if it is intact, restore `[dir]/vault.db.before-recovery` with `secrets restore [dir]/vault.db.before-recovery`; it is a copy from before an interrupted change was rolled back
         ")
             .stderr_has(&hint);
     }

@@ -239,8 +239,8 @@ fn scan_json() {
     assert_eq!(code, Some(8));
     assert_snapshot!(redacted(&String::from_utf8(stdout).unwrap()), @r#"{"findings":[{"file":"a\nb","place":"line","line":2,"tag":"api-key","form":"raw"}],"files":1}"#);
     assert_snapshot!(redacted(&stderr), @r#"
-        {"type":"CONFLICT","message":"1 value in 1 file",
-        "details":{"hints":["put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed"]}}
+    {"type":"CONFLICT","message":"1 value in 1 file",
+    "details":{"hints":["replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published"]}}
     "#);
 }
 
@@ -253,9 +253,9 @@ fn error_json() {
     "#);
 
     assert_snapshot!(error(sandbox.run(["create", "-t", "PIN", "--json"])), @r#"
-        {"type":"CONFLICT","message":"there is a secret `pin` in project `default` already",
-        "details":{"hints":["change its value with `secrets update pin`"],
-        "project":"default","tags":["pin"]}}
+    {"type":"CONFLICT","message":"secret `pin` already exists in project `default`",
+    "details":{"hints":["change its value with `secrets update pin`"],
+    "project":"default","tags":["pin"]}}
     "#);
 
     assert_snapshot!(error(sandbox.run(["list", "--page", "x", "--json"])), @r#"
@@ -264,30 +264,30 @@ fn error_json() {
     "#);
 
     assert_snapshot!(error(sandbox.run(["render", "-e", "{{ secrets.pim }}{{ secrets.x | }}", "--json"])), @r#"
-        {"type":"BAD_REQUEST","message":"a placeholder is not well formed",
-        "details":{"hints":["mend it, leave it as it is with `--keep-unknown`, or use other `--delimiters`"],
-        "placeholders":[{"column":18,"file":"--text","line":1,"reason":"no such filter; there are json, shell, url, base64, trim, dotenv"}]}}
+    {"type":"BAD_REQUEST","message":"invalid placeholder",
+    "details":{"hints":["fix it, keep it with `--keep-unknown`, or use other `--delimiters`"],
+    "placeholders":[{"column":18,"file":"--text","line":1,"reason":"unknown filter; the filters are json, shell, url, base64, trim, dotenv"}]}}
     "#);
 
     assert_snapshot!(error(sandbox.run(["render", "-e", "{{ secrets.pim }}", "--json"])), @r#"
-        {"type":"NOT_FOUND","message":"a placeholder names no secret in project `default`",
-        "details":{"hints":["fix the template; `secrets list` shows the secrets of the project"],
-        "placeholders":[{"column":1,"file":"--text","line":1,"suggestion":"pin","tag":"pim"}]}}
+    {"type":"NOT_FOUND","message":"a placeholder refers to a secret that does not exist in project `default`",
+    "details":{"hints":["fix the template; `secrets list` shows the secrets of the project"],
+    "placeholders":[{"column":1,"file":"--text","line":1,"suggestion":"pin","tag":"pim"}]}}
     "#);
 
     assert_snapshot!(error(sandbox.run(["delete", "pin", "--json"])), @r#"
-        {"type":"FORBIDDEN","message":"deleting needs `--yes` where there is no terminal to ask on",
-        "details":{"hints":["nothing was changed; add `--yes` to do it"]}}
+    {"type":"FORBIDDEN","message":"deleting requires `--yes` if there is no terminal to ask on",
+    "details":{"hints":["add `--yes` to confirm; nothing was changed"]}}
     "#);
 
     assert_snapshot!(error(sandbox.command(["list", "--json"]).env("SECRETS_PASSPHRASE", "x").run()), @r#"
     {"type":"UNAUTHORIZED","message":"wrong passphrase",
-    "details":{"hints":["it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code"]}}
+    "details":{"hints":["enter the one last set with `secrets init` or `secrets passwd`, or use a recovery code with `--recovery`"]}}
     "#);
 
     assert_snapshot!(error(sandbox.run(["--json", "frobnicate"])), @r#"
-        {"type":"BAD_REQUEST","message":"there is no command `frobnicate`",
-        "details":{"hints":["usage: secrets [OPTIONS] <COMMAND>"]}}
+    {"type":"BAD_REQUEST","message":"unknown command `frobnicate`",
+    "details":{"hints":["usage: secrets [OPTIONS] <COMMAND>"]}}
     "#);
 }
 

@@ -100,7 +100,7 @@ fn json_shows_250_by_default_and_a_pipe_gets_all() {
         |run: crate::support::Run| run.succeeds().bytes().split(|byte| *byte == b'\n').count() - 1;
     assert_eq!(lines(sandbox.run(["list"])), 251);
     let run = sandbox.run(["list", "--filter", "t00", "--page-size", "4"]).succeeds();
-    stderr!(run.stdout_has("t003\t"), @"4 of 10 secrets, page 0 of 0 to 2; `--page 1` shows the next, `--all` shows all");
+    stderr!(run.stdout_has("t003\t"), @"4 of 10 secrets, page 0 of 0 to 2; use `--page 1` for the next page or `--all` for everything");
 }
 
 #[test]
@@ -166,8 +166,8 @@ fn a_named_project_must_exist() {
 
     // The default project and a manifest's project need not exist yet.
     sandbox.write(".secrets.toml", "project = \"web\"\n");
-    stderr!(sandbox.run(["list"]).succeeds().stdout(""), @"no secret in project `web`");
-    stderr!(Sandbox::new().run(["list", "-p", "default"]).succeeds().stdout(""), @"no secret in project `default`");
+    stderr!(sandbox.run(["list"]).succeeds().stdout(""), @"no secrets in project `web`");
+    stderr!(Sandbox::new().run(["list", "-p", "default"]).succeeds().stdout(""), @"no secrets in project `default`");
 }
 
 #[test]
@@ -175,8 +175,8 @@ fn list_of_an_emptied_project_is_empty() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     sandbox.run(["delete", "key", "-y", "-q"]).succeeds();
     assert_eq!(page(&sandbox, &[]), (tags(&[]), 0, 0, 0));
-    stderr!(sandbox.run(["list"]).succeeds().stdout(""), @"no secret in project `default`");
-    stderr!(sandbox.run(["list", "--all-projects"]).succeeds().stdout(""), @"no secret in the vault");
+    stderr!(sandbox.run(["list"]).succeeds().stdout(""), @"no secrets in project `default`");
+    stderr!(sandbox.run(["list", "--all-projects"]).succeeds().stdout(""), @"no secrets in the vault");
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn list_filters_tag_name_and_description_in_any_case() {
     // The filter is text, not a pattern.
     assert_eq!(page(&sandbox, &["--filter", ".*"]).2, 0);
     let run = sandbox.run(["list", "--filter", "paypal"]);
-    stderr!(run.succeeds().stdout(""), @"no secret that matches in project `default`");
+    stderr!(run.succeeds().stdout(""), @"no matching secrets in project `default`");
 }
 
 #[test]

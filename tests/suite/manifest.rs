@@ -177,9 +177,9 @@ fn errors_have_their_position_and_no_values() {
 fn a_binary_or_huge_file_is_refused() {
     let project = Project::new(&[]);
     for (content, text) in [
-        (&b"project = \"\xff\"\n"[..], "is not UTF-8"),
-        (&b"\xff\xfep\0r\0"[..], "is not UTF-8"),
-        (&b"#".repeat(1024 * 1024 + 1), "is larger than 1 MiB"),
+        (&b"project = \"\xff\"\n"[..], "the file is not UTF-8"),
+        (&b"\xff\xfep\0r\0"[..], "the file is not UTF-8"),
+        (&b"#".repeat(1024 * 1024 + 1), "the file is larger than 1 MiB"),
     ] {
         project.write(".secrets.toml", content);
         let run = project.changes_nothing(&["check"]).fails_with(2).stdout("");
@@ -216,8 +216,8 @@ fn without_a_manifest_the_error_explains_how_to_write_one() {
         [&["check"][..], &["setup", "--yes"], &["render", "--all"], &["render", "--stale"]]
     {
         stderr!(project.changes_nothing(command).fails_with(3).stdout(""), @"
-        error: there is no `.secrets.toml` here or in a directory above
-        hint: write one with `secrets init --project-file`
+        error: no `.secrets.toml` in this directory or above
+        hint: create one with `secrets init --project-file`
         ");
     }
 
@@ -228,5 +228,5 @@ fn without_a_manifest_the_error_explains_how_to_write_one() {
     project.write("real.toml", "project = \"web\"\n");
     symlink("real.toml", project.path(".secrets.toml")).unwrap();
     let output = project.run(&["check"]).succeeds();
-    stderr!(output, @"nothing is missing or out of date in project `web`: 0 secrets, 0 outputs");
+    stderr!(output, @"project `web` has everything it needs and is up to date: 0 secrets, 0 outputs");
 }

@@ -35,16 +35,16 @@ fn one_command_turns_a_dotenv_file_into_a_project() {
     sandbox.write(".gitignore", "vault.db*");
     sandbox.write(".env", FILE);
     stderr!(sandbox.run(["-p", "web", "template", ".env", "--keep", "PORT"]).succeeds(), @"
-    `PORT` stays as it is: as asked for
-    `EMPTY` stays as it is: it is empty
-    `DATABASE_URL` keeps its spelling: the readers of `.env` do not agree about it
-    `PEM` will mean the same to all readers of `.env`; now they read different values
-    comments or quotes of `.env` will differ, no value does; `setup` asks before it replaces it
+    `PORT` is kept as it is: as requested
+    `EMPTY` is kept as it is: it is empty
+    `DATABASE_URL` keeps its spelling, because the readers of `.env` interpret it differently
+    `PEM` will have the same value for all readers of `.env`, which now read different values
+    comments or quotes of `.env` will change, but no value does; `setup` asks before replacing the file
     imported into project `web`: 3 created
     wrote `.env.tmpl`
     wrote `.secrets.toml`
     added `/.env` to .gitignore
-    next: look at them, then `secrets setup`
+    next: review the files, then run `secrets setup`
     ");
 
     assert_eq!(
@@ -87,7 +87,7 @@ fn one_command_turns_a_dotenv_file_into_a_project() {
     assert_eq!(values(&sandbox.read(".env")), values(FILE.as_bytes()));
     stderr!(sandbox.run(["check"]).succeeds(), @"
     warning: `.env`: `bash`, `compose`, `node` and `npm-dotenv` read a different value for `DATABASE_URL`; write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file
-    nothing is missing or out of date in project `web`: 3 secrets, 1 output
+    project `web` has everything it needs and is up to date: 3 secrets, 1 output
     ");
 }
 
@@ -103,8 +103,8 @@ fn an_existing_manifest_is_extended() {
     stderr!(run.succeeds(), @"
     imported into project `web`: 2 created
     wrote `app.env.tmpl`
-    added it to `../.secrets.toml`
-    next: look at them, then `secrets setup`
+    added the template to `../.secrets.toml`
+    next: review the files, then run `secrets setup`
     ");
 
     let after = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();
@@ -130,15 +130,15 @@ fn an_existing_manifest_is_extended() {
     stderr!(sandbox.run(["check"]).fails_with(8).stdout("stale\tconfig/app.env\tpermissions too \
                                                          wide\n"), @"
     error: an output is out of date
-    hint: `secrets render --stale` renders what is out of date
+    hint: render outdated outputs with `secrets render --stale`
     ");
 
     stderr!(sandbox.run(["setup"]).succeeds(), @"
-    `config/app.env` is up to date, its mode was changed
+    changed the mode of `config/app.env`, which is up to date
     project `web` is set up: 2 secrets, 1 output
     ");
 
-    stderr!(sandbox.run(["check"]).succeeds(), @"nothing is missing or out of date in project `web`: 2 secrets, 1 output");
+    stderr!(sandbox.run(["check"]).succeeds(), @"project `web` has everything it needs and is up to date: 2 secrets, 1 output");
 }
 
 #[test]
@@ -151,12 +151,12 @@ fn an_example_becomes_placeholders_and_stores_nothing() {
     );
 
     stderr!(sandbox.run(["-p", "web", "template", ".env.example", "--example", "--keep", "REGION"]).succeeds(), @"
-    `PORT` stays as it is: it is a port
-    `REGION` stays as it is: as asked for
-    `--secret NAME,...` stores a value that only looks like a setting
+    `PORT` is kept as it is: it is a port
+    `REGION` is kept as it is: as requested
+    use `--secret NAME,...` to store a value that only looks like a setting
     wrote `.env.tmpl`
     wrote `.secrets.toml`
-    next: look at them, then `secrets setup`
+    next: review the files, then run `secrets setup`
     ");
 
     assert_eq!(
@@ -170,10 +170,10 @@ fn an_example_becomes_placeholders_and_stores_nothing() {
     error: 2 secrets are missing in project `web`
       DATABASE_URL: "Postgres URL, as in X=postgres://localhost/x, of the dev server"
       API_KEY: "OLD_KEY=0123"
-    hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file
+    hint: run `secrets setup` on a terminal to enter missing secrets, or read them from a file with `--from FILE.env`
     "#);
 
-    stderr!(sandbox.run(["list"]).succeeds(), @"no secret in project `web`");
+    stderr!(sandbox.run(["list"]).succeeds(), @"no secrets in project `web`");
 
     // An empty value counts as a value.
     sandbox.write("old.env", "API_KEY=\nDATABASE_URL=\"u v\"\nMORE=1\n");
@@ -192,8 +192,8 @@ fn an_example_becomes_placeholders_and_stores_nothing() {
 
     sandbox.write("x.env", "A=1");
     stderr!(sandbox.run(["template", "x.env", "--example"]).fails_with(2), @"
-    error: what `x.env` is an example of cannot be told from its name
-    hint: the name of an example ends with one of: example, sample, dist, template, defaults
+    error: cannot determine from its name what `x.env` is an example of
+    hint: use a name that ends with one of: example, sample, dist, template, defaults
     ");
 }
 
@@ -314,7 +314,7 @@ fn nothing_is_stored_if_the_migration_cannot_be_finished() {
     std::fs::create_dir(sandbox.path(".gitignore")).unwrap();
     stderr!(sandbox.run(["template", ".env"]).fails_with(7), @"
     error: `.gitignore` is not a regular file
-    hint: move it away, or name another file in `.secrets.toml`; nothing was written
+    hint: move it away, or choose another file in `.secrets.toml`; nothing was written
     ");
 
     let output = sandbox.run(["template", ".env", "--on-conflict", "skip"]).fails_with(2);
@@ -325,8 +325,8 @@ fn nothing_is_stored_if_the_migration_cannot_be_finished() {
 
     std::os::unix::fs::symlink(".env", sandbox.path("link.env")).unwrap();
     stderr!(sandbox.run(["template", "link.env"]).fails_with(7), @"
-    error: `link.env` is no regular file, so nothing could be rendered there
-    hint: name the file itself; nothing was written
+    error: `link.env` is not a regular file, so it cannot be rendered later
+    hint: choose the file itself; nothing was written
     ");
 
     sandbox.run(["project", "list"]).succeeds().stdout("");
@@ -339,24 +339,24 @@ fn nothing_is_stored_if_the_migration_cannot_be_finished() {
     imported into project `web`: 1 created
     wrote `.secrets.toml`
     added `/.env` to .gitignore
-    next: look at them, then `secrets setup`
+    next: review the files, then run `secrets setup`
     ");
 
     // The error mentions only options that this command has.
     sandbox.write("c.env", "KEY=another value\n");
     let run = sandbox.run(["template", "c.env"]).fails_with(4);
     stderr!(run, @"
-    `KEY` keeps its spelling: the readers of `c.env` do not agree about it
-    error: `KEY` has another value in project `web`, used by `.env`
-    hint: `--on-conflict separate` stores it under another tag, such as `KEY-c`
-    hint: `--on-conflict overwrite --yes` overwrites it for them too; nothing was written
+    `KEY` keeps its spelling, because the readers of `c.env` interpret it differently
+    error: `KEY` has a different value in project `web`, used by `.env`
+    hint: use `--on-conflict separate` to store it under another tag, such as `KEY-c`
+    hint: use `--on-conflict overwrite --yes` to overwrite it for these outputs too; nothing was written
     ");
 
     // The template's placeholders refer to the manifest's project.
     sandbox.write("b.env", "B=1\n");
     stderr!(sandbox.run(["-p", "other", "template", "b.env"]).fails_with(2), @"
-    error: `.secrets.toml` is another project's
-    hint: leave out `--project`; nothing was written
+    error: `.secrets.toml` belongs to another project
+    hint: remove `--project`; nothing was written
     ");
 }
 
@@ -372,7 +372,7 @@ fn a_manifest_keeps_its_line_endings() {
     assert_eq!(text.matches('\n').count(), text.matches("\r\n").count(), "{text:?}");
     stderr!(sandbox.run(["check"]).fails_with(8).stdout_has("permissions too wide"), @"
     error: an output is out of date
-    hint: `secrets render --stale` renders what is out of date
+    hint: render outdated outputs with `secrets render --stale`
     ");
 }
 
@@ -405,7 +405,7 @@ fn a_file_that_would_not_round_trip_is_refused() {
     sandbox.write("f.env", "A=x1\nB=\"{{ secrets.a }}\"\n");
     stderr!(sandbox.run(["template", "f.env"]).fails_with(2), @"
     error: f.env:2: the value of `B` already contains a placeholder
-    hint: `--keep B` leaves values that are no secrets in the template; to have a placeholder replaced, write it in a template; nothing was written
+    hint: use `--keep B` to leave values that are not secrets in the template; move placeholders that should be replaced into a template; nothing was written
     ");
 
     let other = Sandbox::new();
@@ -462,7 +462,7 @@ fn a_name_that_a_reader_does_not_support_is_a_warning() {
 
     sandbox.run(["template", ".env", "--keep", "1-X"]).succeeds().stderr_has(text);
     let run = sandbox.run(["setup"]).succeeds().stderr_has(text).without("a different value");
-    run.stderr_has("`.env` is up to date");
+    run.stderr_has("`.env`, which is up to date");
     sandbox.run(["check"]).succeeds().stderr_has(text);
 
     // Named readers are checked for all variables. Readers that can have the names give no warning.
@@ -499,7 +499,7 @@ fn a_file_in_utf_16_is_recognized_by_every_command() {
             (&["run", "--env-file", "w.env", "--", "true"], 125),
         ] {
             sandbox.run(line).fails_with(code).stdout("").stderr_has(
-                "error: `w.env` is no dotenv file: it is UTF-16 text, but only UTF-8 can be read\n\
+                "error: `w.env` is not a dotenv file: it is UTF-16 text, but only UTF-8 can be read\n\
                  hint: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`\n",
             );
         }
@@ -514,7 +514,7 @@ fn obvious_settings_stay_and_all_problems_are_reported_together() {
     sandbox.write(".env", file);
     stderr!(sandbox.run(["-p", "web", "template", ".env"]).fails_with(2), @"
     error: .env:6: the value of `LOG` would stay in this line of the template
-    hint: `--keep LOG` leaves values that are no secrets in the template; nothing was written
+    hint: use `--keep LOG` to leave values that are not secrets in the template; nothing was written
     ");
 
     sandbox.write(
@@ -528,19 +528,19 @@ fn obvious_settings_stay_and_all_problems_are_reported_together() {
     .env:1: the value of `REGION` would stay in this line of the template
     .env:1: the value of `MAIL` would stay in this line of the template
     .env:4: the value of `API_KEY` would stay in this line of the template
-    hint: `--keep X,REGION,MAIL` leaves values that are no secrets in the template; change the lines that hold a secret, or that cannot be stored; nothing was written
+    hint: use `--keep X,REGION,MAIL` to leave values that are not secrets in the template; change the lines that contain a secret or cannot be stored; nothing was written
     ");
 
     sandbox.write(".env", file);
     stderr!(sandbox.run(["-p", "web", "template", ".env", "--keep", "LOG"]).succeeds(), @"
-    `APP_ENV` stays as it is: it is an environment
-    `DEBUG` stays as it is: it is a boolean
-    `LOG` stays as it is: as asked for
-    `--secret NAME,...` stores a value that only looks like a setting
+    `APP_ENV` is kept as it is: it is an environment
+    `DEBUG` is kept as it is: it is a boolean
+    `LOG` is kept as it is: as requested
+    use `--secret NAME,...` to store a value that only looks like a setting
     imported into project `web`: 1 created
     wrote `.env.tmpl`
     wrote `.secrets.toml`
-    next: look at them, then `secrets setup`
+    next: review the files, then run `secrets setup`
     ");
 
     assert_eq!(
@@ -564,9 +564,9 @@ fn obvious_settings_stay_and_all_problems_are_reported_together() {
     // No secret is left to store.
     sandbox.write("c.env", "PORT=3000\n");
     stderr!(sandbox.run(["template", "c.env"]).fails_with(2), @"
-    error: there is no value in `c.env` that would be a secret
+    error: `c.env` contains no values that look like secrets
       PORT: it is a port
-    hint: `--secret NAME,...` stores a value that only looks like a setting
+    hint: use `--secret NAME,...` to store a value that only looks like a setting
     hint: nothing was written
     ");
 }
@@ -619,12 +619,12 @@ fn the_readers_are_guessed_from_the_project() {
 
     sandbox.write(".env", "API_KEY='pa$word'\nB_KEY=b1\n");
     stderr!(sandbox.run(["-p", "web", "template", ".env"]).succeeds(), @"
-    `.env` is read by `compose` (`docker-compose.yml`), `nextjs` (`package.json`), `vite` (`package.json`), `npm-dotenv` (`package.json`), `node` (`package.json`), `python-dotenv` (`requirements.txt`), `bash` (`.envrc`); `--readers` names others
-    `API_KEY` keeps its spelling: the readers of `.env` do not agree about it
+    `.env` is read by `compose` (`docker-compose.yml`), `nextjs` (`package.json`), `vite` (`package.json`), `npm-dotenv` (`package.json`), `node` (`package.json`), `python-dotenv` (`requirements.txt`), `bash` (`.envrc`); change this with `--readers`
+    `API_KEY` keeps its spelling, because the readers of `.env` interpret it differently
     imported into project `web`: 2 created
     wrote `.env.tmpl`
     wrote `.secrets.toml`
-    next: look at them, then `secrets setup`
+    next: review the files, then run `secrets setup`
     ");
 
     let manifest = String::from_utf8(sandbox.read(".secrets.toml")).unwrap();

@@ -93,7 +93,7 @@ fn the_same_content_is_not_written_again() {
 
     stderr!(render(&sandbox, "text", &[]).succeeds(), @"`out` is up to date");
     set_mode(&out, 0o664);
-    stderr!(render(&sandbox, "text", &[]).succeeds(), @"`out` is up to date, its mode was changed");
+    stderr!(render(&sandbox, "text", &[]).succeeds(), @"changed the mode of `out`, which is up to date");
     assert_eq!((stamp(fs::metadata(&out).unwrap()), mode(&out)), (before, 0o600));
 
     for other in ["tex", "textt", "Text", ""] {
@@ -275,8 +275,8 @@ fn unusual_paths_are_accepted() {
     assert_eq!(names(&sandbox.path("")).len(), strange.len());
     let output = sandbox.run(["render", "-e", "x", "-o", "no/out"]).fails_with(1).stdout("");
     stderr!(output, @"
-    error: there is no directory `no`
-    hint: make it first, or name another file; nothing was written
+    error: the directory `no` does not exist
+    hint: create it with `mkdir -p`, or choose another file; nothing was written
     ");
 }
 

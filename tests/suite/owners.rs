@@ -87,11 +87,11 @@ fn with_yes_the_value_is_overwritten_and_its_uses_are_listed() {
     let overwrite = ["template", ".env.production", "--on-conflict", "overwrite", "--yes"];
     let run = at(&sandbox, "api", &overwrite).run().succeeds();
     stderr!(run, @"
-    `API_KEY` has another value in project `api`, used by `.env.development`
+    `API_KEY` has a different value in project `api`, used by `.env.development`
     imported into project `api`: 1 overwritten
     wrote `.env.production.tmpl`
-    added it to `.secrets.toml`
-    next: look at them, then `secrets setup`
+    added the template to `.secrets.toml`
+    next: review the files, then run `secrets setup`
     ");
 
     assert_eq!(value(&sandbox, "API_KEY"), "prod-key-bbbb2222");
@@ -250,8 +250,8 @@ fn a_clone_lists_the_uses_of_a_value_before_overwriting_it() {
 
     // In the directory itself, the path is relative.
     stderr!(at(&sandbox, "a", &clone).run().fails_with(4), @"
-    error: `API_KEY` has another value in project `s`, used by `.env`
-    hint: `--yes` overwrites it for them too; nothing was written
+    error: `API_KEY` has a different value in project `s`, used by `.env`
+    hint: use `--yes` to overwrite it for these outputs too; nothing was written
     ");
 
     at(&sandbox, "b", &["-p", "t", "clone", "API_KEY", "--to", "s", "--tag", "OTHER", "-q"])
@@ -392,7 +392,7 @@ fn on_a_terminal_a_separate_tag_and_a_separate_project_are_offered() {
     let script = "cd api; \"$secrets\" --passphrase-file ../pass template .env.production --keep X_UNUSED 2>&1; \"$secrets\" --passphrase-file ../pass template .env.production";
     let mut terminal = Terminal::shell(&sandbox, script);
 
-    terminal.waits_for("there is no `X_UNUSED`");
+    terminal.waits_for("has no variable `X_UNUSED`");
     terminal
         .waits_for("Which programs read ")
         .types("\n")

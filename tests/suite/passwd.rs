@@ -52,9 +52,9 @@ fn the_new_passphrase_opens_and_the_old_one_does_not() {
     let run = sandbox.run(["passwd", "--new-passphrase-file", "new"]).succeeds().stdout("");
     let run = stderr!(run, @"
     guessing this passphrase takes about a million years or more on one graphics card (1 TB/s)
-    warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`
+    warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`
     changed the passphrase of `[dir]/vault.db`
-    copies made before open with the old one; if somebody else may know it: `secrets rekey`
+    earlier copies of the vault open with the old passphrase; if somebody else may know it, run `secrets rekey`
     ");
 
     run.stderr_has(&format!(
@@ -66,7 +66,7 @@ fn the_new_passphrase_opens_and_the_old_one_does_not() {
 
     stderr!(sandbox.run(["list"]).fails_with(5).stdout(""), @"
     error: wrong passphrase
-    hint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code
+    hint: enter the one last set with `secrets init` or `secrets passwd`, or use a recovery code with `--recovery`
     ");
 
     let run = sandbox.command(["render", "-e", "{{ KEY }}"]).env("SECRETS_PASSPHRASE", NEW).run();
@@ -77,7 +77,7 @@ fn the_new_passphrase_opens_and_the_old_one_does_not() {
     let back = sandbox
         .command(["passwd", "--passphrase-file", "new", "--new-passphrase-file", "old", "--json"])
         .run();
-    let found = stderr!(back.succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`")
+    let found = stderr!(back.succeeds(), @"warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`")
         .json();
 
     assert_eq!(
@@ -93,7 +93,7 @@ fn no_bytes_of_the_old_slot_are_left() {
     let sandbox = sandbox();
     let before = slot(&sandbox);
     assert!(before.iter().all(|bytes| is_left(&sandbox, bytes)));
-    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
+    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`");
     assert!(!before.iter().any(|bytes| is_left(&sandbox, bytes)));
     assert!(slot(&sandbox).iter().all(|bytes| is_left(&sandbox, bytes)));
 }
@@ -105,7 +105,7 @@ fn no_bytes_of_the_old_slot_are_left_in_a_large_vault() {
     sandbox.vault().create_all(&project("default"), large).unwrap();
     let before = slot(&sandbox);
 
-    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
+    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`");
     assert!(!before.iter().any(|bytes| is_left(&sandbox, bytes)));
 }
 
@@ -116,8 +116,8 @@ fn a_raised_cost_is_kept() {
     let same = file(&sandbox, "same", PASSPHRASE);
     let line =
         [&["passwd", "-q", "--new-passphrase-file", same.to_str().unwrap()][..], &kdf].concat();
-    stderr!(sandbox.run(line).succeeds().stdout(""), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
-    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
+    stderr!(sandbox.run(line).succeeds().stdout(""), @"warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`");
+    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`");
 
     let vault = Locked::open(&sandbox.vault_path()).unwrap();
     let new = Passphrase::new(&SecretBytes::copy_of(NEW.as_bytes())).unwrap();
@@ -133,7 +133,7 @@ fn an_old_default_is_mentioned_once_and_raised() {
     let quiet = sandbox.run(["unlock", "-q"]).succeeds();
     drop(quiet);
 
-    let mention = "a guess at its passphrase costs 64 MiB, 3 passes, 4 lanes; `secrets passwd --upgrade-kdf` raises that";
+    let mention = "guessing its passphrase costs 64 MiB, 3 passes, 4 lanes; raise that to";
     sandbox.run(["unlock"]).succeeds().stderr_has(mention);
     stderr!(sandbox.run(["unlock"]).succeeds().without("passwd"), @"unlocked `[dir]/vault.db` for 15m, or 5m without use");
     let upgraded = sandbox.run(["passwd", "--upgrade-kdf", "--json"]).succeeds().json();
@@ -143,7 +143,7 @@ fn an_old_default_is_mentioned_once_and_raised() {
         serde_json::json!({ "memory": 256, "iterations": 3, "parallelism": 4 })
     );
 
-    stderr!(sandbox.run(["passwd", "--upgrade-kdf"]).succeeds(), @"a guess at the passphrase of `[dir]/vault.db` costs as much as by default already: 256 MiB, 3 passes, 4 lanes");
+    stderr!(sandbox.run(["passwd", "--upgrade-kdf"]).succeeds(), @"guessing the passphrase of `[dir]/vault.db` already costs as much as with the default: 256 MiB, 3 passes, 4 lanes");
     sandbox.run(["lock", "--all", "-q"]).succeeds();
 }
 
@@ -199,18 +199,18 @@ fn errors_are_reported_before_any_question() {
 
     stderr!(output, @"
     error: the key derivation's memory is outside 19 MiB to 2 GiB
-    hint: leave out the `--kdf` options
+    hint: remove the `--kdf` options
     ");
 
     stderr!(bare(&["passwd"]).fails_with(5), @"
     error: no new passphrase was given and there is no terminal to ask on
-    hint: give it by `--new-passphrase-file PATH`
+    hint: use `--new-passphrase-file PATH`
     ");
 
     let output = bare(&["passwd", "--new-passphrase-file", "new"]).fails_with(5);
     stderr!(output, @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     ");
 
     let output = sandbox.run(["passwd", "--new-passphrase-file", "none"]).fails_with(5);
@@ -220,15 +220,15 @@ fn errors_are_reported_before_any_question() {
 
     stderr!(run, @"
     warning: other users can read the passphrase file `empty`
-    error: that is no passphrase: it is empty
+    error: invalid passphrase: it is empty
     ");
 
     sandbox.write("weak", "hunter2");
     assert_eq!(sandbox.read("vault.db"), before);
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "weak"]).succeeds(), @"
     warning: other users can read the passphrase file `weak`
-    warning: that is a weak passphrase: guessing it takes less than a second on one graphics card (1 TB/s); six random words are better
-    warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`
+    warning: this passphrase is weak: guessing it takes less than a second on one graphics card (1 TB/s); use six random words instead
+    warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`
     ");
 }
 
@@ -241,10 +241,10 @@ fn the_current_passphrase_is_needed_even_while_unlocked() {
     bare(&["list"]).succeeds().stdout_has("key");
     stderr!(bare(&["passwd", "--new-passphrase-file", "new"]).fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     ");
 
-    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
+    stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`");
 
     // The root key is the same, so the agent's key still opens the vault.
     bare(&["list"]).succeeds().stdout_has("key");

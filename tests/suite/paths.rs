@@ -159,8 +159,8 @@ fn an_unsafe_path_or_a_file_that_is_not_a_vault_is_refused_and_unchanged() {
         assert!(state(&sandbox) == before, "{name}");
         if *code != 3 {
             stderr!(run_on(&sandbox, &sandbox.vault_path(), INIT).fails_with(4).stdout(""), @"
-            error: there is something at `[dir]/vault.db` already
-            hint: make another one with `secrets init --vault PATH`
+            error: `[dir]/vault.db` already exists
+            hint: choose another path with `secrets init --vault PATH`
             ");
 
             assert!(state(&sandbox) == before, "init over {name}");
@@ -295,11 +295,11 @@ fn init_creates_private_files_with_any_umask() {
     shell.command.env("SECRETS_VAULT", "a/b/vault.db");
     stderr!(shell.run().succeeds(), @"
     guessing this passphrase takes about a million years or more on one graphics card (1 TB/s)
-    warning: these key derivation parameters make guessing cheaper than the default ones
-    made the vault `a/b/vault.db`
-    a forgotten passphrase cannot be reset; `secrets recovery create` prints a code for the safe
-    next: `secrets create TAG` stores a secret
-    `secrets unlock` asks once, then keeps the vault open for 15m, or 5m without use
+    warning: these key derivation parameters make guessing cheaper than the defaults
+    created the vault `a/b/vault.db`
+    a forgotten passphrase cannot be reset; print a recovery code with `secrets recovery create` and keep it safe
+    next: store a secret with `secrets create TAG`
+    `secrets unlock` asks once and keeps the vault unlocked for 15m, or 5m without use
     ");
 
     let mode = |path: &str| fs::metadata(sandbox.path(path)).unwrap().mode() & 0o7777;

@@ -55,7 +55,7 @@ fn a_stick_can_hold_backups_a_vault_and_outputs() {
 
     sandbox.run(["list", "-q"]).succeeds().stdout_has("key");
 
-    let warned = "has no Unix modes: other users may be able to read";
+    let warned = "does not support Unix modes: other users may be able to read";
     let on_stick = |words: &[&str]| sandbox.run([&["--vault", "usb/vault.db"][..], words].concat());
     on_stick(&["create", "--tag", "new", "--generate", "-q"]).succeeds().stderr_has(warned);
     on_stick(&["update", "new", "--generate", "-q"]).succeeds().stderr_has(warned);
@@ -64,13 +64,13 @@ fn a_stick_can_hold_backups_a_vault_and_outputs() {
     sandbox.write("template", "K={{ KEY }}\n");
     let render = || sandbox.run(["render", "template", "-o", "usb/out"]).succeeds();
     stderr!(render(), @"
-    warning: the file system of `usb/out` has no Unix modes: other users may be able to read it
+    warning: the file system of `usb/out` does not support Unix modes: other users may be able to read it
     wrote `usb/out`
     ")
     .stderr_has(warned);
 
     stderr!(render(), @"
-    warning: the file system of `usb/out` has no Unix modes: other users may be able to read it
+    warning: the file system of `usb/out` does not support Unix modes: other users may be able to read it
     `usb/out` is up to date
     ")
     .stderr_has(warned);

@@ -50,7 +50,7 @@ fn reading_a_project_does_not_create_it() {
 
     stderr!(sandbox.run(["get", "a", "-p", "new"]).fails_with(3), @"
     error: no secret `a` in project `new`
-    hint: projects `api`, `web` have `a`: add `--project api`
+    hint: use `--project api`, because projects `api`, `web` have `a`
     ");
 
     sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
@@ -65,7 +65,7 @@ fn project_rename_keeps_the_secrets() {
     sandbox.run(["render", "-p", "web.site", "-e", "{{ secrets.b }}"]).succeeds().stdout("x");
     stderr!(sandbox.run(["get", "b", "-p", "web"]).fails_with(3), @"
     error: no secret `b` in project `web`
-    hint: project `web.site` has `b`: add `--project web.site`
+    hint: use `--project web.site`, because project `web.site` has `b`
     ");
 }
 
@@ -73,7 +73,7 @@ fn project_rename_keeps_the_secrets() {
 fn project_rename_refuses_an_existing_name() {
     let sandbox = two();
     let run = sandbox.run(["project", "rename", "web", "api"]);
-    stderr!(run.fails_with(4).stdout(""), @"error: there is a project `api` already");
+    stderr!(run.fails_with(4).stdout(""), @"error: project `api` already exists");
     sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");
 }
 
@@ -107,8 +107,8 @@ fn project_names_follow_the_rule_for_tags_and_allow_dots() {
 fn project_delete_needs_yes_without_a_terminal() {
     let sandbox = two();
     stderr!(sandbox.command(["project", "delete", "web"]).stdin("y\n").run().fails_with(7).stdout(""), @"
-    error: deleting a project needs `--yes` where there is no terminal to ask on
-    hint: nothing was changed; add `--yes` to do it
+    error: deleting a project requires `--yes` if there is no terminal to ask on
+    hint: add `--yes` to confirm; nothing was changed
     ");
 
     sandbox.run(["project", "list"]).succeeds().stdout("api\t1\nweb\t2\n");

@@ -38,14 +38,14 @@ fn a_code_is_printed_once_and_opens_the_vault() {
 
     // The passphrase is not a recovery code, and it still opens the vault.
     stderr!(by_code(PASSPHRASE).fails_with(5).stdout(""), @"
-    error: that is no recovery code: it has 25 characters instead of 56
-    hint: it came out of SECRETS_PASSPHRASE; leave out `--passphrase-file` and SECRETS_PASSPHRASE* to be asked for it
+    error: invalid recovery code: it has 25 characters instead of 56
+    hint: it was read from SECRETS_PASSPHRASE; remove `--passphrase-file` and SECRETS_PASSPHRASE* to be asked for it
     ");
 
     sandbox.run(["list"]).succeeds().stdout_has("key");
     stderr!(sandbox.command(["list"]).env("SECRETS_PASSPHRASE", &code).run().fails_with(5), @"
     error: wrong passphrase
-    hint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code
+    hint: enter the one last set with `secrets init` or `secrets passwd`, or use a recovery code with `--recovery`
     ");
 
     // One code is mistyped. The other is valid but belongs to another vault.
@@ -56,14 +56,14 @@ fn a_code_is_printed_once_and_opens_the_vault() {
     );
 
     stderr!(by_code(&mistyped).fails_with(5), @"
-    error: that is no recovery code: a character of it is wrong: its checksum does not fit
-    hint: it came out of SECRETS_PASSPHRASE; leave out `--passphrase-file` and SECRETS_PASSPHRASE* to be asked for it
+    error: invalid recovery code: a character is wrong: the checksum does not match
+    hint: it was read from SECRETS_PASSPHRASE; remove `--passphrase-file` and SECRETS_PASSPHRASE* to be asked for it
     ");
 
     let other = self::sandbox();
     stderr!(by_code(&create(&other, &[])).fails_with(5), @"
     error: wrong recovery code
-    hint: it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault
+    hint: enter the code that `secrets recovery create` or `secrets rekey` last printed for this vault
     ");
 }
 
@@ -82,27 +82,27 @@ fn a_vault_has_one_code_at_a_time() {
         |code: &str| sandbox.command(["list", "--recovery"]).env("SECRETS_PASSPHRASE", code).run();
     let first = create(&sandbox, &[]);
     stderr!(sandbox.run(["recovery", "create"]).fails_with(4).stdout(""), @"
-    error: the vault has a recovery code already
-    hint: `--replace` makes another one; the old one then opens nothing
+    error: the vault already has a recovery code
+    hint: use `--replace` to create another one; the old one then no longer works
     ");
 
     let second = create(&sandbox, &["--replace"]);
     stderr!(list(&first).fails_with(5), @"
     error: wrong recovery code
-    hint: it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault
+    hint: enter the code that `secrets recovery create` or `secrets rekey` last printed for this vault
     ");
 
     list(&second).succeeds().stdout_has("key");
     stderr!(sandbox.run(["recovery", "delete"]).fails_with(7), @"
-    error: deleting the recovery code needs `--yes` where there is no terminal to ask on
-    hint: nothing was changed; add `--yes` to do it
+    error: deleting the recovery code requires `--yes` if there is no terminal to ask on
+    hint: add `--yes` to confirm; nothing was changed
     ");
 
     stderr!(sandbox.run(["recovery", "delete", "-y"]).succeeds(), @"deleted the recovery code");
     for run in [list(&second), sandbox.run(["recovery", "delete", "-y"])] {
         stderr!(run.fails_with(5).stdout(""), @"
         error: the vault has no recovery code
-        hint: with the passphrase, `secrets recovery create` makes one
+        hint: enter the passphrase; `secrets recovery create` then creates a recovery code
         ");
     }
 }
@@ -127,10 +127,10 @@ fn a_code_survives_a_change_of_passphrase_and_can_authorise_one() {
         .without_env("SECRETS_PASSPHRASE")
         .run();
 
-    stderr!(run.succeeds(), @"warning: a guess at it costs less than by default, which is `--kdf-memory 256 --kdf-iterations 3`");
+    stderr!(run.succeeds(), @"warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`");
     stderr!(sandbox.run(["list"]).fails_with(5), @"
     error: wrong passphrase
-    hint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code
+    hint: enter the one last set with `secrets init` or `secrets passwd`, or use a recovery code with `--recovery`
     ");
 
     sandbox.command(["list"]).env("SECRETS_PASSPHRASE", NEW).run().succeeds().stdout_has("key");

@@ -86,7 +86,7 @@ fn a_stream_is_passed_on_without_waiting_for_its_end() {
 fn short_values_are_reported() {
     let sandbox = Sandbox::with_secrets(&[("pin", "1234")]);
     let run = sandbox.command(["redact"]).stdin("1234").run().succeeds().stdout("1234");
-    stderr!(run, @"warning: values under 8 bytes are not masked: `pin`");
+    stderr!(run, @"warning: values shorter than 8 bytes are not masked: `pin`");
 }
 
 /// Runs a pipeline in the sandbox, with the binary as `$0`, and returns what it prints.
@@ -194,8 +194,8 @@ fn failures_have_their_codes_and_leave_stdout_empty() {
     let locked = sandbox.command(["redact"]).stdin(TOKEN).without_env("SECRETS_PASSPHRASE").run();
     stderr!(locked.fails_with(5).stdout(""), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
-    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while with `secrets unlock` on a terminal
     ");
 
     // A missing file is reported before a missing passphrase.

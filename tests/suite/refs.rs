@@ -45,7 +45,7 @@ fn exactly_the_placeholders_are_found_with_their_positions() {
     let of_one: String =
         all.split_inclusive('\n').filter(|line| line.to_lowercase().contains(": one")).collect();
     run(&["refs", "One"]).succeeds().stdout(of_one);
-    stderr!(run(&["refs", "four"]).succeeds().stdout(""), @"nothing refers to `four` in 11 files");
+    stderr!(run(&["refs", "four"]).succeeds().stdout(""), @"no place refers to `four` in 11 files");
 
     let json = run(&["refs", "two", "--json"]).succeeds().json();
     let expected = r#"{"files":11,"references":[{"column":18,"file":"a.txt","filters":[],"kind":"placeholder","line":1,"tag":"TWO"}]}"#;
@@ -110,7 +110,7 @@ fn an_id_is_looked_up_and_needs_the_vault() {
     project.run(&["refs", &id("web")]).succeeds().stdout("a:1:1: key\n");
 
     // Another project's secret with the same tag is not what the tree refers to.
-    let none = format!("nothing refers to `{}` in 2 files\n", id("other"));
+    let none = format!("no place refers to `{}` in 2 files\n", id("other"));
     project.run(&["refs", &id("other")]).succeeds().stdout("").stderr(&none);
     stderr!(project.run(&["refs", "se0123456789abcdef"]).fails_with(3).stdout(""), @"
     error: no secret `se0123456789abcdef` in any project
@@ -125,8 +125,8 @@ fn an_id_is_looked_up_and_needs_the_vault() {
 
     stderr!(locked.stdout(""), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
-    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while with `secrets unlock` on a terminal
     ");
 }
 
@@ -207,7 +207,7 @@ fn endless_ignore_files_are_not_read() {
 
     stderr!(output, @"
     error: 1 value in 9 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     // From the root directory, everything is searched.
@@ -218,6 +218,6 @@ fn endless_ignore_files_are_not_read() {
 
     stderr!(scanned.stdout_has("lib/deep/b.txt"), @"
     error: 1 value in 4 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 }

@@ -64,9 +64,9 @@ fn rekey_keeps_everything_and_encrypts_it_again() {
     let old = RootKey::from_bytes(root.expose()).unwrap();
 
     stderr!(sandbox.run(["rekey", "-y"]).succeeds().stdout(""), @"
-    sealed 43 secrets of 2 projects anew
-    old copies open as before: make a new backup, and give what was in them new values where it comes from
-    the passphrase is the same; if somebody else may know it: `secrets passwd`
+    re-encrypted 43 secrets of 2 projects
+    old copies still open with the old keys; create a new backup, and change the secrets that they contain
+    the passphrase is unchanged; if somebody else may know it, run `secrets passwd`
     ");
 
     assert_eq!(everything(&sandbox), before);
@@ -92,7 +92,7 @@ fn rekey_of_one_project_leaves_the_others_alone() {
     };
 
     let (web, others, slots) = (of("web"), of("default"), slot(&sandbox));
-    stderr!(sandbox.run(["rekey", "--project", "web", "-y"]).succeeds(), @"sealed 40 secrets of 1 project anew");
+    stderr!(sandbox.run(["rekey", "--project", "web", "-y"]).succeeds(), @"re-encrypted 40 secrets of 1 project");
     assert_eq!(everything(&sandbox), before);
     assert_eq!((of("default"), slot(&sandbox)), (others, slots));
     assert!(of("web").iter().all(|meta| !web.contains(meta)));
@@ -104,7 +104,7 @@ fn rekey_of_one_project_leaves_the_others_alone() {
     let run = sandbox.run(["-p", "web", "rekey", "-y", "--recovery-file", "code"]).fails_with(2);
     stderr!(run, @"
     error: `--recovery-file` and `--new-passphrase-file` cannot be used with `--project`
-    hint: a project's keys have nothing to do with how the vault is unlocked
+    hint: remove these options; the keys of a project do not depend on how the vault is unlocked
     ");
 }
 
@@ -121,7 +121,7 @@ fn rekey_of_a_project_works_through_the_agent() {
     // An agent does not give away the root key.
     stderr!(bare(&["rekey", "-y"]).fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
     ");
 
     assert_eq!(everything(&sandbox), before);
@@ -151,7 +151,7 @@ fn the_recovery_code_is_kept_or_replaced() {
     file(&sandbox, "other", &create(&other, &[]));
     stderr!(sandbox.run(["rekey", "-y", "--recovery-file", "other"]).fails_with(5), @"
     error: wrong recovery code
-    hint: it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault
+    hint: enter the code that `secrets recovery create` or `secrets rekey` last printed for this vault
     ");
 
     assert_eq!(sandbox.read("vault.db"), before);
@@ -166,25 +166,25 @@ fn the_recovery_code_is_kept_or_replaced() {
     let new = String::from_utf8(run.bytes()).unwrap();
     stderr!(list(&given).fails_with(5), @"
     error: wrong recovery code
-    hint: it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault
+    hint: enter the code that `secrets recovery create` or `secrets rekey` last printed for this vault
     ");
 
     stderr!(list(&code).fails_with(5), @"
     error: wrong recovery code
-    hint: it is the one that `secrets recovery create` or `secrets rekey` printed last for this vault
+    hint: enter the code that `secrets recovery create` or `secrets rekey` last printed for this vault
     ");
 
     list(new.trim_end()).succeeds().stdout_has("one");
     sandbox.run(["recovery", "delete", "-y", "-q"]).succeeds();
     stderr!(sandbox.run(["rekey", "-y", "--recovery-file", "code"]).fails_with(5), @"
     error: the vault has no recovery code
-    hint: with the passphrase, `secrets recovery create` makes one
+    hint: enter the passphrase; `secrets recovery create` then creates a recovery code
     ");
 
     let output = sandbox.run(["rekey", "-y", "--recovery"]).fails_with(2);
     stderr!(output, @"
-    error: `--recovery` cannot be used here: the passphrase is needed
-    hint: set one with `secrets passwd --recovery`
+    error: `--recovery` cannot be used here, because the passphrase is needed
+    hint: set a new passphrase with `secrets passwd --recovery`
     ");
 }
 
@@ -197,14 +197,14 @@ fn rekey_can_change_the_passphrase() {
 
     stderr!(sandbox.run(line).succeeds(), @"
     guessing this passphrase takes about a million years or more on one graphics card (1 TB/s)
-    sealed 43 secrets of 2 projects anew
-    old copies open as before: make a new backup, and give what was in them new values where it comes from
+    re-encrypted 43 secrets of 2 projects
+    old copies still open with the old keys; create a new backup, and change the secrets that they contain
     ")
     .without("the passphrase is the same");
 
     stderr!(sandbox.run(["list"]).fails_with(5), @"
     error: wrong passphrase
-    hint: it is the one given last, at `secrets init` or `secrets passwd`; `--recovery` takes a recovery code
+    hint: enter the one last set with `secrets init` or `secrets passwd`, or use a recovery code with `--recovery`
     ");
 
     sandbox.run(["list", "--passphrase-file", "new"]).succeeds().stdout_has("one");
@@ -214,7 +214,7 @@ fn rekey_can_change_the_passphrase() {
         sandbox.run(["-p", "web", "rekey", "-y", "--new-passphrase-file", "new"]).fails_with(2);
     stderr!(run, @"
     error: `--recovery-file` and `--new-passphrase-file` cannot be used with `--project`
-    hint: a project's keys have nothing to do with how the vault is unlocked
+    hint: remove these options; the keys of a project do not depend on how the vault is unlocked
     ");
 }
 
@@ -224,8 +224,8 @@ fn rekey_asks_for_confirmation() {
     let code = create(&sandbox, &[]);
     let before = sandbox.read("vault.db");
     stderr!(sandbox.run(["rekey"]).fails_with(7), @"
-    error: sealing everything anew needs `--yes` where there is no terminal to ask on
-    hint: nothing was changed; add `--yes` to do it
+    error: rekeying requires `--yes` if there is no terminal to ask on
+    hint: add `--yes` to confirm; nothing was changed
     ");
 
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" rekey");
@@ -365,8 +365,8 @@ fn an_old_key_in_an_agent_is_reported_as_such() {
         for line in [&["list"][..], &["verify"], &["create", "--tag", "x", "--generate"]] {
             let run = bare(line).fails_with(5);
             stderr!(run, @"
-            error: the vault does not open with the key that was unlocked
-            hint: its keys were changed elsewhere, or it is damaged: `secrets unlock` asks for the passphrase again
+            error: the unlocked key does not open the vault
+            hint: the keys were changed elsewhere, or the vault is damaged; run `secrets unlock` to enter the passphrase again
             ");
         }
 

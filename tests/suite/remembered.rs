@@ -60,7 +60,7 @@ fn variables_that_people_add_are_kept_and_named() {
     for line in WRITERS {
         stderr!(project.changes_nothing(line).fails_with(7).stdout(""), @"
         error: `.env` has variables that its template does not give: `EXTRA`, `MORE`
-        hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written
+        hint: add them to the template with `secrets adopt .env`, or remove them from the file; nothing was written
         ");
     }
 
@@ -114,7 +114,7 @@ fn an_added_variable_is_kept_regardless_of_other_content() {
         project.write(".env", &text);
         for line in WRITERS {
             project.changes_nothing(line).fails_with(7).stdout("").stderr(&format!(
-                "error: `.env` has {what}\nhint: {way_on}; or remove them from the file; nothing was written\n"
+                "error: `.env` has {what}\nhint: {way_on}, or remove them from the file; nothing was written\n"
             ));
         }
         let what = what.split(':').next().unwrap();
@@ -126,7 +126,7 @@ fn an_added_variable_is_kept_regardless_of_other_content() {
     }
 
     project.write(".env", format!("KEY={MARKER}\nexport OTHER\nNEW_KEY=\"{MARKER}\n"));
-    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"`.env` has variables and lines that its template does not give","details":{"hints":["make line 2 a variable or a comment; then `secrets adopt .env` takes them into the template"]}}"#)
+    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"`.env` has variables and lines that its template does not give","details":{"hints":["make line 2 a variable or a comment, then add them to the template with `secrets adopt .env`"]}}"#)
         .json();
     let output = &json["outputs"][0];
 
@@ -141,8 +141,8 @@ fn an_added_variable_is_kept_regardless_of_other_content() {
     // Text that cannot be a variable is replaced after a yes, as in any other file.
     project.write(".env", "KEY=by hand\nnot an assignment\n");
     stderr!(project.changes_nothing(&["render", "--all"]).fails_with(7), @"
-    error: `.env` was changed since it was rendered
-    hint: `--yes` replaces it; nothing was written
+    error: `.env` was changed after it was rendered
+    hint: use `--yes` to replace it; nothing was written
     ");
 
     project.run(&["render", "--all", "--yes", "-q"]).succeeds();
@@ -170,7 +170,7 @@ fn an_added_variable_is_kept_even_if_the_template_gives_no_dotenv_file() {
         for line in WRITERS {
             project.changes_nothing(line).fails_with(7).stderr_has(
                 "error: `.env` has variables that its template does not give: `NEW_KEY`\n\
-                 hint: add them to the template; or remove them from the file; nothing was written\n",
+                 hint: add them to the template, or remove them from the file; nothing was written\n",
             );
         }
 
@@ -203,7 +203,7 @@ fn a_secret_of_whole_lines_may_give_any_variable() {
     project.write(".env", "A=1\nB=1\n");
 
     // The variables that the secret gives are unknown until it has a value.
-    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(3), @r#"{"type":"NOT_FOUND","message":"a secret is missing","details":{"hints":["`secrets setup` asks for what is missing"]}}"#)
+    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(3), @r#"{"type":"NOT_FOUND","message":"a secret is missing","details":{"hints":["enter missing secrets with `secrets setup`"]}}"#)
         .json();
     assert_eq!(json["outputs"][0]["added"], serde_json::Value::Null);
     project.0.write("given", "KEY='A=1'\n");
@@ -213,7 +213,7 @@ fn a_secret_of_whole_lines_may_give_any_variable() {
     project.write(".env", "A=2\nB=1\nD=1\n");
     stderr!(project.changes_nothing(&["setup", "--yes"]).fails_with(7), @"
     error: `.env` has variables that its template does not give: `D`
-    hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written
+    hint: add them to the template with `secrets adopt .env`, or remove them from the file; nothing was written
     ");
 }
 
@@ -222,7 +222,7 @@ fn a_file_that_cannot_be_searched_for_variables_is_not_replaced() {
     let project = stale();
     project.write(".env", "#".repeat(16 * 1024 * 1024 + 1));
     stderr!(project.changes_nothing(&["setup", "--yes"]).fails_with(7).stdout(""), @"
-    error: `.env` is too large to search, and may have variables that its template does not give
+    error: `.env` is too large to search and may have variables that its template does not give
     hint: move the file away; nothing was written
     ");
 }
@@ -234,24 +234,24 @@ fn a_value_changed_by_hand_is_replaced_only_with_yes() {
     for line in [["render", "--stale"], ["render", "--all"]] {
         let run = project.changes_nothing(&line).fails_with(7);
         stderr!(run, @"
-        error: `.env` was changed since it was rendered
-        hint: `--yes` replaces it; nothing was written
+        error: `.env` was changed after it was rendered
+        hint: use `--yes` to replace it; nothing was written
         ");
     }
 
     stderr!(project.changes_nothing(&["setup"]).fails_with(7), @"
-    error: to replace `.env` needs `--yes` where there is no terminal to ask on
-    hint: nothing was changed; add `--yes` to do it
+    error: replacing `.env` requires `--yes` if there is no terminal to ask on
+    hint: add `--yes` to confirm; nothing was changed
     ");
 
-    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"an output is out of date","details":{"hints":["`secrets setup` renders what is out of date, and asks before it replaces a file that it did not write"]}}"#)
+    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"an output is out of date","details":{"hints":["render outdated outputs with `secrets setup`, which asks before it replaces a file that `secrets` did not write"]}}"#)
         .json();
     assert_eq!(json["outputs"][0]["origin"], "changed");
     project.run(&["render", "--stale", "--yes", "-q"]).succeeds();
     assert_eq!(project.read(".env"), "KEY=another-value\n");
     stderr!(project.run(&["render", "--yes"]).fails_with(2), @"
-    error: `--yes` needs `--all` or `--stale`
-    hint: `-o OUT` names the file that is replaced
+    error: `--yes` requires `--all` or `--stale`
+    hint: remove `--yes`; `-o OUT` replaces its file without asking
     ");
 }
 
@@ -298,14 +298,14 @@ fn outputs_are_remembered_across_rekey() {
     project.run(&["rekey", "-y", "-q"]).succeeds();
     stderr!(project.changes_nothing(&["render", "--stale", "--yes"]).fails_with(7), @"
     error: `.env` has variables that its template does not give: `EXTRA`
-    hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written
+    hint: add them to the template with `secrets adopt .env`, or remove them from the file; nothing was written
     ");
 
     project.write(".env", "KEY=by hand\n");
     for line in [&["render", "--stale"][..], &["render", "--all"]] {
         stderr!(project.changes_nothing(line).fails_with(7), @"
-        error: `.env` was rendered under another key; whether it was changed since cannot be verified
-        hint: `--yes` replaces it; nothing was written
+        error: `.env` was rendered under another key, so it cannot be verified whether it was changed
+        hint: use `--yes` to replace it; nothing was written
         ");
     }
 
@@ -366,7 +366,7 @@ fn records_are_private_and_not_an_oracle() {
     project.write("plain.tmpl", "A=3\n");
     stderr!(project.run(&["render", "plain.tmpl", "-o", "plain.env"]).fails_with(7), @"
     error: `plain.env` has variables that its template does not give: `B`
-    hint: add them to the template; or remove them from the file; nothing was written
+    hint: add them to the template, or remove them from the file; nothing was written
     ");
 
     // Records of removed files do not accumulate.
@@ -390,7 +390,7 @@ fn commands_work_without_a_place_for_records() {
 
     stderr!(run, @"
     error: `.env` was not rendered by `secrets`
-    hint: `--yes` replaces it; nothing was written
+    hint: use `--yes` to replace it; nothing was written
     ");
 
     project.run(&["render", "--stale", "--yes", "-q"]).succeeds();

@@ -86,12 +86,12 @@ fn half_of_the_backslashes_before_a_placeholder_stay() {
     let sandbox = Sandbox::with_secrets(&[("user", "alice")]);
     let render = |template: &str| sandbox.run(["render", "-e", template]).succeeds();
 
-    stderr!(render(r"CORP\\{{ secrets.user }}").stdout(r"CORP\alice"), @"warning: --text:1:7: 2 backslashes before a placeholder give 1 and the value; version 0.1.0 gave 1 and the placeholder's text");
-    stderr!(render(r"CORP\\\{{ USER }}").stdout(r"CORP\{{ USER }}"), @"warning: --text:1:8: 3 backslashes before a placeholder give 1 and the placeholder's text; version 0.1.0 gave 2 and the placeholder's text");
+    stderr!(render(r"CORP\\{{ secrets.user }}").stdout(r"CORP\alice"), @"warning: --text:1:7: 2 backslashes before a placeholder become 1, then the value; in version 0.1.0 they became 1, then the placeholder's text");
+    stderr!(render(r"CORP\\\{{ USER }}").stdout(r"CORP\{{ USER }}"), @"warning: --text:1:8: 3 backslashes before a placeholder become 1, then the placeholder's text; in version 0.1.0 they became 2, then the placeholder's text");
 
     // JSON needs each backslash twice.
     let json = r#"{"user": "CORP\\\\{{ USER }}"}"#;
-    stderr!(render(json).stdout(r#"{"user": "CORP\\alice"}"#), @"warning: --text:1:19: 4 backslashes before a placeholder give 2 and the value; version 0.1.0 gave 3 and the placeholder's text");
+    stderr!(render(json).stdout(r#"{"user": "CORP\\alice"}"#), @"warning: --text:1:19: 4 backslashes before a placeholder become 2, then the value; in version 0.1.0 they became 3, then the placeholder's text");
     render(r"CORP\{{ USER }}").stdout("CORP{{ USER }}");
     render(r"\\{{ .Values.x }} \\${{ USER }}").stdout(r"\\{{ .Values.x }} \\${{ USER }}");
 }
@@ -174,8 +174,8 @@ fn a_missing_directory_is_named() {
     for options in [&[][..], &["--force"]] {
         let line = [&["render", "-e", "{{ X }}", "-o", "no/where/x"], options].concat();
         stderr!(sandbox.run(line).fails_with(1).stdout(""), @"
-        error: there is no directory `no/where`
-        hint: make it first, or name another file; nothing was written
+        error: the directory `no/where` does not exist
+        hint: create it with `mkdir -p`, or choose another file; nothing was written
         ");
     }
 }
@@ -192,7 +192,7 @@ fn a_template_in_utf_16_is_refused() {
     for bytes in [little, big] {
         sandbox.write("a.tmpl", bytes);
         stderr!(sandbox.run(["render", "a.tmpl", "-o", "out"]).fails_with(2), @"
-        error: `a.tmpl` is UTF-16 text, and placeholders are looked for in bytes
+        error: `a.tmpl` is UTF-16 text, in which placeholders cannot be found
         hint: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`
         ");
     }
@@ -206,9 +206,9 @@ fn the_caret_points_at_the_placeholder() {
 
     // Wide characters take two columns, combining characters none.
     stderr!(sandbox.run(["render", "-e", "名前e\u{301}={{ secrets.nn }}"]).fails_with(3), @"
-    error: a placeholder names no secret in project `default`
+    error: a placeholder refers to a secret that does not exist in project `default`
     --text:1:11: `nn`
-        名前é={{ secrets.nn }}
+        名前é={{ secrets.nn }}
               ^
     hint: store it with `secrets create nn`
     ");
@@ -327,11 +327,11 @@ fn list_names_every_reference_without_a_vault() {
     assert_eq!(none, json!({ "references": [] }));
     bare(&sandbox, ["render", "-e", "plain", "--list"]).run().succeeds().stdout("");
     stderr!(bare(&sandbox, ["render", "-e", "{{ secrets. }}", "--list"]).run().fails_with(2).stdout(""), @"
-    error: a placeholder is not well formed
-    --text:1:1: not a tag: it is empty
+    error: invalid placeholder
+    --text:1:1: invalid tag: it is empty
         {{ secrets. }}
         ^
-    hint: mend it, leave it as it is with `--keep-unknown`, or use other `--delimiters`
+    hint: fix it, keep it with `--keep-unknown`, or use other `--delimiters`
     ");
 }
 
@@ -394,21 +394,21 @@ fn all_unknown_names_are_listed_and_nothing_is_written() {
 fn keep_unknown_leaves_them_and_warns_of_each() {
     let sandbox = sandbox();
     let template = "{{X}} {{ ZZZZ | url }} {{ secrets.x | upper }} {{ secrets.";
-    let malformed = "warning: --text:1:24: left as it is: unknown filter; \
+    let malformed = "warning: --text:1:24: kept unchanged: unknown filter; \
                      the filters are json, shell, url, base64, trim, dotenv\n\
-                     warning: --text:1:48: left as it is: not closed after the tag or filter\n";
+                     warning: --text:1:48: kept unchanged: not closed after the tag or filter\n";
     let run = sandbox.run(["render", "-e", template, "--keep-unknown"]).succeeds();
     let output = run.stdout(template.replace("{{X}}", "vx")).stderr_has(malformed);
 
     stderr!(output, @"
-    warning: --text:1:24: left as it is: no such filter; there are json, shell, url, base64, trim, dotenv
-    warning: --text:1:48: left as it is: not closed behind the tag or filter
-    warning: --text:1:7: `ZZZZ` left as it is: it names no secret
+    warning: --text:1:24: kept unchanged: unknown filter; the filters are json, shell, url, base64, trim, dotenv
+    warning: --text:1:48: kept unchanged: not closed after the tag or filter
+    warning: --text:1:7: `ZZZZ` is kept unchanged: the secret does not exist
     ");
 
     // If nothing is left to resolve, no vault is needed.
     let only = "{{ secrets.x | upper }}";
-    stderr!(bare(&sandbox, ["render", "-e", only, "--keep-unknown"]).run().succeeds().stdout(only), @"warning: --text:1:1: left as it is: no such filter; there are json, shell, url, base64, trim, dotenv");
+    stderr!(bare(&sandbox, ["render", "-e", only, "--keep-unknown"]).run().succeeds().stdout(only), @"warning: --text:1:1: kept unchanged: unknown filter; the filters are json, shell, url, base64, trim, dotenv");
 }
 
 #[test]
@@ -539,11 +539,11 @@ fn the_project_is_the_current_one() {
 
     let run = sandbox.run(["render", "-e", "{{TOKEN}}", "--project", "web"]);
     stderr!(run.fails_with(3).stdout(""), @"
-    error: a placeholder names no secret in project `web`
+    error: a placeholder refers to a secret that does not exist in project `web`
     --text:1:1: `TOKEN`
         {{TOKEN}}
         ^
-    hint: project `default` has `TOKEN`: add `--project default`
+    hint: use `--project default`, because project `default` has `TOKEN`
     ");
 
     sandbox.write(".secrets.toml", "project = \"web\"\n");
@@ -593,8 +593,8 @@ fn output_dash_is_stdout_and_text_may_start_with_a_dash() {
     let output = sandbox.run(["render", "-e", "{{X}}", "-o", "-", "--check"]).fails_with(2);
 
     stderr!(output, @"
-    error: `--check` and `--mode` need a file
-    hint: name it with `-o OUT`
+    error: `--check` and `--mode` require a file
+    hint: set it with `-o OUT`
     ");
 }
 
@@ -607,8 +607,8 @@ fn a_terminal_shows_the_tag_in_place_of_each_value() {
     );
 
     let masked = "a=‹x› b=‹my-secret› c=‹TOKEN› d={{ nothing }} e={{X}}\r\n";
-    let note = "warning: a terminal shows ‹tag› for each value; use `--reveal` to print the \
-                values\r\n";
+    let note =
+        "warning: a terminal shows ‹tag› for each value; use `--reveal` to print the\r\nvalues\r\n";
     let script = format!(
         "export SECRETS_PASSPHRASE='{PASSPHRASE}'\n\
          \"$secrets\" render t --keep-unknown 2>/dev/null; echo 1\n\
@@ -673,8 +673,8 @@ fn an_output_that_git_tracks_is_refused_and_an_unignored_one_is_a_warning() {
 
     let run = render(&["t", "-o", "out"]).fails_with(7);
     stderr!(run, @"
-    error: `out` is tracked by git: the next commit would publish what is in it
-    hint: take it out with `git rm --cached out`, or write it anyway with `--force`
+    error: `out` is tracked by git: the next commit would publish its content
+    hint: remove it from git with `git rm --cached out`, or write it anyway with `--force`
     ");
 
     assert_eq!(sandbox.read("repo/out"), b"before\n");
@@ -682,8 +682,8 @@ fn an_output_that_git_tracks_is_refused_and_an_unignored_one_is_a_warning() {
     // The error comes before the question for a passphrase.
     let locked = sandbox.command(["render", "t", "-o", "out"]).without_env("SECRETS_PASSPHRASE");
     stderr!(locked.current_dir(sandbox.path("repo")).run().fails_with(7), @"
-    error: `out` is tracked by git: the next commit would publish what is in it
-    hint: take it out with `git rm --cached out`, or write it anyway with `--force`
+    error: `out` is tracked by git: the next commit would publish its content
+    hint: remove it from git with `git rm --cached out`, or write it anyway with `--force`
     ");
 
     // Checking is not writing. An output without a value may be committed.
@@ -706,16 +706,16 @@ fn an_output_that_git_tracks_is_refused_and_an_unignored_one_is_a_warning() {
     // The repository is found from another directory as well.
     let run = sandbox.run(["render", "repo/t", "-o", "repo/out"]).fails_with(7);
     stderr!(run, @"
-    error: `repo/out` is tracked by git: the next commit would publish what is in it
-    hint: take it out with `git rm --cached repo/out`, or write it anyway with `--force`
+    error: `repo/out` is tracked by git: the next commit would publish its content
+    hint: remove it from git with `git rm --cached repo/out`, or write it anyway with `--force`
     ");
 
     // A repository that cannot be read does not count as missing.
     sandbox.write("repo/.git/index", "DIRC");
     stderr!(render(&["t", "-o", "other"]).fails_with(1), @"
-    error: cannot read `[dir]/repo/.git/index`: it ends too early
+    error: cannot read `[dir]/repo/.git/index`: it is truncated
     hint: check the repository with `git fsck`
-    hint: write the file whatever git has with `--force`
+    hint: use `--force` to write the file without checking git
     ");
 
     stderr!(render(&["t", "-o", "other", "--force"]).succeeds(), @"wrote `other`");

@@ -96,7 +96,7 @@ fn every_secret_is_in_the_environment_and_masked_in_both_outputs() {
     let line = "echo $API_TOKEN $DATABASE_URL $PIN; echo $API_TOKEN >&2";
     let run = prepared(&sandbox, &["--", "sh", "-c", line]).run().succeeds();
     stderr!(run.stdout("‹api-token› ‹database-url› 1234\n"), @"
-    warning: values under 8 bytes are not masked: `pin`
+    warning: values shorter than 8 bytes are not masked: `pin`
     ‹api-token›
     ");
 
@@ -104,7 +104,7 @@ fn every_secret_is_in_the_environment_and_masked_in_both_outputs() {
     let run = prepared(&sandbox, &["--", "sh", "-c", "test \"$API_TOKEN\" = \"$WANTED\""])
         .env("WANTED", TOKEN)
         .run();
-    stderr!(run.succeeds(), @"warning: values under 8 bytes are not masked: `pin`");
+    stderr!(run.succeeds(), @"warning: values shorter than 8 bytes are not masked: `pin`");
 }
 
 #[test]
@@ -167,8 +167,8 @@ fn exit_codes_are_the_programs_or_our_own() {
     let locked = script(&sandbox, "true").without_env("SECRETS_PASSPHRASE").run();
     stderr!(locked.fails_with(125), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
-    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while with `secrets unlock` on a terminal
     ");
 
     let error = sandbox
@@ -266,7 +266,7 @@ fn templates_have_filters_and_come_from_options_files_and_the_environment() {
     let inherited = prepared(&sandbox, &line);
     let run =
         inherited.env("X", "a{{ secrets.api-token }}b").env("WANTED", format!("a{TOKEN}b")).run();
-    stderr!(run.succeeds(), @"warning: values under 8 bytes are not masked: `pin`");
+    stderr!(run.succeeds(), @"warning: values shorter than 8 bytes are not masked: `pin`");
 
     let fails = |arguments: &[&str], words: &str| {
         prepared(&sandbox, &[arguments, &["--", "true"]].concat())
@@ -286,8 +286,8 @@ fn templates_have_filters_and_come_from_options_files_and_the_environment() {
     let run =
         prepared(&sandbox, &["--expand-env", "X", "true"]).env("X", "{{ secrets.nope }}").run();
     stderr!(run.fails_with(125), @"
-    warning: `{{nope}}` in `X` is left as it is: it names no secret
-    error: a placeholder names no secret in project `default`
+    warning: `{{nope}}` in `X` is kept unchanged: the secret does not exist
+    error: a placeholder refers to a secret that does not exist in project `default`
     environment X:1:1: `nope`
     hint: store it with `secrets create nope`
     ");
@@ -323,10 +323,13 @@ fn a_value_that_no_variable_can_hold_is_left_out_or_refused_if_named() {
     fails(&["--only", "1st"], "`1ST` is not a valid variable name");
     fails(&["--only", "with-nul"], "`WITH_NUL` cannot be set: its value has a NUL byte");
     fails(&["--env", "A={{ WITH_NUL }}"], "`A` cannot be set: its value has a NUL byte");
-    fails(&["--only", "path"], "`PATH` steers programs");
-    fails(&["--file", "GIT_SSH=pin"], "`GIT_SSH` steers programs");
+    fails(&["--only", "path"], "`PATH` can change how programs behave");
+    fails(&["--file", "GIT_SSH=pin"], "`GIT_SSH` can change how programs behave");
     sandbox.write("steer.env", "NODE_OPTIONS=--require=x\n");
-    fails(&["--env-file", "steer.env"], "steer.env:1: `NODE_OPTIONS` steers programs");
+    fails(
+        &["--env-file", "steer.env"],
+        "steer.env:1: `NODE_OPTIONS` can change how programs behave",
+    );
 
     let run =
         prepared(&sandbox, &["--env", "PATH=/usr/bin:/bin", "--", "sh", "-c", "echo $PATH"]).run();
@@ -338,7 +341,7 @@ fn a_value_that_was_left_out_and_then_named_is_masked() {
     let sandbox = Sandbox::with_secrets(&[("2fa-seed", TOKEN)]);
     let line = ["--expand-env", "SEED", "--", "sh", "-c", "echo $SEED"];
     let run = prepared(&sandbox, &line).env("SEED", "{{ secrets.2fa-seed }}").run();
-    stderr!(run.succeeds().stdout("‹2fa-seed›\n"), @"warning: `2fa-seed` is left out: its tag makes no name of a variable; `--env NAME=TEMPLATE` gives it one");
+    stderr!(run.succeeds().stdout("‹2fa-seed›\n"), @"warning: `2fa-seed` is skipped: its tag is not a valid variable name; use `--env NAME=TEMPLATE`");
 }
 
 /// Returns the value of an inherited variable as the program sees it, and the messages.
@@ -431,7 +434,7 @@ fn other_inherited_variables_are_expanded_if_named() {
         .run()
         .succeeds();
 
-    stderr!(run.stdout(format!("<{TOKEN}>|{{{{ID}}}}\n")), @"warning: `{{ID}}` in `B` is left as it is: it names no secret");
+    stderr!(run.stdout(format!("<{TOKEN}>|{{{{ID}}}}\n")), @"warning: `{{ID}}` in `B` is kept unchanged: the secret does not exist");
 
     // An invalid placeholder stays unchanged.
     let (value, text) =
@@ -451,7 +454,7 @@ fn other_inherited_variables_are_expanded_if_named() {
     fails(&["--expand-env", "NOT_SET"], "`--expand-env` names `NOT_SET`, which is not set");
 
     fails(&["--expand-env", "SECRETS_TOKEN"], "is never passed to a program");
-    fails(&["--expand-env", "EDITOR"], "`EDITOR` steers programs");
+    fails(&["--expand-env", "EDITOR"], "`EDITOR` can change how programs behave");
 
     // A variable that an option sets is not expanded.
     let line = ["--env", "FORMAT=new", "--no-mask", "--", "printenv", "FORMAT"];
@@ -469,7 +472,7 @@ fn a_value_too_large_for_a_variable_is_left_out_or_refused_if_named() {
     let line = ["--", "sh", "-c", "echo ${CA_BUNDLE-none} ${#FITS_STILL}"];
     let run =
         prepared(&sandbox, &line).run().succeeds().stdout(format!("none {}\n", large.len() - 2));
-    stderr!(run, @"warning: `ca-bundle` is left out: its value is too large for an environment variable; `--file NAME=TAG` takes it");
+    stderr!(run, @"warning: `ca-bundle` is skipped: its value is too large for an environment variable; use `--file NAME=TAG`");
 
     for options in [["--only", "ca-bundle"], ["--env", "X={{ CA_BUNDLE }}{{ CA_BUNDLE }}"]] {
         let run =
@@ -816,8 +819,8 @@ fn no_program_starts_without_memory_for_the_needles() {
     limited("run --file BIG=big -- touch started").fails_with(125).stderr(text);
     assert!(!sandbox.path("started").exists());
     stderr!(limited("redact").fails_with(1), @"
-    error: not enough memory: looking for these values needs 381 MiB
-    hint: free some memory, or raise the limit of it; `big` is the largest
+    error: not enough memory: searching for these values needs 381 MiB
+    hint: free some memory, or raise the memory limit; `big` is the largest
     ");
 
     limited("run --only small -- touch started").succeeds();
@@ -1266,7 +1269,7 @@ fn values_of_eight_bytes_are_masked_and_shorter_ones_are_reported() {
         .succeeds()
         .stdout("1234567 ‹eight›\n");
 
-    stderr!(run, @"warning: values under 8 bytes are not masked: `empty`, `seven`");
+    stderr!(run, @"warning: values shorter than 8 bytes are not masked: `empty`, `seven`");
     let line = [
         "--only",
         "seven",
@@ -1405,7 +1408,7 @@ fn a_program_that_cannot_run_gets_the_exit_code_that_env_uses() {
 
     stderr!(run, @"
     error: cannot run `true`: Argument list too long
-    hint: name fewer secrets with `--only TAG,...`, and give large ones with `--file NAME=TAG`
+    hint: select fewer secrets with `--only TAG,...`, or pass large ones as files with `--file NAME=TAG`
     ");
 }
 
@@ -1502,7 +1505,7 @@ fn private_files_are_removed_in_any_state() {
         .run()
         .fails_with(127);
 
-    stderr!(run, @"error: there is no program `no-such-program`");
+    stderr!(run, @"error: program `no-such-program` not found");
     assert!(private_directories(&sandbox).is_empty());
 
     // A process that no longer exists left this wrapped_in, for example after a power failure.
@@ -1603,7 +1606,7 @@ fn a_near_miss_alone_asks_for_no_passphrase() {
             .stdout("{{ stripe-key }}\n")
     };
 
-    stderr!(run(&sandbox), @"warning: --env X:1:1: this text is copied; if `stripe-key` is a secret, write `{{ secrets.stripe-key }}`");
+    stderr!(run(&sandbox), @"warning: --env X:1:1: this text is copied unchanged; if `stripe-key` is a secret, write `{{ secrets.stripe-key }}` to insert its value");
 
     // A running agent knows the tag.
     sandbox.run(["unlock", "-q"]).succeeds();
@@ -1638,7 +1641,7 @@ fn a_program_is_found_in_the_path_that_it_gets() {
     let path = format!("PATH={}:/usr/bin:/bin", sandbox.path("bin").display());
     let run = |arguments: &[&str]| sandbox.run(arguments.iter().chain(&["--", "own"]));
 
-    stderr!(run(&["run", "--only", "key"]).fails_with(127), @"error: there is no program `own`");
+    stderr!(run(&["run", "--only", "key"]).fails_with(127), @"error: program `own` not found");
     stderr!(run(&["run", "--only", "key", "--env", &path]).fails_with(126), @"error: cannot run `own`: Permission denied");
     std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
     run(&["run", "--only", "key", "--env", &path]).succeeds().stdout("found\n");

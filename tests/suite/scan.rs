@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Prepared, Sandbox, behind};
+use crate::support::{Prepared, Sandbox, wrapped_in};
 
 const TOKEN: &str = "t0ken-abcdefghijklmnop";
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -53,7 +53,7 @@ fn a_tree_is_searched_as_git_sees_it() {
     let run = scan(&sandbox, &["tree"]).run().fails_with(8).stdout(FOUND);
     stderr!(run, @"
     error: 4 values in 5 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     let run = scan(&sandbox, &["--no-ignore", "tree/.env", "tree/node_modules", "tree/clean"])
@@ -61,22 +61,22 @@ fn a_tree_is_searched_as_git_sees_it() {
         .fails_with(8);
     stderr!(run.stdout("tree/.env:1: api-token (raw)\ntree/node_modules/c.js:1: api-token (raw)\n"), @"
     error: 2 values in 3 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     // A path that is given is searched even if it is ignored.
     stderr!(scan(&sandbox, &["tree/.env"]).run().fails_with(8).stdout("tree/.env:1: api-token (raw)\n"), @"
     error: 1 value in 1 file
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     stderr!(scan(&sandbox, &["/dev/stdin"]).stdin(TOKEN).run().fails_with(8).stdout_has("/dev/stdin:1"), @"
     error: 1 value in 1 file
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     let run = scan(&sandbox, &["tree/clean"]).run().succeeds().stdout("");
-    stderr!(run, @"no value in 1 file");
+    stderr!(run, @"no values found in 1 file");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn json_lists_the_findings() {
     let sandbox = sandbox();
     sandbox.write("a", format!("\n{TOKEN}"));
     let found = scan(&sandbox, &["--json", "a"]).run().fails_with(8);
-    let found = stderr!(found, @r#"{"type":"CONFLICT","message":"1 value in 1 file","details":{"hints":["put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed"]}}"#)
+    let found = stderr!(found, @r#"{"type":"CONFLICT","message":"1 value in 1 file","details":{"hints":["replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published"]}}"#)
         .json();
     let finding = serde_json::json!({ "file": "a", "place": "line", "line": 2, "tag": "api-token", "form": "raw" });
 
@@ -106,7 +106,7 @@ fn lines_are_counted_across_reads() {
 
     let run = stderr!(scan(&sandbox, &["large"]).run().fails_with(8), @"
     error: 2 values in 1 file
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     run.stdout("large:13105: api-token (raw)\nlarge:13107: api-token (raw)\n");
@@ -123,13 +123,13 @@ fn unreadable_files_are_reported_and_the_rest_is_searched() {
     let run = scan(&sandbox, &["link", "a"]).run().fails_with(8).stdout("a:1: api-token (raw)\n");
     stderr!(run, @"
     error: 1 value in 2 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     // The default is the working directory.
     stderr!(scan(&sandbox, &[]).run().fails_with(8).stdout("a:1: api-token (raw)\n"), @"
     error: 1 value in 3 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 }
 
@@ -168,7 +168,7 @@ fn repository(sandbox: &Sandbox) {
 fn the_index_counts_and_not_the_working_tree() {
     let sandbox = sandbox();
     repository(&sandbox);
-    stderr!(staged(&sandbox).run().succeeds(), @"no value in 0 files");
+    stderr!(staged(&sandbox).run().succeeds(), @"no values found in 0 files");
 
     // There is no commit yet. The names are odd, and one file is fixed in the tree only.
     std::fs::create_dir(sandbox.path("repo/sub")).unwrap();
@@ -179,19 +179,19 @@ fn the_index_counts_and_not_the_working_tree() {
 
     let run = stderr!(staged(&sandbox).run().fails_with(8), @"
     error: 2 values in 2 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     run.stdout("binary:1: api-token (raw)\nsub/a b\\nc:2: api-token (raw)\n");
     let run = scan(&sandbox, &["--staged"]).current_dir(sandbox.path("repo/sub")).run();
     stderr!(run.fails_with(8).stdout_has("binary:1"), @"
     error: 2 values in 2 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     // The files are in the tree but not staged.
     assert!(git(&sandbox, &["rm", "-q", "--cached", "-f", "binary", "sub/a b\nc"]));
-    stderr!(staged(&sandbox).run().succeeds(), @"no value in 0 files");
+    stderr!(staged(&sandbox).run().succeeds(), @"no values found in 0 files");
 
     // A deleted file is not a finding, but a moved one is.
     assert!(
@@ -202,11 +202,11 @@ fn the_index_counts_and_not_the_working_tree() {
     assert!(git(&sandbox, &["mv", "binary", "moved"]));
     stderr!(staged(&sandbox).run().fails_with(8).stdout("moved:1: api-token (raw)\n"), @"
     error: 1 value in 1 file
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     assert!(git(&sandbox, &["rm", "-q", "-f", "moved"]));
-    stderr!(staged(&sandbox).run().succeeds(), @"no value in 0 files");
+    stderr!(staged(&sandbox).run().succeeds(), @"no values found in 0 files");
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn staged_needs_a_repository() {
     let run = scan(&sandbox, &["--staged"]).env("GIT_CEILING_DIRECTORIES", "/").run().fails_with(1);
     stderr!(run, @"
     error: `[dir]` is not in the working tree of a git repository
-    hint: change to the working tree of a repository, or run `git init`
+    hint: change to the working tree of a repository, or create one with `git init`
     ");
 }
 
@@ -269,7 +269,7 @@ fn all_staged_files_are_found_with_any_git_configuration() {
         assert!(set && git(&sandbox, &["config", "--unset", key]));
         stderr!(run.fails_with(8).stdout("top:1: api-token (raw)\n"), @"
         error: 1 value in 2 files
-        hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+        hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
         ");
     }
 }
@@ -283,7 +283,7 @@ fn git_replacements_do_not_hide_staged_content() {
     assert!(git(&sandbox, &["add", "."]) && git(&sandbox, &["replace", ":a", ":b"]));
     stderr!(staged(&sandbox).run().fails_with(8).stdout("a:1: api-token (raw)\n"), @"
     error: 1 value in 2 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 }
 
@@ -299,7 +299,7 @@ fn staged_paths_can_be_given_and_have_any_name() {
 
     let run = stderr!(staged(&sandbox).run().fails_with(8), @"
     error: 2 values in 2 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     // The names add neither a line break nor reversed text.
@@ -314,7 +314,7 @@ fn staged_paths_can_be_given_and_have_any_name() {
         .run()
         .fails_with(8);
 
-    let json = stderr!(json, @r#"{"type":"CONFLICT","message":"2 values in 2 files","details":{"hints":["put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed"]}}"#)
+    let json = stderr!(json, @r#"{"type":"CONFLICT","message":"2 values in 2 files","details":{"hints":["replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published"]}}"#)
         .json();
     assert_eq!(json["findings"][1]["file"], "\u{fffd} and\na \u{202e}b");
     let run = scan(&sandbox, &["--staged", "--", "-d"])
@@ -324,7 +324,7 @@ fn staged_paths_can_be_given_and_have_any_name() {
 
     stderr!(run.stdout("-d/-f:1: api-token (raw)\n"), @"
     error: 1 value in 1 file
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     let run = scan(&sandbox, &["--staged", "--", "-f"])
@@ -334,7 +334,7 @@ fn staged_paths_can_be_given_and_have_any_name() {
 
     stderr!(run.stdout("-d/-f:1: api-token (raw)\n"), @"
     error: 1 value in 1 file
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 }
 
@@ -353,18 +353,18 @@ fn only_the_staged_part_of_a_file_is_searched() {
     sandbox.write("repo/a", "one\ntwo\n");
     stderr!(staged(&sandbox).run().fails_with(8).stdout("a:3: api-token (raw)\n"), @"
     error: 1 value in 1 file
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     sandbox.write("repo/a", "one\ntwo\nthree\n");
     assert!(git(&sandbox, &["add", "a"]));
     sandbox.write("repo/a", format!("one\ntwo\nthree\n{TOKEN}\n"));
-    stderr!(staged(&sandbox).run().succeeds(), @"no value in 1 file");
+    stderr!(staged(&sandbox).run().succeeds(), @"no values found in 1 file");
 
     // A file that was added with `-N` is not staged yet.
     sandbox.write("repo/later", TOKEN);
     assert!(git(&sandbox, &["add", "-N", "later"]));
-    stderr!(staged(&sandbox).run().succeeds(), @"no value in 1 file");
+    stderr!(staged(&sandbox).run().succeeds(), @"no values found in 1 file");
 }
 
 #[test]
@@ -378,10 +378,10 @@ fn other_indexes_submodules_links_and_conflicts_are_handled() {
     sandbox.write("repo/a", TOKEN);
     std::fs::copy(sandbox.path("repo/.git/index"), sandbox.path("index")).unwrap();
     assert!(git(&sandbox, &["add", "a"]));
-    stderr!(staged(&sandbox).env("GIT_INDEX_FILE", sandbox.path("index")).run().succeeds(), @"no value in 0 files");
+    stderr!(staged(&sandbox).env("GIT_INDEX_FILE", sandbox.path("index")).run().succeeds(), @"no values found in 0 files");
     stderr!(staged(&sandbox).run().fails_with(8).stdout_has("a:1"), @"
     error: 1 value in 1 file
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     // A submodule is another repository and is not searched.
@@ -392,7 +392,7 @@ fn other_indexes_submodules_links_and_conflicts_are_handled() {
     assert!(git(&sandbox, &["add", "."]));
     stderr!(staged(&sandbox).run().fails_with(8).stdout("a:1: api-token (raw)\n"), @"
     error: 1 value in 3 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     // A conflict cannot be committed.
@@ -407,12 +407,12 @@ fn other_indexes_submodules_links_and_conflicts_are_handled() {
             && !git(&sandbox, &["merge", "main"])
     );
 
-    stderr!(staged(&sandbox).run().succeeds(), @"no value in 2 files");
+    stderr!(staged(&sandbox).run().succeeds(), @"no values found in 2 files");
     sandbox.write("repo/a", TOKEN);
     assert!(git(&sandbox, &["add", "a"]));
     stderr!(staged(&sandbox).run().fails_with(8).stdout_has("a:1: api-token (raw)\n"), @"
     error: 1 value in 3 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 }
 
@@ -429,12 +429,12 @@ fn a_staged_file_that_git_has_lost_is_an_error() {
         .for_each(|entry| std::fs::remove_dir_all(entry.path()).unwrap());
 
     let run = stderr!(staged(&sandbox).run().fails_with(1), @"
-    warning: cannot read `a` as it is staged: git object 3f16b27dc5e7e9dab6a2ebc9de174654cd0f209d is missing in this clone
+    warning: cannot read the staged version of `a`: git object 3f16b27dc5e7e9dab6a2ebc9de174654cd0f209d is missing from this clone
     error: 1 file could not be searched
     ");
 
     stderr!(run, @"
-    warning: cannot read `a` as it is staged: git object 3f16b27dc5e7e9dab6a2ebc9de174654cd0f209d is missing in this clone
+    warning: cannot read the staged version of `a`: git object 3f16b27dc5e7e9dab6a2ebc9de174654cd0f209d is missing from this clone
     error: 1 file could not be searched
     ");
 
@@ -546,7 +546,7 @@ fn line_numbers_are_right_at_every_offset() {
     let expected: String = names.iter().flat_map(lines).collect();
     stderr!(scan(&sandbox, &arguments).run().fails_with(8).stdout(expected), @"
     error: 72 values in 24 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     // Adjacent and interrupted values, line endings of other systems, and a missing newline at the
@@ -558,7 +558,7 @@ fn line_numbers_are_right_at_every_offset() {
 
     let run = stderr!(scan(&sandbox, &["small"]).run().fails_with(8), @"
     error: 5 values in 1 file
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     let small = "small:1: api-token (raw)\nsmall:1: api-token (raw)\nsmall:2: api-token (raw)\n\
@@ -658,27 +658,27 @@ fn tracked_files_are_searched_even_if_they_are_ignored() {
         scan(&sandbox, &[]).current_dir(sandbox.path("repo")).run().fails_with(8).stdout(found);
     stderr!(run, @"
     error: 3 values in 5 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     // From the parent directory, from a subdirectory, and in a nested repository.
     let from_above = found.replace(".env", "repo/.env").replace("kept", "repo/kept");
     stderr!(scan(&sandbox, &["repo"]).run().fails_with(8).stdout(from_above), @"
     error: 3 values in 5 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     let run = scan(&sandbox, &["deep"]).current_dir(sandbox.path("repo/kept")).run().fails_with(8);
     stderr!(run.stdout("deep/x:1: api-token (raw)\n"), @"
     error: 1 value in 1 file
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     std::fs::create_dir(sandbox.path("outer")).unwrap();
     std::fs::rename(sandbox.path("repo"), sandbox.path("outer/repo")).unwrap();
     let run = stderr!(scan(&sandbox, &["outer"]).run().fails_with(8), @"
     error: 3 values in 5 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     run.stdout(found.replace(".env", "outer/repo/.env").replace("kept", "outer/repo/kept"));
@@ -690,7 +690,7 @@ fn tracked_files_are_searched_even_if_they_are_ignored() {
     let run = scan(&sandbox, &[]).current_dir(sandbox.path("outer/repo")).run().fails_with(8);
     stderr!(run.stdout(".env:1: api-token (raw)\n"), @"
     error: 1 value in 3 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 }
 
@@ -710,13 +710,13 @@ fn names_and_targets_of_links_are_searched_and_never_shown() {
         scan(&sandbox, &[]).current_dir(sandbox.path("repo")).run().fails_with(8).without(TOKEN);
     stderr!(run.stdout(found), @"
     error: 4 values in 4 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     assert!(git(&sandbox, &["add", "."]));
     stderr!(staged(&sandbox).run().fails_with(8).without(TOKEN).stdout(found), @"
     error: 4 values in 4 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     let json = scan(&sandbox, &["--staged", "--json"])
@@ -725,7 +725,7 @@ fn names_and_targets_of_links_are_searched_and_never_shown() {
         .fails_with(8)
         .without(TOKEN);
 
-    let json = stderr!(json, @r#"{"type":"CONFLICT","message":"4 values in 4 files","details":{"hints":["put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed"]}}"#)
+    let json = stderr!(json, @r#"{"type":"CONFLICT","message":"4 values in 4 files","details":{"hints":["replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published"]}}"#)
         .json();
     let named = serde_json::json!({ "file": "d-‹api-token›", "place": "name", "tag": "api-token", "form": "raw" });
     assert_eq!(json["findings"][0], named);
@@ -739,17 +739,17 @@ fn names_and_targets_of_links_are_searched_and_never_shown() {
 
     stderr!(run.stdout("sub/b:2: api-token (raw)\n"), @"
     error: 1 value in 1 file
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 
     let typed = format!("d-{TOKEN}/a");
-    stderr!(scan(&sandbox, &[&typed]).current_dir(sandbox.path("repo")).run().succeeds(), @"no value in 1 file");
+    stderr!(scan(&sandbox, &[&typed]).current_dir(sandbox.path("repo")).run().succeeds(), @"no values found in 1 file");
     let typed = format!("{TOKEN}.txt");
     let run = scan(&sandbox, &[&typed]).current_dir(sandbox.path("repo")).run().fails_with(8);
 
     stderr!(run.stdout("‹api-token›.txt:name: api-token (raw)\n"), @"
     error: 1 value in 1 file
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 }
 
@@ -781,7 +781,7 @@ fn findings_are_listed_by_path_whichever_thread_has_them_first() {
     for _ in 0..2 {
         stderr!(scan(&sandbox, &["tree"]).run().fails_with(8).stdout(&expected), @"
         error: 242 values in 121 files
-        hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+        hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
         ");
     }
 }
@@ -798,7 +798,7 @@ fn a_link_to_a_directory_is_followed_if_it_is_named() {
         scan(&sandbox, &["link"]).run().fails_with(8).stdout("link/below/a:1: api-token (raw)\n");
     stderr!(run, @"
     error: 1 value in 2 files
-    hint: put a placeholder there, `{{ secrets.TAG }}`; a value that was published has to be changed
+    hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
     ");
 }
 
@@ -909,12 +909,12 @@ fn a_hook_is_written_once_and_stops_a_commit() {
 
     // A working tree of the same repository has the same hook.
     assert!(git(&sandbox, &["worktree", "add", "-q", "../tree"]));
-    stderr!(install(&sandbox, "tree").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` runs it already");
+    stderr!(install(&sandbox, "tree").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` already runs it");
     assert!(!commit("tree", "b", TOKEN) && commit("tree", "b", "other"));
 
     // The hook becomes executable again.
     std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    stderr!(install(&sandbox, "repo").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` runs it already");
+    stderr!(install(&sandbox, "repo").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` already runs it");
     assert!(!commit("repo", "c", TOKEN));
 }
 
@@ -937,7 +937,7 @@ fn a_hook_of_somebody_else_is_left_alone() {
 
     assert!(sandbox.read(hook).ends_with(b"make lint\n"));
     sandbox.write(hook, "#!/bin/sh\nsecrets scan --staged || exit 1\nmake lint\n");
-    stderr!(install(&sandbox, "repo").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` runs it already");
+    stderr!(install(&sandbox, "repo").run().succeeds(), @"`[dir]/repo/.git/hooks/pre-commit` already runs it");
     std::fs::remove_file(sandbox.path(hook)).unwrap();
 
     // The configured hooks directory may be committed, or serve other repositories.
@@ -970,6 +970,6 @@ fn a_hook_of_somebody_else_is_left_alone() {
 
     stderr!(scan(&sandbox, &["--install-hook"]).run().fails_with(1), @"
     error: `[dir]` is not in the working tree of a git repository
-    hint: change to the working tree of a repository, or run `git init`
+    hint: change to the working tree of a repository, or create one with `git init`
     ");
 }

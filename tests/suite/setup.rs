@@ -220,7 +220,7 @@ fn no_template_is_read_before_the_directory_is_trusted() {
     symlink("pipe", project.path(".env.tmpl")).unwrap();
     stderr!(project.changes_nothing(&["setup", "--from", "v.env"]).fails_with(7), @"
     error: `.secrets.toml` is not trusted
-    hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
+    hint: review it with `secrets trust --show`, then trust it with `secrets trust`
     ");
 
     project.run(&["trust", "-q"]).succeeds().stdout_has("`.env.tmpl`");
@@ -259,7 +259,7 @@ fn without_a_terminal_missing_secrets_are_listed_and_nothing_changes() {
           a: "first of two"
           o
           c
-        hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file
+        hint: run `secrets setup` on a terminal to enter missing secrets, or read them from a file with `--from FILE.env`
         "#);
     }
 
@@ -291,7 +291,7 @@ fn another_name_in_a_file_gives_a_secret_only_if_it_holds_the_whole_value() {
     error: 2 secrets are missing in project `web`
       host-password
       encoded
-    hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file
+    hint: run `secrets setup` on a terminal to enter missing secrets, or read them from a file with `--from FILE.env`
     ");
 
     project.0.write("old.env", format!("{given}host_password=3\nencoded=4\nONE=5\nPGPASSWORD=\n"));
@@ -325,7 +325,7 @@ fn a_file_that_differs_is_replaced_only_with_yes() {
     // A mode that is too wide is narrowed without a question.
     fs::set_permissions(project.path(".env"), fs::Permissions::from_mode(0o644)).unwrap();
     stderr!(project.run(&["setup"]).succeeds(), @"
-    `.env` is up to date, its mode was changed
+    changed the mode of `.env`, which is up to date
     project `web` is set up: 1 secret, 1 output
     ");
 
@@ -414,8 +414,8 @@ fn a_nested_rule_that_unignores_an_output_is_refused_before_anything_changes() {
     ]);
 
     stderr!(project.changes_nothing(&["setup", "--yes"]).fails_with(7), @"
-    error: git does not ignore `conf/app.env` whatever .gitignore says: `conf/.gitignore` takes it back
-    hint: take that rule out of `conf/.gitignore`; nothing was changed
+    error: git does not ignore `conf/app.env` despite .gitignore: a rule in `conf/.gitignore` includes it again
+    hint: remove that rule from `conf/.gitignore`; nothing was changed
     ");
 
     project.write("conf/.gitignore", "!*.env\napp.env\n");
@@ -445,17 +445,17 @@ fn an_output_below_a_link_is_ignored_under_its_real_path() {
     stderr!(project.run(&["check"]).fails_with(7).stdout("tracked\td/o\tthe next commit would \
                                                           include it\n"), @"
     error: an output is tracked by git
-    hint: take it out with `git rm --cached sub/o`; values that were committed have to be changed
+    hint: remove outputs from git with `git rm --cached sub/o`, and change every value that was committed
     ");
 
     stderr!(project.changes_nothing(&["setup"]).fails_with(7), @"
-    error: `sub/o` is tracked by git: the next commit would publish what is in it
-    hint: take it out with `git rm --cached sub/o`; nothing was changed
+    error: `sub/o` is tracked by git: the next commit would publish its content
+    hint: remove it from git with `git rm --cached sub/o`; nothing was changed
     ");
 
     stderr!(project.changes_nothing(&["render", "t.tmpl", "-o", "d/o"]).fails_with(7), @"
-    error: `d/o` is tracked by git: the next commit would publish what is in it
-    hint: take it out with `git rm --cached sub/o`, or write it anyway with `--force`
+    error: `d/o` is tracked by git: the next commit would publish its content
+    hint: remove it from git with `git rm --cached sub/o`, or write it anyway with `--force`
     ");
 
     project.git(&["rm", "-q", "--cached", "sub/o"]);
@@ -484,8 +484,8 @@ fn an_output_that_git_tracks_is_refused_before_anything_changes() {
     project.git(&["add", "-f", "."]);
     for yes in [&["setup"][..], &["setup", "--yes"]] {
         stderr!(project.changes_nothing(yes).fails_with(7), @"
-        error: `.env` is tracked by git: the next commit would publish what is in it
-        hint: take it out with `git rm --cached .env`; nothing was changed
+        error: `.env` is tracked by git: the next commit would publish its content
+        hint: remove it from git with `git rm --cached .env`; nothing was changed
         ");
     }
 
@@ -512,7 +512,7 @@ fn a_gitignore_that_is_not_a_file_is_refused_before_anything_changes() {
         let run = project.changes_nothing(&["setup", "--yes"]).fails_with(7);
         stderr!(run, @"
         error: `.gitignore` is not a regular file
-        hint: move it away, or name another file in `.secrets.toml`; nothing was written
+        hint: move it away, or choose another file in `.secrets.toml`; nothing was written
         ");
 
         // If nothing has to be added, it may be any kind of file.
@@ -723,7 +723,7 @@ fn a_value_of_several_lines_is_left_for_later() {
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup");
     terminal.waits_for("Value of first: ").types("-----BEGIN\nabc\n-----END\n");
     terminal.waits_for("skipped; store it with\r\n`secrets create first --value-file PATH`");
-    terminal.waits_for("Value of second: ").types("a\x1b[Db\n").waits_for("once more");
+    terminal.waits_for("Value of second: ").types("a\x1b[Db\n").waits_for("try again");
     terminal.waits_for("Value of second: ").types(MARKER).types("\n");
 
     let screen = terminal.waits_for("error: `first` is missing in project `web`").ends_with(3);
@@ -794,7 +794,7 @@ fn a_kill_at_the_second_question_keeps_the_first_answer_and_a_second_run_resumes
     stderr!(project.changes_nothing(&["setup"]).fails_with(3), @"
     error: `second` is missing in project `web`
       second
-    hint: `secrets setup` on a terminal asks for them; `--from FILE.env` takes them from a file
+    hint: run `secrets setup` on a terminal to enter missing secrets, or read them from a file with `--from FILE.env`
     ");
 
     let mut terminal = on_a_terminal(&project, "\"$secrets\" setup --yes");
@@ -837,12 +837,12 @@ fn a_description_cannot_imitate_a_question() {
     stderr!(project.run(&["-p", "other", "setup"]).fails_with(3), @r#"
     error: `a` is missing in project `other`
       a: "word ' word ' word ' word ' word ' word ' word ' word ' word ' word ' word ' word ' word ' word '…"
-    hint: `secrets -p other setup` on a terminal asks for them; `--from FILE.env` takes them from a file
+    hint: run `secrets -p other setup` on a terminal to enter missing secrets, or read them from a file with `--from FILE.env`
     "#);
 
     stderr!(project.run(&["-p", "other", "check"]).fails_with(3).stdout_has("…\"\n"), @"
     error: a secret is missing
-    hint: `secrets -p other setup` asks for what is missing
+    hint: enter missing secrets with `secrets -p other setup`
     ");
 
     let key = format!("[{}]\n", "k".repeat(4000));
@@ -876,15 +876,15 @@ fn a_first_manifest_is_written_from_placeholders_and_replaces_nothing() {
             project.command(command).without_env("SECRETS_PASSPHRASE").run().succeeds().stdout("");
         stderr!(run, @"
         wrote `.secrets.toml` for project `repo`: 3 secrets, 1 output
-        left out, as other tools use it too: bare {{NAME}} in `deploy/x.yml`, `web/page.html`
-        next: look at it, then `secrets setup`
+        skipped bare {{NAME}} in `deploy/x.yml`, `web/page.html`, because other tools use it too
+        next: review the file, then run `secrets setup`
         ");
 
         assert_eq!(project.read(".secrets.toml"), written);
         for again in [&["init", "--project-file"][..], &["setup", "--new"]] {
             stderr!(project.changes_nothing(again).fails_with(4).stdout(""), @"
-            error: there is a `.secrets.toml` here already
-            hint: `secrets check` tells what it lacks; nothing was written
+            error: `.secrets.toml` already exists here
+            hint: list what it lacks with `secrets check`; nothing was written
             ");
         }
 
@@ -893,8 +893,8 @@ fn a_first_manifest_is_written_from_placeholders_and_replaces_nothing() {
 
     symlink("nowhere", project.path(".secrets.toml")).unwrap();
     stderr!(project.changes_nothing(&["setup", "--new", "-q"]).fails_with(4), @"
-    error: there is a `.secrets.toml` here already
-    hint: `secrets check` tells what it lacks; nothing was written
+    error: `.secrets.toml` already exists here
+    hint: list what it lacks with `secrets check`; nothing was written
     ");
 }
 
@@ -988,7 +988,7 @@ fn all_outputs_are_written_or_none_is_started() {
     let project = make(&at("first/two"));
     writes_nothing(&project, 1, "first");
     let project = make(&at("one/two"));
-    writes_nothing(&project, 2, "4:1: the outputs `one` and `one/two` lie one in the other");
+    writes_nothing(&project, 2, "4:1: the output `one/two` is inside the output `one`");
 
     let project = make(&at("three/two"));
     writes_nothing(&project, 2, "7:1: another output lies in the output `three`");
@@ -1090,7 +1090,7 @@ fn render_all_check_and_stale_report_and_update_outdated_outputs() {
       a
       b
       c/c
-    hint: `secrets render --stale` renders what is out of date
+    hint: render outdated outputs with `secrets render --stale`
     ");
 
     stderr!(project.run(&["render", "--all"]).succeeds().stdout(""), @"
@@ -1111,21 +1111,21 @@ fn render_all_check_and_stale_report_and_update_outdated_outputs() {
 
     let run = project.changes_nothing(&["render", "--all", "--check"]).fails_with(8);
     stderr!(run, @"
-    error: `a` has the mode 640, which is too wide
-    hint: `secrets render --stale` renders what is out of date
+    error: `a` has mode 640, which allows too much access
+    hint: render outdated outputs with `secrets render --stale`
     ");
 
     project.write("b", "x");
     let output = project.changes_nothing(&["render", "--stale"]).fails_with(7);
     stderr!(output, @"
-    error: `b` was changed since it was rendered
-    hint: `--yes` replaces it; nothing was written
+    error: `b` was changed after it was rendered
+    hint: use `--yes` to replace it; nothing was written
     ");
 
     let before = project.files();
     let output = project.run(&["render", "--stale", "--yes"]).succeeds();
     stderr!(output, @"
-    `a` is up to date, its mode was changed
+    changed the mode of `a`, which is up to date
     wrote `b`
     ");
 
@@ -1151,7 +1151,7 @@ fn run_gives_exactly_the_variables_of_run_env_and_skips_optional_secrets() {
         DSN = \"{{ secrets.dsn }}\"\nBOTH = \"{{ secrets.key }} {{ secrets.dsn }}\"\nPLAIN = \"1\"\n";
     let project = Project::new(&[(".secrets.toml", manifest)]);
     stderr!(project.run(&["run", "--", "true"]).fails_with(125).stdout(""), @"
-    error: a placeholder names no secret in project `web`
+    error: a placeholder refers to a secret that does not exist in project `web`
     .secrets.toml:5 URL:1:6: `key`
     hint: store it with `secrets create key`
     ");
@@ -1200,8 +1200,8 @@ fn run_gives_exactly_the_variables_of_run_env_and_skips_optional_secrets() {
     // A file from a clone cannot set variables that control programs.
     project.write(".secrets.toml", "[run.env]\nLD_PRELOAD = \"./evil.so\"\n");
     stderr!(project.run(&["run", "--", "true"]).fails_with(125).stdout(""), @"
-    error: .secrets.toml:2:1: `LD_PRELOAD` steers programs, so it is set only by an explicit `run --env`
-    hint: `secrets setup --help` shows what the file may hold; never a value
+    error: .secrets.toml:2:1: `LD_PRELOAD` can change what programs run; only `run --env` can set it
+    hint: see `secrets setup --help` for what the file can contain; it never holds a value
     ");
 }
 
@@ -1238,8 +1238,8 @@ fn a_secret_that_the_tree_refers_to_is_deleted_only_with_force() {
     // A tree in another directory does not count.
     let elsewhere = project.0.command(["delete", "-p", "web", "key"]).run().fails_with(7);
     stderr!(elsewhere, @"
-    error: deleting needs `--yes` where there is no terminal to ask on
-    hint: nothing was changed; add `--yes` to do it
+    error: deleting requires `--yes` if there is no terminal to ask on
+    hint: add `--yes` to confirm; nothing was changed
     ");
 
     stderr!(project.run(&["delete", "key", "-y", "--force"]).succeeds(), @"deleted `key` of project `web`");
@@ -1275,7 +1275,7 @@ fn update_names_the_outputs_that_are_out_of_date_now() {
     fs::remove_file(project.path(".env.tmpl")).unwrap();
     stderr!(update(&[]).succeeds(), @"
     updated `key` in project `web`, hint a …it
-    warning: which outputs are out of date now is not known: cannot read `.env.tmpl`: No such file or directory
+    warning: cannot determine which outputs are now out of date: cannot read `.env.tmpl`: No such file or directory
     ");
 }
 
@@ -1478,7 +1478,7 @@ fn sets_up_a_tree(number: usize) {
     .secrets.toml:9:10: deploy (declared)
     app/d50/deploy.sh:1:13: deploy
     app/d50/deploy.sh:1:35: deploy | shell
-    hint: nothing was deleted; `--force` does it all the same
+    hint: delete it anyway with `--force`; nothing was deleted
     ");
 }
 
@@ -1549,7 +1549,7 @@ fn a_value_that_readers_disagree_about_is_a_warning() {
     stderr!(run, @"
     warning: `a.env`: `bash` reads a different value for `GREETING`; write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file
     warning: `a.env`: `docker` reads different values for `A` and `C`; write the placeholder without quotes and with the filter `dotenv`, or set `readers` for the file
-    nothing is missing or out of date in project `web`: 3 secrets, 1 output
+    project `web` has everything it needs and is up to date: 3 secrets, 1 output
     ");
 
     // A value that a reader cannot take is an error of the filter, not a warning.
@@ -1644,7 +1644,7 @@ fn a_file_that_stays_the_same_needs_no_yes() {
     let run = project.run(&["setup", "--from", ".env"]).succeeds();
     stderr!(run, @"
     created `key` in project `web`, hint MA…d8
-    `.env` is up to date, its mode was changed
+    changed the mode of `.env`, which is up to date
     project `web` is set up: 1 secret, 1 output
     ");
 
@@ -1663,23 +1663,23 @@ fn a_file_that_stays_the_same_needs_no_yes() {
 
     project.write(".env", format!("KEY={MARKER}\n"));
     stderr!(project.changes_nothing(&["setup", "--from", ".env"]).fails_with(7), @"
-    error: to replace `.env` needs `--yes` where there is no terminal to ask on
-    hint: nothing was changed; add `--yes` to do it
+    error: replacing `.env` requires `--yes` if there is no terminal to ask on
+    hint: add `--yes` to confirm; nothing was changed
     ");
 
     let manifest = MANIFEST.replace("description = \"the key\"", "generate = {}");
     let project = Project::new(&[(".secrets.toml", &*manifest), (".env.tmpl", TEMPLATE)]);
     project.write(".env", "KEY=x\n");
     stderr!(project.changes_nothing(&["setup"]).fails_with(7), @"
-    error: to replace `.env` needs `--yes` where there is no terminal to ask on
-    hint: nothing was changed; add `--yes` to do it
+    error: replacing `.env` requires `--yes` if there is no terminal to ask on
+    hint: add `--yes` to confirm; nothing was changed
     ");
 
     // The file has another value, so the variable that would be lost is known as well.
     project.write(".env", "KEY=x\nEXTRA=1\n");
     stderr!(project.changes_nothing(&["setup", "--yes"]).fails_with(7), @"
     error: `.env` has variables that its template does not give: `EXTRA`
-    hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written
+    hint: add them to the template with `secrets adopt .env`, or remove them from the file; nothing was written
     ");
 }
 
@@ -1693,7 +1693,7 @@ fn a_typed_value_that_the_file_already_has_needs_no_yes() {
     let mut terminal =
         Terminal::shell(&project.0, "cd repo; \"$secrets\" --passphrase-file ../pass setup");
     terminal.waits_for("Value of key: ").types("the-typed-value\n");
-    terminal.waits_for("`.env` is up to date").ends_with(0);
+    terminal.waits_for("`.env`, which is up to date").ends_with(0);
 }
 
 #[test]
@@ -1705,7 +1705,7 @@ fn a_replaced_file_must_not_lose_values() {
         project.changes_nothing(&["setup", "--from", ".env", "--yes"]).fails_with(7).stdout("");
     stderr!(run, @"
     error: `.env` has variables that its template does not give: `EXTRA`
-    hint: `secrets adopt .env` takes them into the template; or remove them from the file; nothing was written
+    hint: add them to the template with `secrets adopt .env`, or remove them from the file; nothing was written
     ");
 
     project.store("web", "extra", "of somebody");
@@ -1718,7 +1718,7 @@ fn a_replaced_file_must_not_lose_values() {
 
     let run = project.changes_nothing(&["setup", "--from", ".env", "--yes"]).fails_with(7);
     stderr!(run, @"
-    error: `.env` would be replaced, and the vault does not have its values of `PORT`
+    error: `.env` would be replaced, but the vault does not have its values of `PORT`
     hint: store them with `secrets import .env --on-conflict overwrite`, change the template, or move the file away; nothing was changed
     ");
 }
@@ -1731,8 +1731,8 @@ fn an_output_that_git_tracks_is_never_rendered() {
 
     for line in [&["render", "--all"][..], &["render", "--stale"], &["setup", "--yes"]] {
         stderr!(project.changes_nothing(line).fails_with(7), @"
-        error: `.env` is tracked by git: the next commit would publish what is in it
-        hint: take it out with `git rm --cached .env`; nothing was changed
+        error: `.env` is tracked by git: the next commit would publish its content
+        hint: remove it from git with `git rm --cached .env`; nothing was changed
         ");
     }
 }
@@ -1747,7 +1747,7 @@ fn an_output_in_a_nested_repository_is_refused() {
         let run = project.changes_nothing(&[line]).fails_with(7);
         stderr!(run, @"
         error: `sub/deep/o` is inside another git repository
-        hint: move it away, or name another file in `.secrets.toml`; nothing was written
+        hint: move it away, or choose another file in `.secrets.toml`; nothing was written
         ");
     }
 }

@@ -131,13 +131,13 @@ fn an_untrusted_manifest_is_not_used_and_causes_no_passphrase_prompt() {
     {
         stderr!(keyless(&project, line).fails_with(7), @"
         error: `.secrets.toml` is not trusted
-        hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
+        hint: review it with `secrets trust --show`, then trust it with `secrets trust`
         ");
     }
 
     stderr!(keyless(&project, &["-p", "web", "run", "--", "true"]).fails_with(125), @"
     error: `.secrets.toml` is not trusted
-    hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
+    hint: review it with `secrets trust --show`, then trust it with `secrets trust`
     ");
 }
 
@@ -175,7 +175,7 @@ fn consent_is_given_shown_listed_and_revoked() {
         "project      `web`, 2 secrets\n\
          output       `.env` (mode 600) from `t.tmpl`: key\n\
          variable     KEY={{{{ secrets.key }}}}\n\
-         variable     HTTPS_PROXY=http://proxy (redirects programs)\n\
+         variable     HTTPS_PROXY=http://proxy (redirects connections or configuration)\n\
          sha256       {}\n",
         fingerprint(&project)
     );
@@ -183,7 +183,7 @@ fn consent_is_given_shown_listed_and_revoked() {
     let untrusted = format!("directory    {directory}\ntrusted      no\n{shown}");
     project.run(&["trust", "--show"]).succeeds().stdout(&untrusted);
     let output = project.run(&["trust", "-y"]).succeeds().stdout_has(&shown);
-    stderr!(output, @"trusted `.secrets.toml`; the text of its templates is not covered");
+    stderr!(output, @"trusted `.secrets.toml`; this does not cover the text of its templates");
     project
         .run(&["trust", "--show"])
         .succeeds()
@@ -224,13 +224,13 @@ fn consent_is_given_shown_listed_and_revoked() {
     project.0.run(["trust", "repo/.secrets.toml", "-q"]).succeeds().stdout_has("directory ");
     stderr!(keyless(&project, &["check"]).fails_with(5), @"
     error: no passphrase was given and there is no terminal to ask on
-    hint: give it by `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
-    hint: or unlock the vault for a while, where there is one: `secrets unlock`
+    hint: use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE
+    hint: or unlock the vault for a while with `secrets unlock` on a terminal
     ");
 
     stderr!(project.0.run(["trust", "repo/below"]).fails_with(3), @"
-    error: `repo/below` has no `.secrets.toml` of yours
-    hint: name the directory of a `.secrets.toml` that belongs to you
+    error: `repo/below` has no `.secrets.toml` that belongs to you
+    hint: choose the directory of a `.secrets.toml` that belongs to you
     ");
 
     // A removed directory stays listed until its trust is revoked.
@@ -331,14 +331,14 @@ fn an_option_or_a_variable_consents_to_exactly_one_manifest() {
 
     let alone = record_of(&project);
     stderr!(given(&["render", "--all"], &alone).fails_with(7), @"
-    error: `.secrets.toml` is not the one that `--trust-manifest` or its variable names
-    hint: that is the SHA-256 of the file alone; `secrets trust --show` prints the one to use
+    error: `.secrets.toml` is not the manifest that `--trust-manifest` or its variable names
+    hint: use the SHA-256 that `secrets trust --show` prints; this one is of the file alone
     ");
 
     for wrong in ["abc", &"x".repeat(64)] {
         let run = project.run(&["--trust-manifest", wrong, "list"]).fails_with(2);
         stderr!(run, @"
-        error: `--trust-manifest <SHA256>` is not well formed: a SHA-256 has 64 hexadecimal digits
+        error: invalid `--trust-manifest <SHA256>`: a SHA-256 has 64 hexadecimal digits
         hint: see `secrets help` or `secrets COMMAND --help`
         ");
     }
@@ -385,8 +385,8 @@ fn a_record_is_bound_to_the_vault_and_a_modified_one_does_not_count() {
     ));
 
     stderr!(project.run(&["run", "--", "true"]).fails_with(125), @"
-    error: `.secrets.toml` is not trusted: its record of trust does not fit this vault's keys, so it does not count
-    hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
+    error: `.secrets.toml` is not trusted: its record of trust does not match this vault's keys
+    hint: review it with `secrets trust --show`, then trust it with `secrets trust`
     ");
 
     project.run(&["trust", "-q"]).succeeds().stdout_has("other");
@@ -448,7 +448,9 @@ fn on_a_terminal_the_question_comes_once_before_the_passphrase() {
         );
         terminal.waits_for("  output    `.env` (mode 600) from `t.tmpl`: key\r\n");
         terminal.waits_for("  variable  KEY={{ secrets.key }}\r\n");
-        terminal.waits_for("  variable  HTTPS_PROXY=http://proxy (redirects programs)\r\n");
+        terminal.waits_for(
+            "  variable  HTTPS_PROXY=http://proxy (redirects connections or configuration)\r\n",
+        );
         terminal.waits_for("Trust it with 1 output, 2 variables and 1 secret? [y/N] ").types(typed);
         terminal
     };
@@ -576,7 +578,7 @@ fn a_manifest_that_we_write_is_trusted_as_written() {
         let project = cloned(&[("t.tmpl", TEMPLATE)]);
         stderr!(project.run(&[&["-p", "web"], line].concat()).succeeds(), @"
         wrote `.secrets.toml` for project `web`: 1 secret, 1 output
-        next: look at it, then `secrets setup`
+        next: review the file, then run `secrets setup`
         ");
 
         project.run(&["setup", "--yes", "-q"]).succeeds();
@@ -641,14 +643,14 @@ fn a_strangers_branch_leaks_nothing() {
     project.git(&["commit", "-q", "-a", "-m", "theirs"]);
     let run = enter().fails_with(7).stdout("");
     stderr!(run, @"
-    error: `.secrets.toml` asks for something else than what you trusted
+    error: `.secrets.toml` asks for something other than what you trusted
       project `prod`, previously `web`
       new output `public/leak` (mode 644) from `t.tmpl`: key
       removed output `.env`
       removed variable KEY
       removed variable HTTPS_PROXY
       no longer declares `key`
-    hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
+    hint: review it with `secrets trust --show`, then trust it with `secrets trust`
     ")
     .stderr_has(HINT);
 
@@ -657,9 +659,9 @@ fn a_strangers_branch_leaks_nothing() {
     project.write("t.tmpl", "KEY={{ secrets.key }}\nX={{ secrets.other }}\n");
     project.git(&["commit", "-q", "-a", "-m", "subtle"]);
     stderr!(enter().fails_with(7).stdout(""), @"
-    error: `.secrets.toml` asks for something else than what you trusted
+    error: `.secrets.toml` asks for something other than what you trusted
       output `.env` from `t.tmpl` also uses: other
-    hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
+    hint: review it with `secrets trust --show`, then trust it with `secrets trust`
     ");
 
     assert!(!project.path(".env").exists() && !project.path("public").exists());
@@ -685,7 +687,7 @@ fn without_run_env_a_program_gets_the_secrets_of_the_manifest() {
     project.run(&["trust", "-q"]).succeeds().stdout_has("sha256");
     stderr!(project.run(&["run", "--", "true"]).fails_with(125), @"
     error: `gone` is missing in project `web`
-    hint: `secrets setup` asks for what is missing; `--only` names what the program needs
+    hint: enter missing secrets with `secrets setup`, or select the secrets that the program needs with `--only`
     ");
 
     project.store("web", "gone", "value-of-gone");
@@ -694,7 +696,7 @@ fn without_run_env_a_program_gets_the_secrets_of_the_manifest() {
 
     project.write(".secrets.toml", "");
     let run = project.run(&["-p", "web", "run", "--dry-run"]).succeeds().stdout("");
-    stderr!(run, @"warning: `.secrets.toml` declares no secret, so the program gets none; `--only` names some");
+    stderr!(run, @"warning: `.secrets.toml` declares no secrets, so the program gets none; select some with `--only`");
     fs::remove_file(project.path(".secrets.toml")).unwrap();
 
     let list = project.run(&["-p", "web", "run", "--dry-run"]).succeeds();

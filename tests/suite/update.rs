@@ -118,7 +118,7 @@ fn update_with_an_empty_stdin_stores_nothing() {
         let output = sandbox.command(arguments).stdin(stdin).run().fails_with(2).stdout("");
         stderr!(output, @"
         error: the value is empty; nothing was stored
-        hint: `--allow-empty` stores it all the same
+        hint: use `--allow-empty` to store it anyway
         ");
 
         assert_eq!(state(&sandbox).2, b"old value");

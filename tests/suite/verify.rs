@@ -31,7 +31,7 @@ fn report(specimen: &Specimen) -> Result<Report, VaultError> {
 fn verify_describes_an_undamaged_vault() {
     let sandbox = sandbox();
     let path = sandbox.vault_path().display().to_string();
-    stderr!(sandbox.run(["verify"]).succeeds(), @"everything holds").stdout(format!(
+    stderr!(sandbox.run(["verify"]).succeeds(), @"the vault is intact").stdout(format!(
         "vault        {path}\nopens with   passphrase (19 MiB, 1 pass, 1 lane)\nprojects     2\nsecrets      42\n"
     ));
     sandbox.run(["recovery", "create", "-q"]).succeeds().stdout_has("-");
@@ -53,7 +53,7 @@ fn verify_describes_an_undamaged_vault() {
     Sandbox::new().run(["verify", "-q"]).succeeds().stdout_has("secrets      0\n").stderr("");
     stderr!(Sandbox::empty().run(["verify"]).fails_with(3), @"
     error: no vault at `[dir]/vault.db`
-    hint: make one with `secrets init`, or put a backup there with `secrets restore PATH`
+    hint: create one with `secrets init`, or restore a backup with `secrets restore PATH`
     ");
 }
 
@@ -73,11 +73,11 @@ fn damage_is_named_and_the_rest_is_read() {
     let run = run.stdout_has("damaged      the value of `one` of project `default`\n");
     stderr!(run.stdout_has(&format!("damaged      the record of `{two}` of project `default`\n")), @"
     error: the vault is damaged or was tampered with: 2 findings
-    hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
+    hint: restore a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
     ");
 
     let run = sandbox.run(["verify", "--json"]).fails_with(6);
-    let found = stderr!(run, @r#"{"type":"UNPROCESSABLE_CONTENT","message":"the vault is damaged or was tampered with: 2 findings","details":{"hints":["put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`"]}}"#)
+    let found = stderr!(run, @r#"{"type":"UNPROCESSABLE_CONTENT","message":"the vault is damaged or was tampered with: 2 findings","details":{"hints":["restore a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`"]}}"#)
         .json();
     assert_eq!(found["projects"][0], json!({ "name": "default", "secrets": 2, "readable": 0 }));
     assert_eq!(found["projects"][1], json!({ "name": "web", "secrets": 40, "readable": 40 }));
@@ -263,10 +263,10 @@ fn readable_secrets_are_saved_with_ids_and_times() {
     let damaged = sandbox.read("vault.db");
     stderr!(sandbox.run(["salvage", "out.db"]).fails_with(6).stdout(""), @"
     saved 41 secrets into `out.db`
-    to go on with it: `secrets restore out.db`, which keeps the damaged one beside
+    to use it as the vault, run `secrets restore out.db`, which keeps the damaged file
     error: 1 secret could not be read
       the value of `one` of project `default`
-    hint: what could be read is in `out.db`
+    hint: use `out.db`, which contains what could be read
     ");
 
     assert_eq!(sandbox.read("vault.db"), damaged);
@@ -286,15 +286,15 @@ fn readable_secrets_are_saved_with_ids_and_times() {
 
     // No file is overwritten.
     stderr!(sandbox.run(["salvage", "out.db"]).fails_with(4), @"
-    error: there is something at `[dir]/out.db` already
-    hint: name a file that is not there
+    error: `[dir]/out.db` already exists
+    hint: choose a file that does not exist
     ");
 
     // The command from the hint works.
     stderr!(sandbox.run(["restore", "out.db", "-y", "-q"]).succeeds(), @"
-    warning: that is another vault than the one that is there, as one that `salvage` made is
-    warning: what is there now is damaged, or opens by another passphrase, and is not compared; it is kept beside
-    warning: what lay there is now `[dir]/vault.db.replaced-1`
+    warning: the backup is a different vault from the current one, for example one created by `salvage`
+    warning: the current file is damaged or has another passphrase, so it was not compared; it will be kept under another name
+    warning: the old file was renamed to `[dir]/vault.db.replaced-1`
     ");
 
     sandbox.run(["-p", "web", "render", "-e", "{{ KEY_7 }}"]).succeeds().stdout("web value 7");
@@ -340,11 +340,11 @@ fn salvage_creates_no_file_if_nothing_can_be_read() {
     sql(&sandbox, "DELETE FROM projects");
     let output = sandbox.run(["salvage", "out.db"]).fails_with(6).stdout("");
     stderr!(output, @"
-    error: there is no secret in the vault that can be read
+    error: no secret in the vault can be read
       the vault's table of slots, projects and grants
       a record that belongs to no project
       a bucket that belongs to no project
-    hint: nothing was made; put back a backup with `secrets restore PATH`
+    hint: restore a backup with `secrets restore PATH`; nothing was written
     ");
 
     assert!(!sandbox.path("out.db").exists());
@@ -370,13 +370,13 @@ fn verify_through_the_agent_reports_damage() {
 
     stderr!(bare(&["verify"]).fails_with(6).stdout_has("secrets      42, 41 readable\n"), @"
     error: the vault is damaged or was tampered with: 1 finding
-    hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
+    hint: restore a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
     ");
 
     sql(&sandbox, "UPDATE vault SET root_mac = zeroblob(544)");
     stderr!(bare(&["verify"]).fails_with(6).stdout(""), @"
     error: the vault's table of slots, projects and grants is damaged or was tampered with
-    hint: nothing of it was used; `secrets verify` tells more, `secrets restore PATH` puts a backup in its place
+    hint: run `secrets verify` for details, or restore a backup with `secrets restore PATH`; nothing damaged was used
     ");
 
     bare(&["lock", "--all", "-q"]).succeeds();
@@ -384,7 +384,7 @@ fn verify_through_the_agent_reports_damage() {
     // The passphrase gives a more detailed report.
     stderr!(sandbox.run(["verify"]).fails_with(6).stdout_has("secrets      42, 41 readable\n"), @"
     error: the vault is damaged or was tampered with: 2 findings
-    hint: put back a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
+    hint: restore a backup with `secrets restore PATH`, or save what can be read with `secrets salvage OUT`
     ");
 }
 
@@ -397,10 +397,10 @@ fn salvage_reports_a_rollback() {
     sandbox.write("vault.db", before);
     stderr!(sandbox.run(["salvage", "out.db"]).fails_with(6).stdout(""), @"
     saved 42 secrets into `out.db`
-    to go on with it: `secrets restore out.db`
-    error: the vault was put back to an earlier state than was last seen here
+    to use it as the vault, run `secrets restore out.db`
+    error: the vault was rolled back to a state before its last checkpoint here
       project `default`: 1 change behind
-    hint: what could be read is in `out.db`
+    hint: use `out.db`, which contains what could be read
     ");
 
     // Additional damage is reported as well.
@@ -464,20 +464,20 @@ fn two_projects_of_one_name_are_both_saved() {
     drop(connection);
     let run = stderr!(sandbox.run(["salvage", "out.db"]).fails_with(6), @"
     saved 43 secrets into `out.db`
-    to go on with it: `secrets restore out.db`, which keeps the damaged one beside
-    error: something is damaged, though every secret that was found could be read
+    to use it as the vault, run `secrets restore out.db`, which keeps the damaged file
+    error: the vault is damaged, but every secret that was found could be read
       the vault's table of slots, projects and grants
       the table of projects
-    hint: what could be read is in `out.db`
+    hint: use `out.db`, which contains what could be read
     ");
 
     stderr!(run, @"
     saved 43 secrets into `out.db`
-    to go on with it: `secrets restore out.db`, which keeps the damaged one beside
-    error: something is damaged, though every secret that was found could be read
+    to use it as the vault, run `secrets restore out.db`, which keeps the damaged file
+    error: the vault is damaged, but every secret that was found could be read
       the vault's table of slots, projects and grants
       the table of projects
-    hint: what could be read is in `out.db`
+    hint: use `out.db`, which contains what could be read
     ");
 
     let mut values: Vec<Vec<u8>> = ["default", "default-2"]
@@ -501,7 +501,7 @@ fn with_the_recovery_code_the_new_vault_gets_its_own_passphrase() {
 
     stderr!(run, @"
     error: no new passphrase was given and there is no terminal to ask on
-    hint: give it by `--new-passphrase-file PATH`
+    hint: use `--new-passphrase-file PATH`
     ");
 
     sandbox

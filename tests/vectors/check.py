@@ -385,7 +385,7 @@ def known_recovery(i: Data) -> Data:
     return {"text": recovery_text(i["code"]), **known_slot(i | {"passphrase": i["code"]})}
 
 
-def known_anchor(i: Data) -> Data:
+def known_checkpoint(i: Data) -> Data:
     seen = u64(i["root_seq"]) + i["root_mac"] + i["ancestors"] + u32(len(i["projects"]))
     for row in i["projects"]:
         seen += row["pid"] + lp(row["name"].encode()) + u64(row["seq"]) + row["head"] + row["ancestors"] + row["sealed"]
@@ -431,7 +431,7 @@ KINDS: dict[str, Callable[[Data], Data]] = {
     "slot-opened": lambda i: {"root_key": open_slot(i, i["vault_id"], i["passphrase"])},
     "recovery": known_recovery,
     "recovery-opened": lambda i: {"root_key": open_slot(i, i["vault_id"], i["code"])},
-    "anchor": known_anchor,
+    "checkpoint": known_checkpoint,
     "keyring": known_keyring,
     "metadata": known_metadata,
     "metadata-opened": known_metadata_opened,
@@ -441,7 +441,7 @@ KINDS: dict[str, Callable[[Data], Data]] = {
     "tag-index": lambda i: {"tag_ix": [tag_index(i["pmk"], i["pid"], tag) for tag in i["spellings"]]},
     "leaf": lambda i: {"leaf": leaf(i["vault_id"], i)},
     "bucket": lambda i: {"bucket": bucket(i["pid"], i["b"], i["records"])},
-    "top": lambda i: {"top": top(i["pid"], {row["b"]: row["h"] for row in i["buckets"]})},
+    "root_hash": lambda i: {"top": top(i["pid"], {row["b"]: row["h"] for row in i["buckets"]})},
     "head": known_head,
     "head-opened": lambda i: open_head(i, i["vault_id"], i["pid"], i["epoch"], i["sealed"], i["sig"]),
     "root-mac": lambda i: {"root_mac": root_mac(i["root_key"], i, i["slots"], i["projects"], i["grants"])},
