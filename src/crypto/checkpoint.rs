@@ -1,6 +1,8 @@
-//! The anchor: what was last seen of a vault, kept outside of it (docs/format.md, section 7).
+//! The checkpoint: what this machine last saw of a vault, kept outside of it (docs/format.md,
+//! section 7).
 //!
-//! It is sealed under a key of the vault's own: who can write it without that key can only take it away.
+//! It is sealed under a key of the vault. An attacker without that key can delete it, but cannot
+//! forge it.
 
 use super::CryptoError;
 use super::aead::Key;
@@ -11,33 +13,34 @@ use crate::model::{ProjectName, SecretBytes};
 
 const ANCHOR: &str = "the record of what was last seen of the vault";
 
-/// So many changes of the root key are followed by whoever has not seen the vault meanwhile.
+/// The number of earlier root keys whose checkpoints can still be opened.
 pub const MOST_PAST: usize = 8;
 
-/// What was last seen of a vault.
+/// The last state of a vault that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The vault's own state: its slots, projects and grants
     pub root: Revision,
-    /// Every project's, in ascending order of `pid`
+    /// The state of every project, in ascending order of `pid`
     pub projects: Vec<ProjectCheckpoint>,
 }
 
-/// What was last seen of a project.
+/// The last state of a project that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectCheckpoint {
-    /// Its id
+    /// The project's id
     pub pid: ProjectId,
-    /// Its name, to tell of it when it is gone
+    /// The project's name, which is shown if the project was removed
     pub name: ProjectName,
-    /// Its head
+    /// The project's head
     pub head: Revision,
-    /// SHA-256 of the sealed head and its signature: where they are the same, nothing has to be verified again
+    /// SHA-256 of the sealed head and its signature; if they did not change, the head need not be
+    /// verified again
     pub sealed: Hash,
 }
 
 impl Checkpoint {
-    /// Seals it for the vault that lies at `place`, the SHA-256 of its path.
+    /// Seals the checkpoint for the vault at `place`, the SHA-256 of its path.
     pub fn seal(
         &self,
         key: &Key,
@@ -47,7 +50,7 @@ impl Checkpoint {
         key.seal("anchor", vault_id, place, &self.encode())
     }
 
-    /// Opens what [`Checkpoint::seal`] made.
+    /// Opens the result of [`Checkpoint::seal`].
     pub fn open(
         key: &Key,
         vault_id: &VaultId,
@@ -105,23 +108,23 @@ impl Checkpoint {
     }
 }
 
-/// The newest state of a vault that was seen anywhere, and where.
+/// The newest state of a vault seen at any path, and that path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewestState {
-    /// The canonical path at which it was seen
+    /// The canonical path of the vault
     pub path: Vec<u8>,
-    /// The state
+    /// Its state
     pub state: Checkpoint,
 }
 
 impl NewestState {
-    /// Seals it.
+    /// Seals the record.
     pub fn seal(&self, key: &Key, vault_id: &VaultId) -> Result<Vec<u8>, CryptoError> {
         let length = u32::try_from(self.path.len()).unwrap_or(u32::MAX).to_be_bytes();
         key.seal("newest", vault_id, &[], &[&length[..], &self.path, &self.state.encode()].concat())
     }
 
-    /// Opens what [`NewestState::seal`] made.
+    /// Opens the result of [`NewestState::seal`].
     pub fn open(key: &Key, vault_id: &VaultId, bytes: &[u8]) -> Result<Self, CryptoError> {
         let plain = key.open("newest", vault_id, &[], bytes, ANCHOR)?;
         let decode = |mut rest| {
@@ -134,14 +137,15 @@ impl NewestState {
     }
 }
 
-/// Seals the anchor keys of the vault's earlier root keys under that of the present one, the latest first.
+/// Seals the checkpoint keys of earlier root keys under `key`, the latest first. At most
+/// [`MAX_PAST_KEYS`] are kept.
 pub fn seal_history(key: &Key, vault_id: &VaultId, past: &[Key]) -> Result<Vec<u8>, CryptoError> {
     let mut keys = SecretBytes::with_capacity(32 * MOST_PAST);
     past.iter().take(MOST_PAST).for_each(|key| keys.extend(key.expose()));
     key.seal("anchor-past", vault_id, &[], keys.expose())
 }
 
-/// Opens what [`seal_history`] made; nothing is none.
+/// Opens the result of [`seal_history`]. Empty input gives no keys.
 pub fn open_history(key: &Key, vault_id: &VaultId, sealed: &[u8]) -> Result<Vec<Key>, CryptoError> {
     if sealed.is_empty() {
         return Ok(Vec::new());
@@ -156,8 +160,8 @@ pub fn open_history(key: &Key, vault_id: &VaultId, sealed: &[u8]) -> Result<Vec<
     }
 }
 
-/// Returns the MAC of a record of trust's digest, under a key of its own that follows from the key of anchors. So it is still
-/// verified after the root key was changed.
+/// Returns the MAC of a trust record's digest. Its key is derived from the checkpoint key, so the
+/// MAC can still be verified after the root key was changed.
 pub fn trust_mac(key: &Key, vault_id: &VaultId, digest: &Hash) -> Hash {
     *key.expand("trust", &[&vault_id[..], digest].concat()).expose()
 }

@@ -1,7 +1,7 @@
-//! Metadata and values: their encoding, their padding, their seals (docs/format.md, section 4).
+//! Metadata and values: their encoding, their padding and their seals (docs/format.md, section 4).
 //!
-//! Decoding takes exactly what encoding makes: an unknown field, a field out of order, a byte of padding that is not
-//! zero or a length that does not fit is damage.
+//! Decoding accepts exactly what encoding produces. An unknown field, a field out of order, a
+//! padding byte that is not zero and a wrong length all count as damage.
 
 use super::CryptoError;
 use super::ids::{ProjectId, RecordId, VaultId};
@@ -13,7 +13,7 @@ const METADATA_STEP: usize = 256;
 const METADATA: &str = "a secret's metadata";
 const VALUE: &str = "a secret's value";
 
-/// Where a record stands: what its seals are bound to.
+/// The identity of a record, which its seals are bound to.
 #[derive(Clone, Copy)]
 pub struct RecordContext<'a> {
     /// The vault
@@ -22,7 +22,7 @@ pub struct RecordContext<'a> {
     pub pid: &'a ProjectId,
     /// The record
     pub rid: &'a RecordId,
-    /// Generation of the project's keys
+    /// The generation of the project's keys
     pub epoch: u32,
 }
 
@@ -57,7 +57,7 @@ impl Keyring {
             .ok_or(CryptoError::Damaged(METADATA))
     }
 
-    /// Seals a value as set by version `vver` of its record.
+    /// Seals a value that was set by version `vver` of its record.
     pub fn seal_value(
         &self,
         place: RecordContext<'_>,
@@ -83,7 +83,7 @@ impl Keyring {
     }
 }
 
-/// Metadata is padded to multiples of 256 bytes.
+/// Returns the padded length of metadata, a multiple of 256 bytes.
 fn metadata_size(length: usize) -> usize {
     length.next_multiple_of(METADATA_STEP)
 }
@@ -95,7 +95,7 @@ const FIELD_HINT: u8 = 4;
 const FIELD_CREATED: u8 = 5;
 const FIELD_UPDATED: u8 = 6;
 
-// `type(1) ‖ length(4) ‖ bytes`, types ascending, absent fields left out.
+// Each field is `type(1) ‖ length(4) ‖ bytes`. Types ascend, and absent fields are left out.
 fn encode_metadata(metadata: &Metadata) -> SecretBytes {
     let (created, updated) = (metadata.created.0.to_be_bytes(), metadata.updated.0.to_be_bytes());
     let fields = [

@@ -1,7 +1,9 @@
-//! Where checkpoints lie: small files in the state directory, for each vault one at each path, and one of its newest state.
+//! Stores checkpoints: small files in the state directory, one for each path of a vault, and one
+//! for the newest state of a vault.
 //!
-//! Nothing here is flushed to the disk: after a power cut a checkpoint may be older, or empty, and that costs only what it
-//! would have noticed. It never says what is in a file.
+//! Nothing here is flushed to the disk. After a power cut a checkpoint may be older or empty, and
+//! then a rollback to that point is not noticed. This file never looks at the content of a
+//! checkpoint.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -14,30 +16,31 @@ use super::records::Records;
 use super::vault_path::absolute;
 use crate::crypto::ids::{Hash, VaultId};
 
-/// As large as that of 10,000 projects, and some.
+/// The largest size of a checkpoint. That of 10,000 projects is smaller.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// The place of a vault's checkpoints.
+/// The checkpoints of one vault.
 #[derive(Debug, Clone)]
 pub struct CheckpointStore {
     records: Records,
     newest: Records,
     path: PathBuf,
-    /// SHA-256 of the canonical path, and of the path as typed if that is another
+    /// The SHA-256 of the canonical path, and that of the path as typed if it differs
     places: Vec<Hash>,
 }
 
 impl CheckpointStore {
-    /// Takes the checkpoints in `directory`, which is created when it is first needed, of the vault at `path`; the newest states of
-    /// vaults are in the directory `newest` next to it. A copy of the vault at another path has checkpoints of its own: to look into
-    /// a backup is no rollback.
+    /// Opens the checkpoints in `directory` of the vault at `path`. The directory is created when
+    /// it is first needed. The newest states of vaults are in the directory `newest` next to it. A
+    /// copy of the vault at another path has its own checkpoints, so opening a backup is not a
+    /// rollback.
     pub fn new(directory: &Path, path: &Path) -> Result<Self, StoreError> {
         let canonical = absolute(path)?;
         let typed = std::path::absolute(path).unwrap_or_else(|_| canonical.clone());
         let place = |path: &Path| Sha256::digest(path.as_os_str().as_bytes()).into();
         let mut places = vec![place(&canonical)];
 
-        // By a symbolic link, the path as typed may lead elsewhere next time.
+        // With a symbolic link, the path as typed may lead elsewhere next time.
         if typed != canonical {
             places.push(place(&typed));
         }
@@ -46,7 +49,7 @@ impl CheckpointStore {
         Ok(Self { records: Records::new(directory, LARGEST), newest, path: canonical, places })
     }
 
-    /// Returns the directory of the checkpoints of paths.
+    /// Returns the directory of the checkpoints.
     pub fn directory(&self) -> &Path {
         self.records.directory()
     }
@@ -56,12 +59,14 @@ impl CheckpointStore {
         &self.path
     }
 
-    /// Returns the places that a checkpoint is bound to: the SHA-256 of the canonical path, and of the path as typed.
+    /// Returns the hashes that a checkpoint is bound to: the SHA-256 of the canonical path, and
+    /// that of the path as typed.
     pub fn places(&self) -> &[Hash] {
         &self.places
     }
 
-    /// Returns the checkpoint of a place. `None` if none was written, or if it did not reach the disk.
+    /// Reads the checkpoint of a place. Returns `None` if none was written, or if it did not reach
+    /// the disk.
     pub fn read(&self, vault_id: &VaultId, place: &Hash) -> Result<Option<Vec<u8>>, StoreError> {
         let name = Records::name_of(&[vault_id, place]);
         self.records
@@ -69,12 +74,13 @@ impl CheckpointStore {
             .map_err(|source| StoreError::Checkpoint { path: self.records.path(&name), source })
     }
 
-    /// Replaces the checkpoint of a place as a whole or not at all.
+    /// Replaces the checkpoint of a place atomically.
     pub fn write(&self, vault_id: &VaultId, place: &Hash, bytes: &[u8]) -> io::Result<()> {
         self.records.write(&Records::name_of(&[vault_id, place]), bytes)
     }
 
-    /// Returns the record of the newest state; `None` also if it cannot be read, because it only leads to a warning.
+    /// Reads the record of the newest state. Returns `None` also if it cannot be read, because it
+    /// only leads to a warning.
     pub fn read_newest(&self, vault_id: &VaultId) -> Option<Vec<u8>> {
         self.newest.read(&Records::name_of(&[vault_id])).ok().flatten()
     }
@@ -84,7 +90,8 @@ impl CheckpointStore {
         self.newest.write(&Records::name_of(&[vault_id]), bytes)
     }
 
-    /// Fails if checkpoints are kept and none can be written: what was seen could not be taken back.
+    /// Fails if checkpoints are kept and none can be written. In that case a restored vault would
+    /// look like a rollback, because its checkpoint could not be replaced.
     pub fn can_be_replaced(&self) -> Result<(), StoreError> {
         let path = || self.directory().to_owned();
         self.records.check_writable().map_err(|source| StoreError::Io {
@@ -94,7 +101,7 @@ impl CheckpointStore {
         })
     }
 
-    /// Forgets what was seen of the vault at its path, and its newest state.
+    /// Removes the checkpoints of the vault at its path, and its newest state.
     pub fn remove(&self, vault_id: &VaultId) -> Result<(), StoreError> {
         for place in &self.places {
             let name = Records::name_of(&[vault_id, place]);

@@ -1,7 +1,9 @@
-//! A holder of the root key that remembers: what it opens is held against what was last seen of the vault here.
+//! A root key handle that compares every state it opens with the vault's last checkpoint on this
+//! machine.
 //!
-//! It writes down what it sees, and never that it saw less than before. What it cannot write down it cannot notice later: a
-//! read-only home is no reason to refuse a vault.
+//! It records the states that it sees, and never replaces a checkpoint by an older state. If it
+//! cannot write a checkpoint, a later rollback goes unnoticed. A read-only home directory is no
+//! reason to refuse a vault.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -25,7 +27,7 @@ use crate::crypto::rows::ProjectRow;
 use crate::model::ProjectName;
 use crate::store::CheckpointStore;
 
-/// A holder with a memory.
+/// A root key handle that checks and records checkpoints.
 pub(super) struct CheckpointedHandle {
     inner: Box<dyn RootKeyHandle>,
     checkpoints: CheckpointStore,
@@ -33,33 +35,35 @@ pub(super) struct CheckpointedHandle {
     written: Cell<bool>,
 }
 
-/// What is told of a copy that was never seen at its path, while a newer state, or a diverged one, was seen elsewhere.
+/// A notice about a copy that is seen at its path for the first time, while a newer or diverged
+/// state was seen elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenElsewhere {
-    /// Where it was seen; `None` if that was sealed with keys that the copy does not have
+    /// The path of the other state; `None` if that state was sealed with keys that the copy does
+    /// not have
     pub path: Option<PathBuf>,
-    /// How the copy differs from it
+    /// The difference between the copy and that state
     pub divergence: Divergence,
 }
 
-/// Is told of such a copy when it is first opened.
+/// A callback that is called when such a copy is first opened.
 pub type DivergenceNotice = Rc<dyn Fn(&SeenElsewhere)>;
 
-/// How a vault differs from what was last seen of it here.
+/// The difference between a vault and its last checkpoint here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Divergence {
-    /// Its slots, projects and grants; [`Relation::Equal`] where only projects differ, `None` where it has keys that what was seen
-    /// does not open with
+    /// The relation of its slots, projects and grants; [`Relation::Equal`] if only projects differ,
+    /// `None` if the vault's keys do not open the checkpoint
     pub vault: Option<Relation>,
-    /// Projects that were put back or went another way; `None` for one that is not there
+    /// The projects that were rolled back or have diverged; `None` for a project that was removed
     pub projects: Vec<(ProjectName, Option<Relation>)>,
 }
 
 impl Divergence {
-    /// A vault that has other keys than what was seen.
+    /// The divergence of a vault with other keys than the checkpoint's.
     const OF_KEYS: Self = Self { vault: None, projects: Vec::new() };
 
-    /// True where it is no earlier state of what was seen, but one that went another way.
+    /// Returns true if the vault has diverged, so that it is not merely an earlier state.
     pub fn is_fork(&self) -> bool {
         let forked = |relation: &Relation| *relation == Relation::Diverged;
         self.vault.as_ref().is_some_and(forked)
@@ -89,8 +93,8 @@ impl CheckpointedHandle {
     }
 }
 
-/// Holds what was opened against what was last seen here, and writes it down; false where it could not. `key` is the one that
-/// seals anchors.
+/// Compares the opened state with the last checkpoint here and records it. Returns false if it
+/// could not be recorded. `key` seals checkpoints.
 pub(super) fn check_and_record(
     checkpoints: &CheckpointStore,
     key: &Key,
@@ -132,7 +136,8 @@ pub(super) fn check_and_record(
     Ok(is_written)
 }
 
-/// What `open` makes of the present key, or of an earlier one: if the vault's keys were changed elsewhere, it knows those.
+/// Calls `open` with the current key, then with earlier keys. If the vault's keys were changed
+/// elsewhere, the checkpoint here has an earlier key.
 fn with_any_key<T>(
     key: &Key,
     tables: &RootTables<'_>,
@@ -146,7 +151,7 @@ fn with_any_key<T>(
     Ok(past.iter().find_map(open))
 }
 
-/// Writes the state down as the vault's newest if it is, and tells `notice` if it is not.
+/// Records the state as the vault's newest one, or calls `notice` if it is not.
 fn compare_with_newest(
     checkpoints: &CheckpointStore,
     key: &Key,
@@ -184,12 +189,14 @@ fn compare_with_newest(
         state: now.clone(),
     };
 
-    // It only leads to a warning: a home that cannot be written is no reason to refuse the vault.
+    // The record only leads to a warning, so a failure to write it is no reason to refuse the
+    // vault.
     let _ = checkpoints.write_newest(vault_id, &newest.seal(key, vault_id)?);
     Ok(())
 }
 
-/// What is to be seen now. Of a project whose head does not open, whoever uses it tells; what was seen of it stays.
+/// Returns the current state of all projects. If a head does not open, the project keeps its last
+/// checkpoint, and the operation that uses the project reports the damage.
 fn seen_now(
     before: Option<&Checkpoint>,
     vault_id: &VaultId,
@@ -223,7 +230,7 @@ fn seen_now(
     rows.iter().zip(keyrings).filter_map(see).collect()
 }
 
-/// How a state departs from what was seen before; `None` where it is the same or follows on it.
+/// Returns how a state differs from the one before. Returns `None` if it is the same or follows it.
 fn divergence(before: &Checkpoint, now: &Checkpoint) -> Option<Divergence> {
     let departs = |relation: Relation| matches!(relation, Relation::Behind(_) | Relation::Diverged);
     let vault = now.root.since(&before.root);
@@ -232,7 +239,7 @@ fn divergence(before: &Checkpoint, now: &Checkpoint) -> Option<Divergence> {
     let projects = before.projects.iter().filter_map(|seen| {
         let relation = heads.get(&seen.pid).map(|head| head.since(&seen.head));
 
-        // A project may be deleted: then the vault's own state says so, and follows on what was seen.
+        // A project may have been deleted. In that case the vault's own state is a later one.
         let told = relation.map_or(departs(vault), departs);
         told.then(|| (seen.name.clone(), relation))
     });

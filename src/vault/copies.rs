@@ -1,7 +1,7 @@
-//! Copies of a whole vault: made, put back, saved from a damaged one.
+//! Copies of a whole vault: backup, restore and salvage.
 //!
-//! A copy has no name until it was looked at as a whole. Rows are copied as they are sealed, but for `salvage`, which seals what it
-//! can read into a new vault.
+//! A copy gets its name only after it was fully verified. Rows are copied in their sealed form.
+//! Only `salvage` re-encrypts, because it stores what it can read in a new vault.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -26,24 +26,24 @@ use crate::store::{
     Transaction, Walk, check_new,
 };
 
-/// What a restored vault has that the present one has not, and the other way round; sorted by project and tag.
+/// The secrets that differ between the current vault and a restored one, sorted by project and tag.
 #[derive(Debug, Default)]
 pub struct Difference {
-    /// Secrets that come back
+    /// Secrets that the restored vault adds
     pub added: Vec<Secret>,
-    /// Secrets that go
+    /// Secrets that the restored vault removes
     pub removed: Vec<Secret>,
-    /// Secrets that are there in another version, as they will be
+    /// Secrets that exist in both in different versions, as they will be after the restore
     pub changed: Vec<Secret>,
 }
 
 impl Difference {
-    /// True where both hold the same.
+    /// Returns true if both vaults hold the same secrets.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
 
-    /// What changes where `then` takes the place of `now`.
+    /// Returns the changes if `then` replaces `now`.
     pub fn between(now: &[Secret], then: Vec<Secret>) -> Self {
         let mut before: HashMap<SecretId, &Secret> =
             now.iter().map(|secret| (secret.id, secret)).collect();
@@ -63,7 +63,7 @@ impl Difference {
     }
 }
 
-/// What of a vault is another with every change, seen without a key.
+/// A fingerprint of the vault's state that is readable without a key. Every commit changes it.
 #[derive(PartialEq, Eq)]
 pub struct StateFingerprint(VaultRow, Vec<ProjectRow>);
 
@@ -73,18 +73,19 @@ impl StateFingerprint {
     }
 }
 
-/// What came of a damaged vault.
+/// The result of salvaging a damaged vault.
 pub struct SalvageOutcome {
-    /// What was found
+    /// The findings of the inspection
     pub report: Report,
-    /// Secrets that the new vault holds
+    /// The number of secrets in the new vault
     pub saved: u64,
-    /// Those of them that nothing vouches for: they are genuine, but may be older than they were
+    /// The secrets that cannot be verified as current; they are genuine, but may be old versions
     pub unproven: Vec<(ProjectName, Tag)>,
 }
 
 impl Locked {
-    /// Checks what can be checked of the place of a backup before the vault is unlocked; see [`Vault::backup`].
+    /// Checks the path of a backup as far as that is possible before unlocking, see
+    /// [`Vault::backup`].
     pub fn check_backup(&self, path: &Path, replace: bool) -> Result<(), VaultError> {
         if replace {
             match Locked::open(path) {
@@ -102,8 +103,10 @@ impl Locked {
 }
 
 impl Vault {
-    /// Copies the vault to `path`: durable and looked at as a whole before it has that name. With `replace`, what is there, which
-    /// must be a copy of the same vault, gives way. `reached` is told how many secrets were looked at.
+    /// Copies the vault to `path`. The copy is flushed and fully verified before it gets that name.
+    /// With `replace`, it replaces an existing file, which must be an earlier copy of the same
+    /// vault. Calls `on_progress` with the number of secrets verified so far. Returns the number of
+    /// secrets.
     pub fn backup(
         &self,
         path: &Path,
@@ -128,14 +131,15 @@ impl Vault {
         Ok(secrets)
     }
 
-    /// A copy that is to stand at `path` once what stands there has been moved away; durable and looked at as a whole.
+    /// Returns a flushed and fully verified copy for `path`. The caller moves the existing file
+    /// away before it persists the copy.
     pub fn copy_for(&self, path: &Path) -> Result<NewFile, VaultError> {
         let snapshot = self.store.read()?;
         self.state(&*snapshot)?;
         Ok(self.copied(&*snapshot, SqliteStore::begin(path, IfExists::Moved)?, &|_| {})?.0)
     }
 
-    /// Copies all rows, and looks at the whole copy.
+    /// Copies all rows and verifies the whole copy.
     fn copied(
         &self,
         snapshot: &dyn Snapshot,
@@ -159,7 +163,8 @@ impl Vault {
         Ok((copy, report.projects.iter().map(|project| project.secrets).sum()))
     }
 
-    /// Refuses to put a copy of `state` over what it does not follow on. A project under earlier keys cannot be looked into.
+    /// Fails unless `state` is the same as the vault at `path` or follows it. Projects whose keys
+    /// were changed since cannot be compared.
     fn may_replace(
         state: &State,
         snapshot: &dyn Snapshot,
@@ -190,13 +195,13 @@ impl Vault {
         if is_earlier { Ok(()) } else { Err(VaultError::NoEarlierCopy(path.to_owned())) }
     }
 
-    /// All secrets of all projects.
+    /// Returns all secrets of all projects.
     pub fn everything(&self) -> Result<Vec<Secret>, VaultError> {
         self.list(None, |_| true)
     }
 
-    /// Puts everything of this vault into the place of what `to` holds, in one transaction; of what was `seen` there and nothing
-    /// else.
+    /// Replaces the content of `to` with this vault's, in one transaction. Fails if `to` no longer
+    /// has the state `seen`.
     pub fn restore_into(
         &self,
         to: &Locked,
@@ -215,7 +220,8 @@ impl Vault {
         transaction.apply(Change::Clear)?;
         copy_rows(&*snapshot, &mut *transaction)?;
 
-        // What lies there now, not what lay in the backup when it was looked at.
+        // This inspects what is stored there now, because the backup may have changed since it was
+        // inspected.
         let report = examine(&*transaction, &*self.root, &|_| {})?.report;
         if !report.damage.is_empty() {
             return Err(VaultError::NotWhole(Box::new(report)));
@@ -225,7 +231,7 @@ impl Vault {
         Ok(())
     }
 
-    /// Forgets what was last seen of the vault here, and takes its present state for that.
+    /// Removes the vault's checkpoint here and records the current state instead.
     pub fn accept(&self) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
         if let Some(checkpoints) = &self.checkpoints {
@@ -236,7 +242,8 @@ impl Vault {
         Ok(())
     }
 
-    /// The same for a copy of this vault that lies where `anchors` are kept for.
+    /// Does the same as [`Vault::accept`] for a copy of this vault at the path that `checkpoints`
+    /// belong to.
     pub fn accepted_at(self, checkpoints: Option<CheckpointStore>) -> Result<(), VaultError> {
         let root = match checkpoints.as_ref().and(self.root.root_key()) {
             Some(root) => root.copy()?,
@@ -246,7 +253,9 @@ impl Vault {
         Locked { checkpoints, ..Locked::over(self.store) }.unlocked(root).accept()
     }
 
-    /// Makes a new vault at `path` of all that can still be read, under `passphrase`. Ids and times stay.
+    /// Creates a new vault at `path` from everything that can still be read, under `passphrase`.
+    /// Secrets keep their ids and times. Calls `on_progress` with the number of secrets read so
+    /// far.
     pub fn salvage(
         &self,
         path: &Path,
@@ -283,7 +292,8 @@ impl Vault {
             let state = State::read(&*transaction, &root)?;
             let mut new_project = None;
 
-            // Two projects of one name, as where one was put back, are both saved.
+            // A damaged vault may have two projects of the same name, for example after a rollback
+            // of one of them. Both are saved.
             let name = unused(&keyring.name, &mut names);
             let mut edit =
                 Edit::new(target(&state, &root, &mut *transaction, &name, &mut new_project)?);
@@ -308,7 +318,7 @@ impl Vault {
     }
 }
 
-/// A project's name, or the next one that is not taken: `web-2`.
+/// Returns a project's name, or the first free one with a number, for example `web-2`.
 fn unused(name: &ProjectName, taken: &mut HashSet<ProjectName>) -> ProjectName {
     let numbered = |number: u32| {
         let end = format!("-{number}");
@@ -343,7 +353,7 @@ fn copy_rows(from: &dyn Snapshot, to: &mut dyn Transaction) -> Result<(), VaultE
         let mut outcome = Ok(());
         let mut last: Option<[u8; 16]> = None;
         from.records(&project.pid, &mut |record| {
-            // Pages that point at each other would repeat their records without end.
+            // Pages that point at each other would repeat their records forever.
             outcome = if last.replace(record.tag_ix) < Some(record.tag_ix) {
                 to.apply(Change::Record(&project.pid, &record))
             } else {
@@ -356,7 +366,7 @@ fn copy_rows(from: &dyn Snapshot, to: &mut dyn Transaction) -> Result<(), VaultE
 
         outcome?;
 
-        // In the order in which they will lie.
+        // Values are copied in the order in which they are stored.
         rids.sort_unstable();
         for rid in rids {
             let value = from.value(&rid)?.ok_or(CryptoError::Damaged("the table of values"))?;
@@ -368,18 +378,19 @@ fn copy_rows(from: &dyn Snapshot, to: &mut dyn Transaction) -> Result<(), VaultE
 }
 
 impl Locked {
-    /// What it looks like now.
+    /// Returns the fingerprint of the current state.
     pub fn shape(&self) -> Result<StateFingerprint, VaultError> {
         StateFingerprint::of(&*self.store.read()?)
     }
 
-    /// Checks that `root` is this vault's root key: what the root MAC covers holds under it.
+    /// Checks that `root` is this vault's root key, which means that the root MAC is valid under
+    /// it.
     pub fn opens_with(&self, root: &RootKey) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
         told_apart(State::read(&*snapshot, root), &self.opened, &*snapshot).map(drop)
     }
 
-    /// Does `act` while nobody else can change this vault, if it still looks as it was `seen`.
+    /// Calls `act` while no other process can change this vault, if its state is still `seen`.
     pub fn while_unchanged<T, E: From<VaultError>>(
         &self,
         seen: &StateFingerprint,
@@ -387,7 +398,7 @@ impl Locked {
     ) -> Result<T, E> {
         let held = match self.store.write() {
             Ok(held) => Some(held),
-            // What cannot be written nobody changes.
+            // Nobody can change a vault that cannot be written.
             Err(StoreError::Damaged(_) | StoreError::ReadOnly) => None,
             Err(error) => return Err(VaultError::from(error).into()),
         };
@@ -402,18 +413,20 @@ impl Locked {
         act()
     }
 
-    /// How often the vault's keys, slots and projects were changed; as the file says, not verified.
+    /// Returns the number of changes of the vault's keys, slots and projects. It is not verified.
     pub fn root_seq(&self) -> Result<u64, VaultError> {
         Ok(checked_row(&*self.store.read()?)?.root_seq)
     }
 
-    /// True where the same credentials open both.
+    /// Returns true if the same credentials open both vaults.
     pub fn has_same_slots(&self, other: &Self) -> Result<bool, VaultError> {
         Ok(self.store.read()?.slots()? == other.store.read()?.slots()?)
     }
 
-    /// The root keys of this vault and of `present`, which it is to replace, both opened by one credential; of the second one only
-    /// where that opens it. Where the first has been given another credential since, the second one's key may be its own.
+    /// Returns the root keys of this vault and of `present`, which it is to replace, both opened by
+    /// one credential. The second key is `None` if the credential does not open `present`. If the
+    /// credential opens only `present`, its root key is tried on this vault, because only the
+    /// passphrase may have been changed.
     pub fn root_keys(
         &self,
         present: Option<&Self>,
@@ -422,7 +435,7 @@ impl Locked {
         let opened = |vault: &Self| {
             let root = vault.root_key(by)?;
 
-            // The slot gave it: what does not open with it now is damaged.
+            // This key came from a slot, so anything that does not open with it is damaged.
             vault.opens_with(&root)?;
             Ok::<_, VaultError>(root)
         };

@@ -1,6 +1,6 @@
-//! `clone`: copying secrets into a project, all or none.
+//! `clone`: copies secrets into a project, all or none.
 //!
-//! A copy is sealed anew under the target's keys and has an id and times of its own.
+//! A copy is re-encrypted under the target's keys. It gets its own id and times.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,28 +15,28 @@ use crate::crypto::rows::Record;
 use crate::model::{Metadata, ProjectName, Secret, SecretRef, Tag, TagKey, Timestamp};
 use crate::store::{Snapshot, Transaction};
 
-/// What happens to a tag that the target has already.
+/// What happens if the target already has a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnConflict {
     /// Nothing is copied
     Fail,
-    /// That one is not copied
+    /// The secret is not copied
     Skip,
-    /// The target's secret takes over name, description and value; its id and tag stay
+    /// The target's secret gets the name, description and value, and keeps its id and tag
     Overwrite,
 }
 
-/// What is to be copied where.
+/// The secrets to copy, and their target.
 pub struct CopyRequest<'a> {
-    /// The secrets; `None` is all of `from`
+    /// The secrets; `None` means all of `from`
     pub secrets: Option<&'a [SecretRef]>,
-    /// The project in which tags are looked for
+    /// The project in which tags are looked up
     pub from: &'a ProjectName,
     /// The project that gets the copies
     pub to: &'a ProjectName,
-    /// Another tag for the copy of a single secret
+    /// Another tag for the copy, if a single secret is copied
     pub tag: Option<&'a Tag>,
-    /// What happens to tags that the target has
+    /// What happens to tags that the target already has
     pub on_conflict: OnConflict,
 }
 
@@ -45,27 +45,27 @@ pub struct CopyRequest<'a> {
 pub enum Action {
     /// The target gets a new secret
     Create,
-    /// The target's own stays
+    /// The target keeps its own secret
     Skip,
-    /// The target's own takes over what is copied
+    /// The target's own secret is overwritten
     Overwrite,
 }
 
-/// One line of a copy's plan.
+/// One entry of a copy's plan.
 #[derive(Debug, Clone)]
 pub struct PlannedCopy {
-    /// What is copied
+    /// The secret that is copied
     pub source: Secret,
     /// Its tag in the target
     pub tag: Tag,
-    /// What happens
+    /// What happens to it
     pub action: Action,
 }
 
-/// What a copy would do.
+/// The plan of a copy.
 pub type CopyPlan = Vec<PlannedCopy>;
 
-/// What a copy did.
+/// The result of a copy.
 #[derive(Debug)]
 pub struct CopyOutcome {
     /// The plan that was carried out
@@ -74,7 +74,7 @@ pub struct CopyOutcome {
     pub secrets: Vec<Secret>,
 }
 
-/// A copy, looked up and checked before anything changes.
+/// A copy whose secrets were looked up and checked, before anything is changed.
 struct PreparedCopy<'s> {
     sources: BTreeMap<ProjectId, Project<'s>>,
     steps: Vec<Step>,
@@ -89,7 +89,7 @@ struct Step {
 }
 
 impl Vault {
-    /// What [`Vault::copy`] would do; where it would fail, so does this.
+    /// Returns what [`Vault::copy`] would do. Fails if that would fail.
     pub fn plan_copy(&self, request: &CopyRequest<'_>) -> Result<CopyPlan, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
@@ -129,7 +129,7 @@ impl<'s> PreparedCopy<'s> {
                 let FoundAll { projects, secrets } =
                     find_all(state, snapshot, request.from, wanted)?;
 
-                // One may be named twice, by its tag and by its id.
+                // A secret may be named twice, by its tag and by its id.
                 let mut seen = HashSet::new();
                 for (at, found) in secrets {
                     if let Some(project) =
@@ -247,7 +247,7 @@ impl<'s> PreparedCopy<'s> {
 }
 
 impl Step {
-    /// The metadata of the copy.
+    /// Returns the metadata of the copy.
     fn metadata(&self, now: Timestamp) -> Metadata {
         let Metadata { name, description, hint, .. } = self.source.metadata.clone();
         let (tag, created) = match &self.target {

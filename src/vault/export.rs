@@ -1,21 +1,23 @@
-//! Opens everything for an export: the values of one project or of all, one after the other, from one state of the vault.
+//! Opens everything for an export: the values of one project or of all, one after the other, from
+//! one state of the vault.
 //!
-//! Never holds more than one value.
+//! It never holds more than one value.
 
 use super::projects::known;
 use super::{Vault, VaultError};
 use crate::model::{Metadata, ProjectName, SecretValue};
 
-/// What an export meets, in this order: a project, then its secrets by their tags' keys.
+/// The items of an export, in this order: a project, then its secrets sorted by tag key.
 pub enum Exported<'a> {
-    /// A project begins
+    /// The beginning of a project
     Project(&'a ProjectName),
-    /// A secret of the project that began last
+    /// A secret of the last project
     Secret(&'a Metadata, &'a SecretValue),
 }
 
 impl Vault {
-    /// Hands over one project with its values, or all of them sorted by name. An unknown project is an error.
+    /// Passes one project and its values to `take`, or all projects sorted by name. An unknown
+    /// project is an error.
     pub fn export<E: From<VaultError>>(
         &self,
         project: Option<&ProjectName>,
@@ -35,7 +37,8 @@ impl Vault {
         for at in places {
             let project = state.project(&*snapshot, at)?;
 
-            // First the records, all verified; then the values, which are read by other statements.
+            // All records are read and verified first. Values are read by other statements
+            // afterwards.
             let mut found = Vec::new();
             project.each(&*snapshot, |record| found.push(record))?;
             found.sort_by_cached_key(|found| found.metadata.tag.key());

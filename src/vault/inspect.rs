@@ -1,6 +1,8 @@
-//! Looking at everything in a vault, damaged or not: what is there, what holds, what can still be read.
+//! Inspects everything in a vault, damaged or not: what it contains, what is valid and what can
+//! still be read.
 //!
-//! It changes nothing, and goes on where other readers stop: one damaged thing hides no other.
+//! It changes nothing. It continues where other readers stop, so one damaged part does not hide
+//! another.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -19,66 +21,66 @@ use crate::crypto::tree::{self, Leaf};
 use crate::model::{ProjectName, SecretId, Tag};
 use crate::store::{Snapshot, StoreError, Walk};
 
-/// What a vault holds and what of it is damaged.
+/// The content of a vault and its damage.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Every project whose key ring opens, sorted by name
+    /// All projects whose key ring opens, sorted by name
     pub projects: Vec<ProjectReport>,
-    /// What guesses at its passphrases cost
+    /// The costs of a guess, for each passphrase slot
     pub passphrases: Vec<KdfParams>,
-    /// It has a recovery code
+    /// Whether the vault has a recovery code
     pub recovery: bool,
-    /// Everything that does not hold; empty for a vault without a fault
+    /// All damage; empty for an intact vault
     pub damage: Vec<Damage>,
-    /// It is not the state that was last seen here, nor one that follows on it
+    /// Set if the vault's state neither equals its last checkpoint here nor follows it
     pub divergence: Option<Divergence>,
 }
 
-/// A project, examined.
+/// An inspected project.
 #[derive(Debug)]
 pub struct ProjectReport {
     /// Its name
     pub name: ProjectName,
-    /// Records that were found
+    /// The number of records that were found
     pub secrets: u64,
-    /// Those that open, with their values
+    /// The number of records that open, with their values
     pub readable: u64,
 }
 
-/// Something that does not hold.
+/// One damaged part of a vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// "the head", "the value"
+    /// The part, for example "the head" or "the value"
     pub what: &'static str,
-    /// Of which project, where that is known
+    /// The project, if known
     pub project: Option<ProjectName>,
-    /// Of which record, where that is known
+    /// The record, if known
     pub id: Option<SecretId>,
-    /// Its tag, where its metadata opens
+    /// The record's tag, if its metadata opens
     pub tag: Option<Tag>,
 }
 
 /// A record that opens.
 pub(super) struct ReadableRecord {
     pub(super) leaf: Leaf,
-    /// Head, top and bucket vouch for it: it is the latest one
+    /// Head, root hash and bucket are valid, so this is the current version
     pub(super) proven: bool,
 }
 
-/// A vault, read as far as it goes.
+/// A vault, read as far as possible.
 pub(super) struct Inspection {
     pub(super) vault: VaultRow,
     pub(super) slots: Vec<Slot>,
     pub(super) rows: Vec<ProjectRow>,
     pub(super) keyrings: Vec<Option<Keyring>>,
-    /// Of each project, in the order of the rows
+    /// The readable records of each project, in the order of the rows
     pub(super) readable: Vec<Vec<ReadableRecord>>,
     pub(super) report: Report,
 }
 
 impl Vault {
-    /// Checks every seal, hash, signature and count, the file, and that nothing is in it that belongs to nobody. `reached` is
-    /// told how many secrets were looked at.
+    /// Checks every seal, hash, signature and count, the structure of the file, and that it has no
+    /// orphan rows. Calls `on_progress` with the number of secrets checked so far.
     pub fn verify(&self, on_progress: &dyn Fn(u64)) -> Result<Report, VaultError> {
         let snapshot = self.store.read()?;
         let report = examine(&*snapshot, &*self.root, on_progress)?.report;
@@ -89,13 +91,14 @@ impl Vault {
         Ok(report)
     }
 
-    /// True where the state that was looked at last is remembered here: one that is put back will be noticed.
+    /// Returns true if the last state that was opened has been recorded in a checkpoint, so that a
+    /// rollback to an earlier one will be noticed.
     pub fn is_remembered(&self) -> bool {
         self.root.has_written()
     }
 }
 
-/// Looks at everything.
+/// Inspects everything.
 pub(super) fn examine(
     snapshot: &dyn Snapshot,
     root: &dyn RootKeyHandle,
@@ -135,13 +138,13 @@ pub(super) fn examine(
 
     examined.report.projects.sort_by(|one, other| one.name.cmp(&other.name));
 
-    // Each thing is told once, in the order in which it was found.
+    // Each damage is reported once, in the order in which it was found.
     let mut told = HashSet::new();
     examined.report.damage.retain(|damage| told.insert(damage.to_string()));
     Ok(examined)
 }
 
-/// The root's tables and the key rings.
+/// Reads the tables under the root MAC and opens the key rings.
 fn open(snapshot: &dyn Snapshot, root: &dyn RootKeyHandle) -> Result<Inspection, VaultError> {
     let vault = checked_row(snapshot)?;
     let mut report = Report::default();
@@ -201,7 +204,8 @@ fn open(snapshot: &dyn Snapshot, root: &dyn RootKeyHandle) -> Result<Inspection,
     Ok(Inspection { vault, slots, rows, keyrings, readable: Vec::new(), report })
 }
 
-/// `None` for what is damaged, which is noted; an error for what has to do with the machine.
+/// Returns `None` for damage, which is added to the report. Other errors, such as failing system
+/// calls, are passed on.
 fn damaged_or<T>(
     read: Result<T, StoreError>,
     what: &'static str,
@@ -217,7 +221,8 @@ fn damaged_or<T>(
     }
 }
 
-/// Where records stand by the index of ids, which is another tree of the file than the one that has the records.
+/// The index of ids: where each record is stored. It is a separate B-tree of the file, so it may be
+/// readable if the table of records is not.
 struct IdIndex(HashMap<ProjectId, Vec<[u8; 16]>>);
 
 impl IdIndex {
@@ -230,7 +235,7 @@ impl IdIndex {
         let read = snapshot.places(&mut |pid, tag_ix| places.entry(pid).or_default().push(tag_ix));
         damaged_or(read, "the index of ids", report)?;
 
-        // Pages that point at each other are counted without end, and tell nothing.
+        // Pages that point at each other would give endless counts, which mean nothing.
         if !is_sound {
             return Ok(Self(places));
         }
@@ -249,13 +254,14 @@ impl IdIndex {
     }
 }
 
-/// Reads once more what cannot be read. SQLite refuses a page for one cell that is out of place, but only when it reads the
-/// page for the first time (`PRAGMA cell_size_check`); the other rows of that page are found after that.
+/// Repeats a read that failed. SQLite refuses a page with one misplaced cell, but only when it
+/// reads the page for the first time (`PRAGMA cell_size_check`). The second attempt finds the other
+/// rows of that page.
 fn twice<T, E>(read: impl Fn() -> Result<T, E>) -> Result<T, E> {
     read().or_else(|_| read())
 }
 
-/// A project being looked at.
+/// The inspection of one project.
 struct ProjectInspector<'a> {
     snapshot: &'a dyn Snapshot,
     name: &'a ProjectName,
@@ -321,7 +327,7 @@ impl ProjectInspector<'_> {
         seen
     }
 
-    /// The records of a bucket that cannot be read in one go, one by one.
+    /// Reads the records of a bucket one by one, because they cannot be read together.
     fn by_places(&self, row: &ProjectRow, number: u8, places: &IdIndex) -> Vec<Leaf> {
         let known = places.0.get(&row.pid).into_iter().flatten();
         let read = |tag_ix: &[u8; 16]| {
@@ -332,7 +338,7 @@ impl ProjectInspector<'_> {
         known.filter(|tag_ix| tag_ix[0] == number).filter_map(read).collect()
     }
 
-    /// True for a record that opens with its value.
+    /// Returns true if a record and its value open.
     fn record(&mut self, project: &Project<'_>, leaf: &Leaf) -> bool {
         let id = Some(SecretId(leaf.rid));
         let found = match twice(|| project.by_leaf(self.snapshot, leaf)) {
@@ -376,7 +382,7 @@ impl Damage {
     }
 }
 
-/// What of a project an error tells of.
+/// Returns the part of a project that an error is about.
 fn what_of(error: &VaultError) -> &'static str {
     match error {
         VaultError::Project { what, .. } | VaultError::Record { what, .. } => what,

@@ -1,4 +1,4 @@
-//! The operations on projects: list, rename, delete.
+//! The operations on projects: list, rename and delete.
 
 use super::edit::seal_root;
 use super::state::State;
@@ -8,7 +8,7 @@ use crate::model::ProjectName;
 use crate::store::Change;
 
 impl Vault {
-    /// All projects with their numbers of secrets, sorted by name.
+    /// Returns all projects with their numbers of secrets, sorted by name.
     pub fn projects(&self) -> Result<Vec<(ProjectName, u64)>, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
@@ -22,7 +22,7 @@ impl Vault {
         Ok(projects)
     }
 
-    /// Fails with the nearest name if there is no project of that name.
+    /// Fails with the nearest name if the project does not exist.
     pub fn require_project(&self, name: &ProjectName) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
         known(&self.state(&*snapshot)?, name).map(drop)
@@ -49,7 +49,7 @@ impl Vault {
         Ok(keys.collect())
     }
 
-    /// Gives a project another name; its secrets stay as they are.
+    /// Renames a project. Its secrets do not change.
     pub fn rename_project(
         &self,
         from: &ProjectName,
@@ -77,8 +77,8 @@ impl Vault {
         Ok(WriteOutcome::new((), self.commit(transaction)?))
     }
 
-    /// Deletes projects with all their secrets: all that are named, or none. Returns them with their numbers of
-    /// secrets.
+    /// Deletes projects with all their secrets, either all of `names` or none. Returns them with
+    /// their numbers of secrets.
     pub fn delete_projects(
         &self,
         names: &[ProjectName],

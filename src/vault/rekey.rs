@@ -1,7 +1,7 @@
-//! New keys: of one project, or of the whole vault. Everything is sealed anew in one transaction.
+//! New keys for one project or for the whole vault. Everything is re-encrypted in one transaction.
 //!
-//! What is sealed anew is verified first. Nothing of it can be taken up again half-way: until the commit, the file is the old
-//! one.
+//! Everything is verified before it is re-encrypted. An interrupted rekey cannot be resumed: until
+//! the commit, the file is the old one.
 
 use super::edit::{seal_root, seal_tables, sign_next, write_bucket};
 use super::projects::known;
@@ -23,21 +23,21 @@ use crate::crypto::tree::{self, BUCKETS, EMPTY_BUCKET, Leaf};
 use crate::model::ProjectName;
 use crate::store::{Change, Transaction};
 
-/// What was sealed anew.
+/// The result of a rekey.
 pub struct RekeyOutcome {
-    /// Number of projects
+    /// The number of projects
     pub projects: u64,
-    /// Number of secrets
+    /// The number of secrets
     pub secrets: u64,
-    /// The vault had a recovery code that was not given: this is the new one
+    /// The new recovery code, if the vault had one that was not given
     pub recovery: Option<RecoveryCode>,
-    /// The new keys for the digests of rendered files, of each project that was sealed anew
+    /// The new keys for the digests of rendered files, one for each project
     pub output_keys: Vec<OutputKey>,
 }
 
 impl Vault {
-    /// Gives a project new keys. Whoever holds the old ones opens nothing that is stored from now on. `reached` is told how
-    /// many secrets were sealed anew.
+    /// Gives a project new keys. The old keys open nothing that is stored from now on. Calls
+    /// `on_progress` with the number of secrets re-encrypted so far.
     pub fn rekey_project(
         &self,
         name: &ProjectName,
@@ -59,8 +59,9 @@ impl Vault {
         Ok(WriteOutcome::new(rekeyed, self.commit(transaction)?))
     }
 
-    /// Gives the vault a new root key and every project new keys. It opens with `passphrase` from then on, and with a
-    /// recovery code where there was one: with `recovery`, which must be it, or with a new one.
+    /// Gives the vault a new root key, and every project new keys. From then on it opens with
+    /// `passphrase`. If it had a recovery code, it also opens with `recovery`, which must be that
+    /// code, or otherwise with a new one.
     pub fn rekey(
         self,
         passphrase: &Passphrase,
@@ -77,7 +78,7 @@ impl Vault {
 
         let vault_id = before.vault.vault_id;
 
-        // The key derivations take their time: nobody waits for them.
+        // Key derivations are slow, so they run before the transaction begins.
         let slot = Slot::create(passphrase, dearest(&before.slots), &vault_id, &root)?;
         let mut ways: Vec<(Slot, &dyn Credential)> = vec![(slot, passphrase)];
         let mut drawn = None;
@@ -117,7 +118,8 @@ impl Vault {
         let projects = rows.len() as u64;
         let mut vault = state.vault.next();
 
-        // Who has seen the vault under the old key can tell that this one follows.
+        // With the old checkpoint keys, a machine that last saw the vault under an old root key can
+        // tell that this state follows.
         let before = self.root.checkpoint_key()?;
         let mut past = open_history(&before, &vault_id, &vault.checkpoint_history)?;
         past.insert(0, before);
@@ -126,7 +128,7 @@ impl Vault {
 
         let committed = transaction.commit()?;
 
-        // From here on the old key opens nothing: what was seen is written down under the new one.
+        // From here on the old key opens nothing, so the checkpoint is written under the new one.
         let renewed = remembering(root, self.checkpoints.as_ref(), None);
         let _ = self
             .store
@@ -142,7 +144,7 @@ impl Vault {
     }
 }
 
-/// Projects being sealed anew.
+/// Projects that are being re-encrypted.
 struct ProjectRekey<'a> {
     on_progress: &'a dyn Fn(u64),
     secrets: u64,
@@ -150,7 +152,8 @@ struct ProjectRekey<'a> {
 }
 
 impl ProjectRekey<'_> {
-    /// Seals one project anew under keys of the next epoch; `seal` seals its key ring. Returns its new row.
+    /// Re-encrypts one project under keys of the next epoch. `seal` seals its key ring. Returns its
+    /// new row.
     fn project(
         &mut self,
         state: &State,
@@ -179,7 +182,8 @@ impl ProjectRekey<'_> {
 
         let next = NewProjectKeys { project: &project, row: &row, keyring: &keyring };
 
-        // In the order in which values lie in the file, then in that in which records will.
+        // Values are written in the order in which they are stored, and records in the order of
+        // their new indexes.
         moves.sort_unstable_by_key(|(_, record)| record.rid);
         for (_, record) in &mut moves {
             next.value(transaction, record)?;
@@ -193,7 +197,7 @@ impl ProjectRekey<'_> {
     }
 }
 
-/// A project and the keys that it is to have.
+/// A project and its new keys.
 struct NewProjectKeys<'a> {
     project: &'a Project<'a>,
     row: &'a ProjectRow,
@@ -210,7 +214,7 @@ impl NewProjectKeys<'_> {
         }
     }
 
-    /// Seals a value anew, and gives `record` its hash in the place of the old one's.
+    /// Re-encrypts a value, and updates its hash in `record`.
     fn value(
         &self,
         transaction: &mut dyn Transaction,
@@ -222,7 +226,8 @@ impl NewProjectKeys<'_> {
         Ok(transaction.apply(Change::Value(&record.rid, &sealed))?)
     }
 
-    /// Seals the metadata of all records anew and moves them to where their tags' new indexes say. Returns the buckets.
+    /// Re-encrypts the metadata of all records and moves them to the new indexes of their tags.
+    /// Returns the bucket hashes.
     fn records(
         &self,
         transaction: &mut dyn Transaction,
