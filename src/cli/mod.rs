@@ -20,7 +20,7 @@ use crate::completion;
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::model::{DEEP, overwrite_stack};
+use crate::model::{STACK_DEPTH, overwrite_stack};
 use crate::process::die_of;
 use crate::ui::{ColorWhen, Ui};
 
@@ -65,7 +65,7 @@ pub fn main() -> ExitCode {
     harden_process();
     let code =
         std::panic::catch_unwind(run).unwrap_or_else(|_| ExitCode::from(Kind::Failure.exit_code()));
-    overwrite_stack::<DEEP>();
+    overwrite_stack::<STACK_DEPTH>();
     code
 }
 
@@ -112,7 +112,7 @@ fn run() -> ExitCode {
             if error.is_interrupted() {
                 // A prompt reads Ctrl-C from the keyboard, but scripts and loops that run us should
                 // end as if it were a signal.
-                overwrite_stack::<DEEP>();
+                overwrite_stack::<STACK_DEPTH>();
                 die_of(Signal::INT);
             }
 

@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn opens_only_what_was_sealed_under_the_same_names() {
+    fn seals_open_only_under_the_same_names() {
         let (key, vault) = (Key::random().unwrap(), [7; 16]);
         let sealed = key.seal("value", &vault, b"ctx", b"plaintext").unwrap();
         assert_eq!(sealed.len(), 9 + OVERHEAD);

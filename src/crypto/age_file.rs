@@ -20,15 +20,15 @@ use crate::model::SecretBytes;
 const WORK: u8 = 18;
 /// The number of bytes that one guess at the passphrase moves through memory. scrypt writes 1 KiB
 /// for each unit of work and reads it again.
-pub const MOVED: u64 = (2 * 1024) << WORK;
+pub const BYTES_PER_GUESS: u64 = (2 * 1024) << WORK;
 /// The highest work factor that a file may ask for: 2^20, which takes 1 GiB.
-pub const MOST_WORK: u8 = 20;
+pub const MAX_WORK: u8 = 20;
 /// The largest size of a header in bytes.
-const LONGEST_HEADER: usize = 64 * 1024;
+const MAX_HEADER: usize = 64 * 1024;
 /// The maximum number of recipients of a file, chosen so that its header fits into that size.
-pub const MOST_RECIPIENTS: usize = 256;
+pub const MAX_RECIPIENTS: usize = 256;
 /// The maximum number of stanzas in a header: recipients, and some that other software adds.
-const MOST_STANZAS: usize = 2 * MOST_RECIPIENTS;
+const MAX_STANZAS: usize = 2 * MAX_RECIPIENTS;
 
 const MAGIC: &[u8] = b"age-encryption.org/";
 const ARMOR: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
@@ -55,7 +55,7 @@ pub enum AgeError {
     #[error("its version of the age format is not supported")]
     Version,
     /// The file asks for a key derivation out of bounds
-    #[error("its passphrase needs more than 2^{MOST_WORK} rounds of scrypt (1 GiB of memory)")]
+    #[error("its passphrase needs more than 2^{MAX_WORK} rounds of scrypt (1 GiB of memory)")]
     TooMuchWork,
     /// The memory for the key derivation could not be allocated
     #[error("not enough memory: its key derivation needs {0} MiB")]
@@ -142,7 +142,7 @@ impl<W: Write> AgeWriter<W> {
 
         let format = if armor { Format::AsciiArmor } else { Format::Binary };
         let encryptor =
-            encryptor.map_err(|_| io::Error::other("the recipients do not go together"))?;
+            encryptor.map_err(|_| io::Error::other("the recipients cannot be combined"))?;
         Ok(Self(encryptor.wrap_output(ArmoredWriter::wrap_output(out, format)?)?))
     }
 
@@ -177,7 +177,7 @@ impl<R: Read> AgeHeader<R> {
         let mut file = ArmoredReader::new(file);
         let mut head = Vec::new();
         file.by_ref()
-            .take(LONGEST_HEADER as u64)
+            .take(MAX_HEADER as u64)
             .read_to_end(&mut head)
             .map_err(|error| unreadable(&error))?;
 
@@ -200,7 +200,7 @@ impl<R: Read> AgeHeader<R> {
             || head[..end].split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"-> "));
 
         // The library parses the header again for each stanza.
-        if stanzas().count() > MOST_STANZAS {
+        if stanzas().count() > MAX_STANZAS {
             return Err(AgeError::Damaged);
         }
 
@@ -229,10 +229,10 @@ impl<R: Read> AgeHeader<R> {
         match (by, self.needs_passphrase()) {
             (DecryptWith::Passphrase(passphrase), true) => {
                 let work =
-                    self.work.filter(|work| *work <= MOST_WORK).ok_or(AgeError::TooMuchWork)?;
+                    self.work.filter(|work| *work <= MAX_WORK).ok_or(AgeError::TooMuchWork)?;
                 reserve(work)?;
                 let mut identity = scrypt::Identity::new(text_of(passphrase)?);
-                identity.set_max_work_factor(MOST_WORK);
+                identity.set_max_work_factor(MAX_WORK);
 
                 let opened = self.decryptor.decrypt(iter::once(&identity as _));
                 opened.map(AgeReader).map_err(|error| match error {
@@ -330,10 +330,10 @@ fn work_of(arguments: &[u8]) -> u8 {
 /// Tries to allocate scrypt's memory before the library does. If the library fails to allocate, the
 /// process aborts.
 fn reserve(work: u8) -> Result<(), AgeError> {
-    let bytes = 1_u64 << (10 + work.min(MOST_WORK));
-    let there =
+    let bytes = 1_u64 << (10 + work.min(MAX_WORK));
+    let is_available =
         usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
-    if there { Ok(()) } else { Err(AgeError::Memory(bytes >> 20)) }
+    if is_available { Ok(()) } else { Err(AgeError::Memory(bytes >> 20)) }
 }
 
 fn failed(error: DecryptError) -> AgeError {
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_is_opened() {
+    fn sealed_files_open_again() {
         for armor in [false, true] {
             let (file, by) = sealed(armor);
             assert!(is_age(&file));

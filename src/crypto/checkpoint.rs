@@ -11,10 +11,10 @@ use super::ids::{Hash, ProjectId, VaultId};
 use super::root_key::ROOT_TABLES;
 use crate::model::{ProjectName, SecretBytes};
 
-const ANCHOR: &str = "the record of what was last seen of the vault";
+const CHECKPOINT: &str = "the vault's checkpoint";
 
 /// The number of earlier root keys whose checkpoints can still be opened.
-pub const MOST_PAST: usize = 8;
+pub const MAX_PAST_KEYS: usize = 8;
 
 /// The last state of a vault that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +57,8 @@ impl Checkpoint {
         place: &Hash,
         bytes: &[u8],
     ) -> Result<Self, CryptoError> {
-        let plain = key.open("anchor", vault_id, place, bytes, ANCHOR)?;
-        Self::decode(plain.expose()).ok_or(CryptoError::Damaged(ANCHOR))
+        let plain = key.open("anchor", vault_id, place, bytes, CHECKPOINT)?;
+        Self::decode(plain.expose()).ok_or(CryptoError::Damaged(CHECKPOINT))
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -126,22 +126,22 @@ impl NewestState {
 
     /// Opens the result of [`NewestState::seal`].
     pub fn open(key: &Key, vault_id: &VaultId, bytes: &[u8]) -> Result<Self, CryptoError> {
-        let plain = key.open("newest", vault_id, &[], bytes, ANCHOR)?;
+        let plain = key.open("newest", vault_id, &[], bytes, CHECKPOINT)?;
         let decode = |mut rest| {
             let length = usize::try_from(u32::from_be_bytes(*chunk(&mut rest)?)).ok()?;
             let (path, state) = rest.split_at_checked(length)?;
             Some(Self { path: path.to_vec(), state: Checkpoint::decode(state)? })
         };
 
-        decode(plain.expose()).ok_or(CryptoError::Damaged(ANCHOR))
+        decode(plain.expose()).ok_or(CryptoError::Damaged(CHECKPOINT))
     }
 }
 
 /// Seals the checkpoint keys of earlier root keys under `key`, the latest first. At most
 /// [`MAX_PAST_KEYS`] are kept.
 pub fn seal_history(key: &Key, vault_id: &VaultId, past: &[Key]) -> Result<Vec<u8>, CryptoError> {
-    let mut keys = SecretBytes::with_capacity(32 * MOST_PAST);
-    past.iter().take(MOST_PAST).for_each(|key| keys.extend(key.expose()));
+    let mut keys = SecretBytes::with_capacity(32 * MAX_PAST_KEYS);
+    past.iter().take(MAX_PAST_KEYS).for_each(|key| keys.extend(key.expose()));
     key.seal("anchor-past", vault_id, &[], keys.expose())
 }
 

@@ -123,7 +123,7 @@ impl Head {
     }
 
     /// Returns the head as a revision that can be compared with others.
-    pub fn moment(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Revision {
+    pub fn revision(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Revision {
         Revision {
             seq: self.seq,
             hash: self.hash(vault_id, pid, epoch),

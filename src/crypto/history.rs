@@ -92,7 +92,7 @@ pub enum Relation {
 
 impl Revision {
     /// Compares this revision with one that was `seen` before.
-    pub fn since(&self, seen: &Self) -> Relation {
+    pub fn compare(&self, seen: &Self) -> Relation {
         let names = |later: &Self, earlier: &Self| {
             later
                 .ancestors
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     /// Returns revision `seq` of a branch that left the main line after revision `left`.
-    fn moment(seq: u64, left: u64) -> Revision {
+    fn revision(seq: u64, left: u64) -> Revision {
         let hash = |at: u64| {
             let mut hash = [u8::from(at > left); 32];
             hash[..8].copy_from_slice(&at.to_be_bytes());
@@ -130,49 +130,49 @@ mod tests {
     }
 
     #[test]
-    fn states_of_one_line_come_before_and_after() {
+    fn revisions_of_one_branch_are_ordered() {
         for (now, seen) in [(1, 1), (2, 1), (33, 1), (34, 1), (90, 57), (90, 58), (500, 3)] {
-            let (now, seen) = (moment(now, 1000), moment(seen, 1000));
+            let (now, seen) = (revision(now, 1000), revision(seen, 1000));
             let by = now.seq - seen.seq;
-            assert_eq!(now.since(&seen), if by == 0 { Relation::Equal } else { Relation::Ahead });
+            assert_eq!(now.compare(&seen), if by == 0 { Relation::Equal } else { Relation::Ahead });
             assert_eq!(
-                seen.since(&now),
+                seen.compare(&now),
                 if by == 0 { Relation::Equal } else { Relation::Behind(by) }
             );
         }
     }
 
     #[test]
-    fn lines_that_went_separate_ways_are_told() {
+    fn diverged_branches_are_detected() {
         for left in 1..50 {
             for by in 0..=32 {
-                let (now, seen) = (moment(left + 1 + by, left), moment(left + 1, 1000));
-                assert_eq!(now.since(&seen), Relation::Diverged, "{left} {by}");
-                assert_eq!(seen.since(&now), Relation::Diverged, "{left} {by}");
+                let (now, seen) = (revision(left + 1 + by, left), revision(left + 1, 1000));
+                assert_eq!(now.compare(&seen), Relation::Diverged, "{left} {by}");
+                assert_eq!(seen.compare(&now), Relation::Diverged, "{left} {by}");
             }
         }
 
         // These are further apart than a revision names ancestors.
-        assert_eq!(moment(50, 10).since(&moment(11, 1000)), Relation::Ahead);
-        assert_eq!(moment(11, 10).since(&moment(50, 1000)), Relation::Behind(39));
+        assert_eq!(revision(50, 10).compare(&revision(11, 1000)), Relation::Ahead);
+        assert_eq!(revision(11, 10).compare(&revision(50, 1000)), Relation::Behind(39));
     }
 
     #[test]
-    fn what_a_state_does_not_name_is_taken_on_trust() {
-        let silent = |seq| Revision { ancestors: Ancestors::none(), ..moment(seq, 1000) };
-        assert_eq!(silent(9).since(&moment(7, 1000)), Relation::Ahead);
-        assert_eq!(moment(7, 1000).since(&silent(9)), Relation::Behind(2));
+    fn relations_beyond_named_ancestors_are_not_verified() {
+        let silent = |seq| Revision { ancestors: Ancestors::none(), ..revision(seq, 1000) };
+        assert_eq!(silent(9).compare(&revision(7, 1000)), Relation::Ahead);
+        assert_eq!(revision(7, 1000).compare(&silent(9)), Relation::Behind(2));
 
         // This is the first revision that names ancestors, after some that name none.
         let next =
-            Revision { ancestors: Ancestors::none().then(&silent(9).hash), ..moment(10, 1000) };
-        assert_eq!([8, 9].map(|seq| next.since(&silent(seq))), [Relation::Ahead; 2]);
-        assert_eq!(next.since(&moment(9, 5)), Relation::Diverged);
+            Revision { ancestors: Ancestors::none().then(&silent(9).hash), ..revision(10, 1000) };
+        assert_eq!([8, 9].map(|seq| next.compare(&silent(seq))), [Relation::Ahead; 2]);
+        assert_eq!(next.compare(&revision(9, 5)), Relation::Diverged);
     }
 
     #[test]
-    fn the_encoding_is_their_hashes() {
-        let ancestors = moment(4, 1000).ancestors;
+    fn ancestors_are_encoded_as_their_hashes() {
+        let ancestors = revision(4, 1000).ancestors;
         assert_eq!(Ancestors::decode(ancestors.encode()), Some(ancestors.clone()));
         assert_eq!(ancestors.encode()[..8], 3_u64.to_be_bytes());
         assert_eq!(ancestors.encode().len(), Ancestors::SIZE);

@@ -63,7 +63,7 @@ impl KdfParams {
 
     /// Returns the number of bytes that one guess moves through memory. Each block of 1 KiB is
     /// computed from two others and written once.
-    pub fn moved(self) -> u64 {
+    pub fn bytes_per_guess(self) -> u64 {
         3 * 1024 * self.cost()
     }
 
@@ -156,7 +156,7 @@ impl Passphrase {
         }
 
         let costs = Params::new(params.memory, params.iterations, params.parallelism, Some(32))
-            .map_err(|_| CryptoError::Unsupported("the key derivation's parameters"))?;
+            .map_err(|_| CryptoError::Unsupported("the key derivation's costs are not supported"))?;
         let mut arena = Arena::new(costs.block_count()).ok_or_else(no_memory)?;
         let mut derived = Zeroizing::new([0_u8; 32]);
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, costs);
@@ -165,7 +165,7 @@ impl Passphrase {
             || argon2.hash_password_into_with_memory(self.0.expose(), salt, &mut *derived, blocks);
 
         on_threads(params.parallelism, hash).map_err(|_| no_memory())?;
-        Ok(SlotKeys::of(&derived, vault_id, slot_id))
+        Ok(SlotKeys::expand(&derived, vault_id, slot_id))
     }
 }
 
@@ -197,7 +197,7 @@ pub struct SlotKeys {
 
 impl SlotKeys {
     /// Derives the keys from 32 bytes that nobody can guess (HKDF, RFC 5869).
-    pub(super) fn of(uniform: &[u8; 32], vault_id: &[u8; 16], slot_id: &[u8; 16]) -> Self {
+    pub(super) fn expand(uniform: &[u8; 32], vault_id: &[u8; 16], slot_id: &[u8; 16]) -> Self {
         let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(vault_id), uniform);
         let mut bytes = Zeroizing::new([0_u8; 32]);
         bytes.copy_from_slice(&extracted);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_the_formats() {
+    fn bounds_match_the_format() {
         let params = |memory, iterations, parallelism| {
             KdfParams { memory, iterations, parallelism }.check().is_ok()
         };
@@ -266,6 +266,6 @@ mod tests {
         assert_eq!(KdfParams::default_for(Some(gib - 1)), KdfParams::SMALL);
         assert_eq!(KdfParams::default_for(None), KdfParams::SMALL);
         assert_eq!((KdfParams::DEFAULT.memory, KdfParams::SMALL.memory), (256 * 1024, 64 * 1024));
-        assert_eq!(KdfParams::DEFAULT.moved(), 3 * 3 * 256 * 1024 * 1024);
+        assert_eq!(KdfParams::DEFAULT.bytes_per_guess(), 3 * 3 * 256 * 1024 * 1024);
     }
 }

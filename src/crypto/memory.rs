@@ -101,7 +101,8 @@ impl Arena {
     pub(super) fn new(blocks: usize) -> Option<Self> {
         let length = blocks.checked_mul(Block::SIZE).filter(|n| *n > 0)?;
 
-        // SAFETY: a fresh private mapping, at an address of the kernel's choice, touches no existing memory.
+        // SAFETY: a fresh private mapping, at an address of the kernel's choice, touches no
+        // existing memory.
         let start = unsafe {
             mm::mmap_anonymous(
                 ptr::null_mut(),
@@ -155,7 +156,8 @@ impl KeyPage {
 
     /// Maps a page of zeros. Returns `None` if the system refuses.
     pub(super) fn new() -> Option<Self> {
-        // SAFETY: a fresh private mapping, at an address of the kernel's choice, touches no existing memory.
+        // SAFETY: a fresh private mapping, at an address of the kernel's choice, touches no
+        // existing memory.
         let start = unsafe {
             mm::mmap_anonymous(
                 ptr::null_mut(),

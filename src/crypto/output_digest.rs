@@ -1,7 +1,9 @@
-//! Keyed digests of rendered files: they recognize a file that we wrote without giving anything away about its content.
+//! Keyed digests of rendered files: they recognize a file that we wrote without giving anything
+//! away about its content.
 //!
-//! An unkeyed digest of a file with one short value could be guessed offline. The key comes from a project's key ring, so
-//! only an unlocked vault can compute or compare such a digest. A new key ring (`rekey`) makes all earlier digests unusable.
+//! An unkeyed digest of a file with one short value could be guessed offline. The key comes from a
+//! project's key ring, so only an unlocked vault can compute or compare such a digest. A new key
+//! ring (`rekey`) makes all earlier digests unusable.
 
 use std::io::{self, Write};
 

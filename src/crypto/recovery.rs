@@ -38,7 +38,7 @@ impl RecoveryCode {
             // The error gives the position only, because the character itself may be part of a
             // secret.
             let digit = digit(*character).ok_or_else(|| {
-                Invalid(format!("its character {} is none of a recovery code's", count + 1))
+                Invalid(format!("its character {} is not allowed in a recovery code", count + 1))
             })?;
 
             if let Some(place) = digits.get_mut(count) {
@@ -62,7 +62,7 @@ impl RecoveryCode {
         let mut code = Zeroizing::new([0_u8; 32]);
         code.copy_from_slice(&bytes[..32]);
         if checksum(&code) != bytes[32..] {
-            return Err(Invalid("a character of it is wrong: its checksum does not fit".into()));
+            return Err(Invalid("its checksum is wrong, so it contains a typing error".into()));
         }
 
         Ok(Self(Key::copy_of(&code)))
@@ -92,7 +92,7 @@ impl RecoveryCode {
 
     /// Derives the keys of its slot.
     pub(super) fn derive(&self, vault_id: &[u8; 16], slot_id: &[u8; 16]) -> SlotKeys {
-        SlotKeys::of(self.0.expose(), vault_id, slot_id)
+        SlotKeys::expand(self.0.expose(), vault_id, slot_id)
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_character_is_noticed() {
+    fn every_wrong_character_is_detected() {
         let code = RecoveryCode(Key::copy_of(&[0x5a; 32]));
         let text = String::from_utf8(code.text().expose().to_vec()).unwrap();
         for at in (0..text.len()).filter(|at| text.as_bytes()[*at] != b'-') {
@@ -144,7 +144,7 @@ mod tests {
                 let mut wrong = text.clone().into_bytes();
                 wrong[at] = *digit;
                 let wrong = parsed(str::from_utf8(&wrong).unwrap()).err().unwrap();
-                assert_eq!(wrong, "a character of it is wrong: its checksum does not fit");
+                assert_eq!(wrong, "its checksum is wrong, so it contains a typing error");
             }
         }
 
@@ -155,7 +155,7 @@ mod tests {
             "it has 57 characters instead of 56"
         );
 
-        assert_eq!(parsed("0U").err().unwrap(), "its character 2 is none of a recovery code's");
-        assert_eq!(parsed("\u{e9}").err().unwrap(), "its character 1 is none of a recovery code's");
+        assert_eq!(parsed("0U").err().unwrap(), "its character 2 is not allowed in a recovery code");
+        assert_eq!(parsed("\u{e9}").err().unwrap(), "its character 1 is not allowed in a recovery code");
     }
 }

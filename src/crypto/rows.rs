@@ -41,7 +41,7 @@ impl VaultRow {
     /// Returns the row of the next revision. Its MAC still has to be computed.
     #[must_use]
     pub fn next(&self) -> Self {
-        let ancestors = self.moment().ancestors.then(&self.root_mac);
+        let ancestors = self.revision().ancestors.then(&self.root_mac);
         Self {
             root_seq: self.root_seq + 1,
             root_mac: [0; 32],
@@ -51,7 +51,7 @@ impl VaultRow {
     }
 
     /// Returns the row as a revision that can be compared with others.
-    pub fn moment(&self) -> Revision {
+    pub fn revision(&self) -> Revision {
         let ancestors = self.ancestors.clone().unwrap_or_else(Ancestors::none);
         Revision { seq: self.root_seq, hash: self.root_mac, ancestors }
     }

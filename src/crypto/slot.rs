@@ -77,7 +77,7 @@ impl Slot {
     }
 
     /// Seals `root` under a recovery code.
-    pub fn of_recovery(
+    pub fn for_recovery(
         code: &RecoveryCode,
         vault_id: &VaultId,
         root: &RootKey,

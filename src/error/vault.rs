@@ -71,7 +71,7 @@ impl From<StoreError> for Error {
                 }
             }
             StoreError::ForeignJournal(path) => {
-                let aside = store::quoted(&store::beside(&path, ".aside"));
+                let aside = store::quoted(&store::with_suffix(&path, ".aside"));
                 Self::new(Kind::Refused, message)
                     .hint("it may come from a sync tool, or from another copy of the vault")
                     .hint(format!(
@@ -111,8 +111,8 @@ impl From<VaultError> for Error {
         match error {
             VaultError::Store(error) => error.into(),
             VaultError::Crypto(error) => error.into(),
-            VaultError::Holder(error) => error.into(),
-            VaultError::Departed(divergence) => divergence_error(&divergence),
+            VaultError::KeyService(error) => error.into(),
+            VaultError::Diverged(divergence) => divergence_error(&divergence),
             VaultError::Record { .. } | VaultError::Project { .. } => {
                 Self::new(Kind::Damaged, message).hint(RESTORE)
             }
@@ -154,13 +154,13 @@ impl From<VaultError> for Error {
             }
             VaultError::OtherKeys => Self::new(Kind::Locked, message)
                 .hint("if its passphrase slot is damaged, use its recovery code with `--recovery`"),
-            VaultError::NotWhole(report) => Self::new(Kind::Damaged, message)
+            VaultError::DamagedVault(report) => Self::new(Kind::Damaged, message)
                 .with_notes(findings(&report))
                 .hint("save what can be read into a new vault with `secrets salvage OUT`"),
             VaultError::NothingToSave(report) => Self::new(Kind::Damaged, message)
                 .with_notes(findings(&report))
                 .hint("restore a backup with `secrets restore PATH`; nothing was written"),
-            VaultError::ChangedBelow | VaultError::SlotsChanged => {
+            VaultError::VaultChanged | VaultError::SlotsChanged => {
                 Self::new(Kind::Conflict, message).hint("try again; nothing was written")
             }
             VaultError::Changed(_) => Self::new(Kind::Conflict, message)

@@ -107,31 +107,31 @@ impl Automaton {
 
         // The path to the end of the previous needle: the first state of each run on it, and the
         // depth of that state.
-        let mut way = vec![(ROOT, 0)];
+        let mut path = vec![(ROOT, 0)];
         for index in 0..needles.count() {
             let (needle, wraps) = (needles.bytes(index), needles.wraps(index));
             let (first, depth) = self.runs[index + 1];
             let shared = depth as usize - 1;
-            while way.last().is_some_and(|(_, depth)| *depth > shared) {
-                way.pop();
+            while path.last().is_some_and(|(_, depth)| *depth > shared) {
+                path.pop();
             }
 
             if wraps {
-                self.mark_wrapping(&way, shared);
+                self.mark_wrapping(&path, shared);
             }
 
-            let (start, depth) = way.last().copied().unwrap_or_default();
+            let (start, depth) = path.last().copied().unwrap_or_default();
             let parent = start + number(shared - depth);
-            self.plant_child(parent, needle[shared], first);
-            self.plant_run(first, shared + 1, needle, if wraps { WRAPS } else { 0 });
+            self.add_child(parent, needle[shared], first);
+            self.add_run(first, shared + 1, needle, if wraps { WRAPS } else { 0 });
             parents.push(parent);
-            way.push((first, shared + 1));
+            path.push((first, shared + 1));
         }
 
         parents
     }
 
-    fn plant_child(&mut self, parent: u32, byte: u8, child: u32) {
+    fn add_child(&mut self, parent: u32, byte: u8, child: u32) {
         if parent == ROOT {
             self.root[usize::from(byte)] = child;
         } else if parent + 1 == child {
@@ -145,7 +145,7 @@ impl Automaton {
     }
 
     /// Writes the states that a needle does not share, from `depth` on.
-    fn plant_run(&mut self, first: u32, depth: usize, needle: &[u8], flags: u8) {
+    fn add_run(&mut self, first: u32, depth: usize, needle: &[u8], flags: u8) {
         let at = 2 * first as usize;
         let cells = self.cells.expose_mut()[at..].chunks_exact_mut(2);
         let bytes = needle[depth..].iter().map(|byte| (*byte, CHAIN)).chain([(0, FOUND)]);
@@ -157,9 +157,9 @@ impl Automaton {
 
     /// Marks the states of the first `shared` bytes on the path to the previous needle. If a state
     /// is marked, all states before it are marked already.
-    fn mark_wrapping(&mut self, way: &[(u32, usize)], shared: usize) {
+    fn mark_wrapping(&mut self, path: &[(u32, usize)], shared: usize) {
         let mut depth = shared;
-        for &(start, from) in way.iter().rev().filter(|(state, _)| *state != ROOT) {
+        for &(start, from) in path.iter().rev().filter(|(state, _)| *state != ROOT) {
             for state in (start..=start + number(depth - from)).rev() {
                 if self.cell(state)[1] & WRAPS != 0 {
                     return;

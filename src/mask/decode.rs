@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn units_mean_what_programs_mean() {
+    fn units_decode_as_programs_encode_them() {
         use Encoding::{Coloured, Entities, Escaped, Percent, Wrapped};
         let cases: [(Encoding, &str, &str); 22] = [
             (Coloured, "a\x1b[01;31m\x1b[Kb\x1b(B\x1b[mc", "abc"),
@@ -326,13 +326,13 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_without_an_end_is_no_unit() {
+    fn an_endless_sequence_is_not_a_unit() {
         let text = format!("\x1b[{}", "1".repeat(100));
         assert!(matches!(Encoding::Coloured.unit(text.as_bytes(), false), Unit::Byte));
     }
 
     #[test]
-    fn resets_are_told_from_colours() {
+    fn resets_are_distinguished_from_colours() {
         let cases: [(&[u8], Option<bool>); 5] = [
             (b"\x1b[m", Some(true)),
             (b"\x1b[0m", Some(true)),

@@ -29,7 +29,7 @@ pub struct Masker<N> {
     /// Alternative readings that may be inside a value, by number
     readers: [Option<Reader>; Encoding::ALL.len()],
     /// The offset up to which each reading has read, or was found to have nothing to follow
-    reached: [u64; Encoding::ALL.len()],
+    read_until: [u64; Encoding::ALL.len()],
     /// Regions that the readings found ahead of the automaton, ordered by end
     ahead: Vec<MaskRegion>,
     /// The offsets of bytes that pauses have shown and that may belong to a value that is still
@@ -47,7 +47,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
             position: 0,
             pending: PendingBytes::new(),
             readers: [const { None }; Encoding::ALL.len()],
-            reached: [0; Encoding::ALL.len()],
+            read_until: [0; Encoding::ALL.len()],
             ahead: Vec::new(),
             exposed: Vec::new(),
         }
@@ -61,7 +61,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         let (mut at, mut units) = (0, Units::new(bytes));
         while at < bytes.len() {
             if self.state == ROOT {
-                let next = self.needles.skip.next(bytes, at);
+                let next = self.needles.prefilter.next(bytes, at);
                 while let Some(unit) = units.next(at, next) {
                     self.read_unit(chunk, unit);
                 }
@@ -126,7 +126,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
             })
         };
 
-        self.begun().into_iter().filter_map(region).collect()
+        self.candidates().into_iter().filter_map(region).collect()
     }
 
     fn settle<S: Sink>(&mut self, until: u64, sink: &mut S) -> Result<(), S::Error> {
@@ -140,7 +140,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
     /// a possible value.
     fn expose(&mut self) -> u64 {
         let mut exposed = std::mem::take(&mut self.exposed);
-        let begun = self.begun();
+        let begun = self.candidates();
         let first = begun.iter().map(|begun| begun.start).min().unwrap_or(self.position);
         exposed.retain(|offset| *offset >= first);
 
@@ -177,7 +177,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
 
     /// Returns the possible values that the stream ends in, the longest of each reading. A shorter
     /// one begins later, so fewer of its bytes were shown.
-    fn begun(&self) -> Vec<Candidate<'_>> {
+    fn candidates(&self) -> Vec<Candidate<'_>> {
         let start = self.position - u64::from(self.needles.automaton.depth(self.state));
         let plain = Candidate { start, state: self.state, reader: None };
         let read = self.readers.iter().flatten().map(|reader| Candidate {
@@ -195,7 +195,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         for number in 0..self.readers.len() {
             let Some(reader) = &mut self.readers[number] else { continue };
             let stopped = reader.resume(&self.needles, chunk, &mut self.ahead);
-            self.reached[number] = stopped.map_or(end, |at| chunk.base + at as u64);
+            self.read_until[number] = stopped.map_or(end, |at| chunk.base + at as u64);
             if stopped.is_some() {
                 self.readers[number] = None;
             }
@@ -212,7 +212,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         let follows = chunk.bytes[at] == b'\n' && at > 0 && chunk.bytes[at - 1] == b'\r';
         let at = at - usize::from(follows);
         let offset = chunk.base + at as u64;
-        if offset < self.reached[reading as usize] {
+        if offset < self.read_until[reading as usize] {
             return;
         }
 
@@ -223,13 +223,14 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         };
 
         let Some(state) = self.before(reading, chunk.bytes, at) else {
-            self.reached[reading as usize] = offset + length as u64;
+            self.read_until[reading as usize] = offset + length as u64;
             return;
         };
 
         let (mut reader, known) = (Reader::new(reading, state, offset), self.ahead.len());
         let stopped = reader.run(&self.needles, chunk, at, &mut self.ahead);
-        self.reached[reading as usize] = chunk.base + stopped.unwrap_or(chunk.bytes.len()) as u64;
+        let read = stopped.unwrap_or(chunk.bytes.len());
+        self.read_until[reading as usize] = chunk.base + read as u64;
         self.readers[reading as usize] = Some(reader).filter(|_| stopped.is_none());
 
         if self.ahead.len() > known {
@@ -243,7 +244,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         let automaton = &self.needles.automaton;
         let mut from = at.saturating_sub(KNOWN - 1);
         if self.state == ROOT {
-            from += self.needles.skip.before_unit(reading, &bytes[from..], at - from)?;
+            from += self.needles.prefilter.before_unit(reading, &bytes[from..], at - from)?;
         }
 
         // The automaton may have started in the middle of these bytes.
@@ -272,7 +273,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
     /// Returns the offset from which another masker must read to continue this one. Nothing before
     /// it is held, and no incomplete value begins before it.
     pub fn needed_from(&self) -> u64 {
-        self.begun().iter().map(|begun| begun.start).fold(self.settled(), u64::min)
+        self.candidates().iter().map(|begun| begun.start).fold(self.settled(), u64::min)
     }
 
     /// Returns the offset up to which everything was passed on.

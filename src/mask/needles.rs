@@ -75,7 +75,7 @@ impl Form {
 /// form. The forms of a value are fifteen to fifty times as long as the value.
 pub struct Needles {
     pub(super) automaton: Automaton,
-    pub(super) skip: Prefilter,
+    pub(super) prefilter: Prefilter,
     /// All needles, by their numbers in the automaton
     list: Vec<Needle>,
     tags: Vec<Tag>,
@@ -116,8 +116,8 @@ impl Needles {
         }
 
         let sorted = texts.sorted();
-        let (automaton, skip) = (Automaton::new(&sorted), Prefilter::new(&sorted));
-        Self { automaton, skip, list: sorted.into_needles(), tags, short }
+        let (automaton, prefilter) = (Automaton::new(&sorted), Prefilter::new(&sorted));
+        Self { automaton, prefilter, list: sorted.into_needles(), tags, short }
     }
 
     /// Returns an upper bound for the memory in bytes that the needles of some values take while
@@ -162,5 +162,5 @@ impl Needles {
 /// Converts the number of a tag or of a byte. There are fewer than 2^32 of either, because memory
 /// runs out first.
 pub(super) fn number(n: usize) -> u32 {
-    u32::try_from(n).expect("less than 2^32")
+    u32::try_from(n).expect("fewer than 2^32")
 }

@@ -33,13 +33,13 @@ impl Prefilter {
     pub(super) fn new(needles: &Sorted) -> Self {
         let wanted = (needles.count() * PLACES * SLOTS).next_power_of_two().trailing_zeros();
         let bits = wanted.clamp(*BITS.start(), *BITS.end());
-        let mut skip = Self { table: SecretBytes::zeroed(1 << bits), shift: u32::BITS - bits };
+        let mut prefilter = Self { table: SecretBytes::zeroed(1 << bits), shift: u32::BITS - bits };
 
         for index in 0..needles.count() {
             for (place, window) in needles.bytes(index).windows(4).take(PLACES).enumerate() {
                 let [a, b, c, d] = *window else { continue };
-                let slot = skip.slot(u32::from_le_bytes([a, b, c, d]));
-                skip.table.expose_mut()[slot] |= 1 << place;
+                let slot = prefilter.slot(u32::from_le_bytes([a, b, c, d]));
+                prefilter.table.expose_mut()[slot] |= 1 << place;
             }
         }
 

@@ -7,7 +7,7 @@ use zeroize::{Zeroize, optimization_barrier};
 
 /// The number of bytes of stack that are overwritten after each command and after each request to
 /// the agent. Cryptographic code uses less than that.
-pub(crate) const DEEP: usize = 64 * 1024;
+pub(crate) const STACK_DEPTH: usize = 64 * 1024;
 
 /// Overwrites `BYTES` of the stack below the caller, which still hold data of functions that have
 /// returned: keys and values of libraries that derive or encode, and what the compiler moved or

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_told_from_tags() {
+    fn keys_are_distinguished_from_tags() {
         for key in [
             "sk_live_51Hx0aBcDeFg",
             "sk-proj-abc",

@@ -9,7 +9,7 @@ mod name;
 mod value;
 
 pub use bytes::SecretBytes;
-pub(crate) use bytes::{DEEP, overwrite_stack};
+pub(crate) use bytes::{STACK_DEPTH, overwrite_stack};
 pub(crate) use key_shape::resembles_a_key;
 pub(crate) use name::TAG_MAX;
 pub use name::{Description, Name, ProjectName, SecretId, SecretRef, Tag, TagKey};
@@ -55,12 +55,12 @@ impl Timestamp {
     /// A time after the year 9999 can only come from a vault that another program wrote. It is
     /// shown as the end of that year.
     pub fn rfc3339(self) -> String {
-        format!("{:.3}", self.moment())
+        format!("{:.3}", self.to_jiff())
     }
 
     /// Converts to the type of the `jiff` crate. A time after the year 9999 becomes the end of that
     /// year.
-    pub(crate) fn moment(self) -> jiff::Timestamp {
+    pub(crate) fn to_jiff(self) -> jiff::Timestamp {
         let moment =
             i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
         moment.unwrap_or(jiff::Timestamp::MAX)

@@ -35,7 +35,7 @@ impl Tag {
 
     /// Returns the form in which tags are compared.
     pub fn key(&self) -> TagKey {
-        TagKey::of(&self.0)
+        TagKey::new(&self.0)
     }
 
     /// Returns the spelling given at `create`.
@@ -63,7 +63,7 @@ impl FromStr for Tag {
 pub struct TagKey(String);
 
 impl TagKey {
-    fn of(tag: &str) -> Self {
+    fn new(tag: &str) -> Self {
         Self(tag.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect())
     }
 
@@ -159,17 +159,18 @@ impl FromStr for ProjectName {
     }
 }
 
-fn check_identifier(text: &str, besides: &str) -> Result<(), Invalid> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || besides.contains(c);
+fn check_identifier(text: &str, punctuation: &str) -> Result<(), Invalid> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || punctuation.contains(c);
     if text.is_empty() {
         Err(Invalid::new("it is empty"))
     } else if text.len() > TAG_MAX && text.chars().all(allowed) {
-        Err(Invalid::new(format!("it has {} characters, at most {TAG_MAX} fit", text.len())))
+        let length = text.len();
+        Err(Invalid::new(format!("it has {length} characters, but at most {TAG_MAX} are allowed")))
     } else if !text.chars().all(allowed) {
-        let dot = if besides.contains('.') { ", `.`" } else { "" };
+        let dot = if punctuation.contains('.') { ", `.`" } else { "" };
         Err(Invalid::new(format!("only ASCII letters, digits, `_`{dot} and `-` are allowed")))
     } else if !text.bytes().any(|b| b.is_ascii_alphanumeric()) {
-        Err(Invalid::new("it has no letter and no digit"))
+        Err(Invalid::new("it has no letters or digits"))
     } else {
         Ok(())
     }
@@ -183,7 +184,7 @@ impl Name {
     /// Checks the bounds. Empty text gives `None`, which clears a name.
     pub fn parse(text: &str) -> Result<Option<Self>, Invalid> {
         if text.chars().any(char::is_control) {
-            return Err(Invalid::new("it holds a control character"));
+            return Err(Invalid::new("it contains a control character"));
         }
 
         check_length(text, NAME_MAX)?;
@@ -210,7 +211,7 @@ impl Description {
     /// Checks the bounds. Empty text gives `None`, which clears a description.
     pub fn parse(text: &str) -> Result<Option<Self>, Invalid> {
         if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
-            return Err(Invalid::new("it holds a control character other than newline and tab"));
+            return Err(Invalid::new("it contains a control character other than newline and tab"));
         }
 
         check_length(text, DESCRIPTION_MAX)?;
@@ -232,7 +233,8 @@ impl Description {
 fn check_length(text: &str, most: usize) -> Result<(), Invalid> {
     let length = text.chars().count();
     if length > most {
-        return Err(Invalid::new(format!("it has {length} characters, at most {most} fit")));
+        let why = format!("it has {length} characters, but at most {most} are allowed");
+        return Err(Invalid(why));
     }
 
     Ok(())
@@ -243,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_follow_the_contract() {
+    fn tags_have_the_documented_form() {
         let longest = "a".repeat(128);
         for good in [
             "a",

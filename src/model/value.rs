@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hints_follow_the_contract() {
+    fn hints_show_the_documented_characters() {
         let cases = [
             ("", "••••"),
             ("hunter2", "••••"),

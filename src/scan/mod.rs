@@ -16,7 +16,7 @@ use ignore::{DirEntry, WalkState};
 
 use crate::git::{Blobs, Git, GitError, Id, Staged};
 use crate::mask::{Form, MaskedSpan, Masker, Needles, Sink};
-use crate::model::{DEEP, SecretBytes, Tag, overwrite_stack};
+use crate::model::{STACK_DEPTH, SecretBytes, Tag, overwrite_stack};
 
 mod walk;
 
@@ -154,7 +154,7 @@ impl<'n> Searcher<'n> {
 
 impl Drop for Searcher<'_> {
     fn drop(&mut self) {
-        overwrite_stack::<DEEP>();
+        overwrite_stack::<STACK_DEPTH>();
     }
 }
 

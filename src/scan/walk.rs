@@ -1,4 +1,5 @@
-//! Walks through trees as git sees them, with a thread for each processor. `scan` and `refs` share this.
+//! Walks through trees as git sees them, with a thread for each processor. `scan` and `refs` share
+//! this.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ impl Walk<'_> {
             let (enters, rules, everything) =
                 (enters.clone(), unread_rules.clone(), self.everything);
             walk.filter_entry(move |entry| {
-                enters(entry) && goes_down_into(entry, everything, &rules)
+                enters(entry) && should_visit(entry, everything, &rules)
             });
 
             if threads == 0 {
@@ -91,7 +92,7 @@ fn visit_all(walk: &WalkBuilder, visitor: &mut Visitor<'_>) {
 
 /// Returns true if a walk visits an entry and what is below it. A directory whose rules cannot be
 /// read safely is skipped and added to `unread_rules`.
-fn goes_down_into(entry: &DirEntry, everything: bool, unread_rules: &Directories) -> bool {
+fn should_visit(entry: &DirEntry, everything: bool, unread_rules: &Directories) -> bool {
     let is_below = entry.depth() > 0;
     if is_below && entry.file_name() == ".git" {
         return false;
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_is_walked_by_several_threads_at_one_time() {
+    fn several_threads_walk_a_tree_at_the_same_time() {
         if available_threads() < 2 {
             return;
         }

@@ -92,7 +92,7 @@ impl CheckpointStore {
 
     /// Fails if checkpoints are kept and none can be written. In that case a restored vault would
     /// look like a rollback, because its checkpoint could not be replaced.
-    pub fn can_be_replaced(&self) -> Result<(), StoreError> {
+    pub fn check_writable(&self) -> Result<(), StoreError> {
         let path = || self.directory().to_owned();
         self.records.check_writable().map_err(|source| StoreError::Io {
             action: "write to",

@@ -17,8 +17,8 @@ pub use neighbours::has_fixed_modes;
 pub use records::Records;
 pub use sqlite::{NewFile, SqliteStore};
 pub use vault_path::{
-    IfExists, JOURNALS, absolute, before_recovery, beside, check_directory_for, check_new,
-    check_new_vault, looks_like_a_vault, make_directory, quoted, rename_new,
+    IfExists, JOURNALS, absolute, before_recovery, check_directory_for, check_new, check_new_vault,
+    create_directory_for, looks_like_a_vault, quoted, rename_new, with_suffix,
 };
 
 use crate::crypto::ids::{Hash, ProjectId, RecordId};
@@ -32,7 +32,7 @@ pub const FORMAT: i32 = 2;
 
 /// The maximum number of projects in a vault. Every command reads and opens each of them, so the
 /// limit also bounds the work that a hostile file can cause.
-pub const MOST_PROJECTS: usize = 10_000;
+pub const MAX_PROJECTS: usize = 10_000;
 
 /// A store of sealed records.
 ///

@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
-use super::vault_path::{NEW, beside, quoted};
+use super::vault_path::{NEW_PREFIX, quoted, with_suffix};
 use crate::crypto::random;
 
 /// The write bits of the group and of all others.
@@ -74,12 +74,12 @@ fn is_private_group(found: &Metadata) -> bool {
 /// Returns true if a journal exists. If `exposed` is true, the file system has no Unix modes, and
 /// the modes of our files are not checked.
 pub(super) fn check_files(vault: &Path, exposed: bool) -> Result<bool, StoreError> {
-    let has_journal = check_file(&beside(vault, "-journal"), exposed)?;
-    check_file(&beside(vault, "-compact"), exposed)?;
+    let has_journal = check_file(&with_suffix(vault, "-journal"), exposed)?;
+    check_file(&with_suffix(vault, "-compact"), exposed)?;
 
     // Even our own log is refused. A vault never has one, and SQLite would read it instead of the
     // vault.
-    let log = beside(vault, "-wal");
+    let log = with_suffix(vault, "-wal");
     if fs::symlink_metadata(&log).is_ok() {
         let fix = Some(set_aside(&log));
         return Err(StoreError::Unsafe {
@@ -117,7 +117,7 @@ fn check_file(path: &Path, exposed: bool) -> Result<bool, StoreError> {
 
 /// Returns a command that moves a file away, so that SQLite does not find it.
 pub(super) fn set_aside(path: &Path) -> String {
-    format!("mv {} {}", quoted(path), quoted(&beside(path, ".aside")))
+    format!("mv {} {}", quoted(path), quoted(&with_suffix(path, ".aside")))
 }
 
 /// Returns true if the file system of `directory` has no Unix modes of its own, so that no file can
@@ -132,7 +132,8 @@ pub fn has_fixed_modes(directory: &Path) -> bool {
 pub(super) fn modes_are_fixed(directory: &Path, probe: Probe) -> bool {
     let Ok(drawn) = random::array::<8>() else { return false };
     let writer = rustix::process::getpid().as_raw_nonzero();
-    let path = directory.join(format!("{NEW}{writer}-{:016x}-probe", u64::from_be_bytes(drawn)));
+    let number = u64::from_be_bytes(drawn);
+    let path = directory.join(format!("{NEW_PREFIX}{writer}-{number:016x}-probe"));
 
     let created = match probe {
         Probe::File => {
@@ -155,5 +156,5 @@ pub(super) fn modes_are_fixed(directory: &Path, probe: Probe) -> bool {
 }
 
 fn failed(path: &Path, source: io::Error) -> StoreError {
-    StoreError::Io { action: "look at", path: PathBuf::from(path), source }
+    StoreError::Io { action: "access", path: PathBuf::from(path), source }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-use super::vault_path::{NEW, left_behind};
+use super::vault_path::{NEW_PREFIX, left_behind};
 
 /// A directory of records. Each has a name of 32 hexadecimal digits.
 #[derive(Debug, Clone)]
@@ -97,7 +97,7 @@ impl Records {
 
         file.persist(path)?;
 
-        let _ = self.clear_away();
+        let _ = self.remove_leftovers();
         Ok(())
     }
 
@@ -156,11 +156,11 @@ impl Records {
 
     /// Returns the prefix of the names that this process gives to unfinished files.
     fn prefix() -> String {
-        format!("{NEW}{}-", rustix::process::getpid().as_raw_nonzero())
+        format!("{NEW_PREFIX}{}-", rustix::process::getpid().as_raw_nonzero())
     }
 
     /// Removes unfinished files of processes that were killed.
-    fn clear_away(&self) -> io::Result<()> {
+    fn remove_leftovers(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             if left_behind(&entry.file_name()).is_some() {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_there_or_not() {
+    fn a_mark_exists_or_not() {
         let home = tempfile::tempdir().unwrap();
         let records = Records::new(&home.path().join("a"), 64);
         let name = Records::name_of(&[b"subject"]);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_may_have_written_is_refused() {
+    fn records_that_others_may_have_written_are_refused() {
         let home = tempfile::tempdir().unwrap();
         let records = Records::new(home.path(), 8);
         let path = records.path("name");
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_file_counts_as_absent() {
+    fn anything_but_a_file_counts_as_absent() {
         let home = tempfile::tempdir().unwrap();
         let records = Records::new(home.path(), 8);
         fs::create_dir(records.path("name")).unwrap();

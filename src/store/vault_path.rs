@@ -75,7 +75,7 @@ pub(super) fn existing(path: &Path) -> Result<ExistingVault, StoreError> {
     }
 
     let (why, fix) = if kind.is_symlink() {
-        ("is a symbolic link; a vault is opened by its own name", None)
+        ("is a symbolic link; a vault must be opened by its real path", None)
     } else if kind.is_dir() {
         ("is a directory, not a vault", None)
     } else if !kind.is_file() {
@@ -114,7 +114,7 @@ pub fn looks_like_a_vault(file: &File) -> bool {
 }
 
 /// The prefix of the names of unfinished files. The writer's process id and a random part follow.
-pub(super) const NEW: &str = ".new-";
+pub(super) const NEW_PREFIX: &str = ".new-";
 /// A file that was not touched for this long is not being written any more. The process id alone
 /// proves nothing if the writer ran in another PID namespace.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
@@ -122,7 +122,7 @@ const ABANDONED: Duration = Duration::from_secs(60 * 60);
 /// Returns the part after the writer's process id in the name of an unfinished file, if that
 /// process no longer exists.
 pub(super) fn left_behind(name: &OsStr) -> Option<&[u8]> {
-    let name = name.as_encoded_bytes().strip_prefix(NEW.as_bytes())?;
+    let name = name.as_encoded_bytes().strip_prefix(NEW_PREFIX.as_bytes())?;
     let (writer, rest) = name.split_at(name.iter().position(|byte| *byte == b'-')?);
     let writer = Pid::from_raw(std::str::from_utf8(writer).ok()?.parse().ok()?)?;
     (test_kill_process(writer) == Err(Errno::SRCH)).then_some(rest)
@@ -130,7 +130,7 @@ pub(super) fn left_behind(name: &OsStr) -> Option<&[u8]> {
 
 /// Removes unfinished files for `target` of processes that were killed. They may be whole copies of
 /// a vault.
-fn clear_away(target: &Path) {
+fn remove_leftovers(target: &Path) {
     let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else { return };
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let is_ours = |rest: &[u8]| {
@@ -164,7 +164,7 @@ pub enum IfExists {
 
 /// Checks that a new file can be created at `target`, and returns its absolute path. Creates
 /// nothing.
-pub fn check_new(target: &Path, there: IfExists) -> Result<PathBuf, StoreError> {
+pub fn check_new(target: &Path, if_exists: IfExists) -> Result<PathBuf, StoreError> {
     let target = absolute(target).map_err(|error| match error {
         StoreError::Missing(path) => {
             StoreError::NoDirectory(path.parent().unwrap_or(&path).to_owned())
@@ -172,7 +172,7 @@ pub fn check_new(target: &Path, there: IfExists) -> Result<PathBuf, StoreError> 
         other => other,
     })?;
 
-    if there == IfExists::Refused && fs::symlink_metadata(&target).is_ok() {
+    if if_exists == IfExists::Refused && fs::symlink_metadata(&target).is_ok() {
         return Err(StoreError::Exists(target));
     }
 
@@ -184,7 +184,7 @@ pub fn check_new(target: &Path, there: IfExists) -> Result<PathBuf, StoreError> 
         source,
     })?;
 
-    if there != IfExists::Moved {
+    if if_exists != IfExists::Moved {
         refuse_foreign_journal(&target)?;
     }
 
@@ -221,8 +221,8 @@ fn check_writable(directory: &Path) -> io::Result<()> {
 pub(super) struct StagedFile {
     path: PathBuf,
     target: PathBuf,
-    there: IfExists,
-    settled: bool,
+    if_exists: IfExists,
+    persisted: bool,
     /// Signals are deferred until the file has its name or was removed
     _hold: DeferSignals,
 }
@@ -230,21 +230,22 @@ pub(super) struct StagedFile {
 impl StagedFile {
     /// Creates an empty file (0600). If the target exists, `if_exists` decides whether that is an
     /// error.
-    pub(super) fn beside(target: &Path, there: IfExists) -> Result<Self, StoreError> {
+    pub(super) fn new(target: &Path, if_exists: IfExists) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Io { action: "create", path: target.to_owned(), source };
-        let target = check_new(target, there)?;
-        clear_away(&target);
+        let target = check_new(target, if_exists)?;
+        remove_leftovers(&target);
         let drawn: [u8; 8] =
             random::array().map_err(|_| failed(io::Error::other("no random bytes")))?;
 
         let writer = rustix::process::getpid().as_raw_nonzero();
-        let mut name = OsString::from(format!("{NEW}{writer}-{:016x}-", u64::from_be_bytes(drawn)));
+        let number = u64::from_be_bytes(drawn);
+        let mut name = OsString::from(format!("{NEW_PREFIX}{writer}-{number:016x}-"));
         name.push(target.file_name().unwrap_or_default());
         let path = target.with_file_name(name);
         let hold = DeferSignals::new().map_err(failed)?;
 
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        Ok(Self { path, target, there, settled: false, _hold: hold })
+        Ok(Self { path, target, if_exists, persisted: false, _hold: hold })
     }
 
     /// Returns the temporary path.
@@ -254,9 +255,9 @@ impl StagedFile {
 
     /// Renames the file to its target, unless the target has come into existence in the meantime
     /// and must not be replaced.
-    pub(super) fn settle(mut self) -> Result<PathBuf, StoreError> {
+    pub(super) fn persist(mut self) -> Result<PathBuf, StoreError> {
         refuse_foreign_journal(&self.target)?;
-        let renamed = match self.there {
+        let renamed = match self.if_exists {
             IfExists::Replaced => fs::rename(&self.path, &self.target),
             IfExists::Refused | IfExists::Moved => rename_new(&self.path, &self.target),
         };
@@ -266,7 +267,7 @@ impl StagedFile {
             _ => StoreError::Io { action: "create", path: self.target.clone(), source },
         })?;
 
-        self.settled = true;
+        self.persisted = true;
         if let Some(parent) = self.target.parent() {
             let synced = flush_directory(parent);
             synced.map_err(|source| StoreError::Io {
@@ -282,9 +283,9 @@ impl StagedFile {
 
 impl Drop for StagedFile {
     fn drop(&mut self) {
-        if !self.settled {
+        if !self.persisted {
             // SQLite leaves its journal if it could not roll back, for example on a full disk.
-            let _ = fs::remove_file(beside(&self.path, "-journal"));
+            let _ = fs::remove_file(with_suffix(&self.path, "-journal"));
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -300,18 +301,18 @@ pub(super) fn flush_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// Creates the directory of a vault at `path` (0700), and its missing parents.
-pub fn make_directory(path: &Path) -> Result<(), StoreError> {
+pub fn create_directory_for(path: &Path) -> Result<(), StoreError> {
     let failed = |source| StoreError::Io { action: "create", path: path.to_owned(), source };
     let whole = std::path::absolute(path).map_err(failed)?;
     match whole.parent() {
-        Some(parent) if path.file_name().is_some() => make(parent).map_err(failed),
+        Some(parent) if path.file_name().is_some() => create_directory(parent).map_err(failed),
         _ => Ok(()),
     }
 }
 
 /// Creates a directory and its missing parents, and flushes each into its parent. Otherwise a vault
 /// in it could be lost in a power cut.
-fn make(directory: &Path) -> io::Result<()> {
+fn create_directory(directory: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = directory.ancestors().take_while(|above| !above.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     for above in missing.into_iter().filter_map(Path::parent) {
@@ -337,9 +338,9 @@ fn make(directory: &Path) -> io::Result<()> {
 pub const JOURNALS: [&str; 2] = ["-journal", "-wal"];
 
 /// Returns `path` with `suffix` appended to its last component.
-pub fn beside(path: &Path, end: &str) -> PathBuf {
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(end);
+    name.push(suffix);
     PathBuf::from(name)
 }
 
@@ -347,17 +348,17 @@ pub fn beside(path: &Path, end: &str) -> PathBuf {
 /// copy of the journal gets a name that SQLite does not look for, so opening this copy shows the
 /// file as it was.
 pub fn before_recovery(vault: &Path) -> PathBuf {
-    beside(vault, ".before-recovery")
+    with_suffix(vault, ".before-recovery")
 }
 
 /// Fails if a journal of another file exists: SQLite would replay it into the new file.
 fn refuse_foreign_journal(target: &Path) -> Result<(), StoreError> {
-    let there = JOURNALS
+    let existing = JOURNALS
         .iter()
-        .map(|end| beside(target, end))
+        .map(|end| with_suffix(target, end))
         .find(|path| fs::symlink_metadata(path).is_ok());
 
-    there.map_or(Ok(()), |path| Err(StoreError::Exists(path)))
+    existing.map_or(Ok(()), |path| Err(StoreError::Exists(path)))
 }
 
 /// Renames without replacing. On a file system that supports neither that nor hard links, an empty

@@ -61,7 +61,7 @@ pub struct Divergence {
 
 impl Divergence {
     /// The divergence of a vault with other keys than the checkpoint's.
-    const OF_KEYS: Self = Self { vault: None, projects: Vec::new() };
+    const KEY_CHANGE: Self = Self { vault: None, projects: Vec::new() };
 
     /// Returns true if the vault has diverged, so that it is not merely an earlier state.
     pub fn is_fork(&self) -> bool {
@@ -110,15 +110,15 @@ pub(super) fn check_and_record(
                 Checkpoint::open(key, vault_id, place, &bytes).ok()
             })?;
 
-            opened.ok_or_else(|| VaultError::from(Divergence::OF_KEYS))
+            opened.ok_or_else(|| VaultError::from(Divergence::KEY_CHANGE))
         });
 
         before.push(opened.transpose()?);
     }
 
     let known = before.iter().flatten().next();
-    let projects = seen_now(known, vault_id, tables.projects, keyrings);
-    let now = Checkpoint { root: tables.vault.moment(), projects };
+    let projects = current_projects(known, vault_id, tables.projects, keyrings);
+    let now = Checkpoint { root: tables.vault.revision(), projects };
 
     if let Some(divergence) = before.iter().flatten().find_map(|before| divergence(before, &now)) {
         return Err(divergence.into());
@@ -160,7 +160,7 @@ fn compare_with_newest(
     notice: Option<&DivergenceNotice>,
 ) -> Result<(), VaultError> {
     let vault_id = &tables.vault.vault_id;
-    let told = |path, divergence| {
+    let report = |path, divergence| {
         if let Some(notice) = notice {
             notice(&SeenElsewhere { path, divergence });
         }
@@ -170,7 +170,7 @@ fn compare_with_newest(
         let Some(newest) =
             with_any_key(key, tables, |key| NewestState::open(key, vault_id, &bytes).ok())?
         else {
-            told(None, Divergence::OF_KEYS);
+            report(None, Divergence::KEY_CHANGE);
             return Ok(());
         };
 
@@ -179,7 +179,7 @@ fn compare_with_newest(
         }
 
         if let Some(divergence) = divergence(&newest.state, now) {
-            told(Some(PathBuf::from(OsStr::from_bytes(&newest.path))), divergence);
+            report(Some(PathBuf::from(OsStr::from_bytes(&newest.path))), divergence);
             return Ok(());
         }
     }
@@ -197,7 +197,7 @@ fn compare_with_newest(
 
 /// Returns the current state of all projects. If a head does not open, the project keeps its last
 /// checkpoint, and the operation that uses the project reports the damage.
-fn seen_now(
+fn current_projects(
     before: Option<&Checkpoint>,
     vault_id: &VaultId,
     rows: &[ProjectRow],
@@ -216,7 +216,7 @@ fn seen_now(
             Some(known) => Ok(known.head.clone()),
             None => keyring
                 .open_head(vault_id, row)
-                .map(|head| head.moment(vault_id, &row.pid, row.epoch)),
+                .map(|head| head.revision(vault_id, &row.pid, row.epoch)),
         };
 
         match head {
@@ -232,24 +232,26 @@ fn seen_now(
 
 /// Returns how a state differs from the one before. Returns `None` if it is the same or follows it.
 fn divergence(before: &Checkpoint, now: &Checkpoint) -> Option<Divergence> {
-    let departs = |relation: Relation| matches!(relation, Relation::Behind(_) | Relation::Diverged);
-    let vault = now.root.since(&before.root);
+    let is_divergence =
+        |relation: Relation| matches!(relation, Relation::Behind(_) | Relation::Diverged);
+    let vault = now.root.compare(&before.root);
     let heads: HashMap<ProjectId, &Revision> =
         now.projects.iter().map(|project| (project.pid, &project.head)).collect();
     let projects = before.projects.iter().filter_map(|seen| {
-        let relation = heads.get(&seen.pid).map(|head| head.since(&seen.head));
+        let relation = heads.get(&seen.pid).map(|head| head.compare(&seen.head));
 
         // A project may have been deleted. In that case the vault's own state is a later one.
-        let told = relation.map_or(departs(vault), departs);
-        told.then(|| (seen.name.clone(), relation))
+        let has_diverged = relation.map_or(is_divergence(vault), is_divergence);
+        has_diverged.then(|| (seen.name.clone(), relation))
     });
 
     let projects: Vec<_> = projects.collect();
-    if !departs(vault) && projects.is_empty() {
+    if !is_divergence(vault) && projects.is_empty() {
         return None;
     }
 
-    Some(Divergence { vault: Some(if departs(vault) { vault } else { Relation::Equal }), projects })
+    let vault = if is_divergence(vault) { vault } else { Relation::Equal };
+    Some(Divergence { vault: Some(vault), projects })
 }
 
 impl RootKeyHandle for CheckpointedHandle {

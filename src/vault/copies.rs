@@ -6,11 +6,11 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use super::edit::{Edit, target};
-use super::inspect::{Report, examine};
-use super::slots::dearest;
+use super::edit::{Edit, open_or_create};
+use super::inspect::{Report, inspect};
+use super::slots::strongest_params;
 use super::state::{Project, State, checked_row};
-use super::{Locked, Vault, VaultError, told_apart};
+use super::{Locked, Vault, VaultError, detect_slot_change};
 use crate::crypto::CryptoError;
 use crate::crypto::head::Head;
 use crate::crypto::history::{Relation, Revision};
@@ -51,8 +51,9 @@ impl Difference {
         for secret in then {
             match before.remove(&secret.id) {
                 None => difference.added.push(secret),
-                Some(there)
-                    if there.version == secret.version && there.metadata == secret.metadata => {}
+                Some(existing)
+                    if existing.version == secret.version
+                        && existing.metadata == secret.metadata => {}
                 Some(_) => difference.changed.push(secret),
             }
         }
@@ -68,7 +69,7 @@ impl Difference {
 pub struct StateFingerprint(VaultRow, Vec<ProjectRow>);
 
 impl StateFingerprint {
-    fn of(snapshot: &dyn Snapshot) -> Result<Self, VaultError> {
+    fn read(snapshot: &dyn Snapshot) -> Result<Self, VaultError> {
         Ok(Self(snapshot.vault()?, snapshot.projects()?))
     }
 }
@@ -89,7 +90,7 @@ impl Locked {
     pub fn check_backup(&self, path: &Path, replace: bool) -> Result<(), VaultError> {
         if replace {
             match Locked::open(path) {
-                Ok(there) if there.vault_id()? != self.vault_id()? => {
+                Ok(existing) if existing.vault_id()? != self.vault_id()? => {
                     return Err(VaultError::AnotherVault(path.to_owned()));
                 }
                 Ok(_) | Err(VaultError::Store(StoreError::Missing(_))) => {}
@@ -97,8 +98,8 @@ impl Locked {
             }
         }
 
-        let there = if replace { IfExists::Replaced } else { IfExists::Refused };
-        Ok(check_new(path, there).map(drop)?)
+        let if_exists = if replace { IfExists::Replaced } else { IfExists::Refused };
+        Ok(check_new(path, if_exists).map(drop)?)
     }
 }
 
@@ -118,16 +119,16 @@ impl Vault {
 
         if replace {
             match Locked::open(path) {
-                Ok(there) => Self::may_replace(&state, &*snapshot, &there, path)?,
+                Ok(existing) => Self::check_replaceable(&state, &*snapshot, &existing, path)?,
                 Err(VaultError::Store(StoreError::Missing(_))) => {}
                 Err(error) => return Err(error),
             }
         }
 
-        let there = if replace { IfExists::Replaced } else { IfExists::Refused };
+        let if_exists = if replace { IfExists::Replaced } else { IfExists::Refused };
         let (copy, secrets) =
-            self.copied(&*snapshot, SqliteStore::begin(path, there)?, on_progress)?;
-        copy.settle()?;
+            self.copy_and_verify(&*snapshot, SqliteStore::begin(path, if_exists)?, on_progress)?;
+        copy.persist()?;
         Ok(secrets)
     }
 
@@ -136,11 +137,11 @@ impl Vault {
     pub fn copy_for(&self, path: &Path) -> Result<NewFile, VaultError> {
         let snapshot = self.store.read()?;
         self.state(&*snapshot)?;
-        Ok(self.copied(&*snapshot, SqliteStore::begin(path, IfExists::Moved)?, &|_| {})?.0)
+        Ok(self.copy_and_verify(&*snapshot, SqliteStore::begin(path, IfExists::Moved)?, &|_| {})?.0)
     }
 
     /// Copies all rows and verifies the whole copy.
-    fn copied(
+    fn copy_and_verify(
         &self,
         snapshot: &dyn Snapshot,
         copy: NewFile,
@@ -154,9 +155,9 @@ impl Vault {
         }
 
         let store = copy.open()?;
-        let report = examine(&*store.read()?, &*self.root, on_progress)?.report;
+        let report = inspect(&*store.read()?, &*self.root, on_progress)?.report;
         if !report.damage.is_empty() {
-            return Err(VaultError::NotWhole(Box::new(report)));
+            return Err(VaultError::DamagedVault(Box::new(report)));
         }
 
         drop(store);
@@ -165,30 +166,31 @@ impl Vault {
 
     /// Fails unless `state` is the same as the vault at `path` or follows it. Projects whose keys
     /// were changed since cannot be compared.
-    fn may_replace(
+    fn check_replaceable(
         state: &State,
         snapshot: &dyn Snapshot,
-        there: &Locked,
+        existing: &Locked,
         path: &Path,
     ) -> Result<(), VaultError> {
-        let before = there.store.read()?;
+        let before = existing.store.read()?;
         let vault = checked_row(&*before)?;
         if vault.vault_id != state.vault.vault_id {
             return Err(VaultError::AnotherVault(path.to_owned()));
         }
 
         let follows = |now: &Revision, before: &Revision| {
-            matches!(now.since(before), Relation::Equal | Relation::Ahead)
+            matches!(now.compare(before), Relation::Equal | Relation::Ahead)
         };
 
-        let mut is_earlier = follows(&state.vault.moment(), &vault.moment());
+        let mut is_earlier = follows(&state.vault.revision(), &vault.revision());
         let places: HashMap<_, _> =
             state.rows.iter().enumerate().map(|(at, row)| (row.pid, at)).collect();
         for row in before.projects()? {
             let Some(at) = places.get(&row.pid) else { continue };
-            let moment = |head: Head| head.moment(&vault.vault_id, &row.pid, row.epoch);
+            let revision = |head: Head| head.revision(&vault.vault_id, &row.pid, row.epoch);
             if let Ok(head) = state.keyrings[*at].open_head(&vault.vault_id, &row) {
-                is_earlier &= follows(&moment(state.project(snapshot, *at)?.head), &moment(head));
+                let now = revision(state.project(snapshot, *at)?.head);
+                is_earlier &= follows(&now, &revision(head));
             }
         }
 
@@ -196,7 +198,7 @@ impl Vault {
     }
 
     /// Returns all secrets of all projects.
-    pub fn everything(&self) -> Result<Vec<Secret>, VaultError> {
+    pub fn list_all(&self) -> Result<Vec<Secret>, VaultError> {
         self.list(None, |_| true)
     }
 
@@ -211,10 +213,10 @@ impl Vault {
         self.state(&*snapshot)?;
         let mut transaction = to.store.write()?;
 
-        if seen
-            .is_some_and(|seen| !StateFingerprint::of(&*transaction).is_ok_and(|now| now == *seen))
-        {
-            return Err(VaultError::ChangedBelow);
+        if seen.is_some_and(|seen| {
+            !StateFingerprint::read(&*transaction).is_ok_and(|now| now == *seen)
+        }) {
+            return Err(VaultError::VaultChanged);
         }
 
         transaction.apply(Change::Clear)?;
@@ -222,9 +224,9 @@ impl Vault {
 
         // This inspects what is stored there now, because the backup may have changed since it was
         // inspected.
-        let report = examine(&*transaction, &*self.root, &|_| {})?.report;
+        let report = inspect(&*transaction, &*self.root, &|_| {})?.report;
         if !report.damage.is_empty() {
-            return Err(VaultError::NotWhole(Box::new(report)));
+            return Err(VaultError::DamagedVault(Box::new(report)));
         }
 
         transaction.commit()?;
@@ -244,13 +246,13 @@ impl Vault {
 
     /// Does the same as [`Vault::accept`] for a copy of this vault at the path that `checkpoints`
     /// belong to.
-    pub fn accepted_at(self, checkpoints: Option<CheckpointStore>) -> Result<(), VaultError> {
+    pub fn accept_at(self, checkpoints: Option<CheckpointStore>) -> Result<(), VaultError> {
         let root = match checkpoints.as_ref().and(self.root.root_key()) {
             Some(root) => root.copy()?,
             None => return Ok(()),
         };
 
-        Locked { checkpoints, ..Locked::over(self.store) }.unlocked(root).accept()
+        Locked { checkpoints, ..Locked::with_store(self.store) }.unlocked(root).accept()
     }
 
     /// Creates a new vault at `path` from everything that can still be read, under `passphrase`.
@@ -263,14 +265,15 @@ impl Vault {
         on_progress: &dyn Fn(u64),
     ) -> Result<SalvageOutcome, VaultError> {
         let snapshot = self.store.read()?;
-        let examined = examine(&*snapshot, &*self.root, on_progress)?;
-        if examined.readable.iter().all(Vec::is_empty) {
-            return Err(VaultError::NothingToSave(Box::new(examined.report)));
+        let inspection = inspect(&*snapshot, &*self.root, on_progress)?;
+        if inspection.readable.iter().all(Vec::is_empty) {
+            return Err(VaultError::NothingToSave(Box::new(inspection.report)));
         }
 
         let root = RootKey::random()?;
         let mut row = VaultRow::first(random::array()?);
-        let slot = Slot::create(passphrase, dearest(&examined.slots), &row.vault_id, &root)?;
+        let params = strongest_params(&inspection.slots);
+        let slot = Slot::create(passphrase, params, &row.vault_id, &root)?;
         row.root_mac = root.mac(&row, std::slice::from_ref(&slot), &[], &[]);
 
         let copy = SqliteStore::begin(path, IfExists::Refused)?;
@@ -284,19 +287,20 @@ impl Vault {
 
         let (mut saved, mut unproven, mut names) = (0, Vec::new(), HashSet::new());
         for ((row, keyring), readable) in
-            examined.rows.iter().zip(&examined.keyrings).zip(&examined.readable)
+            inspection.rows.iter().zip(&inspection.keyrings).zip(&inspection.readable)
         {
             let Some(keyring) = keyring.as_ref().filter(|_| !readable.is_empty()) else { continue };
-            let from = Project::unverified(&examined.vault.vault_id, row, keyring);
+            let from = Project::unverified(&inspection.vault.vault_id, row, keyring);
             let mut transaction = store.write()?;
             let state = State::read(&*transaction, &root)?;
             let mut new_project = None;
 
             // A damaged vault may have two projects of the same name, for example after a rollback
             // of one of them. Both are saved.
-            let name = unused(&keyring.name, &mut names);
-            let mut edit =
-                Edit::new(target(&state, &root, &mut *transaction, &name, &mut new_project)?);
+            let name = unused_name(&keyring.name, &mut names);
+            let target =
+                open_or_create(&state, &root, &mut *transaction, &name, &mut new_project)?;
+            let mut edit = Edit::new(target);
             for one in readable {
                 let found = from.by_leaf(&*snapshot, &one.leaf)?;
                 if !one.proven {
@@ -313,13 +317,13 @@ impl Vault {
         }
 
         drop(store);
-        copy.settle()?;
-        Ok(SalvageOutcome { report: examined.report, saved, unproven })
+        copy.persist()?;
+        Ok(SalvageOutcome { report: inspection.report, saved, unproven })
     }
 }
 
 /// Returns a project's name, or the first free one with a number, for example `web-2`.
-fn unused(name: &ProjectName, taken: &mut HashSet<ProjectName>) -> ProjectName {
+fn unused_name(name: &ProjectName, taken: &mut HashSet<ProjectName>) -> ProjectName {
     let numbered = |number: u32| {
         let end = format!("-{number}");
         let start: String = name.as_str().chars().take(TAG_MAX.saturating_sub(end.len())).collect();
@@ -379,15 +383,15 @@ fn copy_rows(from: &dyn Snapshot, to: &mut dyn Transaction) -> Result<(), VaultE
 
 impl Locked {
     /// Returns the fingerprint of the current state.
-    pub fn shape(&self) -> Result<StateFingerprint, VaultError> {
-        StateFingerprint::of(&*self.store.read()?)
+    pub fn fingerprint(&self) -> Result<StateFingerprint, VaultError> {
+        StateFingerprint::read(&*self.store.read()?)
     }
 
     /// Checks that `root` is this vault's root key, which means that the root MAC is valid under
     /// it.
-    pub fn opens_with(&self, root: &RootKey) -> Result<(), VaultError> {
+    pub fn check_root_key(&self, root: &RootKey) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        told_apart(State::read(&*snapshot, root), &self.opened, &*snapshot).map(drop)
+        detect_slot_change(State::read(&*snapshot, root), &self.opened, &*snapshot).map(drop)
     }
 
     /// Calls `act` while no other process can change this vault, if its state is still `seen`.
@@ -405,9 +409,9 @@ impl Locked {
 
         if held
             .as_ref()
-            .is_some_and(|held| !StateFingerprint::of(&**held).is_ok_and(|now| now == *seen))
+            .is_some_and(|held| !StateFingerprint::read(&**held).is_ok_and(|now| now == *seen))
         {
-            return Err(VaultError::ChangedBelow.into());
+            return Err(VaultError::VaultChanged.into());
         }
 
         act()
@@ -436,7 +440,7 @@ impl Locked {
             let root = vault.root_key(by)?;
 
             // This key came from a slot, so anything that does not open with it is damaged.
-            vault.opens_with(&root)?;
+            vault.check_root_key(&root)?;
             Ok::<_, VaultError>(root)
         };
 
@@ -454,7 +458,7 @@ impl Locked {
                     root => root?,
                 };
 
-                return match self.opens_with(&root) {
+                return match self.check_root_key(&root) {
                     Err(error) if error.is_damage() => Err(VaultError::OtherKeys),
                     checked => checked.and_then(|()| Ok((root.copy()?, Some(root)))),
                 };
@@ -463,7 +467,7 @@ impl Locked {
         };
 
         let Some(present) = present else { return Ok((root, None)) };
-        let present = match present.opens_with(&root) {
+        let present = match present.check_root_key(&root) {
             Err(error) if error.is_damage() => match opened(present) {
                 Err(error) if is_other(&error) || error.is_damage() => None,
                 root => Some(root?),

@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::edit::{Edit, target};
+use super::edit::{Edit, open_or_create};
 use super::find::{FoundAll, find_all};
-use super::projects::known;
+use super::projects::require_project;
 use super::state::{Project, State, VerifiedRecord};
 use super::{Vault, VaultError, WriteOutcome};
 use crate::crypto::CryptoError;
@@ -107,8 +107,13 @@ impl Vault {
         let mut secrets = Vec::new();
         if !prepared.steps.is_empty() {
             let mut new_project = None;
-            let target =
-                target(&state, &*self.root, &mut *transaction, request.to, &mut new_project)?;
+            let target = open_or_create(
+                &state,
+                &*self.root,
+                &mut *transaction,
+                request.to,
+                &mut new_project,
+            )?;
             secrets = prepared.carry_out(Edit::new(target), &mut *transaction)?;
         }
 
@@ -143,8 +148,8 @@ impl<'s> PreparedCopy<'s> {
                     projects.into_values().map(|project| (project.row.pid, project)).collect();
             }
             None => {
-                let project =
-                    known(state, request.from).and_then(|at| state.project(snapshot, at))?;
+                let at = require_project(state, request.from)?;
+                let project = state.project(snapshot, at)?;
                 project.each(snapshot, |found| prepared.step(request, &project, found))?;
                 prepared.sources.insert(project.row.pid, project);
             }
@@ -157,7 +162,7 @@ impl<'s> PreparedCopy<'s> {
             return Err(VaultError::SameTarget(pair[0].tag.clone(), pair[1].tag.clone()));
         }
 
-        prepared.look_for_targets(state, snapshot, request)?;
+        prepared.find_targets(state, snapshot, request)?;
         Ok(prepared)
     }
 
@@ -166,7 +171,7 @@ impl<'s> PreparedCopy<'s> {
         self.steps.push(Step { from: project.row.pid, source, tag, target: None });
     }
 
-    fn look_for_targets(
+    fn find_targets(
         &mut self,
         state: &State,
         snapshot: &dyn Snapshot,

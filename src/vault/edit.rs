@@ -19,7 +19,7 @@ use crate::crypto::random;
 use crate::crypto::rows::{Grant, ProjectRow, Record, Slot, VaultRow};
 use crate::crypto::tree::{self, BUCKETS, EMPTY_BUCKET, Leaf};
 use crate::model::{Metadata, ProjectName, Secret, SecretValue, TagKey, Timestamp};
-use crate::store::{Change, MOST_PROJECTS, Snapshot, Transaction};
+use crate::store::{Change, MAX_PROJECTS, Snapshot, Transaction};
 
 /// A project that is being created or changed within one transaction.
 pub(super) struct Edit<'a> {
@@ -257,7 +257,7 @@ pub(super) fn sign_next(
     count: u64,
 ) -> Result<ProjectRow, VaultError> {
     let Project { vault_id, head, row: before, .. } = project;
-    let now = head.moment(vault_id, &before.pid, before.epoch);
+    let now = head.revision(vault_id, &before.pid, before.epoch);
     let ancestors = if head.seq == 0 { Ancestors::none() } else { now.ancestors.then(&now.hash) };
     let next = Head {
         seq: head.seq + 1,
@@ -308,16 +308,16 @@ impl NewProject {
 
 /// Returns those of `names` that the vault does not have. Fails if they would exceed the maximum
 /// number of projects.
-pub(super) fn missing<'n>(
+pub(super) fn absent<'n>(
     state: &State,
     names: &[&'n ProjectName],
 ) -> Result<Vec<&'n ProjectName>, VaultError> {
-    let missing: Vec<_> =
+    let absent: Vec<_> =
         names.iter().copied().filter(|name| state.position(name).is_none()).collect();
-    if state.rows.len() + missing.len() > MOST_PROJECTS {
+    if state.rows.len() + absent.len() > MAX_PROJECTS {
         Err(VaultError::TooManyProjects)
     } else {
-        Ok(missing)
+        Ok(absent)
     }
 }
 
@@ -329,7 +329,7 @@ pub(super) fn create_projects(
     transaction: &mut dyn Transaction,
     names: &[&ProjectName],
 ) -> Result<Vec<NewProject>, VaultError> {
-    let new_project = missing(state, names)?
+    let new_project = absent(state, names)?
         .into_iter()
         .map(|name| NewProject::new(state, root, name))
         .collect::<Result<Vec<_>, _>>()?;
@@ -344,7 +344,7 @@ pub(super) fn create_projects(
 }
 
 /// Opens the project of this name, or creates it. `new_project` owns the data of a new one.
-pub(super) fn target<'a>(
+pub(super) fn open_or_create<'a>(
     state: &'a State,
     root: &dyn RootKeyHandle,
     transaction: &mut dyn Transaction,

@@ -3,7 +3,7 @@
 //!
 //! It never holds more than one value.
 
-use super::projects::known;
+use super::projects::require_project;
 use super::{Vault, VaultError};
 use crate::model::{Metadata, ProjectName, SecretValue};
 
@@ -26,7 +26,7 @@ impl Vault {
         let snapshot = self.store.read().map_err(VaultError::from)?;
         let state = self.state(&*snapshot)?;
         let places = match project {
-            Some(name) => vec![known(&state, name)?],
+            Some(name) => vec![require_project(&state, name)?],
             None => {
                 let mut places: Vec<usize> = (0..state.keyrings.len()).collect();
                 places.sort_by_key(|at| &state.keyrings[*at].name);

@@ -29,7 +29,7 @@ pub(super) fn find_all<'s>(
 ) -> Result<FoundAll<'s>, VaultError> {
     let mut places: BTreeMap<usize, Vec<([u8; 16], usize)>> = BTreeMap::new();
     for (number, wanted) in wanted.iter().enumerate() {
-        if let Some((at, tag_ix)) = place_of(state, snapshot, project, wanted)? {
+        if let Some((at, tag_ix)) = look_up(state, snapshot, project, wanted)? {
             places.entry(at).or_default().push((tag_ix, number));
         }
     }
@@ -50,7 +50,7 @@ pub(super) fn find_all<'s>(
     for (found, wanted) in found.into_iter().zip(wanted) {
         match found {
             Some(found) => secrets.push(found),
-            None => return Err(missing(state, snapshot, project, wanted)?),
+            None => return Err(not_found(state, snapshot, project, wanted)?),
         }
     }
 
@@ -67,12 +67,12 @@ pub(super) fn find<'s>(
     let mut all = find_all(state, snapshot, project, std::slice::from_ref(wanted))?;
     match (all.projects.pop_first(), all.secrets.pop()) {
         (Some((_, project)), Some((_, found))) => Ok((project, found)),
-        _ => Err(missing(state, snapshot, project, wanted)?),
+        _ => Err(not_found(state, snapshot, project, wanted)?),
     }
 }
 
 /// Returns the position of a secret's project and the secret's index, if it exists.
-fn place_of(
+fn look_up(
     state: &State,
     snapshot: &dyn Snapshot,
     project: &ProjectName,
@@ -102,7 +102,7 @@ fn checked(
 
 /// Returns the error for a secret that does not exist, with the nearest tag. Proves first that no
 /// project has the id.
-fn missing(
+fn not_found(
     state: &State,
     snapshot: &dyn Snapshot,
     project: &ProjectName,
@@ -114,7 +114,7 @@ fn missing(
             None
         }
         SecretRef::Tag(tag) => match state.named(snapshot, project)? {
-            Some(project) => near_among(&all_tags(&project, snapshot)?, tag),
+            Some(project) => nearest_tag(&all_tags(&project, snapshot)?, tag),
             None => None,
         },
     };
@@ -136,6 +136,6 @@ pub(super) fn all_tags(
 }
 
 /// Returns the tag that was probably meant by `wanted`.
-pub(super) fn near_among(tags: &[Tag], wanted: &Tag) -> Option<Tag> {
+pub(super) fn nearest_tag(tags: &[Tag], wanted: &Tag) -> Option<Tag> {
     nearest(wanted.key().as_str(), tags.iter(), |tag| tag.key().as_str().to_owned()).cloned()
 }

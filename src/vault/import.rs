@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::copy::{Action, OnConflict};
-use super::edit::{Edit, NewProject, create_projects, missing};
+use super::edit::{Edit, NewProject, absent, create_projects};
 use super::state::{State, VerifiedRecord};
 use super::{NewSecret, Vault, VaultError, WriteOutcome};
 use crate::crypto::rows::Record;
@@ -112,7 +112,7 @@ pub struct ImportOutcome {
 }
 
 impl ImportOutcome {
-    fn of(steps: Vec<Step>, secrets: Vec<Secret>) -> Self {
+    fn new(steps: Vec<Step>, secrets: Vec<Secret>) -> Self {
         Self { steps: steps.into_iter().map(|step| (step.tag, step.what)).collect(), secrets }
     }
 }
@@ -123,13 +123,13 @@ impl Vault {
     pub fn plan_import(&self, import: &Import<'_>) -> Result<ImportOutcome, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        missing(&state, &import.projects())?;
-        Ok(ImportOutcome::of(steps(&state, &*snapshot, import)?, Vec::new()))
+        absent(&state, &import.projects())?;
+        Ok(ImportOutcome::new(steps(&state, &*snapshot, import)?, Vec::new()))
     }
 
     /// Reads back all secrets that an import stored or found to exist, from one state of the vault.
     /// Returns the position of the first secret whose stored value differs.
-    pub fn compare(
+    pub fn verify_import(
         &self,
         import: &Import<'_>,
         outcome: &ImportOutcome,
@@ -178,7 +178,7 @@ impl Vault {
 
         if written.is_empty() {
             return Ok(WriteOutcome {
-                value: ImportOutcome::of(steps, Vec::new()),
+                value: ImportOutcome::new(steps, Vec::new()),
                 compaction_due: false,
             });
         }
@@ -201,7 +201,7 @@ impl Vault {
         }
 
         let Storing { secrets, .. } = storing;
-        Ok(WriteOutcome::new(ImportOutcome::of(steps, secrets), self.commit(transaction)?))
+        Ok(WriteOutcome::new(ImportOutcome::new(steps, secrets), self.commit(transaction)?))
     }
 }
 

@@ -83,7 +83,7 @@ impl Vault {
     /// orphan rows. Calls `on_progress` with the number of secrets checked so far.
     pub fn verify(&self, on_progress: &dyn Fn(u64)) -> Result<Report, VaultError> {
         let snapshot = self.store.read()?;
-        let report = examine(&*snapshot, &*self.root, on_progress)?.report;
+        let report = inspect(&*snapshot, &*self.root, on_progress)?.report;
         if !report.damage.is_empty() && self.slots_changed(&*snapshot) {
             return Err(VaultError::SlotsChanged);
         }
@@ -99,49 +99,49 @@ impl Vault {
 }
 
 /// Inspects everything.
-pub(super) fn examine(
+pub(super) fn inspect(
     snapshot: &dyn Snapshot,
     root: &dyn RootKeyHandle,
     on_progress: &dyn Fn(u64),
 ) -> Result<Inspection, VaultError> {
     let _walk = Walk::begin(snapshot)?;
-    let mut examined = open(snapshot, root)?;
+    let mut inspection = open(snapshot, root)?;
     let is_sound = snapshot.is_sound().unwrap_or(false);
     if !is_sound {
-        examined.report.damage.push(Damage::of("the file's own structure"));
+        inspection.report.damage.push(Damage::new("the file's own structure"));
     }
 
-    let places = IdIndex::read(snapshot, is_sound, &mut examined.report)?;
+    let places = IdIndex::read(snapshot, is_sound, &mut inspection.report)?;
     let mut looked_at = 0;
-    for (row, keyring) in examined.rows.iter().zip(&examined.keyrings) {
+    for (row, keyring) in inspection.rows.iter().zip(&inspection.keyrings) {
         let Some(keyring) = keyring else {
-            examined.readable.push(Vec::new());
+            inspection.readable.push(Vec::new());
             continue;
         };
 
-        let look =
-            ProjectInspector { snapshot, name: &keyring.name, damage: &mut examined.report.damage };
-        let seen = look.project(&examined.vault, row, keyring, &places, &mut |more| {
+        let damage = &mut inspection.report.damage;
+        let inspector = ProjectInspector { snapshot, name: &keyring.name, damage };
+        let findings = inspector.project(&inspection.vault, row, keyring, &places, &mut |more| {
             looked_at += more;
             on_progress(looked_at);
         });
 
-        let readable = seen.readable.len() as u64;
-        examined.report.projects.push(ProjectReport {
+        let readable = findings.readable.len() as u64;
+        inspection.report.projects.push(ProjectReport {
             name: keyring.name.clone(),
-            secrets: seen.found,
+            secrets: findings.found,
             readable,
         });
 
-        examined.readable.push(seen.readable);
+        inspection.readable.push(findings.readable);
     }
 
-    examined.report.projects.sort_by(|one, other| one.name.cmp(&other.name));
+    inspection.report.projects.sort_by(|one, other| one.name.cmp(&other.name));
 
     // Each damage is reported once, in the order in which it was found.
-    let mut told = HashSet::new();
-    examined.report.damage.retain(|damage| told.insert(damage.to_string()));
-    Ok(examined)
+    let mut reported = HashSet::new();
+    inspection.report.damage.retain(|damage| reported.insert(damage.to_string()));
+    Ok(inspection)
 }
 
 /// Reads the tables under the root MAC and opens the key rings.
@@ -153,14 +153,14 @@ fn open(snapshot: &dyn Snapshot, root: &dyn RootKeyHandle) -> Result<Inspection,
     let (rows, is_whole) = snapshot.readable_projects()?;
 
     if !is_whole {
-        report.damage.push(Damage::of("the table of projects"));
+        report.damage.push(Damage::new("the table of projects"));
     }
 
     let grants =
         damaged_or(snapshot.grants(), "the table of grants", &mut report)?.unwrap_or_default();
     let tables = RootTables { vault: &vault, slots: &slots, projects: &rows, grants: &grants };
     let opened = match root.open(&tables) {
-        Err(VaultError::Departed(divergence)) => {
+        Err(VaultError::Diverged(divergence)) => {
             report.divergence = Some(*divergence);
             root.open_unchecked(&tables)
         }
@@ -171,13 +171,13 @@ fn open(snapshot: &dyn Snapshot, root: &dyn RootKeyHandle) -> Result<Inspection,
         (Ok(keyrings), _) => keyrings.into_iter().map(Some).collect(),
         (Err(error), Some(root)) if error.is_damage() => {
             if root.verify_mac(&vault, &slots, &rows, &grants).is_err() {
-                report.damage.push(Damage::of(ROOT_TABLES));
+                report.damage.push(Damage::new(ROOT_TABLES));
             }
 
             let mut open = |row| {
                 let keyring = root.open_keyring(&vault.vault_id, row).ok();
                 if keyring.is_none() {
-                    report.damage.push(Damage::of(KEYRING));
+                    report.damage.push(Damage::new(KEYRING));
                 }
 
                 keyring
@@ -191,14 +191,14 @@ fn open(snapshot: &dyn Snapshot, root: &dyn RootKeyHandle) -> Result<Inspection,
     for slot in &slots {
         match (slot.kind, slot.kdf_params()) {
             (PASSPHRASE_SLOT, Some(params)) => report.passphrases.push(params),
-            (PASSPHRASE_SLOT, None) => report.damage.push(Damage::of("a key slot")),
+            (PASSPHRASE_SLOT, None) => report.damage.push(Damage::new("a key slot")),
             (kind, _) => report.recovery |= kind == RECOVERY_SLOT,
         }
     }
 
     let mut names = BTreeSet::new();
     if !keyrings.iter().flatten().all(|keyring| names.insert(&keyring.name)) {
-        report.damage.push(Damage::of("the table of projects"));
+        report.damage.push(Damage::new("the table of projects"));
     }
 
     Ok(Inspection { vault, slots, rows, keyrings, readable: Vec::new(), report })
@@ -214,7 +214,7 @@ fn damaged_or<T>(
     match read {
         Ok(read) => Ok(Some(read)),
         Err(StoreError::Damaged(_)) => {
-            report.damage.push(Damage::of(what));
+            report.damage.push(Damage::new(what));
             Ok(None)
         }
         Err(other) => Err(other),
@@ -247,7 +247,7 @@ impl IdIndex {
             (orphans.records, "a record that belongs to no project"),
             (orphans.buckets, "a bucket that belongs to no project"),
         ] {
-            report.damage.extend((count > 0).then(|| Damage::of(what)));
+            report.damage.extend((count > 0).then(|| Damage::new(what)));
         }
 
         Ok(Self(places))
@@ -257,7 +257,7 @@ impl IdIndex {
 /// Repeats a read that failed. SQLite refuses a page with one misplaced cell, but only when it
 /// reads the page for the first time (`PRAGMA cell_size_check`). The second attempt finds the other
 /// rows of that page.
-fn twice<T, E>(read: impl Fn() -> Result<T, E>) -> Result<T, E> {
+fn retry_once<T, E>(read: impl Fn() -> Result<T, E>) -> Result<T, E> {
     read().or_else(|_| read())
 }
 
@@ -282,56 +282,57 @@ impl ProjectInspector<'_> {
         places: &IdIndex,
         on_progress: &mut dyn FnMut(u64),
     ) -> ProjectFindings {
-        let (project, vouched) = match Project::open(self.snapshot, &vault.vault_id, row, keyring) {
+        let opened = Project::open(self.snapshot, &vault.vault_id, row, keyring);
+        let (project, is_verified) = match opened {
             Ok(project) => (project, true),
             Err(error) => {
-                self.note(what_of(&error), None, None);
+                self.note(damaged_part(&error), None, None);
                 (Project::unverified(&vault.vault_id, row, keyring), false)
             }
         };
 
-        let mut seen = ProjectFindings { found: 0, readable: Vec::new() };
-        let mut met: BTreeSet<[u8; 16]> = BTreeSet::new();
+        let mut findings = ProjectFindings { found: 0, readable: Vec::new() };
+        let mut seen: BTreeSet<[u8; 16]> = BTreeSet::new();
         for number in 0..=u8::MAX {
             let (leaves, proven) = match self.snapshot.leaves(&row.pid, number) {
                 Ok(leaves) => {
                     let holds = tree::bucket(&row.pid, number, &leaves)
                         == project.buckets[usize::from(number)];
-                    if vouched && !holds {
+                    if is_verified && !holds {
                         self.note("a bucket", None, None);
                     }
 
-                    (leaves, vouched && holds)
+                    (leaves, is_verified && holds)
                 }
                 Err(_) => {
                     self.note("a bucket", None, None);
-                    (self.by_places(row, number, places), false)
+                    (self.leaves_one_by_one(row, number, places), false)
                 }
             };
 
-            for leaf in leaves.into_iter().filter(|leaf| met.insert(leaf.tag_ix)) {
-                seen.found += 1;
+            for leaf in leaves.into_iter().filter(|leaf| seen.insert(leaf.tag_ix)) {
+                findings.found += 1;
                 if self.record(&project, &leaf) {
-                    seen.readable.push(ReadableRecord { leaf, proven });
+                    findings.readable.push(ReadableRecord { leaf, proven });
                 }
             }
 
-            on_progress(met.len() as u64);
-            met.clear();
+            on_progress(seen.len() as u64);
+            seen.clear();
         }
 
-        if vouched && seen.found != project.head.count {
+        if is_verified && findings.found != project.head.count {
             self.note("the number of records", None, None);
         }
 
-        seen
+        findings
     }
 
     /// Reads the records of a bucket one by one, because they cannot be read together.
-    fn by_places(&self, row: &ProjectRow, number: u8, places: &IdIndex) -> Vec<Leaf> {
+    fn leaves_one_by_one(&self, row: &ProjectRow, number: u8, places: &IdIndex) -> Vec<Leaf> {
         let known = places.0.get(&row.pid).into_iter().flatten();
         let read = |tag_ix: &[u8; 16]| {
-            let record = twice(|| self.snapshot.record(&row.pid, tag_ix)).ok()??;
+            let record = retry_once(|| self.snapshot.record(&row.pid, tag_ix)).ok()??;
             Some(Leaf { tag_ix: *tag_ix, rid: record.rid, leaf: record.leaf })
         };
 
@@ -341,18 +342,18 @@ impl ProjectInspector<'_> {
     /// Returns true if a record and its value open.
     fn record(&mut self, project: &Project<'_>, leaf: &Leaf) -> bool {
         let id = Some(SecretId(leaf.rid));
-        let found = match twice(|| project.by_leaf(self.snapshot, leaf)) {
+        let found = match retry_once(|| project.by_leaf(self.snapshot, leaf)) {
             Ok(found) => found,
             Err(error) => {
-                self.note(what_of(&error), id, None);
+                self.note(damaged_part(&error), id, None);
                 return false;
             }
         };
 
-        match twice(|| project.value(self.snapshot, &found.record)) {
+        match retry_once(|| project.value(self.snapshot, &found.record)) {
             Ok(_) => true,
             Err(error) => {
-                self.note(what_of(&error), id, Some(found.metadata.tag));
+                self.note(damaged_part(&error), id, Some(found.metadata.tag));
                 false
             }
         }
@@ -377,13 +378,13 @@ impl fmt::Display for Damage {
 }
 
 impl Damage {
-    fn of(what: &'static str) -> Self {
+    fn new(what: &'static str) -> Self {
         Self { what, project: None, id: None, tag: None }
     }
 }
 
 /// Returns the part of a project that an error is about.
-fn what_of(error: &VaultError) -> &'static str {
+fn damaged_part(error: &VaultError) -> &'static str {
     match error {
         VaultError::Project { what, .. } | VaultError::Record { what, .. } => what,
         _ => "a part of the file",

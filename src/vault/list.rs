@@ -142,7 +142,7 @@ mod tests {
     use crate::model::Tag;
 
     #[test]
-    fn no_more_are_kept_than_are_wanted() {
+    fn only_the_wanted_entries_are_kept() {
         const COUNT: u64 = 5000;
         let key = |number: u64| Tag::parse(&format!("tag-{number:04}")).unwrap().key();
         let leaf = |number: u64| Leaf { tag_ix: [0; 16], rid: number.to_be_bytes(), leaf: [0; 32] };

@@ -67,7 +67,7 @@ use state::State;
 
 /// The number of attempts to unlock, each of which derives keys, if other processes change the
 /// slots in the meantime.
-const UNLOCKS: usize = 5;
+const UNLOCK_ATTEMPTS: usize = 5;
 
 /// A vault that was opened but not unlocked.
 pub struct Locked {
@@ -85,11 +85,11 @@ impl Locked {
     pub fn open(path: &Path) -> Result<Self, VaultError> {
         let store = SqliteStore::open(path)?;
         let is_exposed = store.is_exposed();
-        Ok(Self { is_exposed, ..Self::over(Box::new(store)) })
+        Ok(Self { is_exposed, ..Self::with_store(Box::new(store)) })
     }
 
     /// Creates a locked vault from any store.
-    pub fn over(store: Box<dyn Store>) -> Self {
+    pub fn with_store(store: Box<dyn Store>) -> Self {
         Self {
             store,
             checkpoints: None,
@@ -115,14 +115,14 @@ impl Locked {
 
     /// Compares every state that is opened with the checkpoint on this machine, and records it.
     #[must_use]
-    pub fn checkpointed(self, checkpoints: CheckpointStore) -> Self {
+    pub fn with_checkpoints(self, checkpoints: CheckpointStore) -> Self {
         Self { checkpoints: Some(checkpoints), ..self }
     }
 
     /// Calls `notice` for a copy that is seen at its path for the first time, if a newer state was
     /// seen elsewhere.
     #[must_use]
-    pub fn noticing(self, notice: DivergenceNotice) -> Self {
+    pub fn on_divergence(self, notice: DivergenceNotice) -> Self {
         Self { notice: Some(notice), ..self }
     }
 
@@ -138,7 +138,7 @@ impl Locked {
 
         // The key derivation is slow and does not lock the vault, so a `rekey` in the meantime is
         // not damage.
-        for _ in 0..UNLOCKS {
+        for _ in 0..UNLOCK_ATTEMPTS {
             let root = slots::open(&found.1, by, &found.0);
             let now = look()?;
             if now == found {
@@ -160,18 +160,18 @@ impl Locked {
 
     /// Returns the cost of a guess at the passphrase. It is not verified yet.
     pub fn kdf_params(&self) -> Result<KdfParams, VaultError> {
-        Ok(slots::dearest(&self.store.read()?.slots()?))
+        Ok(slots::strongest_params(&self.store.read()?.slots()?))
     }
 
     /// Returns true if the vault has a recovery code. It is not verified yet.
     pub fn has_recovery(&self) -> Result<bool, VaultError> {
-        Ok(slots::have_recovery(&self.store.read()?.slots()?))
+        Ok(slots::has_recovery_slot(&self.store.read()?.slots()?))
     }
 
     /// Returns the vault, unlocked with a root key handle.
     pub fn unlocked(self, root: impl RootKeyHandle + 'static) -> Vault {
         Vault {
-            root: remembering(root, self.checkpoints.as_ref(), self.notice),
+            root: checkpointed_handle(root, self.checkpoints.as_ref(), self.notice),
             store: self.store,
             checkpoints: self.checkpoints,
             slots_seen: self.opened,
@@ -188,7 +188,7 @@ impl Locked {
     /// Verifies the root MAC and every head. Changes nothing in the vault.
     pub fn check(&self, root: &dyn RootKeyHandle) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        let state = told_apart(State::read(&*snapshot, root), &self.opened, &*snapshot)?;
+        let state = detect_slot_change(State::read(&*snapshot, root), &self.opened, &*snapshot)?;
         if let Some(checkpoints) = &self.checkpoints {
             check_and_record(
                 checkpoints,
@@ -204,7 +204,7 @@ impl Locked {
 
     /// Lets `root` verify the tables under the root MAC. The result is not used, and no checkpoint
     /// is written here.
-    pub fn compare(&self, root: &dyn RootKeyHandle) -> Result<(), VaultError> {
+    pub fn check_root_mac(&self, root: &dyn RootKeyHandle) -> Result<(), VaultError> {
         State::read(&*self.store.read()?, root).map(drop)
     }
 
@@ -225,7 +225,7 @@ pub struct Vault {
 }
 
 /// Wraps a root key handle so that it compares with checkpoints, if there are any.
-fn remembering(
+fn checkpointed_handle(
     root: impl RootKeyHandle + 'static,
     checkpoints: Option<&CheckpointStore>,
     notice: Option<DivergenceNotice>,
@@ -262,7 +262,8 @@ impl Vault {
 
     /// Reads and verifies the current state.
     fn state(&self, snapshot: &dyn Snapshot) -> Result<State, VaultError> {
-        let state = told_apart(State::read(snapshot, &*self.root), &self.slots_seen, snapshot)?;
+        let read = State::read(snapshot, &*self.root);
+        let state = detect_slot_change(read, &self.slots_seen, snapshot)?;
         if self.store.keeps_copies() && !self.keeps_copies {
             self.confirm(snapshot)?;
         }
@@ -273,7 +274,7 @@ impl Vault {
     /// Inspects everything after an interrupted change was rolled back. If the vault is intact, the
     /// copies from before are removed.
     fn confirm(&self, snapshot: &dyn Snapshot) -> Result<(), VaultError> {
-        if inspect::examine(snapshot, &*self.root, &|_| {})?.report.damage.is_empty() {
+        if inspect::inspect(snapshot, &*self.root, &|_| {})?.report.damage.is_empty() {
             self.store.confirm();
         }
 
@@ -300,7 +301,7 @@ impl Vault {
 
 /// Reports a failing root MAC as `SlotsChanged` if the key slots differ from those that this
 /// process opened. That is a concurrent `passwd` or `rekey`, not tampering.
-fn told_apart(
+fn detect_slot_change(
     read: Result<State, VaultError>,
     seen: &RefCell<Option<Vec<Slot>>>,
     snapshot: &dyn Snapshot,
@@ -319,7 +320,7 @@ fn differ(seen: &RefCell<Option<Vec<Slot>>>, snapshot: &dyn Snapshot) -> bool {
 
 impl From<Divergence> for VaultError {
     fn from(divergence: Divergence) -> Self {
-        Self::Departed(Box::new(divergence))
+        Self::Diverged(Box::new(divergence))
     }
 }
 
@@ -372,7 +373,7 @@ pub enum VaultError {
     Crypto(#[from] CryptoError),
     /// The root key handle failed
     #[error(transparent)]
-    Holder(#[from] KeyServiceError),
+    KeyService(#[from] KeyServiceError),
     /// The file to replace is a copy of another vault
     #[error("`{}` is not a copy of this vault", .0.display())]
     AnotherVault(PathBuf),
@@ -386,7 +387,7 @@ pub enum VaultError {
     OtherKeys,
     /// Parts of the vault are damaged
     #[error("the vault is damaged or was tampered with")]
-    NotWhole(Box<Report>),
+    DamagedVault(Box<Report>),
     /// Nothing in the vault can be read
     #[error("no secret in the vault can be read")]
     NothingToSave(Box<Report>),
@@ -395,10 +396,10 @@ pub enum VaultError {
     SlotsChanged,
     /// Another process changed the vault to be replaced in the meantime
     #[error("another process changed the vault in the meantime")]
-    ChangedBelow,
+    VaultChanged,
     /// The state neither equals the last checkpoint here nor follows it
     #[error("{0}")]
-    Departed(Box<Divergence>),
+    Diverged(Box<Divergence>),
     /// A record differs from what was signed, so nothing of it is shown
     #[error("{what} of `{id}` in project `{project}` is damaged or was tampered with")]
     Record {
@@ -439,7 +440,7 @@ pub enum VaultError {
     #[error("{} secrets already exist", .0.len())]
     Exists(Vec<Secret>),
     /// The vault has the maximum number of projects
-    #[error("the vault has {} projects, which is the maximum", crate::store::MOST_PROJECTS)]
+    #[error("the vault has {} projects, which is the maximum", crate::store::MAX_PROJECTS)]
     TooManyProjects,
     /// A project of this name already exists
     #[error("project `{0}` already exists")]

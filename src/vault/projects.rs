@@ -25,10 +25,11 @@ impl Vault {
     /// Fails with the nearest name if the project does not exist.
     pub fn require_project(&self, name: &ProjectName) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        known(&self.state(&*snapshot)?, name).map(drop)
+        require_project(&self.state(&*snapshot)?, name).map(drop)
     }
 
-    /// Returns the key for the digests of a project's rendered files, or `None` if the project does not exist.
+    /// Returns the key for the digests of a project's rendered files, or `None` if the project does
+    /// not exist.
     pub fn output_key(&self, project: &ProjectName) -> Result<Option<OutputKey>, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
@@ -57,7 +58,7 @@ impl Vault {
     ) -> Result<WriteOutcome<()>, VaultError> {
         let mut transaction = self.store.write()?;
         let mut state = self.state(&*transaction)?;
-        let at = known(&state, from)?;
+        let at = require_project(&state, from)?;
         if state.position(to).is_some_and(|other| other != at) {
             return Err(VaultError::ProjectExists(to.clone()));
         }
@@ -86,7 +87,7 @@ impl Vault {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
         let mut places =
-            names.iter().map(|name| known(&state, name)).collect::<Result<Vec<_>, _>>()?;
+            names.iter().map(|name| require_project(&state, name)).collect::<Result<Vec<_>, _>>()?;
         places.sort_unstable();
         places.dedup();
 
@@ -106,7 +107,7 @@ impl Vault {
     }
 }
 
-pub(super) fn known(state: &State, name: &ProjectName) -> Result<usize, VaultError> {
+pub(super) fn require_project(state: &State, name: &ProjectName) -> Result<usize, VaultError> {
     state.position(name).ok_or_else(|| {
         let names = state.keyrings.iter().map(|keyring| &keyring.name);
         let nearest = nearest(name.as_str(), names, |other| other.as_str().to_owned()).cloned();

@@ -4,10 +4,10 @@
 //! the commit, the file is the old one.
 
 use super::edit::{seal_root, seal_tables, sign_next, write_bucket};
-use super::projects::known;
-use super::slots::{bring_in, dearest};
+use super::projects::require_project;
+use super::slots::{add_slot, strongest_params};
 use super::state::{Project, State};
-use super::{Vault, VaultError, WriteOutcome, remembering};
+use super::{Vault, VaultError, WriteOutcome, checkpointed_handle};
 use crate::crypto::CryptoError;
 use crate::crypto::checkpoint::{open_history, seal_history};
 use crate::crypto::ids::Hash;
@@ -45,16 +45,16 @@ impl Vault {
     ) -> Result<WriteOutcome<RekeyOutcome>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
-        let at = known(&state, name)?;
+        let at = require_project(&state, name)?;
         let mut rows = state.rows.clone();
-        let mut anew = ProjectRekey { on_progress, secrets: 0, output_keys: Vec::new() };
+        let mut rekey = ProjectRekey { on_progress, secrets: 0, output_keys: Vec::new() };
 
-        rows[at] = anew.project(&state, at, &mut *transaction, |row, keyring| {
+        rows[at] = rekey.project(&state, at, &mut *transaction, |row, keyring| {
             self.root.seal_keyring(&state.vault.vault_id, &row.pid, row.epoch, keyring)
         })?;
 
         seal_root(&state, &*self.root, rows, &mut *transaction)?;
-        let ProjectRekey { secrets, output_keys, .. } = anew;
+        let ProjectRekey { secrets, output_keys, .. } = rekey;
         let rekeyed = RekeyOutcome { projects: 1, secrets, recovery: None, output_keys };
         Ok(WriteOutcome::new(rekeyed, self.commit(transaction)?))
     }
@@ -79,8 +79,8 @@ impl Vault {
         let vault_id = before.vault.vault_id;
 
         // Key derivations are slow, so they run before the transaction begins.
-        let slot = Slot::create(passphrase, dearest(&before.slots), &vault_id, &root)?;
-        let mut ways: Vec<(Slot, &dyn Credential)> = vec![(slot, passphrase)];
+        let slot = Slot::create(passphrase, strongest_params(&before.slots), &vault_id, &root)?;
+        let mut new_slots: Vec<(Slot, &dyn Credential)> = vec![(slot, passphrase)];
         let mut drawn = None;
 
         if let Some(slot) = before.slots.iter().find(|slot| slot.kind == RECOVERY_SLOT) {
@@ -89,7 +89,7 @@ impl Vault {
                 None => drawn.insert(RecoveryCode::random()?),
             };
 
-            ways.push((Slot::of_recovery(code, &vault_id, &root)?, code));
+            new_slots.push((Slot::for_recovery(code, &vault_id, &root)?, code));
         }
 
         let mut transaction = self.store.write()?;
@@ -102,19 +102,19 @@ impl Vault {
             transaction.apply(Change::DropSlot(&old.slot_id))?;
         }
 
-        for (slot, by) in &ways {
-            bring_in(&mut *transaction, slot, *by, &vault_id, &root)?;
+        for (slot, by) in &new_slots {
+            add_slot(&mut *transaction, slot, *by, &vault_id, &root)?;
         }
 
-        let mut anew = ProjectRekey { on_progress, secrets: 0, output_keys: Vec::new() };
+        let mut rekey = ProjectRekey { on_progress, secrets: 0, output_keys: Vec::new() };
         let mut rows = Vec::with_capacity(state.rows.len());
         for at in 0..state.rows.len() {
-            rows.push(anew.project(&state, at, &mut *transaction, |row, keyring| {
+            rows.push(rekey.project(&state, at, &mut *transaction, |row, keyring| {
                 Ok(root.seal_keyring(&vault_id, &row.pid, row.epoch, keyring)?)
             })?);
         }
 
-        let slots = ways.into_iter().map(|(slot, _)| slot).collect();
+        let slots = new_slots.into_iter().map(|(slot, _)| slot).collect();
         let projects = rows.len() as u64;
         let mut vault = state.vault.next();
 
@@ -129,14 +129,14 @@ impl Vault {
         let committed = transaction.commit()?;
 
         // From here on the old key opens nothing, so the checkpoint is written under the new one.
-        let renewed = remembering(root, self.checkpoints.as_ref(), None);
+        let renewed = checkpointed_handle(root, self.checkpoints.as_ref(), None);
         let _ = self
             .store
             .read()
             .map_err(VaultError::from)
             .and_then(|now| State::read(&*now, &*renewed));
 
-        let ProjectRekey { secrets, output_keys, .. } = anew;
+        let ProjectRekey { secrets, output_keys, .. } = rekey;
         Ok(WriteOutcome::new(
             RekeyOutcome { projects, secrets, recovery: drawn, output_keys },
             committed,
@@ -168,7 +168,7 @@ impl ProjectRekey<'_> {
             .row
             .epoch
             .checked_add(1)
-            .ok_or(CryptoError::Unsupported("the project's epoch"))?;
+            .ok_or(CryptoError::Unsupported("the project's keys cannot be changed any more"))?;
 
         let mut row = ProjectRow { epoch, ..project.row.clone() };
         row.keys = seal(&row, &keyring)?;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::edit::{Edit, target};
-use super::find::{FoundAll, all_tags, find, find_all, near_among};
-use super::projects::known;
+use super::edit::{Edit, open_or_create};
+use super::find::{FoundAll, all_tags, find, find_all, nearest_tag};
+use super::projects::require_project;
 use super::state::{Project, VerifiedRecord};
 use super::{Reveal, Revealed, Vault, VaultError, WriteOutcome};
 use crate::crypto::CryptoError;
@@ -38,12 +38,12 @@ pub struct SecretChanges {
 }
 
 /// After this many unknown tags in one reading, no more suggestions are made.
-const MOST_SUGGESTIONS: usize = 100;
+const MAX_SUGGESTIONS: usize = 100;
 
 /// The number of projects that are searched for a tag that the current project does not have.
-const MOST_PROJECTS_SEARCHED: usize = 1000;
+const MAX_PROJECTS_SEARCHED: usize = 1000;
 /// The number of projects that are named as having it.
-const MOST_PROJECTS_NAMED: usize = 3;
+const MAX_PROJECTS_NAMED: usize = 3;
 
 impl Vault {
     /// Stores a new secret. The first secret creates the project.
@@ -55,7 +55,7 @@ impl Vault {
         let mut secret = None;
         let written = self.store_new(project, [new], |stored| secret = Some(stored))?;
 
-        // One secret was stored, so there is one.
+        // One secret was passed in, so one was stored.
         let value = secret.ok_or(CryptoError::Damaged("a new secret"))?;
         Ok(WriteOutcome { value, compaction_due: written.compaction_due })
     }
@@ -81,7 +81,8 @@ impl Vault {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
         let mut new_project = None;
-        let target = target(&state, &*self.root, &mut *transaction, project, &mut new_project)?;
+        let target =
+            open_or_create(&state, &*self.root, &mut *transaction, project, &mut new_project)?;
         let mut edit = Edit::new(target);
 
         let mut new = new.into_iter();
@@ -106,7 +107,8 @@ impl Vault {
         Ok(project.secret(found))
     }
 
-    /// Returns the metadata of many secrets in the order of `wanted`, all from one state of the vault.
+    /// Returns the metadata of many secrets in the order of `wanted`, all from one state of the
+    /// vault.
     pub fn get_all(
         &self,
         project: &ProjectName,
@@ -142,12 +144,12 @@ impl Vault {
         places.sort_by_key(|at| &state.keyrings[*at].name);
 
         let mut names = Vec::new();
-        for at in places.into_iter().take(MOST_PROJECTS_SEARCHED) {
+        for at in places.into_iter().take(MAX_PROJECTS_SEARCHED) {
             if state.project(&*snapshot, at)?.by_tag(&*snapshot, &tag.key())?.is_some() {
                 names.push(state.keyrings[at].name.clone());
             }
 
-            if names.len() == MOST_PROJECTS_NAMED {
+            if names.len() == MAX_PROJECTS_NAMED {
                 break;
             }
         }
@@ -254,7 +256,7 @@ impl Scope<'_> {
     pub fn reveal_all(&self) -> Result<Vec<(Tag, SecretValue)>, VaultError> {
         let snapshot = self.vault.store.read()?;
         let state = self.vault.state(&*snapshot)?;
-        let project = state.project(&*snapshot, known(&state, self.project)?)?;
+        let project = state.project(&*snapshot, require_project(&state, self.project)?)?;
 
         // All records are read and verified first. Values are read by other statements afterwards.
         let mut found = Vec::new();
@@ -282,7 +284,7 @@ impl Reveal for Scope<'_> {
         let mut misses = 0;
         let mut missing = |tag: &Tag| {
             misses += 1;
-            if misses > MOST_SUGGESTIONS {
+            if misses > MAX_SUGGESTIONS {
                 return Ok(Revealed::Missing { nearest: None });
             }
 
@@ -291,7 +293,7 @@ impl Reveal for Scope<'_> {
                 none => none.insert(all_tags(&project, &*snapshot)?),
             };
 
-            Ok(Revealed::Missing { nearest: near_among(known, tag) })
+            Ok(Revealed::Missing { nearest: nearest_tag(known, tag) })
         };
 
         let answer = |(existing, tag)| match existing {

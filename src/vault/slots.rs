@@ -39,7 +39,7 @@ pub(super) fn open(
 }
 
 /// Returns the highest costs among a vault's passphrase slots.
-pub(super) fn dearest(slots: &[Slot]) -> KdfParams {
+pub(super) fn strongest_params(slots: &[Slot]) -> KdfParams {
     slots
         .iter()
         .filter_map(Slot::kdf_params)
@@ -48,19 +48,19 @@ pub(super) fn dearest(slots: &[Slot]) -> KdfParams {
 }
 
 /// Returns true if one of the slots belongs to a recovery code.
-pub(super) fn have_recovery(slots: &[Slot]) -> bool {
+pub(super) fn has_recovery_slot(slots: &[Slot]) -> bool {
     slots.iter().any(|slot| slot.kind == RECOVERY_SLOT)
 }
 
 impl Vault {
     /// Returns the vault's id.
     pub fn id(&self) -> Result<VaultId, VaultError> {
-        Ok(self.ways()?.0)
+        Ok(self.id_and_slots()?.0)
     }
 
     /// Returns the cost of a guess at the passphrase.
     pub fn kdf_params(&self) -> Result<KdfParams, VaultError> {
-        Ok(dearest(&self.ways()?.1))
+        Ok(strongest_params(&self.id_and_slots()?.1))
     }
 
     /// Sets a new passphrase with the costs `params`. The old one's slot is removed from the file.
@@ -70,19 +70,19 @@ impl Vault {
         params: KdfParams,
     ) -> Result<WriteOutcome<()>, VaultError> {
         // The key derivation is slow, so it runs before the transaction begins.
-        let slot = Slot::create(new, params, &self.ways()?.0, self.root_key()?)?;
+        let slot = Slot::create(new, params, &self.id_and_slots()?.0, self.root_key()?)?;
         self.replace_slots(PASSPHRASE_SLOT, Some((&slot, new)))
     }
 
     /// Returns true if the vault has a recovery code.
     pub fn has_recovery(&self) -> Result<bool, VaultError> {
-        Ok(have_recovery(&self.ways()?.1))
+        Ok(has_recovery_slot(&self.id_and_slots()?.1))
     }
 
     /// Creates a recovery code. An old one no longer opens the vault.
     pub fn create_recovery(&self) -> Result<WriteOutcome<RecoveryCode>, VaultError> {
         let code = RecoveryCode::random()?;
-        let slot = Slot::of_recovery(&code, &self.ways()?.0, self.root_key()?)?;
+        let slot = Slot::for_recovery(&code, &self.id_and_slots()?.0, self.root_key()?)?;
         let written = self.replace_slots(RECOVERY_SLOT, Some((&slot, &code)))?;
         Ok(WriteOutcome { value: code, compaction_due: written.compaction_due })
     }
@@ -98,7 +98,7 @@ impl Vault {
 
     /// Returns the vault's id and its slots. Only the slots that the first call finds may be
     /// replaced later. If they differ by then, another process has changed them.
-    fn ways(&self) -> Result<(VaultId, Vec<Slot>), VaultError> {
+    fn id_and_slots(&self) -> Result<(VaultId, Vec<Slot>), VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
         self.slots_seen.borrow_mut().get_or_insert_with(|| state.slots.clone());
@@ -107,7 +107,7 @@ impl Vault {
 
     /// Returns the root key, if this process has it.
     pub(super) fn root_key(&self) -> Result<&RootKey, VaultError> {
-        self.root.root_key().ok_or(VaultError::Holder(KeyServiceError::OtherSlots))
+        self.root.root_key().ok_or(VaultError::KeyService(KeyServiceError::OtherSlots))
     }
 
     /// Replaces all slots of one type by a new one, or removes them.
@@ -126,7 +126,7 @@ impl Vault {
         let mut slots: Vec<Slot> =
             state.slots.iter().filter(|slot| slot.kind != kind).cloned().collect();
         if let Some((slot, by)) = new {
-            bring_in(&mut *transaction, slot, by, &state.vault.vault_id, root)?;
+            add_slot(&mut *transaction, slot, by, &state.vault.vault_id, root)?;
             slots.push(slot.clone());
         }
 
@@ -148,7 +148,7 @@ impl Vault {
 }
 
 /// Adds a slot and opens it as it is now stored. Fails if that does not give the root key.
-pub(super) fn bring_in(
+pub(super) fn add_slot(
     transaction: &mut dyn Transaction,
     slot: &Slot,
     by: &dyn Credential,

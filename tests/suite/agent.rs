@@ -1142,7 +1142,7 @@ fn who_does_not_answer_is_not_waited_for() {
         silent("status", &|| client.status(None).err());
         silent("lock", &|| client.lock().err());
         silent("list", &|| match client.open(&tables) {
-            Err(VaultError::Holder(error)) => Some(error),
+            Err(VaultError::KeyService(error)) => Some(error),
             _ => None,
         });
 
@@ -1690,7 +1690,7 @@ impl Watched {
     #[track_caller]
     fn is_alarmed(&self, name: Option<&str>) {
         match self.look() {
-            Err(VaultError::Holder(KeyServiceError::RolledBack(found))) => {
+            Err(VaultError::KeyService(KeyServiceError::RolledBack(found))) => {
                 assert_eq!(found, name.map(project));
             }
             other => panic!("{other:?}"),
@@ -1707,7 +1707,7 @@ fn a_vault_that_was_put_back_is_noticed() {
 
     // Again, and in the eyes of whoever would write.
     let refused = watched.vault().create(&project("alpha"), secret("x", b"x"));
-    assert!(matches!(refused, Err(VaultError::Holder(KeyServiceError::RolledBack(_)))));
+    assert!(matches!(refused, Err(VaultError::KeyService(KeyServiceError::RolledBack(_)))));
     watched.is_alarmed(Some("alpha"));
     watched.specimen.overwrite(&now);
     assert_eq!(watched.look().unwrap(), 3);
@@ -1781,7 +1781,8 @@ fn unlocking_again_does_not_forget_what_was_seen() {
     watched.unlock().unwrap();
     assert_ne!(watched.home.pid(), pid);
     watched.specimen.overwrite(&Specimen::earlier().bytes());
-    assert!(matches!(watched.unlock(), Err(VaultError::Holder(KeyServiceError::RolledBack(_)))));
+    let outcome = watched.unlock();
+    assert!(matches!(outcome, Err(VaultError::KeyService(KeyServiceError::RolledBack(_)))));
     watched.is_alarmed(Some("alpha"));
 
     // `lock` does: it is how an older copy is accepted.
@@ -1806,7 +1807,8 @@ fn it_signs_for_no_slots_that_it_has_not_seen_verified() {
         RootKeyHandle::mac(&client, &RootTables { vault, slots, projects: &projects, grants: &[] })
     };
 
-    let refused = |outcome| matches!(outcome, Err(VaultError::Holder(KeyServiceError::OtherSlots)));
+    let refused =
+        |outcome| matches!(outcome, Err(VaultError::KeyService(KeyServiceError::OtherSlots)));
     vault.root_seq += 1;
     assert!(refused(mac(&vault, &slots)), "it has seen none yet");
     watched.look().unwrap();
@@ -1828,7 +1830,7 @@ fn it_signs_for_no_slots_that_it_has_not_seen_verified() {
             grants: &[],
         });
 
-        assert!(matches!(look, Err(VaultError::Holder(KeyServiceError::OtherKey))));
+        assert!(matches!(look, Err(VaultError::KeyService(KeyServiceError::OtherKey))));
         assert!(refused(mac(&vault, &slots)));
     }
 

@@ -755,7 +755,7 @@ fn nothing_goes_that_was_not_shown_to_go() {
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let copy = Locked::open(&sandbox.path("copy.db")).unwrap().unlock(&passphrase()).unwrap();
     let present = Locked::open(&sandbox.vault_path()).unwrap();
-    let seen = present.shape().unwrap();
+    let seen = present.fingerprint().unwrap();
 
     sandbox.vault().create(&project("default"), secret("meanwhile", b"written meanwhile")).unwrap();
     let refused = copy.restore_into(&present, Some(&seen)).err().unwrap();
@@ -765,7 +765,7 @@ fn nothing_goes_that_was_not_shown_to_go() {
     );
 
     assert_eq!(revealed(&sandbox, "meanwhile"), b"written meanwhile");
-    copy.restore_into(&present, Some(&present.shape().unwrap())).unwrap();
+    copy.restore_into(&present, Some(&present.fingerprint().unwrap())).unwrap();
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Seen {
 
     fn vault(&self) -> Vault {
         let path = self.specimen.path();
-        Locked::open(&path).unwrap().checkpointed(self.checkpoints(&path)).unlocked(root())
+        Locked::open(&path).unwrap().with_checkpoints(self.checkpoints(&path)).unlocked(root())
     }
 
     fn look(&self) -> Result<(), VaultError> {
@@ -42,7 +42,7 @@ impl Seen {
 
     fn departure(&self) -> Divergence {
         match self.look() {
-            Err(VaultError::Departed(departure)) => *departure,
+            Err(VaultError::Diverged(departure)) => *departure,
             other => panic!("{other:?}"),
         }
     }
@@ -102,7 +102,7 @@ fn a_file_that_was_put_back_is_refused_however_far() {
 
         // Nor is anything written.
         let create = seen.vault().create(&project("alpha"), secret("four", b"value"));
-        assert!(matches!(create, Err(VaultError::Departed(_))), "{by}");
+        assert!(matches!(create, Err(VaultError::Diverged(_))), "{by}");
         assert_eq!(seen.specimen.bytes(), before, "{by}");
         seen.specimen.overwrite(&after);
         seen.look().unwrap();
@@ -458,7 +458,7 @@ fn one_of_another_vault_or_place_opens_nothing() {
 
     // The same vault id and root key, another path.
     fs::copy(theirs, mine).unwrap();
-    assert!(matches!(one.look(), Err(VaultError::Departed(_))));
+    assert!(matches!(one.look(), Err(VaultError::Diverged(_))));
 }
 
 #[test]

@@ -274,10 +274,10 @@ fn create_refuses_a_tag_that_is_none() {
         ("a b", "only ASCII letters, digits, `_` and `-` are allowed"),
         ("é", "only ASCII letters, digits, `_` and `-` are allowed"),
         ("a.b", "only ASCII letters, digits, `_` and `-` are allowed"),
-        ("__", "it has no letter and no digit"),
+        ("__", "it has no letters or digits"),
         ("se0123456789abcdef", "it has the shape of an id (`se` and 16 hex digits)"),
         ("SE0123456789ABCDEF", "it has the shape of an id (`se` and 16 hex digits)"),
-        (&too_long, "it has 129 characters, at most 128 fit"),
+        (&too_long, "it has 129 characters, but at most 128 are allowed"),
         ("", "it is empty"),
     ] {
         let run = sandbox.command(["create".to_owned(), format!("--tag={tag}")]).stdin("x").run();
@@ -316,15 +316,15 @@ fn create_keeps_name_and_description_in_bounds() {
     );
 
     for (option, text, why) in [
-        ("--name", "a\tb".to_owned(), "it holds a control character"),
-        ("--name", "a\u{9b}b".to_owned(), "it holds a control character"),
-        ("--name", "x".repeat(257), "it has 257 characters, at most 256 fit"),
+        ("--name", "a\tb".to_owned(), "it contains a control character"),
+        ("--name", "a\u{9b}b".to_owned(), "it contains a control character"),
+        ("--name", "x".repeat(257), "it has 257 characters, but at most 256 are allowed"),
         (
             "--description",
             "a\u{1b}b".to_owned(),
-            "it holds a control character other than newline and tab",
+            "it contains a control character other than newline and tab",
         ),
-        ("--description", "x".repeat(4097), "it has 4097 characters, at most 4096 fit"),
+        ("--description", "x".repeat(4097), "it has 4097 characters, but at most 4096 are allowed"),
     ] {
         let run = sandbox.command(["create", "--tag", "other", option, &text]).stdin("x").run();
         run.fails_with(2)

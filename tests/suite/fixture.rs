@@ -49,7 +49,8 @@ static FILES: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
     let path = directory.path().join("vault.db");
     let (row, slot) = vault_rows();
     let vault =
-        Locked::over(Box::new(SqliteStore::create(&path, &row, &slot).unwrap())).unlocked(root());
+        Locked::with_store(Box::new(SqliteStore::create(&path, &row, &slot).unwrap()))
+            .unlocked(root());
     for (name, tag, text) in SECRETS {
         let text = if tag == "one" { "m4rker-old" } else { text };
         vault.create(&project(name), secret(tag, text.as_bytes())).unwrap();
@@ -149,7 +150,7 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::Exists(_)
         | VaultError::ProjectExists(_)
         | VaultError::Changed(_)
-        | VaultError::ChangedBelow
+        | VaultError::VaultChanged
         | VaultError::SlotsChanged
         | VaultError::SameTarget(..) => 4,
         VaultError::Crypto(
@@ -157,7 +158,7 @@ pub fn code(error: &VaultError) -> u8 {
             | CryptoError::WrongRecoveryCode
             | CryptoError::NoRecoveryCode,
         )
-        | VaultError::Holder(
+        | VaultError::KeyService(
             KeyServiceError::Locked | KeyServiceError::OtherSlots | KeyServiceError::OtherKey,
         )
         | VaultError::OtherKeys => 5,
@@ -165,9 +166,9 @@ pub fn code(error: &VaultError) -> u8 {
             StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_),
         )
         | VaultError::Crypto(CryptoError::Damaged(_) | CryptoError::Unsupported(_))
-        | VaultError::Holder(KeyServiceError::Replaced | KeyServiceError::RolledBack(_))
-        | VaultError::Departed(_)
-        | VaultError::NotWhole(_)
+        | VaultError::KeyService(KeyServiceError::Replaced | KeyServiceError::RolledBack(_))
+        | VaultError::Diverged(_)
+        | VaultError::DamagedVault(_)
         | VaultError::NothingToSave(_)
         | VaultError::Record { .. }
         | VaultError::Project { .. } => 6,
@@ -177,7 +178,7 @@ pub fn code(error: &VaultError) -> u8 {
         VaultError::Store(StoreError::BadPath(_))
         | VaultError::OntoItself(_)
         | VaultError::TooManyProjects => 2,
-        VaultError::Store(_) | VaultError::Crypto(_) | VaultError::Holder(_) => 1,
+        VaultError::Store(_) | VaultError::Crypto(_) | VaultError::KeyService(_) => 1,
     }
 }
 

@@ -83,7 +83,7 @@ fn whatever_is_wrong_is_told_with_its_place_and_without_values() {
         ("project = \"MARKER!\"\n", "1:11: only ASCII letters"),
         ("[secrets.\"MARKER!\"]\n", "1:10: invalid tag in `[secrets.TAG]`"),
         ("[secrets.a-b]\n[secrets.\"A_b\"]\n", "2:10: `A_b` and `a-b` are the same tag"),
-        ("[secrets.a]\ndescription = \"\\u001bMARKER\"\n", "2:15: it holds a control character"),
+        ("[secrets.a]\ndescription = \"\\u001bMARKER\"\n", "2:15: it contains a control character"),
         (
             "[[render]]\ntemplate = \"../MARKER\"\noutput = \"o\"\n",
             "2:12: the path leads out of the directory of this file",

@@ -55,7 +55,7 @@ fn a_code_is_printed_once_and_opens_the_vault() {
     );
 
     stderr!(by_code(&mistyped).fails_with(5), @"
-    error: that is no recovery code: a character of it is wrong: its checksum does not fit
+    error: that is no recovery code: its checksum is wrong, so it contains a typing error
     hint: it came out of SECRETS_PASSPHRASE; leave out `--passphrase-file` and SECRETS_PASSPHRASE* to be asked for it
     ");
 

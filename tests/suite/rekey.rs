@@ -76,7 +76,7 @@ fn everything_is_the_same_and_nothing_is_sealed_as_before() {
         assert!(!is_left(&sandbox, bytes));
     }
 
-    assert!(Locked::open(&sandbox.vault_path()).unwrap().opens_with(&old).is_err());
+    assert!(Locked::open(&sandbox.vault_path()).unwrap().check_root_key(&old).is_err());
     let run = sandbox.run(["rekey", "-y", "--json"]).succeeds();
     assert_eq!(run.json(), serde_json::json!({ "projects": 2, "secrets": 43 }));
     assert_eq!(everything(&sandbox), before);

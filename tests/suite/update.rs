@@ -170,14 +170,14 @@ fn update_of_what_is_not_there_offers_the_nearest_and_reads_no_value() {
 fn update_keeps_to_the_bounds_of_labels() {
     let sandbox = labelled();
     for (option, text, why) in [
-        ("--name", "a\nb".to_owned(), "it holds a control character"),
-        ("--name", "é".repeat(257), "it has 257 characters, at most 256 fit"),
+        ("--name", "a\nb".to_owned(), "it contains a control character"),
+        ("--name", "é".repeat(257), "it has 257 characters, but at most 256 are allowed"),
         (
             "--description",
             "a\rb".to_owned(),
-            "it holds a control character other than newline and tab",
+            "it contains a control character other than newline and tab",
         ),
-        ("--description", "é".repeat(4097), "it has 4097 characters, at most 4096 fit"),
+        ("--description", "é".repeat(4097), "it has 4097 characters, but at most 4096 are allowed"),
     ] {
         let expected = format!("error: `{option}` is not well formed: {why}\n");
         sandbox

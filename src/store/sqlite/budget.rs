@@ -34,7 +34,7 @@ struct Remaining {
 
 impl Budget {
     /// Makes SQLite stop when a statement of `connection` has used up the budget.
-    pub(super) fn of(connection: &mut Connection) -> rusqlite::Result<Self> {
+    pub(super) fn attach(connection: &mut Connection) -> rusqlite::Result<Self> {
         let left = Arc::new(Remaining::default());
         left.work.store(BASE, Ordering::Relaxed);
         let watched = Arc::clone(&left);

@@ -63,7 +63,7 @@ const COMPACT_AT_ONCE: u64 = 1024 * 1024;
 const ROW: u64 = 64 * 1024;
 /// All cells of a vault are much smaller than this many bytes. SQLite refuses a larger one without
 /// reading it.
-const LONGEST_CELL: i32 = 4 * 1024 * 1024;
+const MAX_CELL: i32 = 4 * 1024 * 1024;
 
 /// An open vault file.
 pub struct SqliteStore {
@@ -75,7 +75,7 @@ pub struct SqliteStore {
     keeps_copies: Cell<bool>,
     /// The connection that checked whether a journal is hot; closing it could drop the locks of
     /// another connection, so it stays open
-    _asked: Option<Connection>,
+    _checker: Option<Connection>,
 }
 
 /// A vault under a temporary name. It is removed on drop, unless [`NewFile::persist`] was called.
@@ -88,8 +88,8 @@ impl NewFile {
     }
 
     /// Renames the file to its target. Everything written must be committed and closed before.
-    pub fn settle(self) -> Result<PathBuf, StoreError> {
-        self.0.settle()
+    pub fn persist(self) -> Result<PathBuf, StoreError> {
+        self.0.persist()
     }
 }
 
@@ -100,13 +100,13 @@ impl SqliteStore {
         let found = vault_path::existing(path)?;
         recovery::check_is_a_vault(&found.path)?;
         let has_journal = neighbours::check_files(&found.path, found.is_exposed)?;
-        let asked = if has_journal { recovery::before_replay(&found.path)? } else { None };
+        let checker = if has_journal { recovery::before_replay(&found.path)? } else { None };
 
         let store = Self::connect(found.path)?;
         let store = Self {
             is_exposed: found.is_exposed,
-            keeps_copies: Cell::new(SavedNames::of(&store.path).exist()),
-            _asked: asked,
+            keeps_copies: Cell::new(SavedNames::new(&store.path).exist()),
+            _checker: checker,
             ..store
         };
 
@@ -123,7 +123,7 @@ impl SqliteStore {
     /// Creates a vault with its first slot, and the missing directories above it. The vault appears
     /// at `path` complete or not at all, and never replaces an existing file.
     pub fn create(path: &Path, vault: &VaultRow, slot: &Slot) -> Result<Self, StoreError> {
-        vault_path::make_directory(path)?;
+        vault_path::create_directory_for(path)?;
         let new = Self::begin(path, IfExists::Refused)?;
         {
             let store = new.open()?;
@@ -133,12 +133,12 @@ impl SqliteStore {
             transaction.commit()?;
         }
 
-        Self::connect(new.settle()?)
+        Self::connect(new.persist()?)
     }
 
     /// Begins a vault for `path`, with empty tables.
-    pub fn begin(path: &Path, there: IfExists) -> Result<NewFile, StoreError> {
-        let new = NewFile(StagedFile::beside(path, there)?);
+    pub fn begin(path: &Path, if_exists: IfExists) -> Result<NewFile, StoreError> {
+        let new = NewFile(StagedFile::new(path, if_exists)?);
         let connection = new.open()?.connection;
         let fill = || -> rusqlite::Result<()> {
             connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -165,7 +165,7 @@ impl SqliteStore {
             | OpenFlags::SQLITE_OPEN_NOFOLLOW
             | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let mut connection = Connection::open_with_flags(&path, flags).map_err(translate)?;
-        let budget = Budget::of(&mut connection).map_err(translate)?;
+        let budget = Budget::attach(&mut connection).map_err(translate)?;
         harden(&connection).map_err(|error| match translate(error) {
             StoreError::Damaged(_) => StoreError::NotAVault(path.clone()),
             // SQLite rewrites a header that claims a write-ahead log, unless the header also claims
@@ -180,7 +180,7 @@ impl SqliteStore {
             path,
             is_exposed: false,
             keeps_copies: Cell::new(false),
-            _asked: None,
+            _checker: None,
         })
     }
 
@@ -248,7 +248,7 @@ impl SqliteStore {
     /// Returns the path of the marker, an empty file that says that a write left dead bytes and no
     /// VACUUM has followed yet.
     fn marker(&self) -> PathBuf {
-        vault_path::beside(&self.path, "-compact")
+        vault_path::with_suffix(&self.path, "-compact")
     }
 
     fn vacuum(&self, patience: Duration) -> Result<(), StoreError> {
@@ -278,7 +278,7 @@ impl SqliteStore {
 
 fn harden(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST_CELL)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_CELL)?;
     for (setting, on) in [
         (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
@@ -350,7 +350,7 @@ impl Store for SqliteStore {
 
     fn confirm(&self) {
         if self.keeps_copies.take() {
-            SavedNames::of(&self.path).remove();
+            SavedNames::new(&self.path).remove();
         }
     }
 }

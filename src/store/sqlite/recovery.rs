@@ -34,9 +34,9 @@ pub(super) struct SavedNames {
 }
 
 impl SavedNames {
-    pub(super) fn of(vault: &Path) -> Self {
+    pub(super) fn new(vault: &Path) -> Self {
         let copy = vault_path::before_recovery(vault);
-        Self { journal: vault_path::beside(&copy, ".journal"), vault: copy }
+        Self { journal: vault_path::with_suffix(&copy, ".journal"), vault: copy }
     }
 
     /// Returns true if at least one of them exists.
@@ -46,7 +46,7 @@ impl SavedNames {
 
     /// Returns true if both copies exist and belong to this journal. The vault is copied last.
     /// Older copies may reappear after a power cut.
-    fn are_of(&self, journal: &Path) -> io::Result<bool> {
+    fn match_journal(&self, journal: &Path) -> io::Result<bool> {
         if fs::symlink_metadata(&self.vault).is_err()
             || fs::symlink_metadata(&self.journal).is_err()
         {
@@ -57,7 +57,7 @@ impl SavedNames {
     }
 
     /// Copies both files and flushes them.
-    fn make(&self, vault: &Path, journal: &Path) -> Result<(), StoreError> {
+    fn create(&self, vault: &Path, journal: &Path) -> Result<(), StoreError> {
         for (from, to) in [(journal, &self.journal), (vault, &self.vault)] {
             let failed = |source: io::Error| match source.kind() {
                 io::ErrorKind::StorageFull => StoreError::Full,
@@ -65,11 +65,11 @@ impl SavedNames {
                 _ => StoreError::Io { action: "copy", path: from.to_owned(), source },
             };
 
-            let copy = StagedFile::beside(to, IfExists::Replaced)?;
+            let copy = StagedFile::new(to, IfExists::Replaced)?;
             let mut file = OpenOptions::new().write(true).open(copy.path()).map_err(failed)?;
             io::copy(&mut File::open(from).map_err(failed)?, &mut file).map_err(failed)?;
             file.sync_all().map_err(failed)?;
-            copy.settle()?;
+            copy.persist()?;
         }
 
         Ok(())
@@ -132,7 +132,7 @@ fn read_only() -> OpenFlags {
 pub(super) fn before_replay(vault: &Path) -> Result<Option<Connection>, StoreError> {
     let connection = Connection::open_with_flags(vault, read_only()).map_err(translate)?;
     connection.busy_timeout(BUSY).map_err(translate)?;
-    let (journal, copies) = (vault_path::beside(vault, "-journal"), SavedNames::of(vault));
+    let (journal, copies) = (vault_path::with_suffix(vault, "-journal"), SavedNames::new(vault));
 
     let mut outcome = Ok(());
     for _ in 0..ROUNDS {
@@ -141,8 +141,8 @@ pub(super) fn before_replay(vault: &Path) -> Result<Option<Connection>, StoreErr
             break;
         }
 
-        outcome = match fits(vault, &journal) {
-            Ok(true) => keep(&copies, vault, &journal, &connection),
+        outcome = match journal_matches(vault, &journal) {
+            Ok(true) => copy_both(&copies, vault, &journal, &connection),
             Ok(false) => Err(StoreError::ForeignJournal(journal.clone())),
             // Another process has replayed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -158,17 +158,17 @@ pub(super) fn before_replay(vault: &Path) -> Result<Option<Connection>, StoreErr
 }
 
 /// Copies both files, unless copies of this journal exist.
-fn keep(
+fn copy_both(
     copies: &SavedNames,
     vault: &Path,
     journal: &Path,
     connection: &Connection,
 ) -> Result<(), StoreError> {
-    if copies.are_of(journal).unwrap_or(false) {
+    if copies.match_journal(journal).unwrap_or(false) {
         return Ok(());
     }
 
-    copies.make(vault, journal)?;
+    copies.create(vault, journal)?;
 
     // Another process replayed the journal while the files were copied, so the copies match neither
     // state.
@@ -195,7 +195,7 @@ fn is_hot(connection: &Connection) -> Result<bool, StoreError> {
 /// Returns true if the journal was written by a change of the vault's current state. It must hold
 /// the first page from before that change, and the change counter in the vault must be that page's
 /// or the next one.
-fn fits(vault: &Path, journal: &Path) -> io::Result<bool> {
+fn journal_matches(vault: &Path, journal: &Path) -> io::Result<bool> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let open =
         |path| OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
@@ -213,7 +213,7 @@ fn fits(vault: &Path, journal: &Path) -> io::Result<bool> {
         }
         Saved::FirstPage(before) => {
             let (counter, next) = (number(&before, 24), number(&now, 24));
-            Ok(before == now || (is_a_vaults(&before) && next == counter.wrapping_add(1)))
+            Ok(before == now || (is_vault_header(&before) && next == counter.wrapping_add(1)))
         }
         Saved::Unknown => Ok(false),
     }
@@ -285,7 +285,7 @@ fn checksum(nonce: u32, page: &[u8]) -> u32 {
     places.fold(nonce, |sum, at| sum.wrapping_add(u32::from(page[at])))
 }
 
-fn is_a_vaults(header: &[u8; HEADER]) -> bool {
+fn is_vault_header(header: &[u8; HEADER]) -> bool {
     header.starts_with(b"SQLite format 3\0") && number(header, 68).cast_signed() == APPLICATION_ID
 }
 

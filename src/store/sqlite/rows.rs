@@ -12,19 +12,19 @@ use crate::crypto::history::Ancestors;
 use crate::crypto::ids::{Hash, ProjectId, RecordId};
 use crate::crypto::rows::{Grant, ProjectRow, Record, Slot, VaultRow};
 use crate::crypto::tree::Leaf;
-use crate::store::{MOST_PROJECTS, OrphanRows, Snapshot, StoreError};
+use crate::store::{MAX_PROJECTS, OrphanRows, Snapshot, StoreError};
 
 /// Upper bounds of columns in bytes: keys and MACs, sealed keys and heads, sealed metadata (4,096
 /// characters of 4 bytes and the other fields), a sealed value (1 MiB and its padding).
 const SHORT: usize = 256;
 const LONG: usize = 1024;
 const PROJECTS: &str = "table of projects";
-const LONGEST_META: usize = 32 * 1024;
-const LONGEST_VALUE: usize = 2 * 1024 * 1024;
+const MAX_META: usize = 32 * 1024;
+const MAX_VALUE: usize = 2 * 1024 * 1024;
 /// The maximum number of slots. Each one can cost a key derivation.
-const MOST_SLOTS: usize = 16;
+const MAX_SLOTS: usize = 16;
 /// The maximum number of grants.
-const MOST_GRANTS: usize = 1024;
+const MAX_GRANTS: usize = 1024;
 
 impl SqliteTransaction<'_> {
     /// Returns all rows of a statement. More than `most` of them count as damage.
@@ -101,7 +101,7 @@ fn number<N: TryFrom<i64>>(row: &Row<'_>, column: usize) -> Option<N> {
 
 /// Returns a query that counts the rows of a table that belong to no project. It looks up each
 /// distinct project id once, instead of once for each row.
-fn count_strays(table: &str) -> String {
+fn count_orphans(table: &str) -> String {
     format!(
         "SELECT count(*) FROM {table} WHERE pid IN (SELECT DISTINCT pid FROM {table} EXCEPT SELECT pid FROM projects)"
     )
@@ -116,7 +116,7 @@ fn record(row: &Row<'_>) -> Option<Record> {
         epoch: number(row, 2)?,
         ver: number(row, 3)?,
         vver: number(row, 4)?,
-        meta: bytes(row, 5, LONGEST_META)?,
+        meta: bytes(row, 5, MAX_META)?,
         val_hash: blob(row, 6)?,
         leaf: blob(row, 7)?,
     })
@@ -155,7 +155,7 @@ impl Snapshot for SqliteTransaction<'_> {
     fn slots(&self) -> Result<Vec<Slot>, StoreError> {
         let sql =
             "SELECT slot_id, type, params, salt, commitment, wrap FROM slots ORDER BY slot_id";
-        self.rows(sql, [], MOST_SLOTS, "table of key slots", |row| {
+        self.rows(sql, [], MAX_SLOTS, "table of key slots", |row| {
             Some(Slot {
                 slot_id: bytes(row, 0, SHORT)?,
                 kind: number(row, 1)?,
@@ -180,7 +180,7 @@ impl Snapshot for SqliteTransaction<'_> {
         let read = self.each(sql, [], PROJECTS, |row| {
             // Invalid rows count as well: pages that point at each other would repeat them forever.
             seen += 1;
-            if seen > MOST_PROJECTS {
+            if seen > MAX_PROJECTS {
                 whole = false;
                 return Ok(false);
             }
@@ -212,7 +212,7 @@ impl Snapshot for SqliteTransaction<'_> {
 
     fn grants(&self) -> Result<Vec<Grant>, StoreError> {
         let sql = "SELECT token_id, gen, bundle, admin FROM grants ORDER BY token_id";
-        self.rows(sql, [], MOST_GRANTS, "table of grants", |row| {
+        self.rows(sql, [], MAX_GRANTS, "table of grants", |row| {
             Some(Grant {
                 token_id: bytes(row, 0, SHORT)?,
                 generation: number(row, 1)?,
@@ -303,8 +303,8 @@ impl Snapshot for SqliteTransaction<'_> {
 
         Ok(OrphanRows {
             values: count("SELECT count(*) FROM vals WHERE rid NOT IN (SELECT rid FROM records)")?,
-            records: count(&count_strays("records"))?,
-            buckets: count(&count_strays("buckets"))?,
+            records: count(&count_orphans("records"))?,
+            buckets: count(&count_orphans("buckets"))?,
         })
     }
 
@@ -332,7 +332,7 @@ impl Snapshot for SqliteTransaction<'_> {
             [&rid[..]],
             1,
             "table of values",
-            |row| bytes(row, 0, LONGEST_VALUE),
+            |row| bytes(row, 0, MAX_VALUE),
         )?;
 
         Ok(rows.into_iter().next())
@@ -347,7 +347,7 @@ mod tests {
     use crate::store::sqlite::SCHEMA;
 
     #[test]
-    fn no_project_is_read_for_each_record() {
+    fn counting_orphans_does_not_read_a_project_for_each_record() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(&SCHEMA.join(";")).unwrap();
         let plan = |sql: &str| {
@@ -359,7 +359,7 @@ mod tests {
         let for_each = "SELECT count(*) FROM records WHERE pid NOT IN (SELECT pid FROM projects)";
         assert!(!plan(for_each).contains("SCAN projects"), "{}", plan(for_each));
         for table in ["records", "buckets"] {
-            let plan = plan(&count_strays(table));
+            let plan = plan(&count_orphans(table));
             let searches = ["SEARCH projects", "sqlite_autoindex_projects_1 FOR IN-OPERATOR"];
             assert!(
                 plan.contains("SCAN projects") && !searches.iter().any(|step| plan.contains(step)),
