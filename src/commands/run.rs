@@ -136,7 +136,7 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
         return Err(become_program(&args.command, variables.into_pairs()).into());
     }
 
-    let given = opened.given(&variables.left_out);
+    let given = opened.into_values_except(&variables.left_out);
     let masked = (!args.no_mask).then_some(given);
     let fix = "select fewer values with `--only`";
     masked.iter().try_for_each(|given| look_for(given, "masked", fix, cx))?;

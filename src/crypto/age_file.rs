@@ -96,15 +96,15 @@ impl Identity {
     }
 }
 
-/// What a new file is encrypted to.
+/// A passphrase or keys to encrypt a new file to.
 pub enum To<'a> {
     /// A passphrase
     Passphrase(&'a SecretBytes),
-    /// One or more keys, any of which opens the file
+    /// One or more keys; any one of them opens the file
     Recipients(&'a [Recipient]),
 }
 
-/// What opens a file.
+/// A passphrase or identities to open a file with.
 pub enum DecryptWith<'a> {
     /// Its passphrase
     Passphrase(&'a SecretBytes),

@@ -21,7 +21,7 @@ pub struct VaultRow {
     /// The revisions before this one, by their MACs; `None` in a row of format 1, which names none
     pub ancestors: Option<Ancestors>,
     /// The checkpoint keys of earlier root keys, sealed by [`super::checkpoint::seal_history`];
-    /// empty if there are none
+    /// empty if no earlier keys are known
     pub checkpoint_history: Vec<u8>,
 }
 

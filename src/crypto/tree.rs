@@ -49,7 +49,7 @@ pub struct Leaf {
 }
 
 /// Returns the hash of bucket `number` over its leaves in ascending order of `tag_ix`, or
-/// [`EMPTY_BUCKET`] if there are none.
+/// [`EMPTY_BUCKET`] without leaves.
 pub fn bucket(pid: &ProjectId, number: u8, leaves: &[Leaf]) -> Hash {
     if leaves.is_empty() {
         return EMPTY_BUCKET;

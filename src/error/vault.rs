@@ -6,7 +6,7 @@ use super::{Error, Kind, did_you_mean};
 use crate::crypto::CryptoError;
 use crate::crypto::history::Relation;
 use crate::crypto::slot::SLOT;
-use crate::model::{SecretRef, resembles_a_key};
+use crate::model::{SecretRef, looks_like_api_key};
 use crate::store::{self, StoreError};
 use crate::ui::counted;
 use crate::vault::{Divergence, Report, VaultError};
@@ -124,7 +124,7 @@ impl From<VaultError> for Error {
 
                 let hint = did_you_mean(nearest.as_ref()).unwrap_or_else(|| list.into());
                 let error = match &wanted {
-                    SecretRef::Tag(tag) if resembles_a_key(tag.as_str()) => {
+                    SecretRef::Tag(tag) if looks_like_api_key(tag.as_str()) => {
                         format!(
                             "unknown secret in project `{project}` (name not shown, in case it \
                              is a value)"

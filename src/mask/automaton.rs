@@ -474,7 +474,7 @@ mod tests {
             (0..length).map(|_| b"abcd"[self.below(letters)]).collect()
         }
 
-        /// Returns needles over a few letters, some of which contain parts of others.
+        /// Returns needles over a few letters. Some contain parts of others.
         fn needles(&mut self, letters: usize) -> Vec<(Vec<u8>, Form)> {
             let mut needles: Vec<(Vec<u8>, Form)> = Vec::new();
             for _ in 0..=self.below(12) {

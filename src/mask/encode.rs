@@ -1,4 +1,4 @@
-//! The ways in which programs write bytes for JSON, a shell, a URL or a terminal. The results are
+//! Encodes bytes as programs write them for JSON, a shell, a URL or a terminal. The results are
 //! only compared with, never shown. All of them are wiped.
 
 use base64ct::{Base64Unpadded, Base64UrlUnpadded, Encoding as _};

@@ -80,7 +80,8 @@ impl Prefilter {
 
 impl Prefilter {
     /// Returns the first position before or at a unit where a needle may begin that contains the
-    /// unit. Returns `None` if there is none. Fewer than [`KNOWN`] bytes come before the unit.
+    /// unit. Returns `None` if a needle cannot begin there. Fewer than [`KNOWN`] bytes come before the
+    /// unit.
     pub(super) fn before_unit(
         &self,
         reading: Encoding,

@@ -162,8 +162,7 @@ impl Reader {
         self.forget(needles);
     }
 
-    /// Returns true for an escaped line end inside base64 and similar encodings, where it is
-    /// skipped.
+    /// Returns true for an escaped line end inside base64 and similar encodings, which skip it.
     fn breaks_a_line(&mut self, needles: &Needles, text: Text) -> bool {
         let [byte @ (b'\n' | b'\r')] = *text.bytes() else { return false };
         let wrapped = needles.automaton.wrapping(self.state);

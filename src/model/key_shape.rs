@@ -33,7 +33,7 @@ const LONG: usize = 20;
 
 /// Returns true if a word begins like a key of a well-known service, or if it has 20 or more
 /// characters and mixes digits with letters of both cases.
-pub(crate) fn resembles_a_key(word: &str) -> bool {
+pub(crate) fn looks_like_api_key(word: &str) -> bool {
     let has = |class: fn(&char) -> bool| word.chars().any(|c| class(&c));
     let is_mixed =
         has(char::is_ascii_digit) && has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase);
@@ -59,7 +59,7 @@ mod tests {
             "npm_a1B2c3D4e5F6g7H8i9J0",
             "wJalrXUtnFEMI7K7MDENG",
         ] {
-            assert!(resembles_a_key(key), "{key}");
+            assert!(looks_like_api_key(key), "{key}");
         }
 
         for tag in [
@@ -72,7 +72,7 @@ mod tests {
             "oauth2-client-secret-production-2026",
             "OAuth2ClientSecret",
         ] {
-            assert!(!resembles_a_key(tag), "{tag}");
+            assert!(!looks_like_api_key(tag), "{tag}");
         }
     }
 }

@@ -10,12 +10,12 @@ mod value;
 
 pub use bytes::SecretBytes;
 pub(crate) use bytes::{STACK_DEPTH, overwrite_stack};
-pub(crate) use key_shape::resembles_a_key;
+pub(crate) use key_shape::looks_like_api_key;
 pub(crate) use name::TAG_MAX;
 pub use name::{Description, Name, ProjectName, SecretId, SecretRef, Tag, TagKey};
 pub use value::{Hint, SecretValue};
 
-/// The reason why an input is invalid, as half a sentence that fits after "is not a tag: ".
+/// The reason why an input is invalid, worded so that it fits after "is not a tag: ".
 ///
 /// It never holds the input itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -257,7 +257,7 @@ fn names(needles: &Needles, path: &Path, from: usize) -> Vec<(PathBuf, FoundValu
 }
 
 /// Returns a path for display, with the tag in place of each value.
-pub fn shown(needles: &Needles, path: &Path) -> String {
+pub fn masked_path(needles: &Needles, path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     let (mut text, mut behind) = (String::new(), 0);
     for ScanRegion { start, end, tag, .. } in regions(needles, bytes) {
@@ -368,7 +368,7 @@ struct Searched {
 struct Entry {
     /// The path as seen from the working directory
     path: PathBuf,
-    /// Whether it is a symbolic link, of which only the target's name is searched
+    /// Whether it is a symbolic link; only the name of its target is searched
     is_link: bool,
     /// The start of the part of the path that the user did not type
     named_from: usize,

@@ -192,7 +192,7 @@ pub enum StoreError {
     Unsafe {
         /// The file or directory
         path: PathBuf,
-        /// Half a sentence, for example "is a symbolic link"
+        /// A predicate, for example "is a symbolic link"
         why: &'static str,
         /// A command line
         fix: Option<String>,

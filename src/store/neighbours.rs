@@ -1,8 +1,8 @@
 //! Checks the directory of a vault, and the files next to it that SQLite would read, before SQLite
 //! opens anything.
 //!
-//! SQLite replays any journal with the right name into the vault, whoever wrote it. So nobody else
-//! may be able to put one there.
+//! SQLite replays any journal with the right name into the vault, no matter which user wrote it. So
+//! nobody else may be able to put one there.
 
 use std::fs::{self, DirBuilder, Metadata, OpenOptions};
 use std::io;

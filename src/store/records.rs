@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-use super::vault_path::{NEW_PREFIX, left_behind};
+use super::vault_path::{NEW_PREFIX, leftover_suffix};
 
 /// A directory of records. Each has a name of 32 hexadecimal digits.
 #[derive(Debug, Clone)]
@@ -163,7 +163,7 @@ impl Records {
     fn remove_leftovers(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
-            if left_behind(&entry.file_name()).is_some() {
+            if leftover_suffix(&entry.file_name()).is_some() {
                 fs::remove_file(entry.path())?;
             }
         }

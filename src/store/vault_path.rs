@@ -121,7 +121,7 @@ const ABANDONED: Duration = Duration::from_secs(60 * 60);
 
 /// Returns the part after the writer's process id in the name of an unfinished file, if that
 /// process no longer exists.
-pub(super) fn left_behind(name: &OsStr) -> Option<&[u8]> {
+pub(super) fn leftover_suffix(name: &OsStr) -> Option<&[u8]> {
     let name = name.as_encoded_bytes().strip_prefix(NEW_PREFIX.as_bytes())?;
     let (writer, rest) = name.split_at(name.iter().position(|byte| *byte == b'-')?);
     let writer = Pid::from_raw(std::str::from_utf8(writer).ok()?.parse().ok()?)?;
@@ -143,7 +143,7 @@ fn remove_leftovers(target: &Path) {
         };
 
         let touched = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
-        if left_behind(&entry.file_name()).is_some_and(is_ours)
+        if leftover_suffix(&entry.file_name()).is_some_and(is_ours)
             && touched().is_some_and(|ago| ago > ABANDONED)
         {
             let _ = fs::remove_file(entry.path());
@@ -151,7 +151,7 @@ fn remove_leftovers(target: &Path) {
     }
 }
 
-/// What happens to an existing file at the path of a new one.
+/// The action for an existing file at the path of a new one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum IfExists {
     /// An existing file is an error

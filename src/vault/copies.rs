@@ -427,8 +427,8 @@ impl Locked {
         Ok(self.store.read()?.slots()? == other.store.read()?.slots()?)
     }
 
-    /// Returns the root keys of this vault and of `present`, which it is to replace, both opened by
-    /// one credential. The second key is `None` if the credential does not open `present`. If the
+    /// Returns the root keys of this vault and of `present`, which it will replace, both opened by
+    /// one credential. Returns no second key if the credential does not open `present`. If the
     /// credential opens only `present`, its root key is tried on this vault, because only the
     /// passphrase may have been changed.
     pub fn root_keys(

@@ -15,7 +15,7 @@ use crate::crypto::rows::Record;
 use crate::model::{Metadata, ProjectName, Secret, SecretRef, Tag, TagKey, Timestamp};
 use crate::store::{Snapshot, Transaction};
 
-/// What happens if the target already has a tag.
+/// The action for a tag that the target already has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnConflict {
     /// Nothing is copied
@@ -36,11 +36,11 @@ pub struct CopyRequest<'a> {
     pub to: &'a ProjectName,
     /// Another tag for the copy, if a single secret is copied
     pub tag: Option<&'a Tag>,
-    /// What happens to tags that the target already has
+    /// The action for tags that the target already has
     pub on_conflict: OnConflict,
 }
 
-/// What happens to one secret of a copy.
+/// The action for one secret of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// The target gets a new secret
@@ -58,7 +58,7 @@ pub struct PlannedCopy {
     pub source: Secret,
     /// Its tag in the target
     pub tag: Tag,
-    /// What happens to it
+    /// The action for it
     pub action: Action,
 }
 

@@ -104,8 +104,8 @@ impl<'a> Edit<'a> {
         Ok(self.first_draft(rid, key))
     }
 
-    /// Stores the next versions of many records, each of which has a number. `value` and `metadata`
-    /// return the content for a number. `take` gets the stored secret.
+    /// Stores the next versions of many numbered records. `value` and `metadata` return the content
+    /// for a number. `take` gets the stored secret.
     ///
     /// Values are written in the order of their ids and records in the order of their indexes,
     /// because that is how they are stored. In any other order, every page of a large file would be

@@ -15,7 +15,7 @@ use crate::store::{Snapshot, Transaction};
 pub struct Import<'a> {
     /// The secrets
     pub secrets: Vec<IncomingSecret<'a>>,
-    /// What happens to tags that the project already has with another value
+    /// The action for tags that the project already has with another value
     pub on_conflict: OnConflict,
 }
 
@@ -87,7 +87,7 @@ impl IncomingSecret<'_> {
     }
 }
 
-/// What happened to one secret of an import.
+/// The result for one secret of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportResult {
     /// The secret was stored, skipped or overwritten
@@ -256,7 +256,7 @@ impl Storing<'_> {
     }
 }
 
-/// What will happen to one secret of an import.
+/// The planned action for one secret of an import.
 struct Step {
     /// Its tag as the project has it
     tag: Tag,

@@ -1,7 +1,7 @@
 //! The operations of the root key. Either the key itself in this process or an agent that holds it
 //! implements them.
 //!
-//! Vault code is the same for both. No operation returns the key.
+//! Vault code is the same for both. An agent never sends the key.
 
 use super::VaultError;
 use crate::crypto::aead::Key;

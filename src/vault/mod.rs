@@ -1,5 +1,5 @@
-//! The vault as the rest of the program sees it: projects and secrets. It seals on the way in and
-//! opens on the way out.
+//! The vault as the rest of the program sees it: projects and secrets. It seals everything that it
+//! stores and opens everything that it returns.
 //!
 //! * `key_handle`: the operations of the root key, by the key itself or by an agent that holds it
 //! * `checkpointed`: a root key handle that compares with checkpoints
@@ -65,8 +65,7 @@ use crate::store::{
 use checkpointed::{CheckpointedHandle, check_and_record};
 use state::State;
 
-/// The number of attempts to unlock, each of which derives keys, if other processes change the
-/// slots in the meantime.
+/// The maximum number of key derivations if other processes change the slots in the meantime.
 const UNLOCK_ATTEMPTS: usize = 5;
 
 /// A vault that was opened but not unlocked.
@@ -400,7 +399,7 @@ pub enum VaultError {
     /// The state neither equals the last checkpoint here nor follows it
     #[error("{0}")]
     Diverged(Box<Divergence>),
-    /// A record differs from what was signed, so nothing of it is shown
+    /// A record differs from the signed one, so no part of it is shown
     #[error("{what} of `{id}` in project `{project}` is damaged or was tampered with")]
     Record {
         /// The part, for example "the value" or "the metadata"

@@ -71,7 +71,7 @@ impl RevealedValues {
     }
 
     /// Returns all opened values except those in `left_out`.
-    pub fn given(mut self, left_out: &HashSet<TagKey>) -> Vec<(Tag, SecretValue)> {
+    pub fn into_values_except(mut self, left_out: &HashSet<TagKey>) -> Vec<(Tag, SecretValue)> {
         self.values.retain(|(tag, _)| !left_out.contains(&tag.key()));
         self.values
     }
