@@ -136,7 +136,7 @@ impl ScanCommand<'_> {
     }
 
     fn add(&mut self, path: &Path, finding: &FoundValue) {
-        let (place, line) = match finding.place {
+        let (place, line) = match finding.location {
             Location::Line(line) => ("line", Some(line)),
             Location::Name => ("name", None),
             Location::Target => ("link", None),

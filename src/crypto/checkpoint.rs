@@ -40,24 +40,24 @@ pub struct ProjectCheckpoint {
 }
 
 impl Checkpoint {
-    /// Seals the checkpoint for the vault at `place`, the SHA-256 of its path.
+    /// Seals the checkpoint for the vault at a path with this SHA-256.
     pub fn seal(
         &self,
         key: &Key,
         vault_id: &VaultId,
-        place: &Hash,
+        path_hash: &Hash,
     ) -> Result<Vec<u8>, CryptoError> {
-        key.seal("anchor", vault_id, place, &self.encode())
+        key.seal("anchor", vault_id, path_hash, &self.encode())
     }
 
     /// Opens the result of [`Checkpoint::seal`].
     pub fn open(
         key: &Key,
         vault_id: &VaultId,
-        place: &Hash,
+        path_hash: &Hash,
         bytes: &[u8],
     ) -> Result<Self, CryptoError> {
-        let plain = key.open("anchor", vault_id, place, bytes, CHECKPOINT)?;
+        let plain = key.open("anchor", vault_id, path_hash, bytes, CHECKPOINT)?;
         Self::decode(plain.expose()).ok_or(CryptoError::Damaged(CHECKPOINT))
     }
 

@@ -42,12 +42,12 @@ impl Ancestors {
     /// Decodes the bytes of [`Ancestors::encode`]. Any other length gives `None`.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut found = Self::none();
-        let places = found.0.as_flattened_mut();
-        if bytes.len() != places.len() {
+        let entries = found.0.as_flattened_mut();
+        if bytes.len() != entries.len() {
             return None;
         }
 
-        places.copy_from_slice(bytes);
+        entries.copy_from_slice(bytes);
         Some(found)
     }
 

@@ -27,7 +27,7 @@ pub struct RecordContext<'a> {
 }
 
 impl RecordContext<'_> {
-    fn context(&self, version: u64) -> Vec<u8> {
+    fn encode(&self, version: u64) -> Vec<u8> {
         [&self.pid[..], self.rid, &self.epoch.to_be_bytes(), &version.to_be_bytes()].concat()
     }
 }
@@ -36,23 +36,23 @@ impl Keyring {
     /// Seals metadata as version `ver` of its record.
     pub fn seal_metadata(
         &self,
-        place: RecordContext<'_>,
+        context: RecordContext<'_>,
         ver: u64,
         metadata: &Metadata,
     ) -> Result<Vec<u8>, CryptoError> {
         let padded = pad(encode_metadata(metadata).expose(), metadata_size);
-        self.metadata.seal("meta", place.vault_id, &place.context(ver), padded.expose())
+        self.metadata.seal("meta", context.vault_id, &context.encode(ver), padded.expose())
     }
 
     /// Opens metadata.
     pub fn open_metadata(
         &self,
-        place: RecordContext<'_>,
+        context: RecordContext<'_>,
         ver: u64,
         sealed: &[u8],
     ) -> Result<Metadata, CryptoError> {
         let padded =
-            self.metadata.open("meta", place.vault_id, &place.context(ver), sealed, METADATA)?;
+            self.metadata.open("meta", context.vault_id, &context.encode(ver), sealed, METADATA)?;
         decode_metadata(unpad(padded.expose(), metadata_size, METADATA)?)
             .ok_or(CryptoError::Damaged(METADATA))
     }
@@ -60,23 +60,23 @@ impl Keyring {
     /// Seals a value that was set by version `vver` of its record.
     pub fn seal_value(
         &self,
-        place: RecordContext<'_>,
+        context: RecordContext<'_>,
         vver: u64,
         value: &SecretValue,
     ) -> Result<Vec<u8>, CryptoError> {
         let padded = pad(value.expose(), value_size);
-        self.value.seal("value", place.vault_id, &place.context(vver), padded.expose())
+        self.value.seal("value", context.vault_id, &context.encode(vver), padded.expose())
     }
 
     /// Opens a value.
     pub fn open_value(
         &self,
-        place: RecordContext<'_>,
+        context: RecordContext<'_>,
         vver: u64,
         sealed: &[u8],
     ) -> Result<SecretValue, CryptoError> {
         let padded =
-            self.value.open("value", place.vault_id, &place.context(vver), sealed, VALUE)?;
+            self.value.open("value", context.vault_id, &context.encode(vver), sealed, VALUE)?;
 
         let bytes = SecretBytes::copy_of(unpad(padded.expose(), value_size, VALUE)?);
         SecretValue::new(bytes, true).map_err(|_| CryptoError::Damaged(VALUE))

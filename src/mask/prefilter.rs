@@ -15,7 +15,7 @@ const SLOTS: usize = 32;
 /// The number of bytes of a needle that the table covers: windows of four bytes at its first five
 /// positions. Of any five consecutive positions in a stream, one is examined.
 pub(super) const KNOWN: usize = 8;
-const PLACES: usize = 5;
+const POSITIONS: usize = 5;
 
 /// The maximum number of consecutive bytes that another reading skips inside a value.
 pub(super) const SKIPPED: usize = 64;
@@ -31,15 +31,15 @@ pub(super) struct Prefilter {
 impl Prefilter {
     /// Builds the table for needles of eight bytes or more.
     pub(super) fn new(needles: &Sorted) -> Self {
-        let wanted = (needles.count() * PLACES * SLOTS).next_power_of_two().trailing_zeros();
+        let wanted = (needles.count() * POSITIONS * SLOTS).next_power_of_two().trailing_zeros();
         let bits = wanted.clamp(*BITS.start(), *BITS.end());
         let mut prefilter = Self { table: SecretBytes::zeroed(1 << bits), shift: u32::BITS - bits };
 
         for index in 0..needles.count() {
-            for (place, window) in needles.bytes(index).windows(4).take(PLACES).enumerate() {
+            for (position, window) in needles.bytes(index).windows(4).take(POSITIONS).enumerate() {
                 let [a, b, c, d] = *window else { continue };
                 let slot = prefilter.slot(u32::from_le_bytes([a, b, c, d]));
-                prefilter.table.expose_mut()[slot] |= 1 << place;
+                prefilter.table.expose_mut()[slot] |= 1 << position;
             }
         }
 
@@ -51,7 +51,7 @@ impl Prefilter {
     }
 
     /// Returns the positions in a needle at which these four bytes may occur.
-    fn places(&self, window: u32) -> u8 {
+    fn positions(&self, window: u32) -> u8 {
         self.table.expose()[self.slot(window)]
     }
 
@@ -59,19 +59,19 @@ impl Prefilter {
     /// [`KNOWN`] bytes are left, returns the position that was reached.
     pub(super) fn next(&self, bytes: &[u8], mut from: usize) -> usize {
         while let Some((_, middle)) = windows(bytes, from) {
-            let places = self.places(middle);
-            if places != 0 {
-                let mut starts = (0..PLACES)
+            let positions = self.positions(middle);
+            if positions != 0 {
+                let mut starts = (0..POSITIONS)
                     .rev()
-                    .filter(|place| places >> place & 1 == 1)
-                    .map(|place| from + 4 - place);
+                    .filter(|position| positions >> position & 1 == 1)
+                    .map(|position| from + 4 - position);
 
                 if let Some(start) = starts.find(|start| self.may_begin(bytes, *start)) {
                     return start;
                 }
             }
 
-            from += PLACES;
+            from += POSITIONS;
         }
 
         from
@@ -80,8 +80,8 @@ impl Prefilter {
 
 impl Prefilter {
     /// Returns the first position before or at a unit where a needle may begin that contains the
-    /// unit. Returns `None` if a needle cannot begin there. Fewer than [`KNOWN`] bytes come before the
-    /// unit.
+    /// unit. Returns `None` if a needle cannot begin there. Fewer than [`KNOWN`] bytes come before
+    /// the unit.
     pub(super) fn before_unit(
         &self,
         reading: Encoding,
@@ -151,16 +151,16 @@ impl Prefilter {
     /// Checks all positions of a needle that the table covers, while [`next`](Self::next) checks
     /// two.
     fn begins(&self, bytes: &[u8]) -> bool {
-        let windows = bytes.windows(4).take(PLACES).enumerate();
-        windows.into_iter().all(|(place, window)| match *window {
-            [a, b, c, d] => self.places(u32::from_le_bytes([a, b, c, d])) >> place & 1 == 1,
+        let windows = bytes.windows(4).take(POSITIONS).enumerate();
+        windows.into_iter().all(|(position, window)| match *window {
+            [a, b, c, d] => self.positions(u32::from_le_bytes([a, b, c, d])) >> position & 1 == 1,
             _ => true,
         })
     }
 
     fn may_begin(&self, bytes: &[u8], start: usize) -> bool {
         windows(bytes, start).is_none_or(|(first, middle)| {
-            self.places(first) & 1 != 0 && self.places(middle) >> (PLACES - 1) & 1 != 0
+            self.positions(first) & 1 != 0 && self.positions(middle) >> (POSITIONS - 1) & 1 != 0
         })
     }
 }

@@ -227,12 +227,12 @@ impl Reader {
     }
 
     /// Converts a position in this reading to an offset in the stream.
-    fn offset(&self, place: u64) -> u64 {
-        let behind = self.units.partition_point(|(read, _)| *read <= place);
+    fn offset(&self, position: u64) -> u64 {
+        let behind = self.units.partition_point(|(read, _)| *read <= position);
         match (behind.checked_sub(1), self.units.front()) {
-            (Some(last), _) => self.units[last].1 + (place - self.units[last].0),
-            (None, Some((read, offset))) => offset - (read - place),
-            (None, None) => place,
+            (Some(last), _) => self.units[last].1 + (position - self.units[last].0),
+            (None, Some((read, offset))) => offset - (read - position),
+            (None, None) => position,
         }
     }
 

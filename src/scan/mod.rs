@@ -36,8 +36,8 @@ pub enum Location {
 /// A value that was found.
 #[derive(Debug, Clone)]
 pub struct FoundValue {
-    /// The place
-    pub place: Location,
+    /// The location
+    pub location: Location,
     /// The tag of the secret
     pub tag: Tag,
     /// The form of the value
@@ -147,7 +147,7 @@ impl<'n> Searcher<'n> {
         let findings = self.stream(target)?;
         Ok(findings
             .into_iter()
-            .map(|finding| FoundValue { place: Location::Target, ..finding })
+            .map(|finding| FoundValue { location: Location::Target, ..finding })
             .collect())
     }
 }
@@ -224,8 +224,8 @@ impl Sink for FoundSoFar<'_> {
 
     fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Infallible> {
         if found.complete {
-            let place = Location::Line(self.lines.at(found.start, self.bytes));
-            self.findings.push(FoundValue { place, tag: found.tag.clone(), form: found.form });
+            let location = Location::Line(self.lines.at(found.start, self.bytes));
+            self.findings.push(FoundValue { location, tag: found.tag.clone(), form: found.form });
         }
 
         Ok(())
@@ -249,7 +249,7 @@ fn names(needles: &Needles, path: &Path, from: usize) -> Vec<(PathBuf, FoundValu
 
         (
             PathBuf::from(OsStr::from_bytes(&bytes[..length])),
-            FoundValue { place: Location::Name, tag, form },
+            FoundValue { location: Location::Name, tag, form },
         )
     });
 

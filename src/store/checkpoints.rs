@@ -26,7 +26,7 @@ pub struct CheckpointStore {
     newest: Records,
     path: PathBuf,
     /// The SHA-256 of the canonical path, and that of the path as typed if it differs
-    places: Vec<Hash>,
+    path_hashes: Vec<Hash>,
 }
 
 impl CheckpointStore {
@@ -37,16 +37,16 @@ impl CheckpointStore {
     pub fn new(directory: &Path, path: &Path) -> Result<Self, StoreError> {
         let canonical = absolute(path)?;
         let typed = std::path::absolute(path).unwrap_or_else(|_| canonical.clone());
-        let place = |path: &Path| Sha256::digest(path.as_os_str().as_bytes()).into();
-        let mut places = vec![place(&canonical)];
+        let hash_of = |path: &Path| Sha256::digest(path.as_os_str().as_bytes()).into();
+        let mut path_hashes = vec![hash_of(&canonical)];
 
         // With a symbolic link, the path as typed may lead elsewhere next time.
         if typed != canonical {
-            places.push(place(&typed));
+            path_hashes.push(hash_of(&typed));
         }
 
         let newest = Records::new(&directory.with_file_name("newest"), LARGEST);
-        Ok(Self { records: Records::new(directory, LARGEST), newest, path: canonical, places })
+        Ok(Self { records: Records::new(directory, LARGEST), newest, path: canonical, path_hashes })
     }
 
     /// Returns the directory of the checkpoints.
@@ -61,22 +61,26 @@ impl CheckpointStore {
 
     /// Returns the hashes that a checkpoint is bound to: the SHA-256 of the canonical path, and
     /// that of the path as typed.
-    pub fn places(&self) -> &[Hash] {
-        &self.places
+    pub fn path_hashes(&self) -> &[Hash] {
+        &self.path_hashes
     }
 
-    /// Reads the checkpoint of a place. Returns `None` if none was written, or if it did not reach
+    /// Reads the checkpoint for a path. Returns `None` if none was written, or if it did not reach
     /// the disk.
-    pub fn read(&self, vault_id: &VaultId, place: &Hash) -> Result<Option<Vec<u8>>, StoreError> {
-        let name = Records::name_of(&[vault_id, place]);
+    pub fn read(
+        &self,
+        vault_id: &VaultId,
+        path_hash: &Hash,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let name = Records::name_of(&[vault_id, path_hash]);
         self.records
             .read(&name)
             .map_err(|source| StoreError::Checkpoint { path: self.records.path(&name), source })
     }
 
-    /// Replaces the checkpoint of a place atomically.
-    pub fn write(&self, vault_id: &VaultId, place: &Hash, bytes: &[u8]) -> io::Result<()> {
-        self.records.write(&Records::name_of(&[vault_id, place]), bytes)
+    /// Replaces the checkpoint for a path atomically.
+    pub fn write(&self, vault_id: &VaultId, path_hash: &Hash, bytes: &[u8]) -> io::Result<()> {
+        self.records.write(&Records::name_of(&[vault_id, path_hash]), bytes)
     }
 
     /// Reads the record of the newest state. Returns `None` also if it cannot be read, because it
@@ -103,8 +107,8 @@ impl CheckpointStore {
 
     /// Removes the checkpoints of the vault at its path, and its newest state.
     pub fn remove(&self, vault_id: &VaultId) -> Result<(), StoreError> {
-        for place in &self.places {
-            let name = Records::name_of(&[vault_id, place]);
+        for path_hash in &self.path_hashes {
+            let name = Records::name_of(&[vault_id, path_hash]);
             let failed = |source| StoreError::Io {
                 action: "remove",
                 path: self.records.path(&name),

@@ -85,7 +85,7 @@ pub trait Snapshot {
     fn locate(&self, rid: &RecordId) -> Result<Option<(ProjectId, [u8; 16])>, StoreError>;
     /// Passes the project and the blind index of every record to `visit`, in the order of the index
     /// of ids.
-    fn places(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError>;
+    fn id_index(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError>;
     /// Counts orphan rows.
     fn orphans(&self) -> Result<OrphanRows, StoreError>;
     /// Returns true if the store finds its own structure intact.

@@ -1,7 +1,7 @@
 //! A root key handle that compares every state it opens with the vault's last checkpoint on this
 //! machine.
 //!
-//! It records the states that it sees, and never replaces a checkpoint by an older state. If it
+//! It records the states that it sees, and never replaces a checkpoint with an older state. If it
 //! cannot write a checkpoint, a later rollback goes unnoticed. A read-only home directory is no
 //! reason to refuse a vault.
 
@@ -74,7 +74,8 @@ impl Divergence {
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.vault.is_none() {
-            "the vault has different keys than at its last checkpoint here, or that checkpoint is damaged"
+            "the vault has different keys than at its last checkpoint here, or that checkpoint is \
+             damaged"
         } else if self.is_fork() {
             "the vault has diverged from its last checkpoint here"
         } else {
@@ -104,10 +105,10 @@ pub(super) fn check_and_record(
 ) -> Result<bool, VaultError> {
     let vault_id = &tables.vault.vault_id;
     let mut before = Vec::new();
-    for place in checkpoints.places() {
-        let opened = checkpoints.read(vault_id, place)?.map(|bytes| {
+    for path_hash in checkpoints.path_hashes() {
+        let opened = checkpoints.read(vault_id, path_hash)?.map(|bytes| {
             let opened = with_any_key(key, tables, |key| {
-                Checkpoint::open(key, vault_id, place, &bytes).ok()
+                Checkpoint::open(key, vault_id, path_hash, &bytes).ok()
             })?;
 
             opened.ok_or_else(|| VaultError::from(Divergence::KEY_CHANGE))
@@ -127,10 +128,11 @@ pub(super) fn check_and_record(
     compare_with_newest(checkpoints, key, tables, &now, notice.filter(|_| known.is_none()))?;
 
     let mut is_written = true;
-    for (place, _) in
-        checkpoints.places().iter().zip(&before).filter(|(_, before)| before.as_ref() != Some(&now))
-    {
-        is_written &= checkpoints.write(vault_id, place, &now.seal(key, vault_id, place)?).is_ok();
+    for (path_hash, before) in checkpoints.path_hashes().iter().zip(&before) {
+        if before.as_ref() != Some(&now) {
+            let sealed = now.seal(key, vault_id, path_hash)?;
+            is_written &= checkpoints.write(vault_id, path_hash, &sealed).is_ok();
+        }
     }
 
     Ok(is_written)

@@ -183,10 +183,10 @@ impl Vault {
         };
 
         let mut is_earlier = follows(&state.vault.revision(), &vault.revision());
-        let places: HashMap<_, _> =
+        let positions: HashMap<_, _> =
             state.rows.iter().enumerate().map(|(at, row)| (row.pid, at)).collect();
         for row in before.projects()? {
-            let Some(at) = places.get(&row.pid) else { continue };
+            let Some(at) = positions.get(&row.pid) else { continue };
             let revision = |head: Head| head.revision(&vault.vault_id, &row.pid, row.epoch);
             if let Ok(head) = state.keyrings[*at].open_head(&vault.vault_id, &row) {
                 let now = revision(state.project(snapshot, *at)?.head);

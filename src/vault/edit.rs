@@ -157,7 +157,7 @@ impl<'a> Edit<'a> {
     ) -> Result<(), VaultError> {
         record.vver = record.ver;
         let sealed =
-            self.project.keyring.seal_value(self.project.place(&record.rid), record.vver, value)?;
+            self.project.keyring.seal_value(self.project.context(&record.rid), record.vver, value)?;
         record.val_hash = tree::value_hash(&sealed);
 
         Ok(transaction.apply(Change::Value(&record.rid, &sealed))?)
@@ -171,7 +171,7 @@ impl<'a> Edit<'a> {
         metadata: Metadata,
     ) -> Result<Secret, VaultError> {
         record.meta = self.project.keyring.seal_metadata(
-            self.project.place(&record.rid),
+            self.project.context(&record.rid),
             record.ver,
             &metadata,
         )?;

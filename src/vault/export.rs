@@ -25,16 +25,16 @@ impl Vault {
     ) -> Result<(), E> {
         let snapshot = self.store.read().map_err(VaultError::from)?;
         let state = self.state(&*snapshot)?;
-        let places = match project {
+        let positions = match project {
             Some(name) => vec![require_project(&state, name)?],
             None => {
-                let mut places: Vec<usize> = (0..state.keyrings.len()).collect();
-                places.sort_by_key(|at| &state.keyrings[*at].name);
-                places
+                let mut positions: Vec<usize> = (0..state.keyrings.len()).collect();
+                positions.sort_by_key(|at| &state.keyrings[*at].name);
+                positions
             }
         };
 
-        for at in places {
+        for at in positions {
             let project = state.project(&*snapshot, at)?;
 
             // All records are read and verified first. Values are read by other statements

@@ -27,18 +27,18 @@ pub(super) fn find_all<'s>(
     project: &ProjectName,
     wanted: &[SecretRef],
 ) -> Result<FoundAll<'s>, VaultError> {
-    let mut places: BTreeMap<usize, Vec<([u8; 16], usize)>> = BTreeMap::new();
+    let mut by_project: BTreeMap<usize, Vec<([u8; 16], usize)>> = BTreeMap::new();
     for (number, wanted) in wanted.iter().enumerate() {
         if let Some((at, tag_ix)) = look_up(state, snapshot, project, wanted)? {
-            places.entry(at).or_default().push((tag_ix, number));
+            by_project.entry(at).or_default().push((tag_ix, number));
         }
     }
 
     let mut projects = BTreeMap::new();
     let mut found: Vec<Option<(usize, VerifiedRecord)>> = vec![None; wanted.len()];
-    for (at, places) in places {
+    for (at, indexes) in by_project {
         let project = state.project(snapshot, at)?;
-        project.by_indexes(snapshot, places, |number, record| {
+        project.by_indexes(snapshot, indexes, |number, record| {
             found[number] = checked(&project, record, &wanted[number])?.map(|record| (at, record));
             Ok(())
         })?;

@@ -43,13 +43,16 @@ impl<'a> Import<'a> {
     }
 
     /// Returns the positions of the secrets that `is_wanted` selects, by project.
-    fn places(&self, is_wanted: impl Fn(usize) -> bool) -> BTreeMap<&'a ProjectName, Vec<usize>> {
-        let mut places: BTreeMap<&ProjectName, Vec<usize>> = BTreeMap::new();
+    fn positions(
+        &self,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> BTreeMap<&'a ProjectName, Vec<usize>> {
+        let mut positions: BTreeMap<&ProjectName, Vec<usize>> = BTreeMap::new();
         for (at, incoming) in self.secrets.iter().enumerate().filter(|(at, _)| is_wanted(*at)) {
-            places.entry(incoming.to).or_default().push(at);
+            positions.entry(incoming.to).or_default().push(at);
         }
 
-        places
+        positions
     }
 
     /// Refuses two secrets with the same tag. They would be counted twice but stored once.
@@ -140,15 +143,15 @@ impl Vault {
         let mut first: Option<usize> = None;
         let mut differs = |at: usize| first = Some(first.map_or(at, |first| first.min(at)));
 
-        for (name, places) in import.places(is_there) {
+        for (name, positions) in import.positions(is_there) {
             let Some(project) = state.named(&*snapshot, name)? else {
-                places.into_iter().for_each(&mut differs);
+                positions.into_iter().for_each(&mut differs);
                 continue;
             };
 
-            let keys: Vec<TagKey> = places.iter().map(|at| outcome.steps[*at].0.key()).collect();
+            let keys: Vec<TagKey> = positions.iter().map(|at| outcome.steps[*at].0.key()).collect();
             project.by_tags(&*snapshot, &keys, |number, found| {
-                let at = places[number];
+                let at = positions[number];
                 let value =
                     found.map(|found| project.value(&*snapshot, &found.record)).transpose()?;
                 if value.is_none_or(|value| value.expose() != import.secrets[at].new.value.expose())
@@ -174,7 +177,7 @@ impl Vault {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
         let mut steps = steps(&state, &*transaction, import)?;
-        let written = import.places(|at| steps[at].what.writes());
+        let written = import.positions(|at| steps[at].what.writes());
 
         if written.is_empty() {
             return Ok(WriteOutcome {
@@ -187,7 +190,7 @@ impl Vault {
         let new_project = create_projects(&state, &*self.root, &mut *transaction, &names)?;
         let mut storing = Storing { import, stored, secrets: Vec::new() };
 
-        for (name, places) in written {
+        for (name, positions) in written {
             let project = match state.named(&*transaction, name)? {
                 Some(project) => project,
                 // The project did not exist, so it was created above.
@@ -197,7 +200,7 @@ impl Vault {
                 },
             };
 
-            storing.project(Edit::new(project), &mut *transaction, &places, &mut steps)?;
+            storing.project(Edit::new(project), &mut *transaction, &positions, &mut steps)?;
         }
 
         let Storing { secrets, .. } = storing;
@@ -219,13 +222,13 @@ impl Storing<'_> {
         &mut self,
         mut edit: Edit<'_>,
         transaction: &mut dyn Transaction,
-        places: &[usize],
+        positions: &[usize],
         steps: &mut [Step],
     ) -> Result<(), VaultError> {
-        let mut drafts = Vec::with_capacity(places.len());
+        let mut drafts = Vec::with_capacity(positions.len());
         let mut before: HashMap<usize, Metadata> = HashMap::new();
 
-        for &at in places {
+        for &at in positions {
             drafts.push(match steps[at].existing.take() {
                 Some(found) => {
                     let VerifiedRecord { record, metadata } = *found;
@@ -245,7 +248,7 @@ impl Storing<'_> {
         };
 
         let metadata = |at: usize| self.import.secrets[at].metadata(before.remove(&at), now);
-        let mut secrets = Vec::with_capacity(places.len());
+        let mut secrets = Vec::with_capacity(positions.len());
         edit.put_all(transaction, drafts, value, metadata, |at, secret| {
             secrets.push((at, secret))
         })?;
@@ -279,12 +282,13 @@ fn steps(
 
     let mut steps: Vec<Step> = import.secrets.iter().map(create).collect();
     let mut conflicts = BTreeMap::new();
-    for (name, places) in import.places(|_| true) {
+    for (name, positions) in import.positions(|_| true) {
         let Some(project) = state.named(snapshot, name)? else { continue };
-        let keys: Vec<TagKey> = places.iter().map(|at| import.secrets[*at].new.tag.key()).collect();
+        let key = |at: &usize| import.secrets[*at].new.tag.key();
+        let keys: Vec<TagKey> = positions.iter().map(key).collect();
         project.by_tags(snapshot, &keys, |number, found| {
             let Some(found) = found else { return Ok(()) };
-            let at = places[number];
+            let at = positions[number];
             let (value, step) = (&import.secrets[at].new.value, &mut steps[at]);
             step.tag = found.metadata.tag.clone();
 

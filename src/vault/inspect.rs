@@ -111,7 +111,7 @@ pub(super) fn inspect(
         inspection.report.damage.push(Damage::new("the file's own structure"));
     }
 
-    let places = IdIndex::read(snapshot, is_sound, &mut inspection.report)?;
+    let id_index = IdIndex::read(snapshot, is_sound, &mut inspection.report)?;
     let mut looked_at = 0;
     for (row, keyring) in inspection.rows.iter().zip(&inspection.keyrings) {
         let Some(keyring) = keyring else {
@@ -121,7 +121,7 @@ pub(super) fn inspect(
 
         let damage = &mut inspection.report.damage;
         let inspector = ProjectInspector { snapshot, name: &keyring.name, damage };
-        let findings = inspector.project(&inspection.vault, row, keyring, &places, &mut |more| {
+        let findings = inspector.project(&inspection.vault, row, keyring, &id_index, &mut |more| {
             looked_at += more;
             on_progress(looked_at);
         });
@@ -231,13 +231,13 @@ impl IdIndex {
         is_sound: bool,
         report: &mut Report,
     ) -> Result<Self, VaultError> {
-        let mut places: HashMap<_, Vec<_>> = HashMap::new();
-        let read = snapshot.places(&mut |pid, tag_ix| places.entry(pid).or_default().push(tag_ix));
+        let mut index: HashMap<_, Vec<_>> = HashMap::new();
+        let read = snapshot.id_index(&mut |pid, tag_ix| index.entry(pid).or_default().push(tag_ix));
         damaged_or(read, "the index of ids", report)?;
 
         // Pages that point at each other would give endless counts, which mean nothing.
         if !is_sound {
-            return Ok(Self(places));
+            return Ok(Self(index));
         }
 
         let orphans =
@@ -250,7 +250,7 @@ impl IdIndex {
             report.damage.extend((count > 0).then(|| Damage::new(what)));
         }
 
-        Ok(Self(places))
+        Ok(Self(index))
     }
 }
 
@@ -279,7 +279,7 @@ impl ProjectInspector<'_> {
         vault: &VaultRow,
         row: &ProjectRow,
         keyring: &Keyring,
-        places: &IdIndex,
+        id_index: &IdIndex,
         on_progress: &mut dyn FnMut(u64),
     ) -> ProjectFindings {
         let opened = Project::open(self.snapshot, &vault.vault_id, row, keyring);
@@ -306,7 +306,7 @@ impl ProjectInspector<'_> {
                 }
                 Err(_) => {
                     self.note("a bucket", None, None);
-                    (self.leaves_one_by_one(row, number, places), false)
+                    (self.leaves_one_by_one(row, number, id_index), false)
                 }
             };
 
@@ -329,8 +329,8 @@ impl ProjectInspector<'_> {
     }
 
     /// Reads the records of a bucket one by one, because they cannot be read together.
-    fn leaves_one_by_one(&self, row: &ProjectRow, number: u8, places: &IdIndex) -> Vec<Leaf> {
-        let known = places.0.get(&row.pid).into_iter().flatten();
+    fn leaves_one_by_one(&self, row: &ProjectRow, number: u8, id_index: &IdIndex) -> Vec<Leaf> {
+        let known = id_index.0.get(&row.pid).into_iter().flatten();
         let read = |tag_ix: &[u8; 16]| {
             let record = retry_once(|| self.snapshot.record(&row.pid, tag_ix)).ok()??;
             Some(Leaf { tag_ix: *tag_ix, rid: record.rid, leaf: record.leaf })

@@ -26,7 +26,7 @@ impl Vault {
         let state = self.state(&*snapshot)?;
         let mut secrets = Vec::new();
 
-        for at in places(&state, project) {
+        for at in positions(&state, project) {
             let project = state.project(&*snapshot, at)?;
             let first = secrets.len();
             project.each(&*snapshot, |found| {
@@ -55,7 +55,7 @@ impl Vault {
         let end = skipped.saturating_add(size);
         let mut page = Page { secrets: Vec::new(), total: 0 };
 
-        for at in places(&state, project) {
+        for at in positions(&state, project) {
             let project = state.project(&*snapshot, at)?;
             let before = page.total;
             let mut first = First::new(end.saturating_sub(before));
@@ -78,11 +78,11 @@ impl Vault {
 }
 
 /// Returns the position of one project, or the positions of all projects sorted by name.
-fn places(state: &State, project: Option<&ProjectName>) -> Vec<usize> {
+fn positions(state: &State, project: Option<&ProjectName>) -> Vec<usize> {
     let wanted = |at: &usize| project.is_none_or(|name| *name == state.keyrings[*at].name);
-    let mut places: Vec<usize> = (0..state.keyrings.len()).filter(wanted).collect();
-    places.sort_by_key(|at| &state.keyrings[*at].name);
-    places
+    let mut positions: Vec<usize> = (0..state.keyrings.len()).filter(wanted).collect();
+    positions.sort_by_key(|at| &state.keyrings[*at].name);
+    positions
 }
 
 /// Collects the `most` records that come first in tag order. Its memory is bounded, however many

@@ -86,19 +86,19 @@ impl Vault {
     ) -> Result<WriteOutcome<Vec<(ProjectName, u64)>>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
-        let mut places =
+        let mut positions =
             names.iter().map(|name| require_project(&state, name)).collect::<Result<Vec<_>, _>>()?;
-        places.sort_unstable();
-        places.dedup();
+        positions.sort_unstable();
+        positions.dedup();
 
         let mut deleted = Vec::new();
-        for &at in &places {
+        for &at in &positions {
             let project = state.project(&*transaction, at)?;
             deleted.push((project.keyring.name.clone(), project.head.count));
         }
 
         let mut rows = state.rows.clone();
-        for &at in places.iter().rev() {
+        for &at in positions.iter().rev() {
             transaction.apply(Change::DropProject(&rows.remove(at).pid))?;
         }
 

@@ -205,7 +205,7 @@ struct NewProjectKeys<'a> {
 }
 
 impl NewProjectKeys<'_> {
-    fn place<'p>(&'p self, rid: &'p [u8; 8]) -> RecordContext<'p> {
+    fn context<'p>(&'p self, rid: &'p [u8; 8]) -> RecordContext<'p> {
         RecordContext {
             vault_id: self.project.vault_id,
             pid: &self.row.pid,
@@ -221,7 +221,7 @@ impl NewProjectKeys<'_> {
         record: &mut Record,
     ) -> Result<(), VaultError> {
         let value = self.project.value(&*transaction, record)?;
-        let sealed = self.keyring.seal_value(self.place(&record.rid), record.vver, &value)?;
+        let sealed = self.keyring.seal_value(self.context(&record.rid), record.vver, &value)?;
         record.val_hash = tree::value_hash(&sealed);
         Ok(transaction.apply(Change::Value(&record.rid, &sealed))?)
     }
@@ -242,7 +242,7 @@ impl NewProjectKeys<'_> {
             let mut record =
                 Record { tag_ix, epoch: self.row.epoch, val_hash: old.val_hash, ..found.record };
             record.meta =
-                self.keyring.seal_metadata(self.place(&record.rid), record.ver, &found.metadata)?;
+                self.keyring.seal_metadata(self.context(&record.rid), record.ver, &found.metadata)?;
             record.leaf = tree::leaf(self.project.vault_id, pid, &record);
             transaction.apply(Change::MoveRecord(pid, &old.tag_ix, &record))?;
             leaves[usize::from(tag_ix[0])].push(Leaf {

@@ -10,7 +10,7 @@ use crate::model::{ProjectName, SecretRef, SecretValue, Tag, TagKey};
 pub struct RevealedValues {
     project: ProjectName,
     values: Vec<(Tag, SecretValue)>,
-    places: HashMap<TagKey, usize>,
+    positions: HashMap<TagKey, usize>,
     missing: HashMap<TagKey, Option<Tag>>,
 }
 
@@ -20,7 +20,7 @@ impl RevealedValues {
         Self {
             project: project.clone(),
             values: Vec::new(),
-            places: HashMap::new(),
+            positions: HashMap::new(),
             missing: HashMap::new(),
         }
     }
@@ -51,7 +51,7 @@ impl RevealedValues {
     }
 
     fn put(&mut self, tag: Tag, value: SecretValue) {
-        self.places.insert(tag.key(), self.values.len());
+        self.positions.insert(tag.key(), self.values.len());
         self.values.push((tag, value));
     }
 
@@ -62,7 +62,7 @@ impl RevealedValues {
 
     /// Returns true if a tag was opened.
     pub fn has(&self, tag: &Tag) -> bool {
-        self.places.contains_key(&tag.key())
+        self.positions.contains_key(&tag.key())
     }
 
     /// Returns the tags of all opened values.
@@ -78,7 +78,7 @@ impl RevealedValues {
 
     /// Returns one value, with its tag as it was stored.
     pub fn value(&self, tag: &Tag) -> Result<&(Tag, SecretValue), VaultError> {
-        match self.places.get(&tag.key()) {
+        match self.positions.get(&tag.key()) {
             Some(at) => Ok(&self.values[*at]),
             None => {
                 let nearest = self.missing.get(&tag.key()).cloned().flatten();
@@ -91,7 +91,7 @@ impl RevealedValues {
 
 impl Reveal for RevealedValues {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
-        let reveal = |tag: &Tag| match self.places.get(&tag.key()) {
+        let reveal = |tag: &Tag| match self.positions.get(&tag.key()) {
             Some(at) => {
                 let (tag, value) = &self.values[*at];
                 Revealed::Value { tag: tag.clone(), value: value.duplicate() }

@@ -140,11 +140,11 @@ impl Vault {
     pub fn projects_with(&self, tag: &Tag) -> Result<Vec<ProjectName>, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        let mut places: Vec<usize> = (0..state.keyrings.len()).collect();
-        places.sort_by_key(|at| &state.keyrings[*at].name);
+        let mut positions: Vec<usize> = (0..state.keyrings.len()).collect();
+        positions.sort_by_key(|at| &state.keyrings[*at].name);
 
         let mut names = Vec::new();
-        for at in places.into_iter().take(MAX_PROJECTS_SEARCHED) {
+        for at in positions.into_iter().take(MAX_PROJECTS_SEARCHED) {
             if state.project(&*snapshot, at)?.by_tag(&*snapshot, &tag.key())?.is_some() {
                 names.push(state.keyrings[at].name.clone());
             }

@@ -110,7 +110,7 @@ impl Vault {
         self.root.root_key().ok_or(VaultError::KeyService(KeyServiceError::OtherSlots))
     }
 
-    /// Replaces all slots of one type by a new one, or removes them.
+    /// Replaces all slots of one type with a new one, or removes them.
     fn replace_slots(
         &self,
         kind: u32,

@@ -183,7 +183,7 @@ impl<'a> Project<'a> {
         VaultError::Record { what, id: SecretId(record.rid), project: self.keyring.name.clone() }
     }
 
-    pub(super) fn place<'p>(&'p self, rid: &'p RecordId) -> RecordContext<'p> {
+    pub(super) fn context<'p>(&'p self, rid: &'p RecordId) -> RecordContext<'p> {
         RecordContext { vault_id: self.vault_id, pid: &self.row.pid, rid, epoch: self.row.epoch }
     }
 
@@ -297,7 +297,7 @@ impl<'a> Project<'a> {
 
         let metadata = self
             .keyring
-            .open_metadata(self.place(&record.rid), record.ver, &record.meta)
+            .open_metadata(self.context(&record.rid), record.ver, &record.meta)
             .map_err(|_| self.damaged_record("the metadata", &record))?;
 
         if self.keyring.tag_ix(&metadata.tag.key()) != record.tag_ix {
@@ -343,7 +343,7 @@ impl<'a> Project<'a> {
         }
 
         self.keyring
-            .open_value(self.place(&record.rid), record.vver, &sealed)
+            .open_value(self.context(&record.rid), record.vver, &sealed)
             .map_err(|_| damaged())
     }
 

@@ -273,7 +273,7 @@ impl Snapshot for SqliteTransaction<'_> {
         Ok(rows.into_iter().next())
     }
 
-    fn places(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
+    fn id_index(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
         const WHAT: &str = "index of ids";
 
         // The index contains all three columns, so the table itself is not read. Each row must come
