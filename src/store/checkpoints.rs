@@ -1,9 +1,9 @@
 //! Stores checkpoints: small files in the state directory, one for each path of a vault, and one
 //! for the newest state of a vault.
 //!
-//! Nothing here is flushed to the disk. After a power cut a checkpoint may be older or empty, and
-//! then a rollback to that point is not noticed. This file never looks at the content of a
-//! checkpoint.
+//! Nothing here is flushed to the disk. After a power cut a checkpoint may be older or empty. A
+//! rollback that only the lost state would reveal then goes unnoticed. This file never looks at the
+//! content of a checkpoint.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;

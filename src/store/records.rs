@@ -101,9 +101,8 @@ impl Records {
         Ok(())
     }
 
-    /// Creates a record without content, whose existence is its only information. A process that is
-    /// killed leaves either the record or an empty file, which counts as absent. So no temporary
-    /// file is needed.
+    /// Creates a record whose existence is its only information. A process that is killed leaves
+    /// either the record or an empty file, which counts as absent. So no temporary file is needed.
     pub fn mark(&self, name: &str) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();

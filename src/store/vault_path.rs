@@ -1,7 +1,7 @@
 //! The vault's path: which files may be opened as a vault, and how new files get their names.
 //!
-//! Nothing here opens an existing vault, because closing a second descriptor would drop SQLite's
-//! locks on it.
+//! An existing file is opened here only to find out whether it is a vault. Closing a second
+//! descriptor of an open vault would drop SQLite's locks on it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions};
