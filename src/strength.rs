@@ -6,7 +6,7 @@
 
 use crate::crypto::kdf::Passphrase;
 use crate::crypto::{CryptoError, random, with_freed_memory_wiped};
-use crate::model::{DEEP, SecretBytes, overwrite_stack};
+use crate::model::{STACK_DEPTH, SecretBytes, overwrite_stack};
 
 /// The memory bandwidth of one fast graphics card, in bytes per second.
 const CARD: f64 = 1e12;
@@ -33,7 +33,7 @@ impl Strength {
         // leaves this function.
         let guesses =
             with_freed_memory_wiped(|| zxcvbn::zxcvbn(text, &["secrets", "vault"]).guesses_log10());
-        overwrite_stack::<DEEP>();
+        overwrite_stack::<STACK_DEPTH>();
         #[allow(clippy::cast_precision_loss)] // an estimate
         let seconds = 10_f64.powf(guesses) / (CARD / moved.max(1) as f64);
         Self { seconds }
@@ -111,7 +111,7 @@ mod tests {
     fn judged(text: &str, params: KdfParams) -> Strength {
         Strength::of(
             &Passphrase::new(&SecretBytes::copy_of(text.as_bytes())).unwrap(),
-            params.moved(),
+            params.bytes_per_guess(),
         )
     }
 

@@ -117,9 +117,9 @@ impl Client {
     ) -> Result<bool, VaultError> {
         // This uses a separate client, so that nothing from an impostor's answer is kept.
         let earlier = Self::new(&self.runtime_dir, &self.path(), self.timeout);
-        if let Err(VaultError::Holder(
+        if let Err(VaultError::KeyService(
             error @ (KeyServiceError::RolledBack(_) | KeyServiceError::Impostor),
-        )) = locked.compare(&earlier)
+        )) = locked.check_root_mac(&earlier)
         {
             return Err(error.into());
         }
@@ -448,7 +448,7 @@ impl Client {
     ) -> Result<T, VaultError> {
         self.with_retry(|connection| match conversation(connection) {
             Ok(value) => Ok(Ok(value)),
-            Err(VaultError::Holder(error)) => Err(error),
+            Err(VaultError::KeyService(error)) => Err(error),
             Err(other) => Ok(Err(other)),
         })?
     }

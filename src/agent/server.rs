@@ -24,7 +24,7 @@ use super::runtime_dir::{RuntimeDir, identity, remove, with_lock};
 use super::session::{MacInProgress, Session};
 use crate::crypto::ids::VaultId;
 use crate::crypto::keyring::Keyring;
-use crate::model::{DEEP, SecretBytes, overwrite_stack};
+use crate::model::{STACK_DEPTH, SecretBytes, overwrite_stack};
 use crate::process;
 use crate::signals::DeferSignals;
 
@@ -57,7 +57,7 @@ pub fn serve(
     let (listener, socket) = Socket::take_over(runtime_dir, &session.path)?;
 
     ready(session.key_is_locked())?;
-    overwrite_stack::<DEEP>();
+    overwrite_stack::<STACK_DEPTH>();
 
     let mut agent =
         Agent { listener, socket, deferred, session: Some(session), connections: Vec::new() };
@@ -66,7 +66,7 @@ pub fn serve(
     // The key is wiped first, because removing the socket may have to wait for the lock.
     agent.session = None;
     agent.connections.clear();
-    overwrite_stack::<DEEP>();
+    overwrite_stack::<STACK_DEPTH>();
     remove(&agent.socket.lock, &agent.socket.path, agent.socket.identity);
     agent.deferred.take();
 
@@ -166,7 +166,7 @@ impl Agent {
             });
 
             self.connections = connections;
-            overwrite_stack::<DEEP>();
+            overwrite_stack::<STACK_DEPTH>();
             if accept {
                 self.accept(moment);
             }

@@ -16,7 +16,7 @@ use crate::crypto::keyring::Keyring;
 use crate::crypto::root_key::{RootKey, RootMac};
 use crate::crypto::rows::ProjectRow;
 use crate::model::SecretBytes;
-use crate::store::MOST_PROJECTS;
+use crate::store::MAX_PROJECTS;
 
 type Hash = [u8; 32];
 
@@ -174,14 +174,14 @@ impl Session {
     ) -> Result<(), ()> {
         // The client that uses the project reports a head that does not open.
         let Ok(head) = keyring.open_head(&self.vault_id, row) else { return Ok(()) };
-        let head = head.moment(&self.vault_id, &row.pid, row.epoch);
+        let head = head.revision(&self.vault_id, &row.pid, row.epoch);
         if self.heads.get(&row.pid).is_some_and(|seen| !follows(&head, &seen.head)) {
             return Err(());
         }
 
         // The limit is the maximum number of projects in a vault. Only deleted projects can exceed
         // it.
-        if self.heads.len() >= MOST_PROJECTS && !self.heads.contains_key(&row.pid) {
+        if self.heads.len() >= MAX_PROJECTS && !self.heads.contains_key(&row.pid) {
             self.heads.clear();
         }
 
@@ -207,7 +207,7 @@ impl Session {
 
 /// Returns true if the state equals the last known one or follows it.
 fn follows(now: &Revision, seen: &Revision) -> bool {
-    matches!(now.since(seen), Relation::Equal | Relation::Ahead)
+    matches!(now.compare(seen), Relation::Equal | Relation::Ahead)
 }
 
 /// Splits off a column that must have length `N`, which its length prefix states.

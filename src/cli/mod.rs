@@ -20,7 +20,7 @@ use crate::completion;
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::model::{DEEP, overwrite_stack};
+use crate::model::{STACK_DEPTH, overwrite_stack};
 use crate::process::die_of;
 use crate::ui::{ColorWhen, Ui};
 
@@ -31,7 +31,7 @@ Examples:
   secrets list                          list the secrets, never a value
   secrets render app.env.tmpl -o .env   fill in the placeholders of a file
   secrets run -- npm start              run a program with secrets, masked
-  secrets setup                         set up all that .secrets.toml needs
+  secrets setup                         set up what .secrets.toml needs
   secrets import .env                   store the secrets of a dotenv file
   secrets unlock                        skip the passphrase for a while
   secrets create --help                 show the options of a command";
@@ -65,7 +65,7 @@ pub fn main() -> ExitCode {
     harden_process();
     let code =
         std::panic::catch_unwind(run).unwrap_or_else(|_| ExitCode::from(Kind::Failure.exit_code()));
-    overwrite_stack::<DEEP>();
+    overwrite_stack::<STACK_DEPTH>();
     code
 }
 
@@ -112,7 +112,7 @@ fn run() -> ExitCode {
             if error.is_interrupted() {
                 // A prompt reads Ctrl-C from the keyboard, but scripts and loops that run us should
                 // end as if it were a signal.
-                overwrite_stack::<DEEP>();
+                overwrite_stack::<STACK_DEPTH>();
                 die_of(Signal::INT);
             }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::context::Context;
-use crate::crypto::age_file::{Identity, MOST_RECIPIENTS, Recipient};
+use crate::crypto::age_file::{Identity, MAX_RECIPIENTS, Recipient};
 use crate::error::{Error, Kind};
 use crate::ui::{UiError, input};
 
@@ -47,9 +47,9 @@ pub(super) fn recipients(given: &[String], files: &[PathBuf]) -> Result<Vec<Reci
         }
     }
 
-    if recipients.len() > MOST_RECIPIENTS {
+    if recipients.len() > MAX_RECIPIENTS {
         return Err(Error::usage(format!(
-            "{} recipients are too many; an age file can have at most {MOST_RECIPIENTS}",
+            "{} recipients are too many; an age file can have at most {MAX_RECIPIENTS}",
             recipients.len()
         )));
     }

@@ -6,7 +6,7 @@ use super::init;
 use super::value_source::{ValueArgs, never_from_an_argument};
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::model::{Description, Name, Tag, resembles_a_key};
+use crate::model::{Description, Name, Tag, looks_like_api_key};
 use crate::ui::{input, prompt};
 use crate::vault::{NewSecret, VaultError};
 
@@ -99,7 +99,7 @@ fn tag(args: &CreateArgs) -> Result<Tag, Error> {
     let word =
         args.tag_argument.as_ref().ok_or_else(|| Error::usage("`TAG` is missing").hint(USAGE))?;
     let word = word.to_string_lossy();
-    if resembles_a_key(&word) {
+    if looks_like_api_key(&word) {
         return Err(Error::usage(
             "the argument looks like a key, not like a tag (not shown, in case it is a secret)",
         )

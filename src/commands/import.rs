@@ -379,7 +379,7 @@ pub(super) fn store(
 
     let outcome = cx.written(outcome.map_err(|error| conflict(error, fix))?);
     let projects = import.projects();
-    if let Some(at) = vault.compare(import, &outcome)? {
+    if let Some(at) = vault.verify_import(import, &outcome)? {
         let message =
             format!("`{}` was not stored as it is in the file", import.secrets[at].new.tag);
         return Err(Error::new(Kind::Conflict, message)

@@ -93,7 +93,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
 
         // Without the vault's directory there are no checkpoints.
         if let Ok(Some(checkpoints)) = cx.checkpoints() {
-            checkpoints.can_be_replaced()?;
+            checkpoints.check_writable()?;
         }
     }
 
@@ -111,11 +111,13 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     drop(progress);
 
     if !report.damage.is_empty() {
-        return Err(Error::from(VaultError::NotWhole(Box::new(report))).with_only_hint(format!(
-            "save what can be read of it with `secrets --vault {} salvage OUT`; the backup was \
+        return Err(Error::from(VaultError::DamagedVault(Box::new(report))).with_only_hint(
+            format!(
+                "save what can be read of it with `secrets --vault {} salvage OUT`; the backup was \
              not used",
-            store::quoted(path)
-        )));
+                store::quoted(path)
+            ),
+        ));
     }
 
     let (now, compared) = match &present {
@@ -124,7 +126,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
         CurrentFile::Compared(_, _, now) => (&now[..], true),
     };
 
-    let difference = Difference::between(now, backup.everything()?);
+    let difference = Difference::between(now, backup.list_all()?);
     show(&difference, compared, cx);
     if args.dry_run {
         return print_json(&difference, compared, cx);
@@ -134,18 +136,18 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
         require_confirmation(&format!("Replace `{}` with `{}`?", place.display(), path.display()))?;
     }
 
-    store::make_directory(&place)?;
+    store::create_directory_for(&place)?;
 
     // If the checkpoint could not be replaced, the restored vault would be refused from then on.
     if let Some(checkpoints) = cx.checkpoints()? {
-        checkpoints.can_be_replaced()?;
+        checkpoints.check_writable()?;
     }
 
     replace_vault(&backup, &present, &place, cx)?;
 
     // The restored vault is older than its checkpoint on purpose. The agent has its own checkpoint.
     cx.forget_in_agent();
-    backup.accepted_at(cx.checkpoints()?)?;
+    backup.accept_at(cx.checkpoints()?)?;
     cx.ui.status(&format!("restored `{}`", place.display()));
     print_json(&difference, compared, cx)
 }
@@ -183,7 +185,7 @@ fn unlock_backup(
     };
 
     // Nothing is removed that was not shown to the user as removed.
-    let Ok(fingerprint) = current.shape() else { return Ok((root, CurrentFile::Kept(None))) };
+    let Ok(fingerprint) = current.fingerprint() else { return Ok((root, CurrentFile::Kept(None))) };
     let Some(current_root) = current_root else {
         return Ok((root, CurrentFile::Kept(Some((current, fingerprint)))));
     };
@@ -234,7 +236,7 @@ fn current_secrets(
     let vault = Locked::open(place)?.keeping_copies().unlocked(root);
     let progress = cx.ui.progress("secrets compared");
     match vault.verify(&|number| progress.on_progress(number)) {
-        Ok(report) if report.damage.is_empty() => Ok(Some(vault.everything()?)),
+        Ok(report) if report.damage.is_empty() => Ok(Some(vault.list_all()?)),
         Ok(_) => Ok(None),
         Err(error) if error.is_damage() => Ok(None),
         Err(error) => Err(error.into()),
@@ -267,7 +269,7 @@ fn replace_vault(
         None => set_aside(place, &["", JOURNALS[0], JOURNALS[1]])?,
     };
 
-    if let Err(error) = copy.settle() {
+    if let Err(error) = copy.persist() {
         // The old file is better than no file.
         for (from, aside) in &asides {
             let _ = store::rename_new(aside, from);
@@ -287,17 +289,17 @@ fn replace_vault(
 /// unused names. A journal that stayed would be applied to the restored vault.
 fn set_aside(place: &Path, ends: &[&str]) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
     let is_free = |number: &u32| {
-        let aside = store::beside(place, &format!(".replaced-{number}"));
+        let aside = store::with_suffix(place, &format!(".replaced-{number}"));
         std::iter::once("")
             .chain(JOURNALS)
-            .all(|end| fs::symlink_metadata(store::beside(&aside, end)).is_err())
+            .all(|end| fs::symlink_metadata(store::with_suffix(&aside, end)).is_err())
     };
 
     let number = (1..u32::MAX).find(is_free).unwrap_or(u32::MAX);
     let mut names = Vec::new();
     for end in ends {
-        let from = store::beside(place, end);
-        let aside = store::beside(place, &format!(".replaced-{number}{end}"));
+        let from = store::with_suffix(place, end);
+        let aside = store::with_suffix(place, &format!(".replaced-{number}{end}"));
         match store::rename_new(&from, &aside) {
             Ok(()) => names.push((from, aside)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -365,7 +367,7 @@ fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
     let vault = cx.unlock_with_credential()?;
     let report = vault.verify(&|_| {})?;
     if !report.damage.is_empty() {
-        return Err(VaultError::NotWhole(Box::new(report)).into());
+        return Err(VaultError::DamagedVault(Box::new(report)).into());
     }
 
     let Some(divergence) = report.divergence else {

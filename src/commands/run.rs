@@ -15,7 +15,7 @@ use crate::completion;
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
-use crate::model::{DEEP, ProjectName, SecretValue, Tag, TagKey, overwrite_stack};
+use crate::model::{ProjectName, STACK_DEPTH, SecretValue, Tag, TagKey, overwrite_stack};
 use crate::process::die_of;
 use crate::run::environment::{
     Assignment, InheritedVariable, Variables, check_value, is_too_large,
@@ -136,7 +136,7 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
         return Err(become_program(&args.command, variables.into_pairs()).into());
     }
 
-    let given = opened.given(&variables.left_out);
+    let given = opened.into_values_except(&variables.left_out);
     let masked = (!args.no_mask).then_some(given);
     let fix = "select fewer values with `--only`";
     masked.iter().try_for_each(|given| look_for(given, "masked", fix, cx))?;
@@ -152,7 +152,7 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
         Job { command, environment, stdin, masked, executable: Environment::executable(), options };
 
     // The program may run for a long time, so copies of values on the stack are overwritten first.
-    overwrite_stack::<DEEP>();
+    overwrite_stack::<STACK_DEPTH>();
     Ok(run_job(job, &Streams { input, output, errors })?)
 }
 

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::git::{Hook, HookError};
 use crate::mask::Needles;
-use crate::scan::{self, FoundValue, InFile, Location, Report, ScanError, shown};
+use crate::scan::{self, FoundValue, InFile, Location, Report, ScanError, masked_path};
 use crate::ui::counted;
 use crate::ui::escape::visible;
 
@@ -136,20 +136,20 @@ impl ScanCommand<'_> {
     }
 
     fn add(&mut self, path: &Path, finding: &FoundValue) {
-        let (place, line) = match finding.place {
+        let (place, line) = match finding.location {
             Location::Line(line) => ("line", Some(line)),
             Location::Name => ("name", None),
             Location::Target => ("link", None),
         };
 
-        let file = shown(self.needles, path.strip_prefix("./").unwrap_or(path));
+        let file = masked_path(self.needles, path.strip_prefix("./").unwrap_or(path));
         let (tag, form) = (finding.tag.to_string(), finding.form.name());
         self.found.findings.push(FindingJson { file, place, line, tag, form });
     }
 
     fn add_unread(&mut self, error: &ScanError) {
         // The message contains the file's name, which may contain a value.
-        let error = shown(self.needles, Path::new(&error.to_string()));
+        let error = masked_path(self.needles, Path::new(&error.to_string()));
         self.cx.ui.warn(&error);
         self.found.unread.push(error);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Context;
 use super::unlocking::{TRIES, ask, parse_passphrase};
-use crate::crypto::age_file::{AgeError, MOVED};
+use crate::crypto::age_file::{AgeError, BYTES_PER_GUESS};
 use crate::error::{self, Error, Kind};
 use crate::model::SecretBytes;
 use crate::strength::Strength;
@@ -39,7 +39,7 @@ impl Context {
     pub(crate) fn export_passphrase(&self, file: Option<&Path>) -> Result<SecretBytes, Error> {
         let typed = || self.ask_twice("Passphrase for the export");
         let bytes = file.map_or_else(typed, |path| self.line_of_file(path))?;
-        self.warn_if_weak(Strength::of(&parse_passphrase(&bytes)?, MOVED));
+        self.warn_if_weak(Strength::of(&parse_passphrase(&bytes)?, BYTES_PER_GUESS));
         Ok(bytes)
     }
 

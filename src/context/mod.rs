@@ -255,7 +255,7 @@ impl Context {
         }
 
         Ok(match self.checkpoints()? {
-            Some(checkpoints) => locked.checkpointed(checkpoints).noticing(self.notice()),
+            Some(checkpoints) => locked.with_checkpoints(checkpoints).on_divergence(self.notice()),
             None => locked,
         })
     }

@@ -389,7 +389,7 @@ impl Context {
 
     /// Reports how long it takes to guess a passphrase for someone who has the file.
     fn report_strength(&self, passphrase: &Passphrase, params: KdfParams) {
-        let strength = Strength::of(passphrase, params.moved());
+        let strength = Strength::of(passphrase, params.bytes_per_guess());
         if !self.warn_if_weak(strength) {
             self.ui.status(&format!(
                 "guessing this passphrase takes {} on {ASSUMPTION}",

@@ -1,7 +1,7 @@
 //! The one function that encrypts and the one that derives keys (docs/format.md, section 2).
 //!
-//! Nothing else in the program calls AES or HKDF. Every encryption has a key and a nonce of its own, derived from a
-//! fresh 24-byte salt, so that GCM's limits on messages per key are never met.
+//! Nothing else in the program calls AES or HKDF. Every encryption derives its own key and nonce
+//! from a fresh 24-byte salt, so GCM's limits on messages per key are never reached.
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
@@ -16,10 +16,11 @@ use crate::model::{SecretBytes, overwrite_stack};
 const SALT: usize = 24;
 const TAG: usize = 16;
 
-/// What a seal adds to its plaintext: 24 bytes of salt and 16 of tag.
+/// The number of bytes that a seal adds to its plaintext: 24 of salt and 16 of tag.
 pub const OVERHEAD: usize = SALT + TAG;
 
-/// 32 uniform bytes. Wiped when dropped; never printed. They stay in one place: a move would leave a copy on the stack.
+/// A key of 32 uniform bytes. It is wiped on drop and never printed. It is boxed because a move
+/// would leave a copy on the stack.
 pub struct Key(Box<[u8; 32]>);
 
 impl Drop for Key {
@@ -29,14 +30,14 @@ impl Drop for Key {
 }
 
 impl Key {
-    /// Draws a key.
+    /// Generates a random key.
     pub fn random() -> Result<Self, CryptoError> {
         let mut key = Self::empty();
         random::fill(&mut *key.0)?;
         Ok(key)
     }
 
-    /// Takes a key out of an opened seal.
+    /// Copies a key from an opened seal.
     pub fn copy_of(bytes: &[u8; 32]) -> Self {
         let mut key = Self::empty();
         key.0.copy_from_slice(bytes);
@@ -47,13 +48,13 @@ impl Key {
         Self(Box::new([0; 32]))
     }
 
-    /// `EXP(K, label, ctx)`: derives another key.
+    /// Derives another key: `EXP(K, label, ctx)`.
     #[must_use]
     pub fn expand(&self, label: &str, context: &[u8]) -> Self {
         expand(&self.0, label, context)
     }
 
-    /// The bytes, for use.
+    /// Returns the bytes.
     pub fn expose(&self) -> &[u8; 32] {
         &self.0
     }
@@ -69,8 +70,8 @@ impl Key {
         (Aes256Gcm::new((&*key).into()), nonce.into())
     }
 
-    /// `SEAL(K, label, ctx, pt)`: encrypts under AES-256-GCM (NIST SP 800-38D). The result is `plaintext.len()` plus
-    /// [`OVERHEAD`] bytes.
+    /// Encrypts under AES-256-GCM (NIST SP 800-38D): `SEAL(K, label, ctx, pt)`. The result has
+    /// `plaintext.len()` plus [`OVERHEAD`] bytes.
     pub fn seal(
         &self,
         label: &str,
@@ -81,7 +82,8 @@ impl Key {
         self.seal_with_salt(random::array::<SALT>()?, label, vault_id, context, plaintext)
     }
 
-    /// [`Key::seal`] with a salt of the caller's: for known-answer vectors only, a salt is never used twice.
+    /// Does what [`Key::seal`] does, with a salt that the caller chooses. It exists for
+    /// known-answer vectors only: a salt must never be used twice.
     #[doc(hidden)]
     pub fn seal_with_salt(
         &self,
@@ -91,7 +93,8 @@ impl Key {
         context: &[u8],
         plaintext: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
-        // Encrypted in its final place: no plaintext is left in a buffer that grew.
+        // The plaintext is encrypted in its final place. A buffer that grows would leave plaintext
+        // behind.
         let mut sealed = Vec::with_capacity(plaintext.len() + OVERHEAD);
         sealed.extend_from_slice(&salt);
         sealed.extend_from_slice(plaintext);
@@ -109,7 +112,8 @@ impl Key {
         Ok(sealed)
     }
 
-    /// Opens what [`Key::seal`] made under the same label, vault and context. `what` names it in the error.
+    /// Opens the result of [`Key::seal`] for the same label, vault and context. `what` names it in
+    /// the error.
     pub fn open(
         &self,
         label: &str,
@@ -144,17 +148,17 @@ impl Key {
     }
 }
 
-/// A key that stays for long, in a page of its own: locked in memory, in no core dump, inherited by no fork. Wiped when
-/// dropped. It only derives others.
+/// A long-lived key on a page of its own, which is locked in memory, excluded from core dumps and
+/// not inherited by forks. It is wiped on drop. It only derives other keys.
 pub struct LockedKey(KeyPage);
 
 impl LockedKey {
-    /// Draws a key.
+    /// Generates a random key.
     pub fn random() -> Result<Self, CryptoError> {
         Self::filled(random::fill)
     }
 
-    /// Takes 32 bytes; the source stays the caller's to wipe.
+    /// Copies 32 bytes. The caller remains responsible for wiping the source.
     pub fn copy_of(bytes: &[u8; 32]) -> Result<Self, CryptoError> {
         Self::filled(|page| {
             page.copy_from_slice(bytes);
@@ -170,18 +174,18 @@ impl LockedKey {
         Ok(Self(page))
     }
 
-    /// `EXP(K, label, ctx)`, see [`Key::expand`].
+    /// Derives another key: `EXP(K, label, ctx)`, see [`Key::expand`].
     #[must_use]
     pub fn expand(&self, label: &str, context: &[u8]) -> Key {
         expand(self.0.expose(), label, context)
     }
 
-    /// The bytes, for use.
+    /// Returns the bytes.
     pub fn expose(&self) -> &[u8; 32] {
         self.0.expose()
     }
 
-    /// False where the system refused to keep the key out of swap.
+    /// Returns false if the system refused to keep the key out of swap.
     pub fn is_locked(&self) -> bool {
         self.0.is_locked()
     }
@@ -200,7 +204,8 @@ fn expand_into(key: &[u8; 32], label: &str, context: &[&[u8]], out: &mut [u8]) {
     overwrite_stack::<4096>();
 }
 
-// HKDF-Expand, RFC 5869, section 2.3, with the info `"secrets/v1/" ‖ label ‖ 0 ‖ ctx`. In a frame of its own, which is overwritten.
+// HKDF-Expand (RFC 5869, section 2.3) with the info `"secrets/v1/" ‖ label ‖ 0 ‖ ctx`. It is not
+// inlined, so that its stack frame can be overwritten.
 #[inline(never)]
 fn hkdf_expand(key: &[u8; 32], label: &str, context: &[&[u8]], out: &mut [u8]) {
     let mut info = Vec::with_capacity(64);
@@ -212,7 +217,7 @@ fn hkdf_expand(key: &[u8; 32], label: &str, context: &[&[u8]], out: &mut [u8]) {
     let expander = Hkdf::<Sha256>::from_prk(key).ok();
     let done = expander.and_then(|hkdf| hkdf.expand(&info, out).ok());
 
-    // It cannot fail; if it did, `out` would be a key of zeros.
+    // This cannot fail. If it did, `out` would be a key of zeros.
     assert!(done.is_some(), "a 32-byte key expands to 44 bytes at most");
 }
 
@@ -226,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn opens_only_what_was_sealed_under_the_same_names() {
+    fn seals_open_only_under_the_same_names() {
         let (key, vault) = (Key::random().unwrap(), [7; 16]);
         let sealed = key.seal("value", &vault, b"ctx", b"plaintext").unwrap();
         assert_eq!(sealed.len(), 9 + OVERHEAD);

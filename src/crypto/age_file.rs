@@ -1,8 +1,8 @@
-//! age files (<https://age-encryption.org/v1>), by the `age` crate: what `export` writes and `import` reads. Nothing of the
-//! vault's own format is made of it.
+//! age files (<https://age-encryption.org/v1>), which `export` writes and `import` reads, by the
+//! `age` crate. The vault's own format does not use them.
 //!
-//! A file is hostile until it is opened: its header is bounded before it is parsed, and what a passphrase may cost before
-//! memory is taken. Errors carry no library's words.
+//! A file is hostile until it is opened. Its header is bounded before it is parsed, and the cost of
+//! its passphrase is bounded before memory is allocated. Errors never contain the library's text.
 
 use std::io::{self, BufReader, Chain, Cursor, Read, Write};
 use std::iter;
@@ -15,69 +15,72 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::SecretBytes;
 
-/// scrypt's work for a new file, as `age` itself has it: 2^18, which takes 256 MiB and about a second.
+/// scrypt's work factor for new files, the same as in `age` itself: 2^18, which takes 256 MiB and
+/// about a second.
 const WORK: u8 = 18;
-/// Bytes that a guess at its passphrase moves through memory: scrypt writes 1 KiB for each unit of work, and reads it again.
-pub const MOVED: u64 = (2 * 1024) << WORK;
-/// The most that a file may ask for: 2^20, 1 GiB.
-pub const MOST_WORK: u8 = 20;
-/// Bytes of a header at most.
-const LONGEST_HEADER: usize = 64 * 1024;
-/// Recipients of a file at most, so that its header stays in that.
-pub const MOST_RECIPIENTS: usize = 256;
-/// Parts of a header at most: recipients, and some that other software adds.
-const MOST_STANZAS: usize = 2 * MOST_RECIPIENTS;
+/// The number of bytes that one guess at the passphrase moves through memory. scrypt writes 1 KiB
+/// for each unit of work and reads it again.
+pub const BYTES_PER_GUESS: u64 = (2 * 1024) << WORK;
+/// The highest work factor that a file may ask for: 2^20, which takes 1 GiB.
+pub const MAX_WORK: u8 = 20;
+/// The largest size of a header in bytes.
+const MAX_HEADER: usize = 64 * 1024;
+/// The maximum number of recipients of a file, chosen so that its header fits into that size.
+pub const MAX_RECIPIENTS: usize = 256;
+/// The maximum number of stanzas in a header: recipients, and some that other software adds.
+const MAX_STANZAS: usize = 2 * MAX_RECIPIENTS;
 
 const MAGIC: &[u8] = b"age-encryption.org/";
 const ARMOR: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
 
-/// Why an age file was not made or not opened.
+/// The reason why an age file could not be written or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum AgeError {
-    /// It is encrypted to another passphrase
+    /// The file is encrypted to another passphrase
     #[error("wrong passphrase")]
     WrongPassphrase,
-    /// It is encrypted to other keys
+    /// The file is encrypted to other keys
     #[error("none of the identities can decrypt it")]
     WrongIdentity,
-    /// It is encrypted to a passphrase, and an identity was given
+    /// The file is encrypted to a passphrase, but an identity was given
     #[error("it is encrypted with a passphrase, not to a key")]
     NeedsPassphrase,
-    /// It is encrypted to keys, and a passphrase was given
+    /// The file is encrypted to keys, but a passphrase was given
     #[error("it is encrypted to a key, not with a passphrase")]
     NeedsIdentity,
-    /// Cut short, changed, or never a whole age file
+    /// The file is cut short, was changed, or never was an age file
     #[error("it is damaged, cut short or was tampered with")]
     Damaged,
-    /// Another version of age's format
+    /// The file has another version of age's format
     #[error("its version of the age format is not supported")]
     Version,
-    /// A key derivation out of bounds
-    #[error("its passphrase needs more than 2^{MOST_WORK} rounds of scrypt (1 GiB of memory)")]
+    /// The file asks for a key derivation out of bounds
+    #[error("its passphrase needs more than 2^{MAX_WORK} rounds of scrypt (1 GiB of memory)")]
     TooMuchWork,
-    /// The memory for the passphrase could not be had
+    /// The memory for the key derivation could not be allocated
     #[error("not enough memory: its key derivation needs {0} MiB")]
     Memory(u64),
-    /// It could not be read or written
+    /// The file could not be read or written
     #[error("{0}")]
     Io(#[from] io::Error),
 }
 
-/// Whom a file is for: an X25519 key of age's, `age1…`. There is nothing secret in it.
+/// A recipient of a file: an X25519 key, `age1…`. It is not secret.
 pub struct Recipient(x25519::Recipient);
 
 impl Recipient {
-    /// Takes `age1…`; nothing else, as keys of SSH or of plugins.
+    /// Parses `age1…`. Other kinds of recipients, such as SSH keys and plugins, give `None`.
     pub fn parse(text: &str) -> Option<Self> {
         text.trim().parse().ok().map(Self)
     }
 }
 
-/// What opens a file: `AGE-SECRET-KEY-1…`.
+/// An identity that opens files: `AGE-SECRET-KEY-1…`.
 pub struct Identity(x25519::Identity);
 
 impl Identity {
-    /// Reads the lines of an identity file, as `age-keygen` writes it; the number of a line that is none where there is one.
+    /// Parses the lines of an identity file as `age-keygen` writes it. Returns the number of the
+    /// first invalid line as an error.
     pub fn parse_all(text: &SecretBytes) -> Result<Vec<Self>, usize> {
         let lines = text.expose().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).zip(1..);
         let meant = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with(b"#"));
@@ -93,33 +96,33 @@ impl Identity {
     }
 }
 
-/// Whom a new file is for.
+/// A passphrase or keys to encrypt a new file to.
 pub enum To<'a> {
-    /// Whoever knows it
+    /// A passphrase
     Passphrase(&'a SecretBytes),
-    /// Whoever has one of their identities
+    /// One or more keys; any one of them opens the file
     Recipients(&'a [Recipient]),
 }
 
-/// What is to open a file.
+/// A passphrase or identities to open a file with.
 pub enum DecryptWith<'a> {
     /// Its passphrase
     Passphrase(&'a SecretBytes),
-    /// Any of these
+    /// Any of these identities
     Identities(&'a [Identity]),
 }
 
-/// The file without blanks before its armor.
+/// Returns the file without white space before its armor.
 pub fn trimmed(file: &[u8]) -> &[u8] {
     if file.starts_with(MAGIC) { file } else { file.trim_ascii_start() }
 }
 
-/// True for the beginning of an age file, of whichever version, as bytes or armored.
+/// Returns true if `head` is the beginning of an age file of any version, binary or armored.
 pub fn is_age(head: &[u8]) -> bool {
     head.starts_with(MAGIC) || head.trim_ascii_start().starts_with(ARMOR)
 }
 
-/// A file in the making. The caller has to [`Self::finish`] it.
+/// An age file that is being written. The caller must call [`Self::finish`].
 pub struct AgeWriter<W: Write>(StreamWriter<ArmoredWriter<W>>);
 
 impl<W: Write> AgeWriter<W> {
@@ -143,7 +146,7 @@ impl<W: Write> AgeWriter<W> {
         Ok(Self(encryptor.wrap_output(ArmoredWriter::wrap_output(out, format)?)?))
     }
 
-    /// Writes the end, without which the file is cut short.
+    /// Writes the end. Without it, the file is cut short.
     pub fn finish(self) -> io::Result<W> {
         self.0.finish()?.finish()
     }
@@ -161,7 +164,7 @@ impl<W: Write> Write for AgeWriter<W> {
 
 type Whole<R> = BufReader<Chain<Cursor<Vec<u8>>, ArmoredReader<BufReader<R>>>>;
 
-/// A file whose header was read.
+/// An age file whose header was read.
 pub struct AgeHeader<R: Read> {
     decryptor: Decryptor<Whole<R>>,
     work: Option<u8>,
@@ -174,7 +177,7 @@ impl<R: Read> AgeHeader<R> {
         let mut file = ArmoredReader::new(file);
         let mut head = Vec::new();
         file.by_ref()
-            .take(LONGEST_HEADER as u64)
+            .take(MAX_HEADER as u64)
             .read_to_end(&mut head)
             .map_err(|error| unreadable(&error))?;
 
@@ -182,7 +185,8 @@ impl<R: Read> AgeHeader<R> {
             return Err(AgeError::Damaged);
         }
 
-        // The last line of a header; without it the library would look for it to the end of the file.
+        // This finds the last line of the header. If it is missing, the library would search the
+        // whole file for it.
         let Some(end) = memchr::memmem::find(&head, b"\n--- ") else {
             let first = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
             return Err(if first == b"age-encryption.org/v1" {
@@ -195,38 +199,40 @@ impl<R: Read> AgeHeader<R> {
         let stanzas =
             || head[..end].split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"-> "));
 
-        // The library parses the header anew for each of them.
-        if stanzas().count() > MOST_STANZAS {
+        // The library parses the header again for each stanza.
+        if stanzas().count() > MAX_STANZAS {
             return Err(AgeError::Damaged);
         }
 
         let work = stanzas().find_map(|line| line.strip_prefix(b"-> scrypt ")).map(work_of);
 
-        // The library adds a part of random bytes now and then, so that nobody comes to rely on there being none.
+        // Only X25519 stanzas are counted: the library sometimes adds a stanza of random bytes, so
+        // that nobody relies on its absence.
         let recipients = stanzas().filter(|line| line.starts_with(b"-> X25519 ")).count();
         let whole = BufReader::new(Cursor::new(head).chain(file));
         Ok(Self { decryptor: Decryptor::new_buffered(whole).map_err(failed)?, work, recipients })
     }
 
-    /// True where a passphrase opens it, false where a key does.
+    /// Returns true if a passphrase opens the file, and false if a key does.
     pub fn needs_passphrase(&self) -> bool {
         self.decryptor.is_scrypt()
     }
 
-    /// How many X25519 keys it is encrypted to.
+    /// Returns the number of X25519 keys that the file is encrypted to.
     pub fn recipients(&self) -> usize {
         self.recipients
     }
 
-    /// Opens it. What is then read from it is authentic up to there, and whole once its end was reached.
+    /// Opens the file. What the reader returns is authentic up to that point, and complete only
+    /// when the end was reached.
     pub fn open(self, by: &DecryptWith<'_>) -> Result<AgeReader<R>, AgeError> {
         match (by, self.needs_passphrase()) {
             (DecryptWith::Passphrase(passphrase), true) => {
                 let work =
-                    self.work.filter(|work| *work <= MOST_WORK).ok_or(AgeError::TooMuchWork)?;
+                    self.work.filter(|work| *work <= MAX_WORK).ok_or(AgeError::TooMuchWork)?;
                 reserve(work)?;
                 let mut identity = scrypt::Identity::new(text_of(passphrase)?);
-                identity.set_max_work_factor(MOST_WORK);
+                identity.set_max_work_factor(MAX_WORK);
 
                 let opened = self.decryptor.decrypt(iter::once(&identity as _));
                 opened.map(AgeReader).map_err(|error| match error {
@@ -249,11 +255,12 @@ impl<R: Read> AgeHeader<R> {
     }
 }
 
-/// A file that is open.
+/// An open age file.
 pub struct AgeReader<R: Read>(StreamReader<Whole<R>>);
 
 impl<R: Read> AgeReader<R> {
-    /// Hands over all of it, piece by piece, each wiped after; the file was whole where this succeeds.
+    /// Passes the whole content to `take`, piece by piece, and wipes each piece afterwards. The
+    /// file was complete if this succeeds.
     pub fn each(mut self, mut take: impl FnMut(&[u8])) -> Result<(), AgeError> {
         let mut piece = SecretBytes::zeroed(64 * 1024);
         loop {
@@ -267,28 +274,28 @@ impl<R: Read> AgeReader<R> {
     }
 }
 
-/// A hash by which two readings of one thing are compared; it is never shown.
+/// A hash that compares two readings of the same content. It is never shown.
 #[derive(PartialEq, Eq)]
 pub struct Digest([u8; 32]);
 
-/// Takes what is written and its hash.
+/// A writer that also hashes what it writes.
 pub struct HashingWriter<W> {
     out: W,
     hash: Sha256,
 }
 
 impl<W> HashingWriter<W> {
-    /// Nothing was written yet.
+    /// Creates a writer with an empty hash.
     pub fn new(out: W) -> Self {
         Self { out, hash: Sha256::new() }
     }
 
-    /// Takes bytes into the hash that are written nowhere.
+    /// Adds bytes to the hash without writing them.
     pub fn take(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
     }
 
-    /// What it was written to, and the hash.
+    /// Returns the inner writer and the hash.
     pub fn finish(self) -> (W, Digest) {
         (self.out, Digest(self.hash.finalize().into()))
     }
@@ -306,24 +313,27 @@ impl<W: Write> Write for HashingWriter<W> {
     }
 }
 
-/// The library's text, which it wipes; a copy without room to spare, so that nothing moves.
+/// Copies a passphrase into the library's text type, which wipes it. The copy has no spare
+/// capacity, so it is never reallocated.
 fn text_of(passphrase: &SecretBytes) -> Result<SecretString, AgeError> {
     let text = std::str::from_utf8(passphrase.expose()).map_err(|_| AgeError::WrongPassphrase)?;
     Ok(SecretString::from(text.to_owned()))
 }
 
-/// The work of `SALT WORK`; what is no small number is more than is allowed.
+/// Returns the work factor of `SALT WORK`. Anything but a small number counts as larger than
+/// allowed.
 fn work_of(arguments: &[u8]) -> u8 {
     let number = arguments.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     std::str::from_utf8(number).ok().and_then(|number| number.parse().ok()).unwrap_or(u8::MAX)
 }
 
-/// Asks for scrypt's memory before the library does, which would end the process where there is none.
+/// Tries to allocate scrypt's memory before the library does. If the library fails to allocate, the
+/// process aborts.
 fn reserve(work: u8) -> Result<(), AgeError> {
-    let bytes = 1_u64 << (10 + work.min(MOST_WORK));
-    let there =
+    let bytes = 1_u64 << (10 + work.min(MAX_WORK));
+    let is_available =
         usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
-    if there { Ok(()) } else { Err(AgeError::Memory(bytes >> 20)) }
+    if is_available { Ok(()) } else { Err(AgeError::Memory(bytes >> 20)) }
 }
 
 fn failed(error: DecryptError) -> AgeError {
@@ -335,7 +345,7 @@ fn failed(error: DecryptError) -> AgeError {
     }
 }
 
-/// The library tells damage as errors of reading; only those that carry the system's number are.
+/// The library reports damage as I/O errors. Only errors with an OS error number are real ones.
 fn unreadable(error: &io::Error) -> AgeError {
     match error.raw_os_error() {
         Some(number) => AgeError::Io(io::Error::from_raw_os_error(number)),
@@ -366,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_is_opened() {
+    fn sealed_files_open_again() {
         for armor in [false, true] {
             let (file, by) = sealed(armor);
             assert!(is_age(&file));

@@ -1,6 +1,8 @@
-//! The anchor: what was last seen of a vault, kept outside of it (docs/format.md, section 7).
+//! The checkpoint: what this machine last saw of a vault, kept outside of it (docs/format.md,
+//! section 7).
 //!
-//! It is sealed under a key of the vault's own: who can write it without that key can only take it away.
+//! It is sealed under a key of the vault. An attacker without that key can delete it, but cannot
+//! forge it.
 
 use super::CryptoError;
 use super::aead::Key;
@@ -9,53 +11,54 @@ use super::ids::{Hash, ProjectId, VaultId};
 use super::root_key::ROOT_TABLES;
 use crate::model::{ProjectName, SecretBytes};
 
-const ANCHOR: &str = "the vault's checkpoint";
+const CHECKPOINT: &str = "the vault's checkpoint";
 
-/// So many changes of the root key are followed by whoever has not seen the vault meanwhile.
-pub const MOST_PAST: usize = 8;
+/// The number of earlier root keys whose checkpoints can still be opened.
+pub const MAX_PAST_KEYS: usize = 8;
 
-/// What was last seen of a vault.
+/// The last state of a vault that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The vault's own state: its slots, projects and grants
     pub root: Revision,
-    /// Every project's, in ascending order of `pid`
+    /// The state of every project, in ascending order of `pid`
     pub projects: Vec<ProjectCheckpoint>,
 }
 
-/// What was last seen of a project.
+/// The last state of a project that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectCheckpoint {
-    /// Its id
+    /// The project's id
     pub pid: ProjectId,
-    /// Its name, to tell of it when it is gone
+    /// The project's name, which is shown if the project was removed
     pub name: ProjectName,
-    /// Its head
+    /// The project's head
     pub head: Revision,
-    /// SHA-256 of the sealed head and its signature: where they are the same, nothing has to be verified again
+    /// SHA-256 of the sealed head and its signature; if they did not change, the head need not be
+    /// verified again
     pub sealed: Hash,
 }
 
 impl Checkpoint {
-    /// Seals it for the vault that lies at `place`, the SHA-256 of its path.
+    /// Seals the checkpoint for the vault at a path with this SHA-256.
     pub fn seal(
         &self,
         key: &Key,
         vault_id: &VaultId,
-        place: &Hash,
+        path_hash: &Hash,
     ) -> Result<Vec<u8>, CryptoError> {
-        key.seal("anchor", vault_id, place, &self.encode())
+        key.seal("anchor", vault_id, path_hash, &self.encode())
     }
 
-    /// Opens what [`Checkpoint::seal`] made.
+    /// Opens the result of [`Checkpoint::seal`].
     pub fn open(
         key: &Key,
         vault_id: &VaultId,
-        place: &Hash,
+        path_hash: &Hash,
         bytes: &[u8],
     ) -> Result<Self, CryptoError> {
-        let plain = key.open("anchor", vault_id, place, bytes, ANCHOR)?;
-        Self::decode(plain.expose()).ok_or(CryptoError::Damaged(ANCHOR))
+        let plain = key.open("anchor", vault_id, path_hash, bytes, CHECKPOINT)?;
+        Self::decode(plain.expose()).ok_or(CryptoError::Damaged(CHECKPOINT))
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -105,43 +108,44 @@ impl Checkpoint {
     }
 }
 
-/// The newest state of a vault that was seen anywhere, and where.
+/// The newest state of a vault seen at any path, and that path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewestState {
-    /// The canonical path at which it was seen
+    /// The canonical path of the vault
     pub path: Vec<u8>,
-    /// The state
+    /// Its state
     pub state: Checkpoint,
 }
 
 impl NewestState {
-    /// Seals it.
+    /// Seals the record.
     pub fn seal(&self, key: &Key, vault_id: &VaultId) -> Result<Vec<u8>, CryptoError> {
         let length = u32::try_from(self.path.len()).unwrap_or(u32::MAX).to_be_bytes();
         key.seal("newest", vault_id, &[], &[&length[..], &self.path, &self.state.encode()].concat())
     }
 
-    /// Opens what [`NewestState::seal`] made.
+    /// Opens the result of [`NewestState::seal`].
     pub fn open(key: &Key, vault_id: &VaultId, bytes: &[u8]) -> Result<Self, CryptoError> {
-        let plain = key.open("newest", vault_id, &[], bytes, ANCHOR)?;
+        let plain = key.open("newest", vault_id, &[], bytes, CHECKPOINT)?;
         let decode = |mut rest| {
             let length = usize::try_from(u32::from_be_bytes(*chunk(&mut rest)?)).ok()?;
             let (path, state) = rest.split_at_checked(length)?;
             Some(Self { path: path.to_vec(), state: Checkpoint::decode(state)? })
         };
 
-        decode(plain.expose()).ok_or(CryptoError::Damaged(ANCHOR))
+        decode(plain.expose()).ok_or(CryptoError::Damaged(CHECKPOINT))
     }
 }
 
-/// Seals the anchor keys of the vault's earlier root keys under that of the present one, the latest first.
+/// Seals the checkpoint keys of earlier root keys under `key`, the latest first. At most
+/// [`MAX_PAST_KEYS`] are kept.
 pub fn seal_history(key: &Key, vault_id: &VaultId, past: &[Key]) -> Result<Vec<u8>, CryptoError> {
-    let mut keys = SecretBytes::with_capacity(32 * MOST_PAST);
-    past.iter().take(MOST_PAST).for_each(|key| keys.extend(key.expose()));
+    let mut keys = SecretBytes::with_capacity(32 * MAX_PAST_KEYS);
+    past.iter().take(MAX_PAST_KEYS).for_each(|key| keys.extend(key.expose()));
     key.seal("anchor-past", vault_id, &[], keys.expose())
 }
 
-/// Opens what [`seal_history`] made; nothing is none.
+/// Opens the result of [`seal_history`]. Empty input gives no keys.
 pub fn open_history(key: &Key, vault_id: &VaultId, sealed: &[u8]) -> Result<Vec<Key>, CryptoError> {
     if sealed.is_empty() {
         return Ok(Vec::new());
@@ -156,8 +160,8 @@ pub fn open_history(key: &Key, vault_id: &VaultId, sealed: &[u8]) -> Result<Vec<
     }
 }
 
-/// Returns the MAC of a record of trust's digest, under a key of its own that follows from the key of anchors. So it is still
-/// verified after the root key was changed.
+/// Returns the MAC of a trust record's digest. Its key is derived from the checkpoint key, so the
+/// MAC can still be verified after the root key was changed.
 pub fn trust_mac(key: &Key, vault_id: &VaultId, digest: &Hash) -> Hash {
     *key.expand("trust", &[&vault_id[..], digest].concat()).expose()
 }

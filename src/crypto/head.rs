@@ -1,4 +1,5 @@
-//! The signed head of a project: one Ed25519 signature per transaction covers every record (docs/format.md, section 5).
+//! The signed head of a project: one Ed25519 signature per transaction covers every record
+//! (docs/format.md, section 5).
 
 use ed25519_dalek::{Signature, Signer, SigningKey};
 use sha2::{Digest, Sha256};
@@ -12,31 +13,31 @@ use super::rows::ProjectRow;
 const HEAD_NAME: &[u8; 16] = b"secrets/v1/head\0";
 const HEAD: &str = "a project's head";
 
-/// What is signed once per transaction: the state of a project.
+/// The state of a project, which is signed once per transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// Counts the project's transactions, from 1
+    /// The number of the project's transactions so far, from 1
     pub seq: u64,
-    /// Number of records
+    /// The number of records
     pub count: u64,
     /// [`super::tree::root_hash`]
     pub root_hash: Hash,
-    /// Head of the audit log; zeros, as nothing writes one yet
+    /// The head of the audit log; zeros, because no audit log is written yet
     pub audit_head: Hash,
-    /// When it was signed, in milliseconds since 1970
+    /// The time of signing, in milliseconds since 1970
     pub time: u64,
-    /// Who signed: zeros for the holder of the root key
+    /// The signer; zeros for the owner of the root key
     pub signer_id: [u8; 16],
-    /// The heads before it
+    /// The heads before this one
     pub past: HeadHistory,
 }
 
-/// What a head says of those before it.
+/// A head's record of the heads before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeadHistory {
-    /// In format 1: SHA-256 of the one before it, zeros for the first
+    /// Format 1: SHA-256 of the previous head, or zeros for the first one
     Previous(Hash),
-    /// Since format 2
+    /// Format 2 and later
     Ancestors(Ancestors),
 }
 
@@ -62,7 +63,7 @@ impl HeadHistory {
 }
 
 impl Head {
-    /// What the first head follows on.
+    /// Returns the state before the first head.
     pub fn none() -> Self {
         Self {
             seq: 0,
@@ -75,7 +76,7 @@ impl Head {
         }
     }
 
-    /// The 668 bytes that are signed; 188 of format 1.
+    /// Returns the 668 bytes that are signed (188 in format 1).
     pub fn encode(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Vec<u8> {
         let parts: [&[u8]; 11] = [
             HEAD_NAME,
@@ -94,7 +95,8 @@ impl Head {
         parts.concat()
     }
 
-    // The fields behind name, vault, project and epoch, which the caller knows and compares as a whole.
+    // Decodes the fields after name, vault, project and epoch. The caller knows those four and
+    // compares the whole encoding.
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (_, rest) = bytes.split_at_checked(HEAD_NAME.len() + 16 + 16 + 4)?;
         let (seq, rest) = rest.split_first_chunk()?;
@@ -115,13 +117,13 @@ impl Head {
         })
     }
 
-    /// SHA-256 of the encoded head: what those after it name it by.
+    /// Returns the SHA-256 of the encoded head, by which later heads refer to it.
     pub fn hash(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Hash {
         Sha256::digest(self.encode(vault_id, pid, epoch)).into()
     }
 
-    /// The head as a state among others.
-    pub fn moment(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Revision {
+    /// Returns the head as a revision that can be compared with others.
+    pub fn revision(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Revision {
         Revision {
             seq: self.seq,
             hash: self.hash(vault_id, pid, epoch),
@@ -131,8 +133,8 @@ impl Head {
 }
 
 impl Keyring {
-    /// Signs a head (Ed25519, RFC 8032) and seals it: a stolen file shows neither its time nor its number.
-    /// Returns the columns `head` and `sig`.
+    /// Signs a head (Ed25519, RFC 8032) and seals it, so that a stolen file shows neither its time
+    /// nor its number. Returns the columns `head` and `sig`.
     pub fn sign_head(
         &self,
         vault_id: &VaultId,
@@ -146,7 +148,7 @@ impl Keyring {
         Ok((sealed, signature.to_bytes().to_vec()))
     }
 
-    /// Opens a project's head and checks its signature, strictly.
+    /// Opens a project's head and verifies its signature strictly.
     pub fn open_head(&self, vault_id: &VaultId, row: &ProjectRow) -> Result<Head, CryptoError> {
         let damaged = || CryptoError::Damaged(HEAD);
         let context = project_context(&row.pid, row.epoch);
@@ -161,7 +163,8 @@ impl Keyring {
         let head = Head::decode(plain.expose()).ok_or_else(damaged)?;
         let same = head.encode(vault_id, &row.pid, row.epoch) == plain.expose();
 
-        // No token signs and no audit log is kept yet: another signer or log is none that this version could check.
+        // Tokens do not sign and no audit log is written yet, so this version could not verify
+        // another signer or log.
         let known = head.signer_id == [0; 16] && head.audit_head == [0; 32];
         (same && known).then_some(head).ok_or_else(damaged)
     }

@@ -1,28 +1,31 @@
-//! Which of two states of one thing came first, and whether they went separate ways (docs/format.md, section 5).
+//! Finds out which of two revisions came first, and whether they diverged (docs/format.md, section
+//! 5).
 //!
-//! Every state names the last 32 before it. It compares hashes that are verified already, and remembers nothing.
+//! Every revision names the last 32 before it. This file compares hashes that are already verified,
+//! and stores nothing.
 
 use super::ids::Hash;
 
-/// How many states before it a state names.
+/// The number of earlier revisions that a revision names.
 pub const NAMED: usize = 32;
-/// What is kept of a state's hash.
+/// The number of bytes kept of each hash.
 const SHORT: usize = 16;
 
-/// The states before one, the nearest first: the first 16 bytes of their hashes; zeros where there was none.
+/// The revisions before one, nearest first, each as the first 16 bytes of its hash. Unused entries
+/// are zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ancestors(Box<[[u8; SHORT]; NAMED]>);
 
 impl Ancestors {
-    /// Bytes of [`Ancestors::encode`].
+    /// The length of [`Ancestors::encode`] in bytes.
     pub const SIZE: usize = NAMED * SHORT;
 
-    /// Those of a first state.
+    /// Returns the ancestors of a first revision.
     pub fn none() -> Self {
         Self(Box::new([[0; SHORT]; NAMED]))
     }
 
-    /// Those of the state that follows on one of this hash, which has these.
+    /// Returns the ancestors of the next revision: these, with `hash` as the nearest.
     #[must_use]
     pub fn then(&self, hash: &Hash) -> Self {
         let mut next = Self::none();
@@ -31,24 +34,25 @@ impl Ancestors {
         next
     }
 
-    /// All of them, one after the other.
+    /// Returns all entries, one after the other.
     pub fn encode(&self) -> &[u8] {
         self.0.as_flattened()
     }
 
-    /// Reads [`Ancestors::encode`]'s bytes; `None` for another number of them.
+    /// Decodes the bytes of [`Ancestors::encode`]. Any other length gives `None`.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut found = Self::none();
-        let places = found.0.as_flattened_mut();
-        if bytes.len() != places.len() {
+        let entries = found.0.as_flattened_mut();
+        if bytes.len() != entries.len() {
             return None;
         }
 
-        places.copy_from_slice(bytes);
+        entries.copy_from_slice(bytes);
         Some(found)
     }
 
-    /// The one that came `distance` states before; `None` where that is too long ago, or was written in format 1, which names none.
+    /// Returns the revision `distance` steps before. Returns `None` if that is too long ago, or if
+    /// it was written in format 1, which names no ancestors.
     fn at(&self, distance: u64) -> Option<&[u8; SHORT]> {
         self.0
             .get(usize::try_from(distance).ok()?.checked_sub(1)?)
@@ -62,33 +66,33 @@ fn short(hash: &Hash) -> [u8; SHORT] {
     short
 }
 
-/// A state: its number, its hash, what came before.
+/// A revision of a vault or a project: its number, its hash and its ancestors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
-    /// Counts states, from 1
+    /// The number of this revision, from 1
     pub seq: u64,
-    /// What tells it from every other
+    /// The hash that identifies it
     pub hash: Hash,
-    /// Those before it
+    /// The revisions before it
     pub ancestors: Ancestors,
 }
 
-/// How a state stands to one that was seen before.
+/// The relation of a revision to one that was seen before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relation {
-    /// It is the same
+    /// Both are the same revision
     Equal,
-    /// It follows on it; more than 32 states later that is taken on trust
+    /// It is a later revision; more than 32 revisions later, this is not verified
     Ahead,
-    /// It was that many states before it; more than 32, and it may have gone another way since
+    /// It is this many revisions earlier; more than 32 revisions earlier, it may also have diverged
     Behind(u64),
-    /// Both follow on a common one, and neither on the other
+    /// The two have a common ancestor, and neither follows the other
     Diverged,
 }
 
 impl Revision {
-    /// How this state stands to one that was `seen` before.
-    pub fn since(&self, seen: &Self) -> Relation {
+    /// Compares this revision with one that was `seen` before.
+    pub fn compare(&self, seen: &Self) -> Relation {
         let names = |later: &Self, earlier: &Self| {
             later
                 .ancestors
@@ -112,8 +116,8 @@ impl Revision {
 mod tests {
     use super::*;
 
-    /// The `seq`th state of a line that left the trunk after state `left`.
-    fn moment(seq: u64, left: u64) -> Revision {
+    /// Returns revision `seq` of a branch that left the main line after revision `left`.
+    fn revision(seq: u64, left: u64) -> Revision {
         let hash = |at: u64| {
             let mut hash = [u8::from(at > left); 32];
             hash[..8].copy_from_slice(&at.to_be_bytes());
@@ -126,49 +130,49 @@ mod tests {
     }
 
     #[test]
-    fn states_of_one_line_come_before_and_after() {
+    fn revisions_of_one_branch_are_ordered() {
         for (now, seen) in [(1, 1), (2, 1), (33, 1), (34, 1), (90, 57), (90, 58), (500, 3)] {
-            let (now, seen) = (moment(now, 1000), moment(seen, 1000));
+            let (now, seen) = (revision(now, 1000), revision(seen, 1000));
             let by = now.seq - seen.seq;
-            assert_eq!(now.since(&seen), if by == 0 { Relation::Equal } else { Relation::Ahead });
+            assert_eq!(now.compare(&seen), if by == 0 { Relation::Equal } else { Relation::Ahead });
             assert_eq!(
-                seen.since(&now),
+                seen.compare(&now),
                 if by == 0 { Relation::Equal } else { Relation::Behind(by) }
             );
         }
     }
 
     #[test]
-    fn lines_that_went_separate_ways_are_told() {
+    fn diverged_branches_are_detected() {
         for left in 1..50 {
             for by in 0..=32 {
-                let (now, seen) = (moment(left + 1 + by, left), moment(left + 1, 1000));
-                assert_eq!(now.since(&seen), Relation::Diverged, "{left} {by}");
-                assert_eq!(seen.since(&now), Relation::Diverged, "{left} {by}");
+                let (now, seen) = (revision(left + 1 + by, left), revision(left + 1, 1000));
+                assert_eq!(now.compare(&seen), Relation::Diverged, "{left} {by}");
+                assert_eq!(seen.compare(&now), Relation::Diverged, "{left} {by}");
             }
         }
 
-        // Longer ago than a state names.
-        assert_eq!(moment(50, 10).since(&moment(11, 1000)), Relation::Ahead);
-        assert_eq!(moment(11, 10).since(&moment(50, 1000)), Relation::Behind(39));
+        // These are further apart than a revision names ancestors.
+        assert_eq!(revision(50, 10).compare(&revision(11, 1000)), Relation::Ahead);
+        assert_eq!(revision(11, 10).compare(&revision(50, 1000)), Relation::Behind(39));
     }
 
     #[test]
-    fn what_a_state_does_not_name_is_taken_on_trust() {
-        let silent = |seq| Revision { ancestors: Ancestors::none(), ..moment(seq, 1000) };
-        assert_eq!(silent(9).since(&moment(7, 1000)), Relation::Ahead);
-        assert_eq!(moment(7, 1000).since(&silent(9)), Relation::Behind(2));
+    fn relations_beyond_named_ancestors_are_not_verified() {
+        let silent = |seq| Revision { ancestors: Ancestors::none(), ..revision(seq, 1000) };
+        assert_eq!(silent(9).compare(&revision(7, 1000)), Relation::Ahead);
+        assert_eq!(revision(7, 1000).compare(&silent(9)), Relation::Behind(2));
 
-        // The first that names any, after some that do not.
+        // This is the first revision that names ancestors, after some that name none.
         let next =
-            Revision { ancestors: Ancestors::none().then(&silent(9).hash), ..moment(10, 1000) };
-        assert_eq!([8, 9].map(|seq| next.since(&silent(seq))), [Relation::Ahead; 2]);
-        assert_eq!(next.since(&moment(9, 5)), Relation::Diverged);
+            Revision { ancestors: Ancestors::none().then(&silent(9).hash), ..revision(10, 1000) };
+        assert_eq!([8, 9].map(|seq| next.compare(&silent(seq))), [Relation::Ahead; 2]);
+        assert_eq!(next.compare(&revision(9, 5)), Relation::Diverged);
     }
 
     #[test]
-    fn the_encoding_is_their_hashes() {
-        let ancestors = moment(4, 1000).ancestors;
+    fn ancestors_are_encoded_as_their_hashes() {
+        let ancestors = revision(4, 1000).ancestors;
         assert_eq!(Ancestors::decode(ancestors.encode()), Some(ancestors.clone()));
         assert_eq!(ancestors.encode()[..8], 3_u64.to_be_bytes());
         assert_eq!(ancestors.encode().len(), Ancestors::SIZE);

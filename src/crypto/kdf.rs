@@ -1,6 +1,7 @@
-//! From a passphrase to the keys of its slot: Argon2id, then HKDF (docs/format.md, section 3).
+//! Derives the keys of a slot from a passphrase: Argon2id, then HKDF (docs/format.md, section 3).
 //!
-//! Parameters of a vault are hostile until checked: out of bounds, nothing is allocated and nothing is computed.
+//! A vault's parameters are hostile until checked. If they are out of bounds, nothing is allocated
+//! and nothing is computed.
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use hkdf::Hkdf;
@@ -15,12 +16,12 @@ use super::memory::Arena;
 use crate::machine;
 use crate::model::{Invalid, SecretBytes};
 
-/// Argon2id's costs (RFC 9106, section 3.1).
+/// The costs of Argon2id (RFC 9106, section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KdfParams {
     /// Memory in KiB
     pub memory: u32,
-    /// Passes over it
+    /// Passes over the memory
     pub iterations: u32,
     /// Lanes
     pub parallelism: u32,
@@ -29,10 +30,10 @@ pub struct KdfParams {
 impl KdfParams {
     /// The default: t=3, p=4, m=256 MiB.
     pub const DEFAULT: Self = Self { memory: 256 * 1024, iterations: 3, parallelism: 4 };
-    /// The default where memory is short, and of version 0.1.0: the second recommended option of RFC 9106, section 4, with
-    /// m=64 MiB.
+    /// The default if memory is short, and the default of version 0.1.0: the second recommended
+    /// option of RFC 9106, section 4, with m=64 MiB.
     pub const SMALL: Self = Self { memory: 64 * 1024, ..Self::DEFAULT };
-    /// The least that a vault may ask for.
+    /// The lowest costs that a vault may ask for.
     pub const LEAST: Self = Self { memory: 19 * 1024, iterations: 1, parallelism: 1 };
 
     /// Checks the format's bounds: 19 MiB ≤ m ≤ 2 GiB, 1 ≤ t ≤ 64, 1 ≤ p ≤ 16, m·t ≤ 2^23 KiB.
@@ -53,23 +54,25 @@ impl KdfParams {
         }
     }
 
-    /// Returns the default for a machine with so many bytes of memory: [`Self::DEFAULT`] if it takes at most a quarter of them.
+    /// Returns the default for a machine with `memory` bytes: [`Self::DEFAULT`] if it takes at most
+    /// a quarter of them, otherwise [`Self::SMALL`].
     pub fn default_for(memory: Option<u64>) -> Self {
         let quarter = memory.unwrap_or(0) / 4;
         if u64::from(Self::DEFAULT.memory) * 1024 <= quarter { Self::DEFAULT } else { Self::SMALL }
     }
 
-    /// Returns the bytes that a guess moves through memory: each block of 1 KiB is made of two others and written once.
-    pub fn moved(self) -> u64 {
+    /// Returns the number of bytes that one guess moves through memory. Each block of 1 KiB is
+    /// computed from two others and written once.
+    pub fn bytes_per_guess(self) -> u64 {
         3 * 1024 * self.cost()
     }
 
-    /// What a guess costs, as far as one number says it: memory in KiB times passes.
+    /// Returns the cost of one guess as a single number: memory in KiB times passes.
     pub fn cost(self) -> u64 {
         u64::from(self.memory) * u64::from(self.iterations)
     }
 
-    /// `m ‖ t ‖ p`, each a big-endian u32.
+    /// Returns `m ‖ t ‖ p`, each as a big-endian u32.
     pub fn encode(self) -> [u8; 12] {
         let mut bytes = [0; 12];
         for (place, number) in
@@ -81,7 +84,7 @@ impl KdfParams {
         bytes
     }
 
-    /// Reads [`KdfParams::encode`]'s bytes and checks their bounds.
+    /// Decodes the bytes of [`KdfParams::encode`] and checks their bounds.
     pub fn decode(bytes: &[u8]) -> Result<Self, CryptoError> {
         let number = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
         match (number(0), number(4), number(8)) {
@@ -93,14 +96,14 @@ impl KdfParams {
     }
 }
 
-/// A passphrase in NFC: the same keys whichever way the keyboard composes an `é`.
+/// A passphrase in NFC, so that the keys do not depend on how a keyboard composes an `é`.
 pub struct Passphrase(SecretBytes);
 
 impl Passphrase {
-    /// Most bytes, after normalisation.
+    /// The largest size in bytes, after normalisation.
     pub const MAX: usize = 1024;
 
-    /// Takes UTF-8 of 1 to 1,024 bytes.
+    /// Accepts UTF-8 of 1 to 1,024 bytes.
     pub fn new(bytes: &SecretBytes) -> Result<Self, Invalid> {
         let text =
             std::str::from_utf8(bytes.expose()).map_err(|_| Invalid("it is not UTF-8".into()))?;
@@ -113,14 +116,14 @@ impl Passphrase {
         }
 
         if text.is_ascii() {
-            // In NFC already; the iterator's own buffers would not be wiped.
+            // ASCII is already in NFC, and the iterator's own buffers would not be wiped.
             return match text.len() {
                 0..=Self::MAX => Ok(Self(SecretBytes::copy_of(text.as_bytes()))),
                 _ => Err(Invalid("it is longer than 1,024 bytes".into())),
             };
         }
 
-        // NFC at most triples UTF-8, so the buffer never moves.
+        // NFC makes UTF-8 at most three times as long, so the buffer is never reallocated.
         let mut normal = SecretBytes::with_capacity(3 * text.len());
         let mut utf8 = [0; 4];
         text.nfc().for_each(|c| normal.extend(c.encode_utf8(&mut utf8).as_bytes()));
@@ -132,13 +135,13 @@ impl Passphrase {
         Ok(Self(normal))
     }
 
-    /// The normalised bytes, to be judged.
+    /// Returns the normalised bytes, for judging the passphrase's strength.
     pub fn expose(&self) -> &[u8] {
         self.0.expose()
     }
 
-    /// Derives the keys of one slot. Costs what `params` say: 256 MiB and three passes by default. An error if less memory is
-    /// free: used anyway, it would cost some process its life.
+    /// Derives the keys of one slot at the cost of `params`: by default 256 MiB and three passes.
+    /// Fails if less memory is free, because taking it anyway could make the system kill a process.
     pub fn derive(
         &self,
         params: KdfParams,
@@ -153,7 +156,9 @@ impl Passphrase {
         }
 
         let costs = Params::new(params.memory, params.iterations, params.parallelism, Some(32))
-            .map_err(|_| CryptoError::Unsupported("the key derivation's parameters"))?;
+            .map_err(|_| {
+                CryptoError::Unsupported("the key derivation's costs are not supported")
+            })?;
         let mut arena = Arena::new(costs.block_count()).ok_or_else(no_memory)?;
         let mut derived = Zeroizing::new([0_u8; 32]);
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, costs);
@@ -162,36 +167,39 @@ impl Passphrase {
             || argon2.hash_password_into_with_memory(self.0.expose(), salt, &mut *derived, blocks);
 
         on_threads(params.parallelism, hash).map_err(|_| no_memory())?;
-        Ok(SlotKeys::of(&derived, vault_id, slot_id))
+        Ok(SlotKeys::expand(&derived, vault_id, slot_id))
     }
 }
 
-/// Runs `work`, which takes its lanes from rayon, on as many threads as there are lanes. If the system gives no more
-/// threads (`ulimit -u`, a container's `pids.max`), this one works on one lane after the other.
+/// Runs `work`, which takes its lanes from rayon, on as many threads as there are lanes. If the
+/// system allows no more threads (`ulimit -u`, a container's `pids.max`), this thread computes one
+/// lane after the other.
 fn on_threads<T: Send>(lanes: u32, work: impl FnOnce() -> T + Send) -> T {
     let lanes = usize::try_from(lanes).unwrap_or(1);
     if let Ok(pool) = rayon::ThreadPoolBuilder::new().num_threads(lanes).build() {
         return pool.install(work);
     }
 
-    // This thread stays in its pool of one. A second time that is an error, and then it is in one.
+    // This thread stays in its pool of one. Building the pool a second time fails, but by then the
+    // thread already is in one.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
     let outcome = work();
     drop(pool);
     outcome
 }
 
-/// What a passphrase or a recovery code gives for one slot.
+/// The keys that a passphrase or a recovery code gives for one slot.
 pub struct SlotKeys {
-    /// Opens the slot's copy of the root key
+    /// The key that opens the slot's copy of the root key
     pub kek: Key,
-    /// Stored beside it: says "wrong passphrase" without a guess at what failed
+    /// The commitment stored next to it, which identifies a wrong passphrase before anything is
+    /// opened
     pub commitment: [u8; 32],
 }
 
 impl SlotKeys {
-    /// HKDF (RFC 5869) of 32 bytes that nobody guesses.
-    pub(super) fn of(uniform: &[u8; 32], vault_id: &[u8; 16], slot_id: &[u8; 16]) -> Self {
+    /// Derives the keys from 32 bytes that nobody can guess (HKDF, RFC 5869).
+    pub(super) fn expand(uniform: &[u8; 32], vault_id: &[u8; 16], slot_id: &[u8; 16]) -> Self {
         let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(vault_id), uniform);
         let mut bytes = Zeroizing::new([0_u8; 32]);
         bytes.copy_from_slice(&extracted);
@@ -204,7 +212,7 @@ impl SlotKeys {
         }
     }
 
-    /// Compares with a stored commitment, in constant time.
+    /// Compares with a stored commitment in constant time.
     pub fn commits_to(&self, stored: &[u8]) -> bool {
         self.commitment.ct_eq(stored).into()
     }
@@ -219,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_the_formats() {
+    fn bounds_match_the_format() {
         let params = |memory, iterations, parallelism| {
             KdfParams { memory, iterations, parallelism }.check().is_ok()
         };
@@ -249,7 +257,7 @@ mod tests {
         assert!(passphrase(&"x".repeat(1024)).is_ok());
         assert!(Passphrase::new(&SecretBytes::copy_of(&[0xff])).is_err());
 
-        // The worst growth that NFC knows: one character of 4 bytes becomes three of 4.
+        // This is the worst growth in NFC: one character of 4 bytes becomes three of 4 bytes.
         assert!(passphrase(&"\u{1d160}".repeat(85)).unwrap().0.len() <= 1024);
     }
 
@@ -260,6 +268,6 @@ mod tests {
         assert_eq!(KdfParams::default_for(Some(gib - 1)), KdfParams::SMALL);
         assert_eq!(KdfParams::default_for(None), KdfParams::SMALL);
         assert_eq!((KdfParams::DEFAULT.memory, KdfParams::SMALL.memory), (256 * 1024, 64 * 1024));
-        assert_eq!(KdfParams::DEFAULT.moved(), 3 * 3 * 256 * 1024 * 1024);
+        assert_eq!(KdfParams::DEFAULT.bytes_per_guess(), 3 * 3 * 256 * 1024 * 1024);
     }
 }

@@ -1,4 +1,5 @@
-//! A project's key ring: it opens that project's records and nothing else (docs/format.md, section 3).
+//! A project's key ring, which opens that project's records and nothing else (docs/format.md,
+//! section 3).
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -12,10 +13,10 @@ use crate::model::{ProjectName, SecretBytes, TagKey};
 
 /// Key rings are padded to multiples of this many bytes.
 pub(super) const KEYRING_STEP: usize = 256;
-/// A sealed key ring, as messages name it.
+/// The name of a sealed key ring in messages.
 pub const KEYRING: &str = "a project's key ring";
 
-/// A project's keys, opened.
+/// A project's opened keys.
 pub struct Keyring {
     /// PMK: opens metadata and heads
     pub metadata: Key,
@@ -25,17 +26,18 @@ pub struct Keyring {
     pub signing: Key,
     /// The project's name
     pub name: ProjectName,
-    /// HMAC under the tag index's key, about to take its first byte: a list computes one index a record
+    /// The state of an HMAC under the tag index's key, before its first byte; a list computes one
+    /// index per record
     tag_index: Hmac<Sha256>,
 }
 
 impl Keyring {
-    /// Draws the keys of a new project.
+    /// Generates the keys of a new project.
     pub fn random(pid: &ProjectId, name: ProjectName) -> Result<Self, CryptoError> {
         Ok(Self::new(pid, Key::random()?, Key::random()?, Key::random()?, name))
     }
 
-    /// Puts a key ring together from its parts.
+    /// Builds a key ring from its parts.
     pub fn new(
         pid: &ProjectId,
         metadata: Key,
@@ -47,7 +49,7 @@ impl Keyring {
         Self { metadata, value, signing, name, tag_index }
     }
 
-    /// PMK‖PVK‖PSK‖name: what is sealed.
+    /// Returns the plaintext that is sealed: PMK‖PVK‖PSK‖name.
     pub fn encode(&self) -> SecretBytes {
         let mut plain = SecretBytes::with_capacity(KEYRING_STEP);
         for key in [&self.metadata, &self.value, &self.signing] {
@@ -58,19 +60,21 @@ impl Keyring {
         plain
     }
 
-    /// Takes [`Keyring::encode`]'s bytes apart; `None` where they are none.
+    /// Decodes the bytes of [`Keyring::encode`]. Invalid bytes give `None`.
     pub fn decode(pid: &ProjectId, plain: &[u8]) -> Option<Self> {
         let key = |at: usize| plain.get(at..at + 32)?.try_into().ok().map(Key::copy_of);
         let name = ProjectName::parse(std::str::from_utf8(plain.get(96..)?).ok()?).ok()?;
         Some(Self::new(pid, key(0)?, key(32)?, key(64)?, name))
     }
 
-    /// Returns the key for the digests of the project's rendered files. Nothing of it is stored in the vault.
+    /// Returns the key for the digests of the project's rendered files. The vault does not store
+    /// it.
     pub fn output_key(&self, pid: &ProjectId) -> OutputKey {
         OutputKey::new(self.metadata.expand("output", pid), *pid)
     }
 
-    /// The blind index of a tag: HMAC-SHA256 of its key, cut to 16 bytes. Its first byte is the bucket.
+    /// Returns the blind index of a tag: HMAC-SHA256 of its key, cut to 16 bytes. The first byte is
+    /// the bucket.
     pub fn tag_ix(&self, key: &TagKey) -> [u8; 16] {
         let mut mac = self.tag_index.clone();
         mac.update(key.as_str().as_bytes());
@@ -82,9 +86,10 @@ impl Keyring {
     }
 }
 
-/// An HMAC-SHA256 under `key`, ready for its first byte.
+/// Returns an HMAC-SHA256 under `key`, before its first byte.
 pub(super) fn keyed(key: &Key) -> Hmac<Sha256> {
-    // A key shorter than the block is padded with zeros (RFC 2104, section 2); so is this one, by us.
+    // HMAC pads a key that is shorter than its block with zeros (RFC 2104, section 2). We do it
+    // here, in memory that is wiped.
     let mut block = Zeroizing::new([0_u8; 64]);
     block[..32].copy_from_slice(key.expose());
     Hmac::new((&*block).into())

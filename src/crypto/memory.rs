@@ -1,9 +1,11 @@
-//! Memory that is mapped for one purpose, left out of core dumps, wiped before it is given back: what Argon2id works in,
-//! and the page of the root key; and the heap, wiped while a library works that does not do so itself.
+//! Memory for secrets: the blocks for Argon2id and the page of the root key, which are mapped
+//! separately, excluded from core dumps and wiped before they are unmapped. Also the heap, which
+//! wipes what is freed while a library runs that does not wipe its own buffers.
 //!
-//! The `argon2` crate frees its blocks as they are; they hold what a guess at the passphrase could be checked
-//! against. Mapping them ourselves also gets them huge pages, which saves the page faults of 16,384 small ones.
-#![allow(unsafe_code)] // a few system calls, views of memory that these types alone own, and the heap's four functions
+//! The `argon2` crate frees its blocks without wiping them, and they would let an attacker test
+//! guesses at the passphrase. Our own mapping also gets huge pages, which saves 16,384 page
+//! faults for 64 MiB.
+#![allow(unsafe_code)] // a few system calls, views of memory that only these types own, and the heap's four functions
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_void;
@@ -14,16 +16,17 @@ use argon2::Block;
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 use zeroize::Zeroize;
 
-/// The system's heap, which wipes what is freed while [`with_freed_memory_wiped`] works.
+/// The system's heap, which wipes what is freed while [`with_freed_memory_wiped`] runs.
 struct Heap;
 
 #[global_allocator]
 static HEAP: Heap = Heap;
 
-/// How many such works are under way.
+/// The number of calls of [`with_freed_memory_wiped`] that are running.
 static WIPING: AtomicUsize = AtomicUsize::new(0);
 
-/// Does something by a library that copies a secret; of what it frees nothing stays in memory.
+/// Runs `work`, which calls a library that copies a secret. All memory that is freed in the
+/// meantime is wiped.
 pub(crate) fn with_freed_memory_wiped<T>(work: impl FnOnce() -> T) -> T {
     struct Work;
     impl Drop for Work {
@@ -37,7 +40,8 @@ pub(crate) fn with_freed_memory_wiped<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-// SAFETY: every call is passed on to the system's allocator with the caller's own arguments, which it may rely on.
+// SAFETY: every call is passed on to the system's allocator with the caller's own arguments, so the
+// caller's guarantees hold for it too.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
@@ -51,8 +55,8 @@ unsafe impl GlobalAlloc for Heap {
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
         if WIPING.load(Ordering::Relaxed) > 0 {
-            // SAFETY: the block is the caller's, of that size, and nobody uses it any more. zeroize writes in a way that the
-            // compiler does not leave out before a `free`.
+            // SAFETY: the caller owns the block of that size, and nobody uses it any more. The
+            // compiler does not optimise zeroize's writes away before a `free`.
             unsafe {
                 std::slice::from_raw_parts_mut(
                     start.cast::<std::mem::MaybeUninit<u8>>(),
@@ -72,8 +76,9 @@ unsafe impl GlobalAlloc for Heap {
             return unsafe { System.realloc(start, layout, size) };
         }
 
-        // SAFETY: `size` is not zero and, rounded up to the alignment, no larger than `isize::MAX`: the caller sees to it. Both
-        // blocks are as large as what is copied, and they are two.
+        // SAFETY: the caller guarantees that `size` is not zero and that, rounded up to the
+        // alignment, it does not exceed `isize::MAX`. Both blocks are at least as large as the
+        // copied range, and they do not overlap.
         unsafe {
             let larger = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
             if !larger.is_null() {
@@ -86,18 +91,19 @@ unsafe impl GlobalAlloc for Heap {
     }
 }
 
-/// A number of zeroed Argon2 blocks of 1 KiB each.
+/// A region of zeroed Argon2 blocks of 1 KiB each.
 pub(super) struct Arena {
     start: NonNull<Block>,
     blocks: usize,
 }
 
 impl Arena {
-    /// Maps `blocks` KiB; `None` where the system refuses.
+    /// Maps `blocks` KiB. Returns `None` if the system refuses.
     pub(super) fn new(blocks: usize) -> Option<Self> {
         let length = blocks.checked_mul(Block::SIZE).filter(|n| *n > 0)?;
 
-        // SAFETY: a fresh private mapping, at an address of the kernel's choice, touches no existing memory.
+        // SAFETY: a fresh private mapping, at an address of the kernel's choice, touches no
+        // existing memory.
         let start = unsafe {
             mm::mmap_anonymous(
                 ptr::null_mut(),
@@ -110,7 +116,8 @@ impl Arena {
 
         #[cfg(target_os = "linux")]
         for advice in [Advice::LinuxDontDump, Advice::LinuxHugepage] {
-            // SAFETY: the range is the mapping made above. Both are wishes: a refusal changes nothing.
+            // SAFETY: the range is the mapping made above. Both are hints, so a failure changes
+            // nothing.
             let _ = unsafe { mm::madvise(start, length, advice) };
         }
 
@@ -120,16 +127,17 @@ impl Arena {
 
 impl AsMut<[Block]> for Arena {
     fn as_mut(&mut self) -> &mut [Block] {
-        // SAFETY: `start` is page-aligned (64 would do) and owns `blocks` KiB; zero bytes are a valid `Block`,
-        // and `&mut self` is the only way to it.
+        // SAFETY: `start` is page-aligned (64 bytes would be enough) and owns `blocks` KiB. Zero
+        // bytes are a valid `Block`. `&mut self` excludes any other access.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.blocks) }
     }
 }
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: the mapping made in `new`, with its length; no view of it outlives `self`. The wiping cannot be
-        // optimised away: the pointer goes on into a system call, behind which the compiler cannot see.
+        // SAFETY: this is the mapping made in `new`, with its length, and no view of it outlives
+        // `self`. The compiler cannot optimise the write away, because the pointer is then passed
+        // to a system call.
         let _ = unsafe {
             self.start.as_ptr().write_bytes(0, self.blocks);
             mm::munmap(self.start.as_ptr().cast::<c_void>(), self.blocks * Block::SIZE)
@@ -137,7 +145,8 @@ impl Drop for Arena {
     }
 }
 
-/// A page of its own for 32 bytes: never swapped out where the system allows it, inherited by no fork.
+/// A page for 32 bytes, which is never swapped out if the system allows that, and not inherited by
+/// forks.
 pub(super) struct KeyPage {
     start: NonNull<[u8; 32]>,
     locked: bool,
@@ -146,9 +155,10 @@ pub(super) struct KeyPage {
 impl KeyPage {
     const LENGTH: usize = 4096;
 
-    /// Maps a page of zeros; `None` where the system refuses.
+    /// Maps a page of zeros. Returns `None` if the system refuses.
     pub(super) fn new() -> Option<Self> {
-        // SAFETY: a fresh private mapping, at an address of the kernel's choice, touches no existing memory.
+        // SAFETY: a fresh private mapping, at an address of the kernel's choice, touches no
+        // existing memory.
         let start = unsafe {
             mm::mmap_anonymous(
                 ptr::null_mut(),
@@ -161,7 +171,8 @@ impl KeyPage {
 
         #[cfg(target_os = "linux")]
         for advice in [Advice::LinuxDontDump, Advice::LinuxDontFork] {
-            // SAFETY: the range is the mapping made above. Both are wishes: a refusal changes nothing.
+            // SAFETY: the range is the mapping made above. Both are hints, so a failure changes
+            // nothing.
             let _ = unsafe { mm::madvise(start, Self::LENGTH, advice) };
         }
 
@@ -170,18 +181,19 @@ impl KeyPage {
         Some(Self { start: NonNull::new(start.cast())?, locked })
     }
 
-    /// False where the system did not lock it: the page may be written to swap.
+    /// Returns false if the system did not lock the page, so that it may be written to swap.
     pub(super) fn is_locked(&self) -> bool {
         self.locked
     }
 
     pub(super) fn expose(&self) -> &[u8; 32] {
-        // SAFETY: `start` is page-aligned and readable; any bytes are a valid array; `&self` keeps writers away.
+        // SAFETY: `start` is page-aligned and readable. Any bytes are a valid array. `&self`
+        // excludes writers.
         unsafe { self.start.as_ref() }
     }
 
     pub(super) fn expose_mut(&mut self) -> &mut [u8; 32] {
-        // SAFETY: as above, and `&mut self` is the only way to it.
+        // SAFETY: as above, and `&mut self` excludes any other access.
         unsafe { self.start.as_mut() }
     }
 }
@@ -190,7 +202,8 @@ impl Drop for KeyPage {
     fn drop(&mut self) {
         self.expose_mut().zeroize();
 
-        // SAFETY: the mapping made in `new`, with its length, which also unlocks it; no view of it outlives `self`.
+        // SAFETY: this is the mapping made in `new`, with its length. Unmapping also unlocks it. No
+        // view of it outlives `self`.
         let _ = unsafe { mm::munmap(self.start.as_ptr().cast::<c_void>(), Self::LENGTH) };
     }
 }

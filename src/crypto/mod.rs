@@ -1,7 +1,7 @@
-//! All cryptography of the vault: docs/format.md in code, to be read in one sitting.
+//! All cryptography of the vault: docs/format.md in code, short enough to read in one sitting.
 //!
-//! No file, no database, no terminal: plaintext goes in and sealed bytes come out, or the other way
-//! round. Each file imports only files above it in this list.
+//! Nothing here touches files, databases or terminals. Plaintext goes in and sealed bytes come out,
+//! or the other way round. Each file imports only files above it in this list.
 //!
 //! * `memory`, `random`: pages for keys and for Argon2id; the system's random generator
 //! * `ids`: identifiers and hashes that seals are bound to
@@ -38,31 +38,31 @@ pub mod tree;
 
 pub(crate) use memory::with_freed_memory_wiped;
 
-/// Why something could not be sealed or opened.
+/// The reason why something could not be sealed or opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CryptoError {
-    /// The commitment does not match: not this passphrase
+    /// The commitment does not match the passphrase
     #[error("wrong passphrase")]
     WrongPassphrase,
-    /// The same for a recovery code
+    /// The commitment does not match the recovery code
     #[error("wrong recovery code")]
     WrongRecoveryCode,
-    /// There is no slot that a recovery code could open
+    /// The vault has no slot for a recovery code
     #[error("the vault has no recovery code")]
     NoRecoveryCode,
-    /// A seal, a signature, a MAC or an encoding does not hold; the text says which
+    /// A seal, signature, MAC or encoding is not valid; the text names what is damaged
     #[error("{0} is damaged or was tampered with")]
     Damaged(&'static str),
-    /// Of a suite, slot type or KDF bounds that this version does not open
+    /// The suite, the slot type or the KDF costs are not supported by this version
     #[error("{0}")]
     Unsupported(&'static str),
-    /// Argon2id's memory could not be had
+    /// The memory for Argon2id could not be allocated; the number is in MiB
     #[error("not enough memory: the key derivation needs {0} MiB")]
     Memory(u32),
-    /// A page for the root key could not be had
+    /// A page for the root key could not be allocated
     #[error("not enough memory for a key")]
     KeyMemory,
-    /// The system's generator failed
+    /// The system's random generator failed
     #[error("the system's random generator failed")]
     Random,
 }

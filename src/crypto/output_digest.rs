@@ -1,7 +1,9 @@
-//! Keyed digests of rendered files: they recognize a file that we wrote without giving anything away about its content.
+//! Keyed digests of rendered files: they recognize a file that we wrote without giving anything
+//! away about its content.
 //!
-//! An unkeyed digest of a file with one short value could be guessed offline. The key comes from a project's key ring, so
-//! only an unlocked vault can compute or compare such a digest. A new key ring (`rekey`) makes all earlier digests unusable.
+//! An unkeyed digest of a file with one short value could be guessed offline. The key comes from a
+//! project's key ring, so only an unlocked vault can compute or compare such a digest. A new key
+//! ring (`rekey`) makes all earlier digests unusable.
 
 use std::io::{self, Write};
 
@@ -24,12 +26,13 @@ impl OutputKey {
         Self { key, pid }
     }
 
-    /// Returns the project's id in hexadecimal. It stays the same when the project gets another name or other keys.
+    /// Returns the project's id in hexadecimal. It stays the same if the project gets another name
+    /// or other keys.
     pub fn project(&self) -> String {
         hex(&self.pid)
     }
 
-    /// Returns 8 bytes in hexadecimal that tell this key from another one. They say nothing about the key.
+    /// Returns 8 bytes in hexadecimal that identify this key without revealing anything about it.
     pub fn id(&self) -> String {
         let mut id = hex(&self.mac(b"secrets/v1/output-key\0").finalize().into_bytes());
         id.truncate(16);
@@ -52,12 +55,12 @@ impl OutputKey {
     }
 }
 
-/// The digest of a file, to which the content is written piece by piece. Boxed: a hash holds the last bytes of the content, and a
-/// move would leave them behind.
+/// The digest of a file, to which the content is written piece by piece. It is boxed because a hash
+/// holds the last bytes of the content, and a move would leave a copy of them behind.
 pub enum OutputDigest {
     /// HMAC-SHA256
     Keyed(Box<Hmac<Sha256>>),
-    /// SHA-256, for a file without a secret: its template is readable anyway
+    /// SHA-256, for a file without a secret, because its template is readable anyway
     Plain(Box<Sha256>),
 }
 

@@ -3,7 +3,8 @@
 use super::CryptoError;
 use crate::model::SecretBytes;
 
-/// `u32 length ‖ plaintext ‖ zeros` up to what `size` makes of the sum of the first two.
+/// Returns `u32 length ‖ plaintext ‖ zeros`. `size` maps the length of the first two to the padded
+/// length.
 pub fn pad(plaintext: &[u8], size: fn(usize) -> usize) -> SecretBytes {
     let end = 4 + plaintext.len();
     let mut padded = SecretBytes::zeroed(size(end));
@@ -14,7 +15,7 @@ pub fn pad(plaintext: &[u8], size: fn(usize) -> usize) -> SecretBytes {
     padded
 }
 
-/// Takes off what [`pad`] put on, checking every byte of it.
+/// Removes the padding of [`pad`] and checks every byte of it.
 pub fn unpad<'a>(
     padded: &'a [u8],
     size: fn(usize) -> usize,
@@ -30,8 +31,9 @@ pub fn unpad<'a>(
     found().ok_or(CryptoError::Damaged(what))
 }
 
-/// Values: up to 256 bytes to 256, up to 4,096 to the next power of two, above by Padmé, which gives away at most
-/// log2(log2(length)) bits of the length for at most 12 % more bytes (Nikitin et al., PETS 2019, section 4).
+/// Returns the padded length of a value: at least 256 bytes, then the next power of two up to 4,096
+/// bytes, then Padmé, which reveals at most log2(log2(length)) bits of the length and adds at most
+/// 12 % (Nikitin et al., PETS 2019, section 4).
 pub fn value_size(length: usize) -> usize {
     if length <= 4096 {
         return length.next_power_of_two().max(256);

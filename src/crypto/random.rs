@@ -1,11 +1,11 @@
-//! The system's generator, and the values that `--generate` makes with it.
+//! The system's random generator, and the values that `--generate` draws from it.
 //!
-//! It fails closed: without random bytes nothing is sealed and nothing is generated.
+//! It fails closed: without random bytes, nothing is sealed and nothing is generated.
 
 use super::CryptoError;
 use crate::model::SecretBytes;
 
-/// Fills an array with random bytes.
+/// Returns an array of random bytes.
 pub fn array<const N: usize>() -> Result<[u8; N], CryptoError> {
     let mut bytes = [0; N];
     fill(&mut bytes)?;
@@ -17,7 +17,7 @@ pub fn fill(bytes: &mut [u8]) -> Result<(), CryptoError> {
     getrandom::fill(bytes).map_err(|_| CryptoError::Random)
 }
 
-/// The characters that a generated value is made of.
+/// The characters of a generated value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alphabet {
     /// `0-9A-Za-z`, 62
@@ -43,11 +43,12 @@ impl Alphabet {
     }
 }
 
-/// Makes a value of `length` characters, each one equally likely.
+/// Generates a value of `length` characters. Every character is equally likely.
 pub fn generate(length: usize, alphabet: Alphabet) -> Result<SecretBytes, CryptoError> {
     let characters = alphabet.characters();
 
-    // Bytes from the last, incomplete run of the alphabet would favour its first characters: drawn anew.
+    // Bytes from the last, incomplete run of the alphabet would favour its first characters, so
+    // they are dropped.
     let fair = 256 - 256 % characters.len();
     let mut value = SecretBytes::with_capacity(length);
     let mut pool = SecretBytes::zeroed(256);
@@ -92,7 +93,8 @@ mod tests {
                 .map(|c| (f64::from(counts[usize::from(*c)]) - expected).powi(2) / expected)
                 .sum();
 
-            // Six standard deviations: wrong once in a thousand million runs, while `byte % 62` scores 1,600.
+            // The limit is six standard deviations. A fair generator exceeds it once in a thousand
+            // million runs, and `byte % 62` scores 1,600.
             let freedom = (characters.len() - 1) as f64;
             assert!(
                 chi_square < freedom + 6.0 * (2.0 * freedom).sqrt() + 12.0,

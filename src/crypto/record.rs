@@ -1,7 +1,7 @@
-//! Metadata and values: their encoding, their padding, their seals (docs/format.md, section 4).
+//! Metadata and values: their encoding, their padding and their seals (docs/format.md, section 4).
 //!
-//! Decoding takes exactly what encoding makes: an unknown field, a field out of order, a byte of padding that is not
-//! zero or a length that does not fit is damage.
+//! Decoding accepts exactly what encoding produces. An unknown field, a field out of order, a
+//! padding byte that is not zero and a wrong length all count as damage.
 
 use super::CryptoError;
 use super::ids::{ProjectId, RecordId, VaultId};
@@ -13,7 +13,7 @@ const METADATA_STEP: usize = 256;
 const METADATA: &str = "a secret's metadata";
 const VALUE: &str = "a secret's value";
 
-/// Where a record stands: what its seals are bound to.
+/// The identity of a record, which its seals are bound to.
 #[derive(Clone, Copy)]
 pub struct RecordContext<'a> {
     /// The vault
@@ -22,12 +22,12 @@ pub struct RecordContext<'a> {
     pub pid: &'a ProjectId,
     /// The record
     pub rid: &'a RecordId,
-    /// Generation of the project's keys
+    /// The generation of the project's keys
     pub epoch: u32,
 }
 
 impl RecordContext<'_> {
-    fn context(&self, version: u64) -> Vec<u8> {
+    fn encode(&self, version: u64) -> Vec<u8> {
         [&self.pid[..], self.rid, &self.epoch.to_be_bytes(), &version.to_be_bytes()].concat()
     }
 }
@@ -36,54 +36,54 @@ impl Keyring {
     /// Seals metadata as version `ver` of its record.
     pub fn seal_metadata(
         &self,
-        place: RecordContext<'_>,
+        context: RecordContext<'_>,
         ver: u64,
         metadata: &Metadata,
     ) -> Result<Vec<u8>, CryptoError> {
         let padded = pad(encode_metadata(metadata).expose(), metadata_size);
-        self.metadata.seal("meta", place.vault_id, &place.context(ver), padded.expose())
+        self.metadata.seal("meta", context.vault_id, &context.encode(ver), padded.expose())
     }
 
     /// Opens metadata.
     pub fn open_metadata(
         &self,
-        place: RecordContext<'_>,
+        context: RecordContext<'_>,
         ver: u64,
         sealed: &[u8],
     ) -> Result<Metadata, CryptoError> {
         let padded =
-            self.metadata.open("meta", place.vault_id, &place.context(ver), sealed, METADATA)?;
+            self.metadata.open("meta", context.vault_id, &context.encode(ver), sealed, METADATA)?;
         decode_metadata(unpad(padded.expose(), metadata_size, METADATA)?)
             .ok_or(CryptoError::Damaged(METADATA))
     }
 
-    /// Seals a value as set by version `vver` of its record.
+    /// Seals a value that was set by version `vver` of its record.
     pub fn seal_value(
         &self,
-        place: RecordContext<'_>,
+        context: RecordContext<'_>,
         vver: u64,
         value: &SecretValue,
     ) -> Result<Vec<u8>, CryptoError> {
         let padded = pad(value.expose(), value_size);
-        self.value.seal("value", place.vault_id, &place.context(vver), padded.expose())
+        self.value.seal("value", context.vault_id, &context.encode(vver), padded.expose())
     }
 
     /// Opens a value.
     pub fn open_value(
         &self,
-        place: RecordContext<'_>,
+        context: RecordContext<'_>,
         vver: u64,
         sealed: &[u8],
     ) -> Result<SecretValue, CryptoError> {
         let padded =
-            self.value.open("value", place.vault_id, &place.context(vver), sealed, VALUE)?;
+            self.value.open("value", context.vault_id, &context.encode(vver), sealed, VALUE)?;
 
         let bytes = SecretBytes::copy_of(unpad(padded.expose(), value_size, VALUE)?);
         SecretValue::new(bytes, true).map_err(|_| CryptoError::Damaged(VALUE))
     }
 }
 
-/// Metadata is padded to multiples of 256 bytes.
+/// Returns the padded length of metadata, a multiple of 256 bytes.
 fn metadata_size(length: usize) -> usize {
     length.next_multiple_of(METADATA_STEP)
 }
@@ -95,7 +95,7 @@ const FIELD_HINT: u8 = 4;
 const FIELD_CREATED: u8 = 5;
 const FIELD_UPDATED: u8 = 6;
 
-// `type(1) ‖ length(4) ‖ bytes`, types ascending, absent fields left out.
+// Each field is `type(1) ‖ length(4) ‖ bytes`. Types ascend, and absent fields are left out.
 fn encode_metadata(metadata: &Metadata) -> SecretBytes {
     let (created, updated) = (metadata.created.0.to_be_bytes(), metadata.updated.0.to_be_bytes());
     let fields = [

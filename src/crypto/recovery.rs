@@ -1,7 +1,7 @@
-//! The recovery code: 256 random bits that open a slot of their own, written so that a person can copy them
-//! (docs/format.md, section 3).
+//! The recovery code: 256 random bits that open a slot of their own, in a form that a person can
+//! copy (docs/format.md, section 3).
 //!
-//! It needs no key derivation that costs: nobody guesses 256 bits.
+//! It needs no expensive key derivation, because nobody can guess 256 bits.
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -11,31 +11,32 @@ use super::aead::Key;
 use super::kdf::SlotKeys;
 use crate::model::{Invalid, SecretBytes};
 
-/// Crockford's base32: no I, L, O, U, which are read as others.
+/// Crockford's base32, without I, L, O and U, which are easily misread.
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// 32 bytes and 3 of their checksum are 56 digits, without a bit left over.
+/// 32 bytes and 3 bytes of checksum are exactly 56 digits.
 const BYTES: usize = 35;
 const GROUP: usize = 4;
 
-/// A recovery code. Wiped when dropped; it is shown once, by whoever made it.
+/// A recovery code. It is wiped on drop. The command that creates it shows it once.
 pub struct RecoveryCode(Key);
 
 impl RecoveryCode {
-    /// Digits of a code, without what stands between them.
+    /// The number of digits of a code, without separators.
     pub const DIGITS: usize = BYTES * 8 / 5;
 
-    /// Draws one.
+    /// Generates a random code.
     pub fn random() -> Result<Self, CryptoError> {
         Key::random().map(Self)
     }
 
-    /// Takes what was written down: 56 digits in upper or lower case, with blanks, line ends or hyphens anywhere; O for 0, I
-    /// and L for 1.
+    /// Parses a code: 56 digits in upper or lower case, with spaces, tabs, line ends or hyphens
+    /// anywhere. Accepts O for 0, and I and L for 1.
     pub fn parse(text: &SecretBytes) -> Result<Self, Invalid> {
         let mut digits = Zeroizing::new([0_u8; Self::DIGITS]);
         let mut count = 0;
         for character in text.expose().iter().filter(|character| !b" -\t\r\n".contains(character)) {
-            // Where, not what: a digit of it is a part of a secret.
+            // The error gives the position only, because the character itself may be part of a
+            // secret.
             let digit = digit(*character).ok_or_else(|| {
                 Invalid(format!("character {} is not used in recovery codes", count + 1))
             })?;
@@ -67,7 +68,7 @@ impl RecoveryCode {
         Ok(Self(Key::copy_of(&code)))
     }
 
-    /// The code as it is written down: 14 groups of 4 digits, with hyphens.
+    /// Returns the code as it is written down: 14 groups of 4 digits, separated by hyphens.
     pub fn text(&self) -> SecretBytes {
         let mut bytes = Zeroizing::new([0_u8; BYTES]);
         bytes[..32].copy_from_slice(self.0.expose());
@@ -89,9 +90,9 @@ impl RecoveryCode {
         text
     }
 
-    /// The keys of its slot.
+    /// Derives the keys of its slot.
     pub(super) fn derive(&self, vault_id: &[u8; 16], slot_id: &[u8; 16]) -> SlotKeys {
-        SlotKeys::of(self.0.expose(), vault_id, slot_id)
+        SlotKeys::expand(self.0.expose(), vault_id, slot_id)
     }
 }
 
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_character_is_noticed() {
+    fn every_wrong_character_is_detected() {
         let code = RecoveryCode(Key::copy_of(&[0x5a; 32]));
         let text = String::from_utf8(code.text().expose().to_vec()).unwrap();
         for at in (0..text.len()).filter(|at| text.as_bytes()[*at] != b'-') {

@@ -1,6 +1,7 @@
-//! The root key: it opens key rings and signs for the vault's own tables (docs/format.md, section 3).
+//! The root key, which opens key rings and authenticates the vault's own tables (docs/format.md,
+//! section 3).
 //!
-//! It never opens a record: a project's key ring does.
+//! It never opens a record. A project's key ring does that.
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -13,29 +14,29 @@ use super::keyring::{KEYRING, KEYRING_STEP, Keyring, keyed};
 use super::padding::{pad, unpad};
 use super::rows::{Grant, ProjectRow, Slot, VaultRow};
 
-/// What the root MAC protects, as messages name it.
+/// The name of the tables under the root MAC in messages.
 pub const ROOT_TABLES: &str = "the vault's table of slots, projects and grants";
 
-/// The key to every project's key ring.
+/// The key that opens every project's key ring.
 pub struct RootKey(LockedKey);
 
 impl RootKey {
-    /// Draws the root key of a new vault.
+    /// Generates the root key of a new vault.
     pub fn random() -> Result<Self, CryptoError> {
         LockedKey::random().map(Self)
     }
 
-    /// Takes 32 bytes; the source stays the caller's to wipe.
+    /// Copies 32 bytes. The caller remains responsible for wiping the source.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, CryptoError> {
         LockedKey::copy_of(bytes).map(Self)
     }
 
-    /// The same key in a place of its own.
+    /// Returns a copy of the key on a page of its own.
     pub fn copy(&self) -> Result<Self, CryptoError> {
         Self::from_bytes(self.expose())
     }
 
-    /// The key itself, for the one who is to hold it: an agent.
+    /// Returns the key's bytes, for handing it to an agent.
     pub fn expose(&self) -> &[u8; 32] {
         self.0.expose()
     }
@@ -45,12 +46,12 @@ impl RootKey {
         self.expose().ct_eq(other.expose()).into()
     }
 
-    /// The key that seals what was last seen of the vault (section 7).
+    /// Returns the key that seals checkpoints (section 7).
     pub fn checkpoint_key(&self) -> Key {
         self.0.expand("anchor", &[])
     }
 
-    /// False where the system refused to keep the key out of swap.
+    /// Returns false if the system refused to keep the key out of swap.
     pub fn is_locked(&self) -> bool {
         self.0.is_locked()
     }
@@ -89,8 +90,9 @@ impl RootKey {
         Keyring::decode(&row.pid, plain).ok_or(CryptoError::Damaged(KEYRING))
     }
 
-    /// The root MAC: HMAC-SHA256 (RFC 2104) over every column of the vault's row but the MAC, every slot, every
-    /// project's `pid`, `epoch` and `keys`, and every grant, each in ascending order of its id.
+    /// Computes the root MAC: HMAC-SHA256 (RFC 2104) over every column of the vault's row except
+    /// the MAC, every slot, every project's `pid`, `epoch` and `keys`, and every grant, each in
+    /// ascending order of its id.
     pub fn mac(
         &self,
         vault: &VaultRow,
@@ -124,7 +126,8 @@ impl RootKey {
         mac
     }
 
-    /// Begins a root MAC with what [`row_and_slots`] makes; [`projects_and_grants`] is what follows.
+    /// Begins a root MAC with the bytes of [`row_and_slots`]. The bytes of [`projects_and_grants`]
+    /// follow.
     pub fn begin_mac(&self, row_and_slots: &[u8]) -> RootMac {
         let mut mac = keyed(&self.0.expand("root-mac", &[]));
         mac.update(b"secrets/v1/root\0");
@@ -133,27 +136,28 @@ impl RootKey {
     }
 }
 
-/// A root MAC in the making: the tables of a large vault come in pieces.
+/// A root MAC that is being computed. The tables of a large vault arrive in pieces.
 pub struct RootMac(Hmac<Sha256>);
 
 impl RootMac {
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     pub fn finish(self) -> [u8; 32] {
         self.0.finalize().into_bytes().into()
     }
 
-    /// Compares with a stored one in constant time.
+    /// Compares with a stored MAC in constant time.
     pub fn verify(self, stored: &[u8]) -> Result<(), CryptoError> {
         self.0.verify_slice(stored).map_err(|_| CryptoError::Damaged(ROOT_TABLES))
     }
 }
 
-/// What the root MAC covers first: the vault's row without the MAC, and every slot.
+/// Returns the first part of what the root MAC covers: the vault's row without the MAC, and every
+/// slot.
 pub fn row_and_slots(vault: &VaultRow, slots: &[Slot]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1024);
     let out = &mut |piece: &[u8]| bytes.extend_from_slice(piece);
@@ -173,7 +177,8 @@ pub fn row_and_slots(vault: &VaultRow, slots: &[Slot]) -> Vec<u8> {
     bytes
 }
 
-/// What the root MAC covers after that, handed over in small pieces: every project's keys, every grant.
+/// Passes the second part of what the root MAC covers to `out`, in small pieces: every project's
+/// keys and every grant.
 pub fn projects_and_grants(projects: &[ProjectRow], grants: &[Grant], mut out: impl FnMut(&[u8])) {
     count(&mut out, projects.len());
     for p in projects {

@@ -1,30 +1,32 @@
-//! The rows of a vault's tables, as the store keeps them: sealed columns and what they are bound to.
+//! The rows of a vault's tables, as the store keeps them: sealed columns and the ids that they are
+//! bound to.
 
 use super::history::{Ancestors, Revision};
 use super::ids::{Hash, ProjectId, RecordId, VaultId};
 
-/// The only suite of format 1: section 2's primitives.
+/// The only cipher suite of formats 1 and 2: the primitives of section 2.
 pub const SUITE: u32 = 1;
 
 /// The row of table `vault`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaultRow {
-    /// Drawn when the vault was made
+    /// The vault's id, drawn when the vault was created
     pub vault_id: VaultId,
-    /// [`SUITE`]
+    /// The cipher suite, [`SUITE`]
     pub suite: u32,
-    /// Counts changes of slots and projects
+    /// The number of changes of slots and projects, from 1
     pub root_seq: u64,
-    /// Over this row, the slots, the projects' keys and the grants
+    /// The root MAC over this row, the slots, the projects' keys and the grants
     pub root_mac: Hash,
-    /// The states before it, by their MACs; `None` in a row of format 1, which named none
+    /// The revisions before this one, by their MACs; `None` in a row of format 1, which names none
     pub ancestors: Option<Ancestors>,
-    /// What earlier root keys sealed anchors with, sealed by [`super::checkpoint::seal_history`]; empty where there was none
+    /// The checkpoint keys of earlier root keys, sealed by [`super::checkpoint::seal_history`];
+    /// empty if no earlier keys are known
     pub checkpoint_history: Vec<u8>,
 }
 
 impl VaultRow {
-    /// The row of a vault that begins. Its MAC is still to be made.
+    /// Returns the row of a new vault. Its MAC still has to be computed.
     pub fn first(vault_id: VaultId) -> Self {
         Self {
             vault_id,
@@ -36,10 +38,10 @@ impl VaultRow {
         }
     }
 
-    /// The row of the state that follows. Its MAC is still to be made.
+    /// Returns the row of the next revision. Its MAC still has to be computed.
     #[must_use]
     pub fn next(&self) -> Self {
-        let ancestors = self.moment().ancestors.then(&self.root_mac);
+        let ancestors = self.revision().ancestors.then(&self.root_mac);
         Self {
             root_seq: self.root_seq + 1,
             root_mac: [0; 32],
@@ -48,8 +50,8 @@ impl VaultRow {
         }
     }
 
-    /// The row as a state among others.
-    pub fn moment(&self) -> Revision {
+    /// Returns the row as a revision that can be compared with others.
+    pub fn revision(&self) -> Revision {
         let ancestors = self.ancestors.clone().unwrap_or_else(Ancestors::none);
         Revision { seq: self.root_seq, hash: self.root_mac, ancestors }
     }
@@ -58,24 +60,25 @@ impl VaultRow {
 /// A row of table `projects`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectRow {
-    /// Drawn when the project was made
+    /// The project's id, drawn when the project was created
     pub pid: ProjectId,
-    /// Generation of its keys
+    /// The generation of its keys
     pub epoch: u32,
     /// The sealed key ring
     pub keys: Vec<u8>,
     /// The sealed head
     pub head: Vec<u8>,
-    /// Signature of the opened head, 64 bytes
+    /// The signature of the opened head, 64 bytes
     pub sig: Vec<u8>,
 }
 
-/// A row of table `grants`: a token's keys. None is made yet, but the root MAC covers them.
+/// A row of table `grants`: a token's keys. No version creates any yet, but the root MAC covers
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// 16 bytes
     pub token_id: Vec<u8>,
-    /// Generation of the grant
+    /// The generation of the grant
     pub generation: u64,
     /// Sealed for the token
     pub bundle: Vec<u8>,
@@ -83,33 +86,34 @@ pub struct Grant {
     pub admin: Vec<u8>,
 }
 
-/// A row of table `slots`: one way to the root key.
+/// A row of table `slots`: the root key, sealed for one credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
-    /// Drawn when the slot was made, 16 bytes
+    /// The slot's id, 16 bytes, drawn when the slot was created
     pub slot_id: Vec<u8>,
-    /// [`PASSPHRASE_SLOT`] or [`RECOVERY_SLOT`]
+    /// The slot's type, [`PASSPHRASE_SLOT`] or [`RECOVERY_SLOT`]
     pub kind: u32,
-    /// [`KdfParams::encode`]; empty for a recovery code
+    /// The bytes of [`KdfParams::encode`]; empty for a recovery code
     pub params: Vec<u8>,
-    /// 16 bytes: Argon2id's salt; a recovery code, uniform as it is, makes no other use of it than to be bound to it
+    /// The salt for Argon2id, 16 bytes; a recovery code is uniform and needs none, but its slot is
+    /// bound to it
     pub salt: Vec<u8>,
-    /// 32 bytes, compared before anything is opened
+    /// The commitment, 32 bytes, which is compared before anything is opened
     pub commitment: Vec<u8>,
     /// The sealed root key
     pub wrap: Vec<u8>,
 }
 
-/// A row of table `records`: one secret, sealed, without its value.
+/// A row of table `records`: one sealed secret without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The blind index of its tag
     pub tag_ix: [u8; 16],
     /// The secret's id
     pub rid: RecordId,
-    /// Generation of the keys that sealed it
+    /// The generation of the keys that sealed it
     pub epoch: u32,
-    /// Counts the record's changes, from 1
+    /// The number of the record's changes, from 1
     pub ver: u64,
     /// The version that last set the value
     pub vver: u64,
@@ -117,6 +121,6 @@ pub struct Record {
     pub meta: Vec<u8>,
     /// SHA-256 of the sealed value in table `vals`
     pub val_hash: [u8; 32],
-    /// [`super::tree::leaf`] of all that
+    /// The [`super::tree::leaf`] of all these columns
     pub leaf: [u8; 32],
 }

@@ -1,6 +1,7 @@
-//! Slots: the ways to the root key, by a passphrase or by a recovery code (docs/format.md, section 3).
+//! Key slots, which wrap the root key for a passphrase or a recovery code (docs/format.md, section
+//! 3).
 //!
-//! A slot is hostile until it is opened: its parameters are checked before memory is taken.
+//! A slot is hostile until it is opened. Its parameters are checked before memory is allocated.
 
 use super::CryptoError;
 use super::ids::VaultId;
@@ -15,13 +16,14 @@ pub const PASSPHRASE_SLOT: u32 = 1;
 /// The slot type of a recovery code.
 pub const RECOVERY_SLOT: u32 = 2;
 
-/// What opens slots of one type.
+/// A passphrase or a recovery code, which opens slots of one type.
 pub trait Credential {
-    /// The type of slots that it may open.
+    /// Returns the type of slots that it can open.
     fn slot_type(&self) -> u32;
-    /// The keys of one slot; costs what its parameters say. Its commitment and seal are not looked at.
+    /// Derives the keys of one slot, at the cost of the slot's parameters. The slot's commitment
+    /// and seal are not checked.
     fn slot_keys(&self, slot: &Slot, vault_id: &VaultId) -> Result<SlotKeys, CryptoError>;
-    /// What is said where the commitment differs.
+    /// Returns the error for a commitment that does not match.
     fn wrong(&self) -> CryptoError;
 }
 
@@ -55,7 +57,7 @@ impl Credential for RecoveryCode {
     }
 }
 
-/// What is damaged where a slot does not hold.
+/// The name of a damaged slot in messages.
 pub const SLOT: &str = "the key slot";
 const DAMAGED: CryptoError = CryptoError::Damaged(SLOT);
 
@@ -75,7 +77,7 @@ impl Slot {
     }
 
     /// Seals `root` under a recovery code.
-    pub fn of_recovery(
+    pub fn for_recovery(
         code: &RecoveryCode,
         vault_id: &VaultId,
         root: &RootKey,
@@ -101,10 +103,10 @@ impl Slot {
         Ok(slot)
     }
 
-    /// Opens the root key. [`Credential::wrong`] where the commitment differs; where it matches and the seal does not
-    /// open, the slot is damaged.
+    /// Opens the root key. Fails with [`Credential::wrong`] if the commitment differs. If it
+    /// matches and the seal does not open, the slot is damaged.
     pub fn open(&self, by: &dyn Credential, vault_id: &VaultId) -> Result<RootKey, CryptoError> {
-        // Before anything is paid for.
+        // This is checked before the expensive key derivation.
         if self.commitment.len() != 32 {
             return Err(DAMAGED);
         }
@@ -118,7 +120,8 @@ impl Slot {
         RootKey::from_bytes(root.expose().try_into().map_err(|_| DAMAGED)?)
     }
 
-    /// What a guess at its passphrase costs; `None` for another type, or where it is out of bounds.
+    /// Returns the cost of a guess at its passphrase. Returns `None` for another type of slot and
+    /// for costs out of bounds.
     pub fn kdf_params(&self) -> Option<KdfParams> {
         KdfParams::decode(&self.params).ok().filter(|_| self.kind == PASSPHRASE_SLOT)
     }

@@ -7,17 +7,17 @@ use sha2::{Digest, Sha256};
 use super::ids::{Hash, ProjectId, RecordId, VaultId};
 use super::rows::Record;
 
-/// Number of buckets of a project; a record's bucket is the first byte of its tag's index.
+/// The number of buckets of a project. A record's bucket is the first byte of its tag's index.
 pub const BUCKETS: usize = 256;
-/// What stands in the top for a bucket without records, which has no row.
+/// The hash of a bucket without records, which has no row.
 pub const EMPTY_BUCKET: Hash = [0; 32];
 
-/// SHA-256 (FIPS 180-4) of a sealed value, as `records.val_hash` holds it.
+/// Returns the SHA-256 (FIPS 180-4) of a sealed value, as `records.val_hash` holds it.
 pub fn value_hash(sealed: &[u8]) -> Hash {
     Sha256::digest(sealed).into()
 }
 
-/// The leaf of a record: every column but `leaf`, bound to its vault and project.
+/// Returns the leaf of a record: a hash of every column but `leaf`, bound to its vault and project.
 pub fn leaf(vault_id: &VaultId, pid: &ProjectId, record: &Record) -> Hash {
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
     let mut hash = Sha256::new();
@@ -37,7 +37,7 @@ pub fn leaf(vault_id: &VaultId, pid: &ProjectId, record: &Record) -> Hash {
     hash.finalize().into()
 }
 
-/// What a bucket holds of a record.
+/// The columns of a record that its bucket's hash covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Leaf {
     /// The blind index of its tag
@@ -48,7 +48,8 @@ pub struct Leaf {
     pub leaf: Hash,
 }
 
-/// The hash of bucket `number`, whose leaves come in ascending order of `tag_ix`; [`EMPTY_BUCKET`] without any.
+/// Returns the hash of bucket `number` over its leaves in ascending order of `tag_ix`, or
+/// [`EMPTY_BUCKET`] without leaves.
 pub fn bucket(pid: &ProjectId, number: u8, leaves: &[Leaf]) -> Hash {
     if leaves.is_empty() {
         return EMPTY_BUCKET;
@@ -69,7 +70,7 @@ pub fn bucket(pid: &ProjectId, number: u8, leaves: &[Leaf]) -> Hash {
     hash.finalize().into()
 }
 
-/// The hash over a project's 256 buckets.
+/// Returns the hash over a project's 256 buckets.
 pub fn root_hash(pid: &ProjectId, buckets: &[Hash; BUCKETS]) -> Hash {
     let mut hash = Sha256::new();
     hash.update(b"secrets/v1/top\0");

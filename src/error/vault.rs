@@ -6,7 +6,7 @@ use super::{Error, Kind, did_you_mean};
 use crate::crypto::CryptoError;
 use crate::crypto::history::Relation;
 use crate::crypto::slot::SLOT;
-use crate::model::{SecretRef, resembles_a_key};
+use crate::model::{SecretRef, looks_like_api_key};
 use crate::store::{self, StoreError};
 use crate::ui::counted;
 use crate::vault::{Divergence, Report, VaultError};
@@ -69,7 +69,7 @@ impl From<StoreError> for Error {
                 }
             }
             StoreError::ForeignJournal(path) => {
-                let aside = store::quoted(&store::beside(&path, ".aside"));
+                let aside = store::quoted(&store::with_suffix(&path, ".aside"));
                 Self::new(Kind::Refused, message)
                     .hint("it may come from a sync tool, or from another copy of the vault")
                     .hint(format!(
@@ -107,8 +107,8 @@ impl From<VaultError> for Error {
         match error {
             VaultError::Store(error) => error.into(),
             VaultError::Crypto(error) => error.into(),
-            VaultError::Holder(error) => error.into(),
-            VaultError::Departed(divergence) => divergence_error(&divergence),
+            VaultError::KeyService(error) => error.into(),
+            VaultError::Diverged(divergence) => divergence_error(&divergence),
             VaultError::Record { .. } | VaultError::Project { .. } => {
                 Self::new(Kind::Damaged, message).hint(RESTORE)
             }
@@ -120,7 +120,7 @@ impl From<VaultError> for Error {
 
                 let hint = did_you_mean(nearest.as_ref()).unwrap_or_else(|| list.into());
                 let error = match &wanted {
-                    SecretRef::Tag(tag) if resembles_a_key(tag.as_str()) => {
+                    SecretRef::Tag(tag) if looks_like_api_key(tag.as_str()) => {
                         format!(
                             "unknown secret in project `{project}` (name not shown, in case it is \
                              a value)"
@@ -150,13 +150,13 @@ impl From<VaultError> for Error {
             }
             VaultError::OtherKeys => Self::new(Kind::Locked, message)
                 .hint("if its passphrase slot is damaged, use its recovery code with `--recovery`"),
-            VaultError::NotWhole(report) => Self::new(Kind::Damaged, message)
+            VaultError::DamagedVault(report) => Self::new(Kind::Damaged, message)
                 .with_notes(findings(&report))
                 .hint("save what can be read into a new vault with `secrets salvage OUT`"),
             VaultError::NothingToSave(report) => Self::new(Kind::Damaged, message)
                 .with_notes(findings(&report))
                 .hint("restore a backup with `secrets restore PATH`; nothing was written"),
-            VaultError::ChangedBelow | VaultError::SlotsChanged => {
+            VaultError::VaultChanged | VaultError::SlotsChanged => {
                 Self::new(Kind::Conflict, message).hint("try again; nothing was written")
             }
             VaultError::Changed(_) => Self::new(Kind::Conflict, message)

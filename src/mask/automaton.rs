@@ -1,12 +1,15 @@
-//! An automaton that follows all needles at once (Aho and Corasick, 1975), at little more than two bytes a state.
+//! An automaton that follows all needles at once (Aho and Corasick, 1975) in little more than two
+//! bytes per state.
 //!
-//! A state stands for a prefix of a needle. Needles are taken in sorted order and states numbered as they come, so that
-//! a needle's own states form a *run* of numbers: only where needles part is a table needed. It keeps the needles' bytes,
-//! wiped when dropped, and never shows them.
+//! A state stands for a prefix of a needle. Needles are added in sorted order and states are
+//! numbered in the order in which they are created. So the states that a needle does not share form
+//! a *run* of consecutive numbers, and a table is needed only where needles branch. The automaton
+//! contains the needles' bytes, wipes them on drop, and never shows them.
 //!
-//! Where to go on when no child fits (the failure link: the longest proper suffix that is a state) is stored for the first
-//! [`NEAR`] states of a run, and for suffixes of more than `NEAR` bytes, which are rare. All other links are found again from
-//! the last `NEAR` bytes when they are needed. Of a large set of secrets, that leaves out nine links in ten.
+//! A failure link points to the longest proper suffix that is a state. It is followed when no child
+//! matches. Links are stored for the first [`NEAR`] states of a run, and for suffixes of more than
+//! `NEAR` bytes, which are rare. All other links are recomputed from the last `NEAR` bytes when
+//! they are needed. In a large set of secrets, nine of ten links need not be stored.
 
 use std::collections::BTreeMap;
 
@@ -22,53 +25,54 @@ pub(super) const ROOT: u32 = 0;
 
 /// A state's depth, up to [`FAR`].
 const DEPTH: u8 = 0b111;
-/// From this depth on a state is worth staying in.
+/// From this depth on, the masker stays in a state instead of going back to the prefilter.
 pub(super) const DEEP: u8 = 4;
-/// The next number is a child, by the state's byte.
+/// The next number is a child, reached by the state's byte.
 const CHAIN: u8 = 1 << 3;
-/// It has children in the table.
+/// The state has children in the table.
 const BRANCHES: u8 = 1 << 4;
 /// A needle ends here.
 const FOUND: u8 = 1 << 5;
-/// It begins a needle that may be written in lines of any width.
+/// The state begins a needle that may be written in lines of any width.
 const WRAPS: u8 = 1 << 6;
-/// Its link leads to a state of [`FAR`] bytes or more, and is stored as such.
+/// The state's link leads to a state of [`FAR`] bytes or more, and is stored.
 const LINKED_FAR: u8 = 1 << 7;
 
-/// Most bytes of a suffix that is found again when it is needed.
+/// The largest length of a suffix that is recomputed when it is needed.
 const NEAR: usize = 6;
-/// Fewest bytes of one that is stored. No needle is as short.
+/// The smallest length of a suffix that is stored. Every needle is longer.
 pub(super) const FAR: usize = NEAR + 1;
 
 /// The automaton of a set of needles.
 pub(super) struct Automaton {
-    /// Of each state: the byte that leads to the next number, and flags
+    /// The byte that leads to the next number, and flags, for each state
     cells: SecretBytes,
-    /// Links of the first states of each run
+    /// The links of the first states of each run
     near: Links,
-    /// Links to suffixes of [`FAR`] bytes or more: of the first of some states in a row, whose links are in a row, too
+    /// Links to suffixes of [`FAR`] bytes or more; one entry stands for consecutive states whose
+    /// links are consecutive as well
     far: BTreeMap<u32, u32>,
-    /// The longest needle that ends in a state which is not a needle itself
+    /// The longest needle that ends in a state, for states that are not needles themselves
     within: BTreeMap<u32, u32>,
-    /// Children of the root
+    /// The children of the root
     root: Box<[u32; 256]>,
-    /// Children of other states that are not the next number
+    /// The children of other states that are not the next number
     transitions: Transitions,
-    /// The root, then for each needle its first own state; and the depth of that
+    /// The first state of each run and its depth: the root, then one run for each needle
     runs: Vec<(u32, u32)>,
 }
 
-/// Where the automaton stands after a byte.
+/// The automaton's position after a byte.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
-    /// The state to go on from: the longest proper prefix of a needle that the input ends with
+    /// The next state: the longest proper prefix of a needle that the input ends with
     pub(super) state: u32,
     /// The longest needle that ends here
     pub(super) found: Option<u32>,
 }
 
 impl Automaton {
-    /// Builds the automaton of some needles, each of more than [`FAR`] bytes.
+    /// Builds the automaton of needles, each of more than [`FAR`] bytes.
     pub(super) fn new(needles: &Sorted) -> Self {
         let mut runs = Vec::with_capacity(1 + needles.count());
         runs.push((ROOT, 0));
@@ -97,36 +101,37 @@ impl Automaton {
         automaton
     }
 
-    /// Writes the states of all needles; returns the parent of each run.
+    /// Writes the states of all needles. Returns the parent of each run.
     fn build_trie(&mut self, needles: &Sorted) -> Vec<u32> {
         let mut parents = Vec::with_capacity(needles.count());
 
-        // The way to the last needle's end: where the numbers jump, and the depth there.
-        let mut way = vec![(ROOT, 0)];
+        // The path to the end of the previous needle: the first state of each run on it, and the
+        // depth of that state.
+        let mut path = vec![(ROOT, 0)];
         for index in 0..needles.count() {
             let (needle, wraps) = (needles.bytes(index), needles.wraps(index));
             let (first, depth) = self.runs[index + 1];
             let shared = depth as usize - 1;
-            while way.last().is_some_and(|(_, depth)| *depth > shared) {
-                way.pop();
+            while path.last().is_some_and(|(_, depth)| *depth > shared) {
+                path.pop();
             }
 
             if wraps {
-                self.mark_wrapping(&way, shared);
+                self.mark_wrapping(&path, shared);
             }
 
-            let (start, depth) = way.last().copied().unwrap_or_default();
+            let (start, depth) = path.last().copied().unwrap_or_default();
             let parent = start + number(shared - depth);
-            self.plant_child(parent, needle[shared], first);
-            self.plant_run(first, shared + 1, needle, if wraps { WRAPS } else { 0 });
+            self.add_child(parent, needle[shared], first);
+            self.add_run(first, shared + 1, needle, if wraps { WRAPS } else { 0 });
             parents.push(parent);
-            way.push((first, shared + 1));
+            path.push((first, shared + 1));
         }
 
         parents
     }
 
-    fn plant_child(&mut self, parent: u32, byte: u8, child: u32) {
+    fn add_child(&mut self, parent: u32, byte: u8, child: u32) {
         if parent == ROOT {
             self.root[usize::from(byte)] = child;
         } else if parent + 1 == child {
@@ -139,8 +144,8 @@ impl Automaton {
         }
     }
 
-    /// Writes a needle's own states, from a depth on.
-    fn plant_run(&mut self, first: u32, depth: usize, needle: &[u8], flags: u8) {
+    /// Writes the states that a needle does not share, from `depth` on.
+    fn add_run(&mut self, first: u32, depth: usize, needle: &[u8], flags: u8) {
         let at = 2 * first as usize;
         let cells = self.cells.expose_mut()[at..].chunks_exact_mut(2);
         let bytes = needle[depth..].iter().map(|byte| (*byte, CHAIN)).chain([(0, FOUND)]);
@@ -150,10 +155,11 @@ impl Automaton {
         }
     }
 
-    /// Marks the states of the first `shared` bytes on the way to the last needle. If one is marked, so are those before.
-    fn mark_wrapping(&mut self, way: &[(u32, usize)], shared: usize) {
+    /// Marks the states of the first `shared` bytes on the path to the previous needle. If a state
+    /// is marked, all states before it are marked already.
+    fn mark_wrapping(&mut self, path: &[(u32, usize)], shared: usize) {
         let mut depth = shared;
-        for &(start, from) in way.iter().rev().filter(|(state, _)| *state != ROOT) {
+        for &(start, from) in path.iter().rev().filter(|(state, _)| *state != ROOT) {
             for state in (start..=start + number(depth - from)).rev() {
                 if self.cell(state)[1] & WRAPS != 0 {
                     return;
@@ -166,8 +172,8 @@ impl Automaton {
         }
     }
 
-    /// Finds the links that are stored, and what ends in each state: level by level, because a state's answer is that of a
-    /// shorter one.
+    /// Computes the stored links, and the needle that ends in each state. It works level by level,
+    /// because the result for a state depends on a shorter state.
     fn build_failure_links(&mut self, needles: &Sorted, parents: &[u32]) {
         let mut starts: Vec<u32> = (0..number(needles.count())).collect();
         starts.sort_by_key(|index| self.runs[*index as usize + 1].1);
@@ -179,7 +185,7 @@ impl Automaton {
         let mut level = 0;
 
         loop {
-            // Levels without anything to do are passed over.
+            // Levels without any work are skipped.
             let start = starts.peek().map(|index| self.runs[*index as usize + 1].1);
             let hit = hits.peek().map(|hit| hit.level);
             let next = if tracks.is_empty() {
@@ -200,7 +206,7 @@ impl Automaton {
             }
 
             while let Some(hit) = hits.next_if(|hit| hit.level == level) {
-                // Where it is marked, a track or another hit was here.
+                // If the state is marked, a track or another hit has processed it.
                 if self.cell(hit.state)[1] & LINKED_FAR == 0 {
                     let end = self.end_of(self.run(hit.state));
                     let mut track =
@@ -212,7 +218,7 @@ impl Automaton {
         }
     }
 
-    /// Begins with the first state of a needle's run.
+    /// Begins a track at the first state of a needle's run.
     fn track(&mut self, index: u32, parent: u32, byte: u8) -> Track {
         let (state, depth) = self.runs[index as usize + 1];
         let suffix = if parent == ROOT { ROOT } else { self.next(self.fail(parent), byte) };
@@ -223,7 +229,8 @@ impl Automaton {
         track
     }
 
-    /// Goes on to the next state of a run. Returns false if no more links of it are to be stored, for now.
+    /// Advances a track to the next state of its run. Returns false if no more links of the run are
+    /// stored for now.
     fn follow(&mut self, track: &mut Track, level: u32) -> bool {
         let is_near = level - track.first < number(NEAR);
         if track.state == track.end || !is_near && !track.is_far {
@@ -238,7 +245,7 @@ impl Automaton {
         true
     }
 
-    /// Stores the link of a track's state, and which needle ends there.
+    /// Stores the link of a track's state, and the needle that ends there.
     fn link(&mut self, track: &mut Track, suffix: u32) {
         let state = track.state;
         let [_, flags] = self.cell(suffix);
@@ -262,7 +269,8 @@ impl Automaton {
         }
     }
 
-    /// Finds the states behind [`NEAR`] others of their run that end with the first [`FAR`] bytes of a needle.
+    /// Finds the states, at least [`NEAR`] states after the start of their run, that end with the
+    /// first [`FAR`] bytes of a needle.
     fn far_suffixes(&self, needles: &Sorted) -> Vec<Hit> {
         let mut prefixes = Prefixes::with_capacity(needles.count());
         (0..needles.count()).for_each(|index| prefixes.insert(needles.bytes(index)));
@@ -272,7 +280,8 @@ impl Automaton {
             let (first, depth) = self.runs[index + 1];
             let (needle, own) = (needles.bytes(index), depth as usize);
 
-            // Its state is `NEAR` behind the first one, or more; and a prefix is not a proper suffix.
+            // From here on, the state is at least `NEAR` states after the first one. A prefix is
+            // not a proper suffix, so position 0 is left out.
             let from = own.saturating_sub(1).max(1);
             for at in from..(needle.len() + 1).saturating_sub(FAR) {
                 let is_likely = prefixes.may_have(&needle[at..]);
@@ -292,19 +301,19 @@ impl Automaton {
         hits
     }
 
-    /// The state of some bytes, if they begin a needle.
+    /// Returns the state of these bytes, if a needle begins with them.
     fn prefix(&self, bytes: &[u8]) -> Option<u32> {
         bytes.iter().try_fold(ROOT, |state, byte| self.child(state, *byte))
     }
 
-    /// Takes one byte.
+    /// Consumes one byte.
     pub(super) fn step(&self, state: u32, byte: u8) -> Step {
         let state = self.next(state, byte);
         let found = (self.cell(state)[1] & FOUND != 0).then(|| self.found(state));
         Step { state: self.with_children(state), found }
     }
 
-    /// The longest suffix of a state and a byte that is a state.
+    /// Returns the longest suffix of a state and a byte that is a state.
     fn next(&self, mut state: u32, byte: u8) -> u32 {
         while state != ROOT {
             if let Some(child) = self.child(state, byte) {
@@ -317,7 +326,7 @@ impl Automaton {
         self.root[usize::from(byte)]
     }
 
-    /// The longest proper suffix of a state that is a state with children.
+    /// Returns the longest proper suffix of a state that is a state with children.
     fn fail(&self, state: u32) -> u32 {
         if let Some(link) = self.near.get(state) {
             return link;
@@ -334,12 +343,12 @@ impl Automaton {
         last.chunks_exact(2).fold(ROOT, |state, cell| self.next(state, cell[0]))
     }
 
-    /// The longest needle that ends in a state in which one does.
+    /// Returns the longest needle that ends in a state. At least one must end there.
     fn found(&self, state: u32) -> u32 {
         self.within.get(&state).copied().unwrap_or_else(|| number(self.run(state) - 1))
     }
 
-    /// The longest suffix of a state that begins a needle which may be written in lines.
+    /// Returns the longest suffix of a state that begins a needle which may be written in lines.
     pub(super) fn wrapping(&self, mut state: u32) -> u32 {
         while state != ROOT && self.cell(state)[1] & WRAPS == 0 {
             state = self.fail(state);
@@ -348,7 +357,7 @@ impl Automaton {
         state
     }
 
-    /// The state behind a byte, if a needle goes on with it.
+    /// Returns the state after a byte, if a needle continues with it.
     pub(super) fn child(&self, state: u32, byte: u8) -> Option<u32> {
         if state == ROOT {
             return Some(self.root[usize::from(byte)]).filter(|child| *child != ROOT);
@@ -367,15 +376,15 @@ impl Automaton {
         if leaf { self.fail(state) } else { state }
     }
 
-    /// Number of bytes that a state stands for.
+    /// Returns the number of bytes that a state stands for.
     pub(super) fn depth(&self, state: u32) -> u32 {
         let (first, depth) = self.runs[self.run(state)];
         depth + (state - first)
     }
 
-    /// Returns a needle that begins as a state does; none for the root.
+    /// Returns a needle that begins with the bytes of a state, or `None` for the root.
     pub(super) fn needle_of(&self, state: u32) -> Option<u32> {
-        // The root's run comes first, then one for each needle.
+        // The root's run is the first, followed by one run for each needle.
         self.run(state).checked_sub(1).map(number)
     }
 
@@ -383,12 +392,13 @@ impl Automaton {
         self.runs.partition_point(|(first, _)| *first <= state) - 1
     }
 
-    /// The last state of a run.
+    /// Returns the last state of a run.
     fn end_of(&self, run: usize) -> u32 {
         self.runs.get(run + 1).map_or(number(self.cells.len() / 2), |(next, _)| *next) - 1
     }
 
-    /// That number of bytes, if it is less than [`DEEP`]; at least that, if not.
+    /// Returns the depth of a state, exactly if it is less than [`DEEP`], and otherwise as a lower
+    /// bound.
     pub(super) fn depth_to_deep(&self, state: u32) -> u8 {
         self.cell(state)[1] & DEPTH
     }
@@ -411,34 +421,35 @@ impl Drop for Automaton {
     }
 }
 
-/// The states of one run, one after the other, while their links are found.
+/// A walk along the states of one run while their links are computed.
 struct Track {
     state: u32,
     /// The run's last state
     end: u32,
-    /// The level of the first state that was looked at
+    /// The level of the first state of the walk
     first: u32,
-    /// With which `state` is linked
+    /// The link of `state`
     link: u32,
-    /// Whether that is a link to a far suffix
+    /// Whether that link leads to a far suffix
     is_far: bool,
 }
 
-/// A state that ends with the beginning of a needle.
+/// A state that ends with the first bytes of a needle.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Hit {
     level: u32,
     state: u32,
-    /// The state of that beginning
+    /// The state of those first bytes
     suffix: u32,
 }
 
-/// Length of what two needles begin with.
+/// Returns the length of the common prefix of two needles.
 fn common(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// A number of a state, a needle or a depth. Four milliards of states would take 10 GB: memory ends before.
+/// Converts the number of a state, a needle or a depth. 2^32 states would take 10 GB, so memory
+/// runs out first.
 fn number(n: usize) -> u32 {
     u32::try_from(n).expect("fewer than 2^32 states")
 }
@@ -448,7 +459,7 @@ mod tests {
     use super::super::needles::Form;
     use super::*;
 
-    /// Numbers that look like chance.
+    /// A generator of pseudo-random numbers.
     struct Chance(u64);
 
     impl Chance {
@@ -463,7 +474,7 @@ mod tests {
             (0..length).map(|_| b"abcd"[self.below(letters)]).collect()
         }
 
-        /// Needles of a few letters, some of them with parts of others in them.
+        /// Returns needles over a few letters. Some contain parts of others.
         fn needles(&mut self, letters: usize) -> Vec<(Vec<u8>, Form)> {
             let mut needles: Vec<(Vec<u8>, Form)> = Vec::new();
             for _ in 0..=self.below(12) {
@@ -485,7 +496,8 @@ mod tests {
         }
     }
 
-    /// The longest suffix of some bytes that begins a needle, and is not all of it; one that `is_meant`.
+    /// Returns the longest proper suffix of some bytes that begins a needle for which `is_meant`
+    /// returns true.
     fn longest(needles: &[(Vec<u8>, Form)], bytes: &[u8], is_meant: impl Fn(&[u8]) -> bool) -> u32 {
         let is_state = |suffix: &[u8]| {
             needles
@@ -574,7 +586,7 @@ mod tests {
         let states = automaton.cells.len() / 2;
         assert!(states > 2000 * 60, "{states}");
 
-        // A link for one state in nine, and hardly any to far suffixes.
+        // There is a link for at most one state in nine, and hardly any link to a far suffix.
         assert!(
             automaton.near.len() < states / 9 && automaton.far.len() < 50,
             "{}",

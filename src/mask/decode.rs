@@ -1,22 +1,24 @@
-//! Ways to read a stream besides as it is: escapes stand for bytes, and colours and line ends for nothing.
+//! Alternative readings of a stream: escapes are decoded, or colours and line ends are skipped.
 
-/// Most bytes of one unit.
+/// The largest length of one unit in bytes.
 pub(super) const LONGEST: usize = 32;
 
 const ESCAPE: u8 = 0x1b;
 
-/// A way to read a stream.
+/// An alternative reading of a stream. Its units are the escapes that it decodes or skips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
-    /// Without control sequences of terminals (ECMA-48 CSI) and choices of a character set
+    /// Skips control sequences of terminals (ECMA-48 CSI) and selections of a character set
     Coloured,
-    /// Without line ends and the blanks behind them: base64 and the like in lines of any width
+    /// Skips line ends and the white space after them, for base64 and similar encodings in lines of
+    /// any width
     Wrapped,
-    /// `%2F` is `/`
+    /// Decodes `%2F` as `/`
     Percent,
-    /// `\n`, `\"`, `\x2f`, `\u002F`, `\057`: JSON, shells and programming languages
+    /// Decodes `\n`, `\"`, `\x2f`, `\u002F` and `\057`, as in JSON, shells and programming
+    /// languages
     Escaped,
-    /// `&lt;`, `&#60;`, `&#x3C;`
+    /// Decodes `&lt;`, `&#60;` and `&#x3C;`
     Entities,
 }
 
@@ -24,7 +26,7 @@ impl Encoding {
     pub(super) const ALL: [Self; 5] =
         [Self::Coloured, Self::Wrapped, Self::Percent, Self::Escaped, Self::Entities];
 
-    /// The reading in which a byte may begin a unit.
+    /// Returns the reading in which a byte may begin a unit.
     pub(super) const fn of(byte: u8) -> Option<Self> {
         match byte {
             ESCAPE => Some(Self::Coloured),
@@ -36,12 +38,12 @@ impl Encoding {
         }
     }
 
-    /// True if units stand for nothing.
+    /// Returns true if the units are skipped.
     pub(super) const fn skips(self) -> bool {
         matches!(self, Self::Coloured | Self::Wrapped)
     }
 
-    /// True for a byte that always means itself.
+    /// Returns true for a byte that always stands for itself.
     pub(super) const fn is_plain(self, byte: u8) -> bool {
         match self {
             Self::Coloured => byte != ESCAPE,
@@ -52,7 +54,8 @@ impl Encoding {
         }
     }
 
-    /// Reads what stands first. `broken` says that a line end or a blank behind one came before.
+    /// Reads the first unit or byte. `broken` means that a line end, or white space after one, came
+    /// before.
     pub(super) fn unit(self, bytes: &[u8], broken: bool) -> Unit {
         let found = match (self, bytes.first()) {
             (Self::Coloured, Some(&ESCAPE)) => sequence(bytes),
@@ -78,17 +81,17 @@ impl Encoding {
     }
 }
 
-/// What stands at a place of a stream.
+/// The next item of a stream in one reading.
 pub(super) enum Unit {
-    /// A byte that means itself
+    /// A byte that stands for itself
     Byte,
-    /// So many bytes that mean these
+    /// A unit of this many bytes, and the text that it stands for
     Text(usize, Text),
     /// The bytes end inside a unit
     Unfinished,
 }
 
-/// Up to four bytes.
+/// Up to four bytes of text.
 #[derive(Clone, Copy)]
 pub(super) struct Text {
     bytes: [u8; 4],
@@ -117,10 +120,11 @@ impl Text {
     }
 }
 
-/// More bytes are needed.
+/// The answer depends on bytes that are still to come.
 struct NeedMoreBytes;
 
-/// No unit: `None` for certain, `NeedMoreBytes` if that depends on bytes to come.
+/// The error for something that is not a unit: `None` if that is certain, `NeedMoreBytes` if it
+/// depends on bytes to come.
 type Decoded<T> = Result<T, Option<NeedMoreBytes>>;
 
 fn at(bytes: &[u8], index: usize) -> Decoded<u8> {
@@ -145,13 +149,14 @@ fn sequence(bytes: &[u8]) -> Decoded<Unit> {
     }
 }
 
-/// For a sequence that sets colours and the like: whether it resets all of them.
+/// Returns whether a control sequence resets all colours and attributes. Returns `None` if it does
+/// not set any.
 pub(super) fn resets(sequence: &[u8]) -> Option<bool> {
     let inner = sequence.strip_prefix(b"\x1b[")?.strip_suffix(b"m")?;
     Some(inner.iter().all(|byte| *byte == b'0'))
 }
 
-/// A number of `count` digits.
+/// Parses a number of exactly `count` digits.
 fn digits(bytes: &[u8], from: usize, count: usize, radix: u32) -> Decoded<u32> {
     let mut number = 0;
     for index in from..from + count {
@@ -162,7 +167,7 @@ fn digits(bytes: &[u8], from: usize, count: usize, radix: u32) -> Decoded<u32> {
     Ok(number)
 }
 
-/// A number of at most `most` digits, and how many there are.
+/// Parses a number of at most `most` digits, and returns it with the number of digits.
 fn number(bytes: &[u8], from: usize, most: usize, radix: u32) -> Decoded<(u32, usize)> {
     let (mut number, mut count) = (0, 0);
     while count < most {
@@ -209,7 +214,7 @@ fn backslash(bytes: &[u8]) -> Decoded<Unit> {
     Ok(Text::byte(byte).of(2))
 }
 
-/// `\uXXXX`, or two of them that are one character.
+/// Decodes `\uXXXX`, or two of them that form a surrogate pair.
 fn utf16(bytes: &[u8]) -> Decoded<Unit> {
     let first = digits(bytes, 2, 4, 16)?;
     if !(0xd800..0xdc00).contains(&first) {
@@ -228,7 +233,7 @@ fn utf16(bytes: &[u8]) -> Decoded<Unit> {
     character(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00), 12)
 }
 
-/// Named characters that every writer of HTML or XML escapes.
+/// The named characters that all HTML and XML writers escape.
 const NAMES: [(&[u8], u8); 5] =
     [(b"amp;", b'&'), (b"lt;", b'<'), (b"gt;", b'>'), (b"quot;", b'"'), (b"apos;", b'\'')];
 
@@ -258,7 +263,7 @@ fn entity(bytes: &[u8]) -> Decoded<Unit> {
 mod tests {
     use super::*;
 
-    /// The text as a reading has it.
+    /// Returns the text in a reading.
     fn read(reading: Encoding, text: &[u8]) -> Vec<u8> {
         let (mut out, mut at, mut broken) = (Vec::new(), 0, false);
         while at < text.len() {
@@ -284,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn units_mean_what_programs_mean() {
+    fn units_decode_as_programs_encode_them() {
         use Encoding::{Coloured, Entities, Escaped, Percent, Wrapped};
         let cases: [(Encoding, &str, &str); 22] = [
             (Coloured, "a\x1b[01;31m\x1b[Kb\x1b(B\x1b[mc", "abc"),
@@ -321,13 +326,13 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_without_an_end_is_no_unit() {
+    fn an_endless_sequence_is_not_a_unit() {
         let text = format!("\x1b[{}", "1".repeat(100));
         assert!(matches!(Encoding::Coloured.unit(text.as_bytes(), false), Unit::Byte));
     }
 
     #[test]
-    fn resets_are_told_from_colours() {
+    fn resets_are_distinguished_from_colours() {
         let cases: [(&[u8], Option<bool>); 5] = [
             (b"\x1b[m", Some(true)),
             (b"\x1b[0m", Some(true)),

@@ -1,5 +1,5 @@
-//! How programs write bytes that have to pass through JSON, a shell, a URL or a terminal. Nothing here is shown: what
-//! these functions make is only compared with. Every result is wiped.
+//! Encodes bytes as programs write them for JSON, a shell, a URL or a terminal. The results are
+//! only compared with, never shown. All of them are wiped.
 
 use base64ct::{Base64Unpadded, Base64UrlUnpadded, Encoding as _};
 
@@ -13,16 +13,16 @@ fn room_for(value: &[u8]) -> SecretBytes {
     SecretBytes::with_capacity(value.len() + value.len() / 8 + 16)
 }
 
-/// How a program writes the inside of a JSON string, beyond what JSON demands.
+/// The escapes of a JSON writer beyond those that JSON requires.
 #[derive(Clone, Copy)]
 pub(super) struct Json {
-    /// ASCII characters that it writes as `\u003c`
+    /// ASCII characters that are written as `\u003c`
     pub(super) unicode: &'static str,
-    /// All but ASCII likewise, in UTF-16 units
+    /// Whether all non-ASCII characters are written like that, in UTF-16 units
     pub(super) ascii: bool,
-    /// `\u003C` instead of `\u003c`
+    /// Whether hex digits are upper case: `\u003C` instead of `\u003c`
     pub(super) upper: bool,
-    /// `/` as `\/`
+    /// Whether `/` is written as `\/`
     pub(super) slash: bool,
 }
 
@@ -31,7 +31,7 @@ impl Json {
     pub(super) const PLAIN: Self = Self { unicode: "", ascii: false, upper: false, slash: false };
     /// The default of Python.
     pub(super) const ASCII: Self = Self { ascii: true, ..Self::PLAIN };
-    /// What libraries write that escape for HTML as well: Go; Gson; .NET; PHP, with and without
+    /// Writers that escape for HTML as well: Go; Gson; .NET; PHP, without and with
     /// `JSON_UNESCAPED_UNICODE`.
     pub(super) const OTHERS: [Self; 5] = [
         Self { unicode: "<>&", ..Self::PLAIN },
@@ -42,7 +42,7 @@ impl Json {
     ];
 }
 
-/// The inside of a JSON string.
+/// Returns the inside of a JSON string.
 pub(super) fn json(text: &str, how: Json) -> SecretBytes {
     let mut out = room_for(text.as_bytes());
     for c in text.chars() {
@@ -74,7 +74,7 @@ fn unicode_escape(c: char, upper: bool, out: &mut SecretBytes) {
     }
 }
 
-/// A value in which each `byte` is written as `instead`.
+/// Returns a value with each `byte` replaced by `instead`.
 pub(super) fn replaced(value: &[u8], byte: u8, instead: &[u8]) -> SecretBytes {
     let mut out = room_for(value);
     for part in value.split_inclusive(|other| *other == byte) {
@@ -90,12 +90,12 @@ pub(super) fn replaced(value: &[u8], byte: u8, instead: &[u8]) -> SecretBytes {
     out
 }
 
-/// What RFC 3986 leaves as it is, beside letters and digits.
+/// The characters that RFC 3986 does not escape, besides letters and digits.
 pub(super) const UNRESERVED: &[u8] = b"-._~";
-/// What `encodeURIComponent` leaves as it is.
+/// The characters that `encodeURIComponent` does not escape, besides letters and digits.
 pub(super) const COMPONENT: &[u8] = b"-._~!'()*";
 
-/// Percent-encodes all but letters, digits and those that are `kept`.
+/// Percent-encodes everything but letters, digits and the characters in `kept`.
 pub(super) fn percent(value: &[u8], kept: &[u8]) -> SecretBytes {
     let mut out = SecretBytes::with_capacity(value.len() * 3);
     for &byte in value {
@@ -109,7 +109,7 @@ pub(super) fn percent(value: &[u8], kept: &[u8]) -> SecretBytes {
     out
 }
 
-/// Decodes `%2F` and the like; what is no escape stays as it is.
+/// Decodes `%2F` and the like, and keeps everything else.
 pub(super) fn unpercent(text: &[u8]) -> SecretBytes {
     let mut out = SecretBytes::with_capacity(text.len());
     let mut at = 0;
@@ -129,7 +129,7 @@ pub(super) fn unpercent(text: &[u8]) -> SecretBytes {
     out
 }
 
-/// Two digits for each byte.
+/// Returns two hex digits for each byte.
 pub(super) fn hex(value: &[u8], upper: bool) -> SecretBytes {
     let digits = if upper { UPPER } else { LOWER };
     let mut out = SecretBytes::with_capacity(value.len() * 2);
@@ -140,7 +140,8 @@ pub(super) fn hex(value: &[u8], upper: bool) -> SecretBytes {
     out
 }
 
-/// Every newline as carriage return and newline; one that is so already stays, unless the terminal writes `every` one so.
+/// Returns a value with carriage return and newline for each newline. A newline that already
+/// follows a carriage return is kept, unless `every` is set.
 pub(super) fn terminal_newlines(value: &[u8], every: bool) -> SecretBytes {
     let mut out = room_for(value);
     let mut before = 0;
@@ -156,8 +157,8 @@ pub(super) fn terminal_newlines(value: &[u8], every: bool) -> SecretBytes {
     out
 }
 
-/// Base64 without padding of a value behind `offset` other bytes, and how many characters at its start are not the
-/// value's own: they hold a bit of those other bytes.
+/// Encodes a value that follows `offset` other bytes in base64, without padding. Also returns the
+/// number of characters at the start that hold bits of those other bytes.
 pub(super) fn base64(value: &[u8], offset: usize, url: bool) -> (SecretBytes, usize) {
     let shifted = shifted(value, offset);
     let mut out = SecretBytes::zeroed(Base64Unpadded::encoded_len(shifted.expose()));
@@ -168,7 +169,7 @@ pub(super) fn base64(value: &[u8], offset: usize, url: bool) -> (SecretBytes, us
     (out, (offset * 8).div_ceil(6))
 }
 
-/// The same in base32 (RFC 4648).
+/// Does the same in base32 (RFC 4648).
 pub(super) fn base32(value: &[u8], offset: usize) -> (SecretBytes, usize) {
     const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let shifted = shifted(value, offset);

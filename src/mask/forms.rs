@@ -1,20 +1,23 @@
-//! From a value to its needles: forms in which a program may write it, at least eight bytes long each. A form that is
-//! shorter is left out, for it would be found everywhere. Escapes are not forms: the masker decodes them.
+//! Computes the needles of a value: the forms in which a program may write it, each at least eight
+//! bytes long. Shorter forms are left out, because they would be found everywhere. Escapes are not
+//! forms, because the masker decodes them.
 
 use super::encode::{self, Json};
 use super::needles::{Form, Needles};
 
-/// Characters of one line, with the bytes that they encode: 76 as the program `base64` and MIME have it, 64 as PEM has. A line that
-/// stands alone is found, too.
+/// Line lengths in characters: 76 in the program `base64` and in MIME, 64 in PEM. A single line of
+/// the value is found, too.
 const WRAPPED: [usize; 2] = [76, 64];
 
-/// From this length on, base64 may be wrapped inside the value.
+/// From this length in bytes on, base64 may be wrapped inside the value.
 const WRAPS: usize = 48;
 
-/// Longer values have fewer forms: they are files, and nobody escapes files twice or writes them in base32.
+/// The length in bytes from which values have fewer forms. They are files, and nobody escapes files
+/// twice or writes them in base32.
 const LONG: usize = 64 * 1024;
 
-/// Hands out the forms of one value, in no order. The same bytes may come several times, in one form or in several.
+/// Passes the forms of one value to `visit`, in no particular order. The same bytes may come
+/// several times, in the same form or in different ones.
 pub(super) fn each(value: &[u8], visit: impl FnMut(Form, &[u8])) {
     let mut forms = Forms { visit };
     forms.add(Form::Raw, value);
@@ -27,7 +30,8 @@ pub(super) fn each(value: &[u8], visit: impl FnMut(Form, &[u8])) {
     forms.lines(value);
     forms.encoded(value);
 
-    // A shell's `$(…)` takes the newlines off, and what is encoded then may end in other characters.
+    // A shell's `$(…)` removes newlines at the end. The encoded text may then end in other
+    // characters.
     let stripped =
         value.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
     if stripped < value.len() {
@@ -39,12 +43,12 @@ pub(super) fn each(value: &[u8], visit: impl FnMut(Form, &[u8])) {
     }
 }
 
-/// The password of a URL, as it stands there.
+/// Returns the password of a URL, as it is written there.
 fn password(value: &[u8]) -> Option<&[u8]> {
     let value = value.trim_ascii();
     let scheme = value.windows(3).position(|window| window == b"://")?;
 
-    // Several in a row, as in `jdbc:mysql://`.
+    // There may be several schemes in a row, as in `jdbc:mysql://`.
     let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.:".contains(byte);
     if scheme == 0 || !value[..scheme].iter().all(is_scheme) {
         return None;
@@ -81,7 +85,7 @@ impl<V: FnMut(Form, &[u8])> Forms<V> {
     }
 
     fn encoded(&mut self, value: &[u8]) {
-        // Most keys and tokens have nothing that anybody escapes or quotes.
+        // Most keys and tokens have no characters that anybody escapes or quotes.
         let is_plain =
             |byte: &u8| byte.is_ascii_alphanumeric() || encode::UNRESERVED.contains(byte);
         if !value.iter().all(is_plain) {
@@ -106,7 +110,7 @@ impl<V: FnMut(Form, &[u8])> Forms<V> {
         for line in value.split(|byte| *byte == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
 
-            // Blanks alone and the frame of a PEM block are no secret, and stand everywhere.
+            // White space and the frame of a PEM block are not secret and occur everywhere.
             let frame = [&b"-----BEGIN "[..], b"-----END "]
                 .iter()
                 .any(|frame| line.trim_ascii().starts_with(frame));
@@ -117,7 +121,8 @@ impl<V: FnMut(Form, &[u8])> Forms<V> {
         }
     }
 
-    /// What was escaped once; the masker decodes an escape around it.
+    /// Adds forms that are escaped once. If they are escaped again, the masker decodes the outer
+    /// escapes.
     fn escaped(&mut self, value: &[u8]) {
         let is_long = value.len() > LONG;
         if let Ok(text) = std::str::from_utf8(value) {
@@ -130,7 +135,7 @@ impl<V: FnMut(Form, &[u8])> Forms<V> {
             }
         }
 
-        // A form of HTML has `+` for a blank.
+        // HTML forms write `+` for a space.
         self.add(Form::Url, encode::replaced(value, b' ', b"+").expose());
         if !is_long {
             self.add(Form::Url, encode::percent(value, encode::UNRESERVED).expose());
@@ -142,13 +147,13 @@ impl<V: FnMut(Form, &[u8])> Forms<V> {
         self.add(Form::Shell, encode::replaced(value, b'\'', br"'\''").expose());
         self.add(Form::Shell, encode::replaced(value, b'\'', br#"'"'"'"#).expose());
 
-        // make takes `$$` for `$`; systemd, printf and Python's configparser take `%%` for `%`.
+        // make writes `$` as `$$`. systemd, printf and Python's configparser write `%` as `%%`.
         self.add(Form::Shell, encode::replaced(value, b'$', b"$$").expose());
         self.add(Form::Quoted, encode::replaced(value, b'%', b"%%").expose());
         self.add(Form::Quoted, encode::replaced(value, b'\'', b"''").expose());
         self.add(Form::Quoted, encode::replaced(value, b'"', br#""""#).expose());
 
-        // Some writers escape quotes and leave a backslash as it is.
+        // Some writers escape quotes but not backslashes.
         self.add(Form::Quoted, encode::replaced(value, b'"', br#"\""#).expose());
     }
 
@@ -158,7 +163,8 @@ impl<V: FnMut(Form, &[u8])> Forms<V> {
                 let (text, foreign) = encode::base64(value, offset, url);
                 let text = &text.expose()[foreign..];
 
-                // The last character may hold bits of what follows. With none of those bits, the value was the last.
+                // The last character may hold bits of the bytes that follow. The form with that
+                // character matches if nothing follows the value.
                 let own = text
                     .len()
                     .saturating_sub(usize::from(!(offset + value.len()).is_multiple_of(3)));

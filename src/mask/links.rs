@@ -1,19 +1,21 @@
-//! Links between the automaton's states, and the beginnings of needles: small tables that are looked into at every turn.
+//! Small tables for the automaton: links between its states, and a filter for the beginnings of
+//! needles. Both are on the hot path.
 
 use super::automaton::FAR;
 use crate::model::SecretBytes;
 
-/// A number for some of the states.
+/// A map from some states to numbers.
 pub(super) struct Links {
-    /// A bit for each state that has one, in words of 64
+    /// One bit for each state, set if it has a number, in words of 64
     has: Vec<u64>,
-    /// How many states have one before each word
+    /// The number of set bits before each word
     before: Vec<u32>,
     numbers: Vec<u32>,
 }
 
 impl Links {
-    /// Makes room for the first `count` states of each run; `runs` are their first states, in order.
+    /// Reserves numbers for the first `count` states of each run. `runs` lists their first states
+    /// in ascending order.
     pub(super) fn new(runs: &[(u32, u32)], states: u32, count: u32) -> Self {
         let mut has = vec![0_u64; states as usize / 64 + 1];
         let ends = runs.iter().skip(1).map(|(next, _)| *next).chain([states]);
@@ -32,19 +34,19 @@ impl Links {
         Self { has, before, numbers: vec![0; number as usize] }
     }
 
-    /// Returns the number of a state that has one.
+    /// Returns the number of a state, if it has one.
     pub(super) fn get(&self, state: u32) -> Option<u32> {
         self.index(state).map(|index| self.numbers[index])
     }
 
-    /// Sets the number of a state that has one; of another state, it does nothing.
+    /// Sets the number of a state that has one. For any other state, this does nothing.
     pub(super) fn set(&mut self, state: u32, number: u32) {
         if let Some(index) = self.index(state) {
             self.numbers[index] = number;
         }
     }
 
-    /// How many states have a number.
+    /// Returns how many states have a number.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.numbers.len()
@@ -57,28 +59,29 @@ impl Links {
     }
 }
 
-/// A filter for the first [`FAR`] bytes of needles. It never misses one. What it holds is of needles, and is wiped.
+/// A filter for the first [`FAR`] bytes of needles, without false negatives. Its content is derived
+/// from needles, so it is wiped on drop.
 pub(super) struct Prefixes {
     bits: SecretBytes,
-    /// By how many bits a hash is shifted
+    /// The number of bits by which a hash is shifted
     shift: u32,
 }
 
 impl Prefixes {
-    /// Makes a filter for that many needles.
+    /// Creates a filter for `count` needles.
     pub(super) fn with_capacity(count: usize) -> Self {
         let bits = (count * 16).next_power_of_two().max(8);
         Self { bits: SecretBytes::zeroed(bits / 8), shift: 64 - bits.trailing_zeros() }
     }
 
-    /// Takes a needle.
+    /// Adds a needle.
     pub(super) fn insert(&mut self, needle: &[u8]) {
         if let Some(at) = self.at(needle) {
             self.bits.expose_mut()[at / 8] |= 1 << (at % 8);
         }
     }
 
-    /// False if no needle begins with the first [`FAR`] of some bytes.
+    /// Returns false if no needle begins with the first [`FAR`] of these bytes.
     pub(super) fn may_have(&self, bytes: &[u8]) -> bool {
         self.at(bytes).is_some_and(|at| self.bits.expose()[at / 8] >> (at % 8) & 1 == 1)
     }

@@ -1,5 +1,6 @@
-//! Follows one stream, in pieces of any size, and lets out what is not part of a needle. It never waits, and keeps no
-//! more of the stream than the longest needle's length, with what other readings skip inside it.
+//! Follows one stream in pieces of any size and passes on everything that is not part of a needle.
+//! It never waits. It keeps at most the length of the longest needle, plus the bytes that other
+//! readings skip inside it.
 
 use std::ops::Deref;
 
@@ -10,32 +11,35 @@ use super::pending::{Chunk, MaskRegion, PendingBytes, Sink};
 use super::prefilter::KNOWN;
 use super::reader::Reader;
 
-/// Most bytes of one occurrence of a value that are shown before it is complete: one less than the shortest needle.
+/// The maximum number of bytes of an incomplete value that are shown: one less than the shortest
+/// needle.
 const EXPOSED: usize = Needles::SHORTEST - 1;
 
 /// Masks one stream.
 ///
-/// At the end of each [`push`](Self::push) it holds back only what the stream ends with and a needle begins with, and a
-/// region that may still grow. After a sink's error it is not to be used again.
+/// After each [`push`](Self::push), it holds back only the end of the stream that may begin a
+/// needle, and a region that may still grow. Do not use it again after an error of the sink.
 pub struct Masker<N> {
     needles: N,
-    /// Of the automaton
+    /// The state of the automaton
     state: u32,
-    /// Bytes taken
+    /// The number of bytes consumed
     position: u64,
     pending: PendingBytes,
-    /// Other readings that are inside what may become a value, by number
+    /// Alternative readings that may be inside a value, by number
     readers: [Option<Reader>; Encoding::ALL.len()],
-    /// The offset up to which each of them has read, or was found to have nothing to follow
-    reached: [u64; Encoding::ALL.len()],
-    /// What they found ahead of the automaton, in order of the ends
+    /// The offset up to which each reading has read, or was found to have nothing to follow
+    read_until: [u64; Encoding::ALL.len()],
+    /// Regions that the readings found ahead of the automaton, ordered by end
     ahead: Vec<MaskRegion>,
-    /// Offsets of bytes that pauses have shown and that may belong to a value that is not complete yet
+    /// The offsets of bytes that pauses have shown and that may belong to a value that is still
+    /// incomplete
     exposed: Vec<u64>,
 }
 
 impl<N: Deref<Target = Needles>> Masker<N> {
-    /// Begins a stream. Several streams may share needles, by reference or by `Arc`.
+    /// Creates a masker for a new stream. Several streams may share needles, by reference or in an
+    /// `Arc`.
     pub fn new(needles: N) -> Self {
         Self {
             needles,
@@ -43,13 +47,13 @@ impl<N: Deref<Target = Needles>> Masker<N> {
             position: 0,
             pending: PendingBytes::new(),
             readers: [const { None }; Encoding::ALL.len()],
-            reached: [0; Encoding::ALL.len()],
+            read_until: [0; Encoding::ALL.len()],
             ahead: Vec::new(),
             exposed: Vec::new(),
         }
     }
 
-    /// Takes the next bytes of the stream.
+    /// Consumes the next bytes of the stream.
     pub fn push<S: Sink>(&mut self, bytes: &[u8], sink: &mut S) -> Result<(), S::Error> {
         let chunk = Chunk { bytes, base: self.position };
         self.resume_readers(chunk);
@@ -57,7 +61,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         let (mut at, mut units) = (0, Units::new(bytes));
         while at < bytes.len() {
             if self.state == ROOT {
-                let next = self.needles.skip.next(bytes, at);
+                let next = self.needles.prefilter.next(bytes, at);
                 while let Some(unit) = units.next(at, next) {
                     self.read_unit(chunk, unit);
                 }
@@ -76,17 +80,18 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         Ok(())
     }
 
-    /// Shows held bytes because the stream has been silent for so long that they may be a prompt.
+    /// Shows held bytes, because the stream has been silent for so long that they may be a prompt.
     ///
-    /// At most seven bytes of one occurrence of a value are ever shown, over all pauses. The rest stays held until
-    /// the stream goes on; if the value completes, the rest is masked.
+    /// Over all pauses, at most seven bytes of one occurrence of a value are shown. The rest is
+    /// held until the stream continues. If the value completes, the rest is masked.
     pub fn pause<S: Sink>(&mut self, sink: &mut S) -> Result<(), S::Error> {
         let limit = self.expose();
         self.settle(limit, sink)
     }
 
-    /// Gives out everything because the stream has ended. Of a value that is not complete, at most seven bytes are
-    /// shown: a program that is killed between two blocks of output leaves the beginning of one.
+    /// Passes on everything, because the stream has ended. At most seven bytes of an incomplete
+    /// value are shown: a program that is killed between two blocks of output leaves the beginning
+    /// of a value.
     pub fn finish<S: Sink>(&mut self, sink: &mut S) -> Result<(), S::Error> {
         if self.expose() < self.position {
             for region in self.unfinished() {
@@ -98,7 +103,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         self.settle(self.position, sink)
     }
 
-    /// What the stream has begun and not ended, if that is too much to be shown.
+    /// Returns the values that have begun but not ended, if they are too long to be shown.
     fn unfinished(&self) -> Vec<MaskRegion> {
         let end = self.position;
         let region = |begun: Candidate<'_>| {
@@ -121,7 +126,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
             })
         };
 
-        self.begun().into_iter().filter_map(region).collect()
+        self.candidates().into_iter().filter_map(region).collect()
     }
 
     fn settle<S: Sink>(&mut self, until: u64, sink: &mut S) -> Result<(), S::Error> {
@@ -131,10 +136,11 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         Ok(())
     }
 
-    /// Returns the offset up to which a pause may show bytes, and remembers those that belong to a possible value.
+    /// Returns the offset up to which a pause may show bytes, and records the bytes that belong to
+    /// a possible value.
     fn expose(&mut self) -> u64 {
         let mut exposed = std::mem::take(&mut self.exposed);
-        let begun = self.begun();
+        let begun = self.candidates();
         let first = begun.iter().map(|begun| begun.start).min().unwrap_or(self.position);
         exposed.retain(|offset| *offset >= first);
 
@@ -169,9 +175,9 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         at
     }
 
-    /// What the stream's end may be the beginning of: in each reading the longest. A shorter one begins later, so fewer of
-    /// its bytes were shown.
-    fn begun(&self) -> Vec<Candidate<'_>> {
+    /// Returns the possible values that the stream ends in, the longest of each reading. A shorter
+    /// one begins later, so fewer of its bytes were shown.
+    fn candidates(&self) -> Vec<Candidate<'_>> {
         let start = self.position - u64::from(self.needles.automaton.depth(self.state));
         let plain = Candidate { start, state: self.state, reader: None };
         let read = self.readers.iter().flatten().map(|reader| Candidate {
@@ -183,13 +189,13 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         std::iter::once(plain).chain(read).filter(|begun| begun.start < self.position).collect()
     }
 
-    /// Other readings that were inside something go on into the next chunk.
+    /// Continues the readings that were inside a possible value with the next chunk.
     fn resume_readers(&mut self, chunk: Chunk<'_>) {
         let end = chunk.base + chunk.bytes.len() as u64;
         for number in 0..self.readers.len() {
             let Some(reader) = &mut self.readers[number] else { continue };
             let stopped = reader.resume(&self.needles, chunk, &mut self.ahead);
-            self.reached[number] = stopped.map_or(end, |at| chunk.base + at as u64);
+            self.read_until[number] = stopped.map_or(end, |at| chunk.base + at as u64);
             if stopped.is_some() {
                 self.readers[number] = None;
             }
@@ -198,15 +204,15 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         self.ahead.sort_by_key(|region| region.end);
     }
 
-    /// Follows another reading from a unit on, if a value may have this unit in it.
+    /// Follows another reading, beginning with a unit, if a value may contain this unit.
     fn read_unit(&mut self, chunk: Chunk<'_>, at: usize) {
         let Some(reading) = Encoding::of(chunk.bytes[at]) else { return };
 
-        // Of a line end of two bytes, the automaton may have passed over the first.
+        // The automaton may have passed the first byte of a two-byte line end.
         let follows = chunk.bytes[at] == b'\n' && at > 0 && chunk.bytes[at - 1] == b'\r';
         let at = at - usize::from(follows);
         let offset = chunk.base + at as u64;
-        if offset < self.reached[reading as usize] {
+        if offset < self.read_until[reading as usize] {
             return;
         }
 
@@ -217,13 +223,14 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         };
 
         let Some(state) = self.before(reading, chunk.bytes, at) else {
-            self.reached[reading as usize] = offset + length as u64;
+            self.read_until[reading as usize] = offset + length as u64;
             return;
         };
 
         let (mut reader, known) = (Reader::new(reading, state, offset), self.ahead.len());
         let stopped = reader.run(&self.needles, chunk, at, &mut self.ahead);
-        self.reached[reading as usize] = chunk.base + stopped.unwrap_or(chunk.bytes.len()) as u64;
+        let read = stopped.unwrap_or(chunk.bytes.len());
+        self.read_until[reading as usize] = chunk.base + read as u64;
         self.readers[reading as usize] = Some(reader).filter(|_| stopped.is_none());
 
         if self.ahead.len() > known {
@@ -231,15 +238,16 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         }
     }
 
-    /// The state of the automaton before a unit; none if no value can have this unit in it.
+    /// Returns the state of the automaton before a unit. Returns `None` if no value can contain
+    /// this unit.
     fn before(&self, reading: Encoding, bytes: &[u8], at: usize) -> Option<u32> {
         let automaton = &self.needles.automaton;
         let mut from = at.saturating_sub(KNOWN - 1);
         if self.state == ROOT {
-            from += self.needles.skip.before_unit(reading, &bytes[from..], at - from)?;
+            from += self.needles.prefilter.before_unit(reading, &bytes[from..], at - from)?;
         }
 
-        // The automaton may have begun in the middle of these bytes.
+        // The automaton may have started in the middle of these bytes.
         let near =
             bytes[from..at].iter().fold(ROOT, |state, byte| automaton.step(state, *byte).state);
         let deeper = automaton.depth(near) > automaton.depth(self.state);
@@ -249,7 +257,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         (state != ROOT || !reading.skips()).then_some(state)
     }
 
-    /// Hands over what other readings found up to an offset.
+    /// Takes over the regions that other readings found up to an offset.
     fn take_ahead(&mut self, end: u64, base: u64) {
         let number = self.ahead.partition_point(|region| region.end <= end);
         for region in self.ahead.drain(..number) {
@@ -257,24 +265,24 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         }
     }
 
-    /// True where something is held back.
+    /// Returns true if bytes are held back.
     pub fn is_holding(&self) -> bool {
         self.settled() < self.position
     }
 
-    /// The offset in the stream from which on another masker has to read to go on with this one: nothing before it is held,
-    /// and no value that is not complete begins before it.
+    /// Returns the offset from which another masker must read to continue this one. Nothing before
+    /// it is held, and no incomplete value begins before it.
     pub fn needed_from(&self) -> u64 {
-        self.begun().iter().map(|begun| begun.start).fold(self.settled(), u64::min)
+        self.candidates().iter().map(|begun| begun.start).fold(self.settled(), u64::min)
     }
 
-    /// The offset in the stream before which all is out.
+    /// Returns the offset up to which everything was passed on.
     pub fn settled(&self) -> u64 {
         self.pending.settled()
     }
 
-    /// Goes through the automaton from `at`, to where it is at no needle's beginning worth following or to the end.
-    /// Returns the place from which on the automaton's state says nothing, and forgets that state.
+    /// Runs the automaton from `at` until it no longer is in a needle worth following, or to the
+    /// end. Returns the position from which the automaton's state is irrelevant, and resets it.
     fn walk<S: Sink>(
         &mut self,
         chunk: Chunk<'_>,
@@ -298,7 +306,7 @@ impl<N: Deref<Target = Needles>> Masker<N> {
                     MaskRegion { start, end, needle, complete: true, reading: None, resets: None };
                 self.take_ahead(end, chunk.base);
 
-                // A region that grows settles nothing; it may be asked to grow at every byte.
+                // A region that grows is not passed on yet, because it may grow with every byte.
                 if self.pending.found(&self.needles, region, chunk.base) && self.ahead.is_empty() {
                     self.pending.settle(&self.needles, self.safe(end), chunk, sink)?;
                 }
@@ -317,7 +325,8 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         Ok(at)
     }
 
-    /// The offset before which no needle begins that ends behind `position`, where the automaton stands.
+    /// Returns the offset before which no needle begins that ends after `position`, the automaton's
+    /// position.
     fn safe(&self, position: u64) -> u64 {
         let plain = position - u64::from(self.needles.automaton.depth(self.state));
         self.readers
@@ -328,28 +337,28 @@ impl<N: Deref<Target = Needles>> Masker<N> {
     }
 }
 
-/// What may become a value.
+/// A possible value that is not complete yet.
 struct Candidate<'a> {
     start: u64,
-    /// Of the automaton
+    /// The state of the automaton
     state: u32,
-    /// Whose reading it is, if not the stream's own
+    /// The reading, if it is not the stream as it is
     reader: Option<&'a Reader>,
 }
 
 impl Candidate<'_> {
-    /// True for a byte of it that is not skipped.
+    /// Returns true if the byte at this offset belongs to it and is not skipped.
     fn has(&self, offset: u64) -> bool {
         offset >= self.start && self.reader.is_none_or(|reader| !reader.is_skipped(offset))
     }
 }
 
-/// Places where other readings may have a unit.
+/// The positions of bytes that may begin a unit of another reading.
 struct Units<'a> {
     bytes: &'a [u8],
-    /// All before are known
+    /// All positions before this one are known
     from: usize,
-    /// The next of one half of the bytes that begin units, and of the other
+    /// The next position, for each of two groups of bytes that begin units
     next: [usize; 2],
 }
 
@@ -374,7 +383,7 @@ impl<'a> Units<'a> {
         self.from = from;
     }
 
-    /// The next one from a place on and before another.
+    /// Returns the next position at or after `from` and before `before`.
     fn next(&mut self, from: usize, before: usize) -> Option<usize> {
         if from > self.from {
             self.look(from);

@@ -1,8 +1,11 @@
-//! Masking: finds the values of secrets in streams of bytes, as they are and as programs encode them.
+//! Masking: finds the values of secrets in streams of bytes, both as they are and as programs
+//! encode them.
 //!
-//! [`Needles`] are what is looked for; a [`Masker`] follows one stream, as it is and as it reads with escapes decoded, and hands its [`Sink`] what may be seen and, in
-//! place of the rest, whose value stood there. It never reads, writes or waits: the driver does, and says when silence
-//! has lasted. It finds what it was told to look for; a program that encodes a value in a way of its own gets it through.
+//! [`Needles`] are the values to find, in all their forms. A [`Masker`] follows one stream, as it
+//! is and with escapes decoded. It passes visible bytes to its [`Sink`], and the tag of the secret
+//! in place of everything else. It never reads, writes or waits. Its caller does that, and reports
+//! when the stream has been silent. It finds only known forms: a program that encodes a value in
+//! its own way can still print it.
 
 mod automaton;
 mod decode;

@@ -1,4 +1,5 @@
-//! The needles of a set of secrets: every form of every value, ready to be looked for. They are never shown.
+//! The needles of a set of secrets: every form of every value, prepared for searching. They are
+//! never shown.
 
 use super::automaton::Automaton;
 use super::decode::Encoding;
@@ -6,35 +7,36 @@ use super::prefilter::Prefilter;
 use super::texts::Texts;
 use crate::model::Tag;
 
-/// How a value may stand in a stream, in the order of precedence where two forms are the same bytes.
+/// The form in which a value is written, in order of precedence if two forms have the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Form {
-    /// As it is, or as a terminal writes its newlines
+    /// The value as it is, or with a terminal's newlines
     Raw,
-    /// One line of it, or it without the white space around it
+    /// One line of the value, or the value without white space around it
     Line,
     /// The password in a URL
     Password,
-    /// With backslashes, as JSON, shells and programming languages write it
+    /// With backslashes, as in JSON, shells and programming languages
     Escaped,
-    /// In a shell's single quotes
+    /// In single quotes for a shell, or with `$$` for `$`
     Shell,
-    /// With doubled quotes, as CSV, SQL and YAML write it, or doubled percent signs
+    /// With doubled quotes, as in CSV, SQL and YAML, with doubled percent signs, or with escaped
+    /// quotes only
     Quoted,
     /// Percent-encoded
     Url,
-    /// With the entities of XML and HTML
+    /// With XML and HTML entities
     Xml,
     /// Hexadecimal
     Hex,
-    /// Base32, at any place in the encoded data
+    /// Base32, at any position in the encoded data
     Base32,
-    /// Base64 in either alphabet, at any place in the encoded data
+    /// Base64 in either alphabet, at any position in the encoded data
     Base64,
 }
 
 impl Form {
-    /// The name in messages.
+    /// Returns the name used in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
@@ -51,7 +53,7 @@ impl Form {
         }
     }
 
-    /// The form of text that another reading of the stream has in this form.
+    /// Returns the form to report for a needle of this form that was found in another reading.
     pub(super) fn read_as(self, reading: Encoding) -> Self {
         match (self, reading) {
             (Self::Raw | Self::Line | Self::Password, Encoding::Percent) => Self::Url,
@@ -61,41 +63,43 @@ impl Form {
         }
     }
 
-    /// True for forms that programs write in lines of any width.
+    /// Returns true for forms that programs write in lines of any width.
     pub(super) fn wraps(self) -> bool {
         matches!(self, Self::Hex | Self::Base32 | Self::Base64)
     }
 }
 
-/// What is looked for: an automaton over all forms of all values, which is wiped when dropped.
+/// The values to find: an automaton over all forms of all values. It is wiped on drop.
 ///
-/// It takes two to three bytes of memory for each byte of each form, and some fifty for each form; a value has some fifteen to
-/// fifty times its length in forms.
+/// It takes two to three bytes of memory for each byte of each form, and about fifty bytes for each
+/// form. The forms of a value are fifteen to fifty times as long as the value.
 pub struct Needles {
     pub(super) automaton: Automaton,
-    pub(super) skip: Prefilter,
-    /// By the number that the automaton has for it
+    pub(super) prefilter: Prefilter,
+    /// All needles, by their numbers in the automaton
     list: Vec<Needle>,
     tags: Vec<Tag>,
     short: Vec<Tag>,
 }
 
-/// One needle, without its bytes.
+/// One needle without its bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Needle {
     pub(super) length: u32,
-    /// Index of its tag
+    /// The index of its tag
     pub(super) tag: u32,
     pub(super) form: Form,
-    /// The same bytes may be of another form as well
+    /// Whether it may be written in lines of any width, in this form or in another with the same
+    /// bytes
     pub(super) wraps: bool,
 }
 
 impl Needles {
-    /// Fewest bytes of a needle; what is shorter stands in streams by chance.
+    /// The minimum length of a needle in bytes. Anything shorter occurs in streams by chance.
     pub const SHORTEST: usize = 8;
 
-    /// Takes the secrets in the order in which they win where two have the same bytes in some form.
+    /// Builds the needles of secrets. If two secrets have the same bytes in some form, the first
+    /// one wins.
     pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a Tag, &'a [u8])>) -> Self {
         let (mut tags, mut short, mut texts) = (Vec::new(), Vec::new(), Texts::default());
         for (tag, value) in secrets {
@@ -112,48 +116,51 @@ impl Needles {
         }
 
         let sorted = texts.sorted();
-        let (automaton, skip) = (Automaton::new(&sorted), Prefilter::new(&sorted));
-        Self { automaton, skip, list: sorted.into_needles(), tags, short }
+        let (automaton, prefilter) = (Automaton::new(&sorted), Prefilter::new(&sorted));
+        Self { automaton, prefilter, list: sorted.into_needles(), tags, short }
     }
 
-    /// Returns at most how many bytes of memory the needles of some values take while they are made.
+    /// Returns an upper bound for the memory in bytes that the needles of some values take while
+    /// they are built.
     pub fn memory<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> u64 {
         values.into_iter().map(|value| value.len() as u64 * 400).sum()
     }
 
-    /// True for a value that is not found everywhere: without the white space around it, it is too short to be looked for.
+    /// Returns true if a value without the white space around it is too short to be searched for.
     pub fn is_short(value: &[u8]) -> bool {
         value.trim_ascii().len() < Self::SHORTEST
     }
 
-    /// Tags of the values that are too short to be looked for, or are without the white space around them.
+    /// Returns the tags of the values that are too short to be searched for, at least without the
+    /// white space around them.
     pub fn short(&self) -> &[Tag] {
         &self.short
     }
 
-    /// True where nothing is looked for.
+    /// Returns true if there are no needles.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// Length of a needle that the automaton named.
+    /// Returns the length of a needle by its number.
     pub(super) fn length(&self, needle: u32) -> u64 {
         self.list[needle as usize].length.into()
     }
 
-    /// True for a needle that programs write in lines of any width.
+    /// Returns true for a needle that programs write in lines of any width.
     pub(super) fn wraps(&self, needle: u32) -> bool {
         self.list[needle as usize].wraps
     }
 
-    /// Whose value a needle is, and in which form.
+    /// Returns the tag and the form of a needle.
     pub(super) fn origin(&self, needle: u32) -> (&Tag, Form) {
         let needle = &self.list[needle as usize];
         (&self.tags[needle.tag as usize], needle.form)
     }
 }
 
-/// A number of a tag or of a text's bytes, of which there are less than 2^32: memory ends before.
+/// Converts the number of a tag or of a byte. There are fewer than 2^32 of either, because memory
+/// runs out first.
 pub(super) fn number(n: usize) -> u32 {
-    u32::try_from(n).expect("less than 2^32")
+    u32::try_from(n).expect("fewer than 2^32")
 }

@@ -1,5 +1,5 @@
-//! What is known of a stream but not yet out of the masker: bytes that may become part of a secret, and regions that may
-//! grow. It keeps no byte that is known to be masked.
+//! The part of a stream that the masker has not passed on yet: bytes that may become part of a
+//! secret, and regions that may grow. Bytes that will certainly be masked are not kept.
 
 use std::collections::VecDeque;
 
@@ -8,36 +8,38 @@ use super::decode::Encoding;
 use super::needles::Form;
 use crate::model::{SecretBytes, Tag};
 
-/// A region of the stream where values stood: matches that overlap, named by the longest of them.
+/// A region of the stream that is masked. Overlapping matches form one region, which is named after
+/// the longest of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaskedSpan<'a> {
-    /// Whose value it is
+    /// The tag of the secret
     pub tag: &'a Tag,
-    /// How it was written
+    /// The form of its value
     pub form: Form,
-    /// Offset in the stream of its first byte
+    /// The offset of the first byte in the stream
     pub start: u64,
-    /// Offset in the stream of the byte behind it
+    /// The offset after the last byte
     pub end: u64,
     /// False if the stream ended inside the value
     pub complete: bool,
-    /// A terminal's colours were reset inside, and not set again
+    /// Whether a terminal's colours were reset inside and not set again
     pub resets: bool,
 }
 
-/// Receives a masked stream.
+/// A receiver of a masked stream.
 pub trait Sink {
-    /// Why it takes nothing more
+    /// The error that makes it stop
     type Error;
 
-    /// Takes bytes that may be seen; there is at least one.
+    /// Receives at least one byte that may be seen.
     fn literal(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
 
-    /// Takes the place of a region that may not be seen. The part of a region that comes after a pause is a region again.
+    /// Receives a masked region. If a pause has shown the beginning of a region, the rest is a
+    /// region of its own.
     fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Self::Error>;
 }
 
-/// The bytes of one push, and where in the stream they begin.
+/// The bytes of one push, and their offset in the stream.
 #[derive(Clone, Copy)]
 pub(super) struct Chunk<'a> {
     pub(super) bytes: &'a [u8],
@@ -45,7 +47,7 @@ pub(super) struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    /// The bytes from one offset of the stream to another; those before the chunk are left out.
+    /// Returns the bytes between two offsets of the stream, without those before the chunk.
     fn between(self, start: u64, end: u64) -> &'a [u8] {
         let at =
             |offset: u64| usize::try_from(offset.saturating_sub(self.base)).unwrap_or(usize::MAX);
@@ -53,27 +55,28 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// A place that must not be shown, before [`MaskedSpan`] names it.
+/// A masked region before [`MaskedSpan`] gives it a name.
 #[derive(Clone, Copy)]
 pub(super) struct MaskRegion {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) needle: u32,
     pub(super) complete: bool,
-    /// The reading in which it was found, if that is not the stream as it is
+    /// The reading in which it was found, if it is not the stream as it is
     pub(super) reading: Option<Encoding>,
-    /// Whether the last sequence in it that changed colours reset them
+    /// Whether the last colour sequence in it was a reset, if there was one
     pub(super) resets: Option<bool>,
 }
 
-/// The end of a stream that is not yet out.
+/// The end of a stream, which was not passed on yet.
 pub(super) struct PendingBytes {
-    /// All before is out
+    /// Everything before this offset was passed on
     settled: u64,
-    /// From `settled` to the chunk in hand, without what regions cover; the first `gone` bytes are out already
+    /// The bytes from `settled` to the current chunk, without those in regions; the first `gone`
+    /// bytes were passed on already
     held: SecretBytes,
     gone: usize,
-    /// Not out yet; in order, none overlaps another
+    /// Regions that were not passed on yet, in order and without overlaps
     regions: VecDeque<MaskRegion>,
 }
 
@@ -86,20 +89,21 @@ impl PendingBytes {
         self.settled
     }
 
-    /// Takes a region. Returns false if it made another one larger.
+    /// Adds a region. Returns false if it only extended another one.
     pub(super) fn found(&mut self, needles: &Needles, found: MaskRegion, base: u64) -> bool {
-        // Bytes that a pause has shown stay shown.
+        // Bytes that a pause has shown cannot be masked any more.
         let start = found.start.max(self.settled);
         let mut region = MaskRegion { start, ..found };
 
-        // Nearly always none: another reading may end a value before the place where the stream's own has ended one.
+        // There are hardly ever any: another reading may end a value before the end of one that the
+        // stream's own reading found.
         let mut later = Vec::new();
         while let Some(last) = self.regions.back().copied().filter(|last| last.start >= found.end) {
             self.regions.pop_back();
             later.push(last);
         }
 
-        // Bytes that were literal and lie in the region are held, up to `base`.
+        // Literal bytes inside the region are held up to `base`, and are removed.
         let (mut right, mut covered, mut new) = (base.min(found.end), 0, true);
         while let Some(last) = self.regions.back().copied().filter(|last| last.end > start) {
             self.regions.pop_back();
@@ -127,7 +131,7 @@ impl PendingBytes {
         new
     }
 
-    /// Takes `covered` bytes out of those that are held, before the last `behind`.
+    /// Removes `covered` held bytes, those before the last `behind`.
     fn cover(&mut self, covered: u64, behind: u64) {
         let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let end = self.held.len().saturating_sub(bytes(behind)).max(self.gone);
@@ -138,13 +142,14 @@ impl PendingBytes {
         self.held.truncate(left);
     }
 
-    /// The end of the region that covers an offset.
+    /// Returns the end of the region that covers an offset.
     pub(super) fn region_over(&self, offset: u64) -> Option<u64> {
         let at = self.regions.partition_point(|region| region.end <= offset);
         self.regions.get(at).filter(|region| region.start <= offset).map(|region| region.end)
     }
 
-    /// Gives out all that nothing can change if no needle begins before `safe` and ends later.
+    /// Passes on everything that cannot change, given that no needle begins before `safe` and ends
+    /// after it.
     pub(super) fn settle<S: Sink>(
         &mut self,
         needles: &Needles,
@@ -197,7 +202,7 @@ impl PendingBytes {
         if new.is_empty() { Ok(()) } else { sink.literal(new) }
     }
 
-    /// Keeps what of a chunk is not out, at its end.
+    /// Keeps the part of a chunk that was not passed on, at the chunk's end.
     pub(super) fn keep(&mut self, chunk: Chunk<'_>) {
         self.drop_gone();
         let end = chunk.base + chunk.bytes.len() as u64;
@@ -212,7 +217,8 @@ impl PendingBytes {
         self.held.extend(chunk.between(from, end));
     }
 
-    /// Moves what is held to the front when half of it is out, so that each byte is moved about once.
+    /// Moves the held bytes to the front when half of them were passed on, so each byte is moved
+    /// about once.
     fn drop_gone(&mut self) {
         if self.gone >= self.held.len() - self.gone {
             self.held.expose_mut().copy_within(self.gone.., 0);

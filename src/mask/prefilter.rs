@@ -1,74 +1,77 @@
-//! Where a needle may begin: a table of hashes that passes over most of a stream. It never misses one.
+//! Finds positions where a needle may begin. A table of hashes skips most of a stream and has no
+//! false negatives.
 
 use super::decode::{Encoding, Unit};
 use super::texts::Sorted;
 use crate::model::SecretBytes;
 
-/// Bits of a hash: at least 32 KiB of table, which stay in the processor's first cache, and at most a mebibyte.
+/// The number of bits of a hash: a table of at least 32 KiB, which fits into the processor's first
+/// cache, and at most 1 MiB.
 const BITS: std::ops::RangeInclusive<u32> = 15..=20;
-/// Slots of the table for each window of a needle, if it is not too large. With half as many, twice as many places of a stream
-/// are looked at that begin no needle.
+/// The number of table slots for each window of a needle, if the table does not get too large. With
+/// half as many, twice as many positions are examined where no needle begins.
 const SLOTS: usize = 32;
 
-/// Bytes of a needle that the table knows: windows of four bytes at its first five places. Any five places in a row
-/// have one that is looked at.
+/// The number of bytes of a needle that the table covers: windows of four bytes at its first five
+/// positions. Of any five consecutive positions in a stream, one is examined.
 pub(super) const KNOWN: usize = 8;
-const PLACES: usize = 5;
+const POSITIONS: usize = 5;
 
-/// Most bytes in a row that another reading skips inside a value.
+/// The maximum number of consecutive bytes that another reading skips inside a value.
 pub(super) const SKIPPED: usize = 64;
 
-/// For each hash of four bytes, a bit for each place in a needle where such bytes may stand.
+/// The positions in needles at which four bytes may occur, as one bit for each position, by the
+/// hash of the four bytes.
 pub(super) struct Prefilter {
     table: SecretBytes,
-    /// By how many bits a hash is shifted
+    /// The number of bits by which a hash is shifted
     shift: u32,
 }
 
 impl Prefilter {
-    /// Takes needles of eight bytes or more.
+    /// Builds the table for needles of eight bytes or more.
     pub(super) fn new(needles: &Sorted) -> Self {
-        let wanted = (needles.count() * PLACES * SLOTS).next_power_of_two().trailing_zeros();
+        let wanted = (needles.count() * POSITIONS * SLOTS).next_power_of_two().trailing_zeros();
         let bits = wanted.clamp(*BITS.start(), *BITS.end());
-        let mut skip = Self { table: SecretBytes::zeroed(1 << bits), shift: u32::BITS - bits };
+        let mut prefilter = Self { table: SecretBytes::zeroed(1 << bits), shift: u32::BITS - bits };
 
         for index in 0..needles.count() {
-            for (place, window) in needles.bytes(index).windows(4).take(PLACES).enumerate() {
+            for (position, window) in needles.bytes(index).windows(4).take(POSITIONS).enumerate() {
                 let [a, b, c, d] = *window else { continue };
-                let slot = skip.slot(u32::from_le_bytes([a, b, c, d]));
-                skip.table.expose_mut()[slot] |= 1 << place;
+                let slot = prefilter.slot(u32::from_le_bytes([a, b, c, d]));
+                prefilter.table.expose_mut()[slot] |= 1 << position;
             }
         }
 
-        skip
+        prefilter
     }
 
     fn slot(&self, window: u32) -> usize {
         (window.wrapping_mul(0x9e37_79b1) >> self.shift) as usize
     }
 
-    /// The places in a needle where such bytes may stand.
-    fn places(&self, window: u32) -> u8 {
+    /// Returns the positions in a needle at which these four bytes may occur.
+    fn positions(&self, window: u32) -> u8 {
         self.table.expose()[self.slot(window)]
     }
 
-    /// The first place at or behind `from` where a needle may begin, seeing what is there of it. Where fewer than
-    /// [`KNOWN`] bytes are left, that is the next.
+    /// Returns the first position at or after `from` where a needle may begin. If fewer than
+    /// [`KNOWN`] bytes are left, returns the position that was reached.
     pub(super) fn next(&self, bytes: &[u8], mut from: usize) -> usize {
         while let Some((_, middle)) = windows(bytes, from) {
-            let places = self.places(middle);
-            if places != 0 {
-                let mut starts = (0..PLACES)
+            let positions = self.positions(middle);
+            if positions != 0 {
+                let mut starts = (0..POSITIONS)
                     .rev()
-                    .filter(|place| places >> place & 1 == 1)
-                    .map(|place| from + 4 - place);
+                    .filter(|position| positions >> position & 1 == 1)
+                    .map(|position| from + 4 - position);
 
                 if let Some(start) = starts.find(|start| self.may_begin(bytes, *start)) {
                     return start;
                 }
             }
 
-            from += PLACES;
+            from += POSITIONS;
         }
 
         from
@@ -76,8 +79,9 @@ impl Prefilter {
 }
 
 impl Prefilter {
-    /// The first place before a unit, or at it, from which on a needle may stand that has the unit in it; none if nowhere.
-    /// There are fewer than [`KNOWN`] bytes before the unit.
+    /// Returns the first position before or at a unit where a needle may begin that contains the
+    /// unit. Returns `None` if a needle cannot begin there. Fewer than [`KNOWN`] bytes come before
+    /// the unit.
     pub(super) fn before_unit(
         &self,
         reading: Encoding,
@@ -88,7 +92,7 @@ impl Prefilter {
             return None;
         }
 
-        // What is written in lines has no other characters.
+        // Encodings that are wrapped into lines have no other characters.
         let is_wrapped = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
         if reading == Encoding::Wrapped && !is_wrapped(bytes[unit - 1]) {
             return None;
@@ -118,13 +122,13 @@ impl Prefilter {
                         return None;
                     }
                 }
-                // An escaped line end may be skipped.
+                // An escaped line end might be skipped, so it is not text here.
                 Unit::Text(of_stream, text) if text.bytes() != b"\n" && text.bytes() != b"\r" => {
                     let text = text.bytes();
                     read[length..length + text.len()].copy_from_slice(text);
                     (at, length, skipped) = (at + of_stream, length + text.len(), 0);
                 }
-                // Not enough is known.
+                // The bytes so far do not decide it.
                 _ => return Some(0),
             }
         }
@@ -144,23 +148,24 @@ impl Prefilter {
         }
     }
 
-    /// Looks at all places of a needle that the table knows, where [`next`](Self::next) looks at two.
+    /// Checks all positions of a needle that the table covers, while [`next`](Self::next) checks
+    /// two.
     fn begins(&self, bytes: &[u8]) -> bool {
-        let windows = bytes.windows(4).take(PLACES).enumerate();
-        windows.into_iter().all(|(place, window)| match *window {
-            [a, b, c, d] => self.places(u32::from_le_bytes([a, b, c, d])) >> place & 1 == 1,
+        let windows = bytes.windows(4).take(POSITIONS).enumerate();
+        windows.into_iter().all(|(position, window)| match *window {
+            [a, b, c, d] => self.positions(u32::from_le_bytes([a, b, c, d])) >> position & 1 == 1,
             _ => true,
         })
     }
 
     fn may_begin(&self, bytes: &[u8], start: usize) -> bool {
         windows(bytes, start).is_none_or(|(first, middle)| {
-            self.places(first) & 1 != 0 && self.places(middle) >> (PLACES - 1) & 1 != 0
+            self.positions(first) & 1 != 0 && self.positions(middle) >> (POSITIONS - 1) & 1 != 0
         })
     }
 }
 
-/// The two windows of four bytes from a place on.
+/// Returns the two windows of four bytes at a position.
 fn windows(bytes: &[u8], from: usize) -> Option<(u32, u32)> {
     let [first, middle] = bytes.get(from..)?.first_chunk::<KNOWN>()?.as_chunks().0 else {
         return None;

@@ -1,5 +1,6 @@
-//! Follows the needles through one other reading of a stream, from a unit on that only that reading has. What lies between
-//! units is the same in every reading and left to the masker.
+//! Follows the needles through one alternative reading of a stream, beginning with a unit that only
+//! that reading has. The bytes between units are the same in every reading and are left to the
+//! masker.
 
 use std::collections::VecDeque;
 
@@ -10,32 +11,32 @@ use super::pending::{Chunk, MaskRegion};
 use super::prefilter::SKIPPED;
 use crate::model::SecretBytes;
 
-/// Units that are remembered before it is worth looking which still count.
+/// The number of units that are kept before looking for those that are no longer needed.
 const REMEMBERED: usize = 64;
 
-/// A reading of a stream that may be inside a value.
+/// An alternative reading of a stream that may be inside a value.
 pub(super) struct Reader {
     reading: Encoding,
-    /// Of the automaton
+    /// The state of the automaton
     state: u32,
-    /// Bytes of this reading, counted so that both counts are the same where it begins
+    /// The number of bytes in this reading; it starts at the stream offset where the reading begins
     read: u64,
-    /// How many of them came since the last unit
+    /// The number of these bytes since the last unit
     since: u64,
-    /// Behind each unit: the place in this reading, and the offset in the stream
+    /// The position in this reading and the offset in the stream after each unit
     units: VecDeque<(u64, u64)>,
-    /// Number of units at which the old ones are forgotten
+    /// The number of units at which old ones are dropped
     forget_at: usize,
-    /// Bytes that were skipped last, in a row
+    /// The number of consecutive bytes that were skipped last
     skipped: usize,
-    /// The last sequence that set or reset colours: the offset behind it, and whether it reset them
+    /// The last colour sequence: the offset after it, and whether it reset the colours
     color: Option<(u64, bool)>,
-    /// A unit that the chunk did not end
+    /// A unit that did not end in the chunk
     rest: SecretBytes,
 }
 
 impl Reader {
-    /// Begins at `offset`, where a unit stands, with what the automaton knows of the bytes before.
+    /// Begins at a unit at `offset`, with the automaton's state after the bytes before it.
     pub(super) fn new(reading: Encoding, state: u32, offset: u64) -> Self {
         Self {
             reading,
@@ -50,7 +51,8 @@ impl Reader {
         }
     }
 
-    /// Reads on into the next chunk. Returns where nothing was left to follow; `None` at the chunk's end.
+    /// Continues with the next chunk. Returns the position at which nothing was left to follow, or
+    /// `None` at the end of the chunk.
     pub(super) fn resume(
         &mut self,
         needles: &Needles,
@@ -82,7 +84,7 @@ impl Reader {
         if self.is_done(needles) { Some(at) } else { self.run(needles, chunk, at, found) }
     }
 
-    /// Reads on from a place of a chunk, likewise.
+    /// Continues from a position in a chunk. Returns the same as [`Self::resume`].
     pub(super) fn run(
         &mut self,
         needles: &Needles,
@@ -105,7 +107,8 @@ impl Reader {
         None
     }
 
-    /// Takes one byte or one unit and returns the place behind it; none if the unit does not end here.
+    /// Consumes one byte or one unit and returns the position after it. Returns `None` if the unit
+    /// does not end in this chunk.
     fn step(
         &mut self,
         needles: &Needles,
@@ -159,7 +162,7 @@ impl Reader {
         self.forget(needles);
     }
 
-    /// An escaped line end inside base64 and the like, which stands for nothing there.
+    /// Returns true for an escaped line end inside base64 and similar encodings, which skip it.
     fn breaks_a_line(&mut self, needles: &Needles, text: Text) -> bool {
         let [byte @ (b'\n' | b'\r')] = *text.bytes() else { return false };
         let wrapped = needles.automaton.wrapping(self.state);
@@ -182,7 +185,7 @@ impl Reader {
         let needle =
             step.found.filter(|needle| self.reading != Encoding::Wrapped || needles.wraps(*needle));
 
-        // What lies behind the last unit is found without us.
+        // The masker finds needles after the last unit by itself.
         if let Some(needle) = needle.filter(|needle| needles.length(*needle) > self.since) {
             let start = self.offset(self.read - needles.length(needle));
             let resets =
@@ -198,20 +201,20 @@ impl Reader {
         }
     }
 
-    /// True if nothing that may become a value has a unit of this reading in it.
+    /// Returns true if no possible value contains a unit of this reading.
     fn is_done(&self, needles: &Needles) -> bool {
         let depth = needles.automaton.depth_to_deep(self.state);
         if depth < DEEP {
             return u64::from(depth) <= self.since;
         }
 
-        // Exact depths cost more.
+        // Computing exact depths is slower.
         self.since >= u64::from(DEEP)
             && (self.since.is_power_of_two() || self.since > u64::MAX / 4)
             && u64::from(needles.automaton.depth(self.state)) <= self.since
     }
 
-    /// Forgets units before what may become a value.
+    /// Drops the units before the possible value.
     fn forget(&mut self, needles: &Needles) {
         if self.units.len() < self.forget_at {
             return;
@@ -223,13 +226,13 @@ impl Reader {
         self.forget_at = 2 * self.units.len() + REMEMBERED;
     }
 
-    /// The offset in the stream of a place in this reading.
-    fn offset(&self, place: u64) -> u64 {
-        let behind = self.units.partition_point(|(read, _)| *read <= place);
+    /// Converts a position in this reading to an offset in the stream.
+    fn offset(&self, position: u64) -> u64 {
+        let behind = self.units.partition_point(|(read, _)| *read <= position);
         match (behind.checked_sub(1), self.units.front()) {
-            (Some(last), _) => self.units[last].1 + (place - self.units[last].0),
-            (None, Some((read, offset))) => offset - (read - place),
-            (None, None) => place,
+            (Some(last), _) => self.units[last].1 + (position - self.units[last].0),
+            (None, Some((read, offset))) => offset - (read - position),
+            (None, None) => position,
         }
     }
 
@@ -241,12 +244,13 @@ impl Reader {
         self.state
     }
 
-    /// The offset where that begins which may become a value.
+    /// Returns the offset at which the possible value begins.
     pub(super) fn start(&self, needles: &Needles) -> u64 {
         self.offset(self.read - u64::from(needles.automaton.depth(self.state)))
     }
 
-    /// True for a byte behind [`start`](Self::start) that this reading skips.
+    /// Returns true if this reading skips the byte at `offset`, which must be after
+    /// [`start`](Self::start).
     pub(super) fn is_skipped(&self, offset: u64) -> bool {
         if !self.reading.skips() {
             return false;
@@ -256,12 +260,13 @@ impl Reader {
         let Some(before) = next.checked_sub(1).map(|last| self.units[last]) else { return false };
         match self.units.get(next) {
             Some(unit) => offset >= before.1 + (unit.0 - before.0),
-            // A sequence that is not complete yet, behind all that was read.
+            // This is an incomplete sequence after everything that was read.
             None => offset >= before.1 + (self.read - before.0),
         }
     }
 
-    /// Number of bytes from [`start`](Self::start) to `end`, the end of what was read, without those that are skipped.
+    /// Returns the number of bytes from [`start`](Self::start) to `end`, the end of what was read,
+    /// without skipped bytes.
     pub(super) fn length(&self, needles: &Needles, end: u64) -> u64 {
         if self.reading.skips() {
             u64::from(needles.automaton.depth(self.state))

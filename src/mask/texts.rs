@@ -1,5 +1,6 @@
-//! The texts of needles while they are collected and sorted: all forms of all values. They lie in a few large blocks of memory
-//! that are wiped when dropped; a block for each text would take more memory than the texts.
+//! The texts of needles while they are collected and sorted: all forms of all values. They are
+//! stored in a few large blocks, which are wiped on drop. One block per text would take more memory
+//! than the texts.
 
 use zeroize::Zeroizing;
 
@@ -7,12 +8,13 @@ use super::forms;
 use super::needles::{Form, Needle, number};
 use crate::model::SecretBytes;
 
-/// Bytes of the first block.
+/// The size of the first block in bytes.
 const SMALL: usize = 4 * 1024;
-/// So many blocks have twice the size of the one before.
+/// This many blocks are twice as large as the one before.
 const DOUBLED: usize = 6;
 
-/// With so many texts of a value a new one is compared, before it is kept. Most values have fewer.
+/// A new text of a value is compared with this many others before it is stored. Most values have
+/// fewer.
 const COMPARED: usize = 64;
 
 /// The texts of all values.
@@ -36,7 +38,8 @@ impl Texts {
         forms::each(value, |form, bytes| self.add(first, tag, form, bytes));
     }
 
-    /// Adds a text, unless it is there already among those of the same value, from `first` on. Then its first form stays.
+    /// Adds a text, unless an equal text of the same value exists at or after index `first`. In
+    /// that case the first form stays.
     fn add(&mut self, first: usize, tag: u32, form: Form, bytes: &[u8]) {
         let end = self.list.len().min(first + COMPARED);
         if let Some(same) = (first..end).find(|index| self.text(*index) == bytes) {
@@ -49,7 +52,7 @@ impl Texts {
         self.list.push(Text { block, start, needle });
     }
 
-    /// Copies a text into a block that has room for it; returns the block and the place.
+    /// Copies a text into a block with enough room. Returns the block and the position.
     fn store(&mut self, bytes: &[u8]) -> (u32, u32) {
         let has_room = |block: &SecretBytes| block.len() + bytes.len() <= block.capacity();
         if !self.blocks.last().is_some_and(has_room) {
@@ -69,7 +72,8 @@ impl Texts {
         &self.blocks[*block as usize].expose()[start..start + needle.length as usize]
     }
 
-    /// The order of the texts, each with its first bytes, which decide nearly always.
+    /// Returns the texts' indexes in sorted order, each with the text's first bytes, which nearly
+    /// always decide a comparison.
     fn order(&mut self) -> Zeroizing<Vec<(u64, u32)>> {
         let head = |text: &[u8]| text.first_chunk().map_or(0, |head| u64::from_be_bytes(*head));
         let with_head = |index| (head(self.text(index)), number(index));
@@ -91,7 +95,7 @@ impl Texts {
         order
     }
 
-    /// Sorts the texts. Of equal ones the first stays: that of the first tag, in its first form.
+    /// Sorts the texts. Of equal texts, the first one stays: the first tag and its first form.
     pub(super) fn sorted(mut self) -> Sorted {
         let order = self.order();
         let length =
@@ -112,16 +116,16 @@ impl Texts {
     }
 }
 
-/// Texts that are sorted and differ.
+/// Sorted texts without duplicates.
 pub(super) struct Sorted {
-    /// One behind the other
+    /// All texts, one after the other
     bytes: SecretBytes,
     starts: Vec<u32>,
     needles: Vec<Needle>,
 }
 
 impl Sorted {
-    /// Sorts texts as they are.
+    /// Sorts the given texts.
     #[cfg(test)]
     pub(super) fn of(texts: &[(&[u8], Form)]) -> Self {
         let mut all = Texts::default();
@@ -133,23 +137,23 @@ impl Sorted {
         all.sorted()
     }
 
-    /// The needles without their bytes, in the same order.
+    /// Returns the needles without their bytes, in the same order.
     pub(super) fn into_needles(self) -> Vec<Needle> {
         self.needles
     }
 
-    /// How many there are.
+    /// Returns the number of texts.
     pub(super) fn count(&self) -> usize {
         self.needles.len()
     }
 
-    /// The bytes of one of them.
+    /// Returns the bytes of a text.
     pub(super) fn bytes(&self, index: usize) -> &[u8] {
         let start = self.starts[index] as usize;
         &self.bytes.expose()[start..start + self.needles[index].length as usize]
     }
 
-    /// Whether one of them may be written in lines of any width.
+    /// Returns whether a text may be written in lines of any width.
     pub(super) fn wraps(&self, index: usize) -> bool {
         self.needles[index].wraps
     }

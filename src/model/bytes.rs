@@ -1,46 +1,49 @@
-//! `SecretBytes`: bytes that are wiped when dropped and that nothing can print.
+//! `SecretBytes`: bytes that are wiped on drop and that nothing can print.
 //!
-//! No `Debug`, `Display`, `Clone`, `Serialize` or `PartialEq`; never reallocated without wiping the old place.
+//! The type has no `Debug`, `Display`, `Clone`, `Serialize` or `PartialEq`. When it grows, it wipes
+//! its old buffer.
 
 use zeroize::{Zeroize, optimization_barrier};
 
-/// Bytes of stack that are overwritten after a command, and after a request to the agent: more than their cryptography uses.
-pub(crate) const DEEP: usize = 64 * 1024;
+/// The number of bytes of stack that are overwritten after each command and after each request to
+/// the agent. Cryptographic code uses less than that.
+pub(crate) const STACK_DEPTH: usize = 64 * 1024;
 
-/// Overwrites `BYTES` of the stack below the caller: what functions that have returned left there. Libraries that derive or
-/// encode leave keys and values, the compiler what it moved or had in registers. 4,096 bytes cost some 50 ns.
+/// Overwrites `BYTES` of the stack below the caller, which still hold data of functions that have
+/// returned: keys and values of libraries that derive or encode, and what the compiler moved or
+/// spilled from registers. 4,096 bytes cost about 50 ns.
 #[inline(never)]
 pub(crate) fn overwrite_stack<const BYTES: usize>() {
     std::hint::black_box(&mut [0_u8; BYTES]);
 }
 
-/// Bytes that are wiped when dropped.
+/// A byte buffer that is wiped on drop.
 pub struct SecretBytes(Vec<u8>);
 
 impl SecretBytes {
-    /// Makes an empty buffer that takes `capacity` bytes without moving.
+    /// Creates an empty buffer that can hold `capacity` bytes without reallocating.
     pub fn with_capacity(capacity: usize) -> Self {
         Self(Vec::with_capacity(capacity))
     }
 
-    /// Makes a buffer of `len` zero bytes, to be written in place.
+    /// Creates a buffer of `len` zero bytes, to be written in place.
     pub fn zeroed(len: usize) -> Self {
         Self(vec![0; len])
     }
 
-    /// Takes over a vector; its whole capacity is wiped in the end.
+    /// Takes ownership of a vector. Its whole capacity is wiped on drop.
     pub fn from_vec(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
-    /// Copies a slice. The source stays the caller's to wipe.
+    /// Copies a slice. The caller remains responsible for wiping the source.
     pub fn copy_of(bytes: &[u8]) -> Self {
         let mut copy = Self::with_capacity(bytes.len());
         copy.extend(bytes);
         copy
     }
 
-    /// Appends, moving to a larger place if need be; the old place is wiped.
+    /// Appends bytes. If the buffer has to grow, the old one is wiped.
     pub fn extend(&mut self, bytes: &[u8]) {
         let needed = self.0.len() + bytes.len();
         if needed > self.0.capacity() {
@@ -58,7 +61,7 @@ impl SecretBytes {
         self.extend(&[byte]);
     }
 
-    /// Shortens to `len` bytes, wiping what is cut off.
+    /// Shortens the buffer to `len` bytes and wipes the rest.
     pub fn truncate(&mut self, len: usize) {
         if let Some(tail) = self.0.get_mut(len..) {
             tail.zeroize();
@@ -67,32 +70,33 @@ impl SecretBytes {
         self.0.truncate(len);
     }
 
-    /// Empties the buffer for other bytes; what it held is wiped when it is dropped, or written over before.
+    /// Empties the buffer for reuse. The old content is overwritten by new bytes or wiped on drop,
+    /// not here.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Number of bytes.
+    /// Returns the number of bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Number of bytes that it takes without moving.
+    /// Returns the number of bytes that fit without reallocating.
     pub fn capacity(&self) -> usize {
         self.0.capacity()
     }
 
-    /// True without a byte.
+    /// Returns true if the buffer has no bytes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The bytes, for use.
+    /// Returns the bytes.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// The bytes, to be written in place.
+    /// Returns the bytes for writing in place.
     pub fn expose_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }
@@ -115,8 +119,8 @@ impl Drop for SecretBytes {
     }
 }
 
-/// Overwrites all that a vector has room for, and empties it. `Vec::zeroize` writes byte by byte, which takes longer than all
-/// else that is done with a large buffer.
+/// Overwrites a vector's whole capacity and empties it. `Vec::zeroize` writes byte by byte, which
+/// takes longer than everything else that is done with a large buffer.
 fn wipe(bytes: &mut Vec<u8>) {
     bytes.clear();
     bytes.resize(bytes.capacity(), 0);

@@ -1,7 +1,8 @@
-//! Does a word look like an API key? Asked before a word of the command line is stored or shown as a tag.
+//! Detects words that look like an API key, before a command line argument is stored or shown as a
+//! tag.
 
-/// What keys of well-known services begin with. Prefixes that are also beginnings of good tags (`npm_`, `hf_`) are left to
-/// the other rule.
+/// How the keys of well-known services begin. Prefixes that also begin good tags (`npm_`, `hf_`)
+/// are left to the other rule.
 const PREFIXES: [&str; 22] = [
     "sk_",
     "sk-",
@@ -26,12 +27,13 @@ const PREFIXES: [&str; 22] = [
     "shpat_",
     "dop_v1_",
 ];
-/// From this length on, a word that mixes digits with both cases was not written by a person.
+/// From this length on, a word that mixes digits with both cases was probably not written by a
+/// person.
 const LONG: usize = 20;
 
-/// True for a word that begins as keys of well-known services do, and for one of 20 or more characters that mixes digits
-/// with letters of both cases.
-pub(crate) fn resembles_a_key(word: &str) -> bool {
+/// Returns true if a word begins like a key of a well-known service, or if it has 20 or more
+/// characters and mixes digits with letters of both cases.
+pub(crate) fn looks_like_api_key(word: &str) -> bool {
     let has = |class: fn(&char) -> bool| word.chars().any(|c| class(&c));
     let is_mixed =
         has(char::is_ascii_digit) && has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase);
@@ -45,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_told_from_tags() {
+    fn keys_are_distinguished_from_tags() {
         for key in [
             "sk_live_51Hx0aBcDeFg",
             "sk-proj-abc",
@@ -57,7 +59,7 @@ mod tests {
             "npm_a1B2c3D4e5F6g7H8i9J0",
             "wJalrXUtnFEMI7K7MDENG",
         ] {
-            assert!(resembles_a_key(key), "{key}");
+            assert!(looks_like_api_key(key), "{key}");
         }
 
         for tag in [
@@ -70,7 +72,7 @@ mod tests {
             "oauth2-client-secret-production-2026",
             "OAuth2ClientSecret",
         ] {
-            assert!(!resembles_a_key(tag), "{tag}");
+            assert!(!looks_like_api_key(tag), "{tag}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The words of the contract as types: what they hold is checked when they are made.
+//! The domain types: tags, ids, names, values and metadata. Each checks its content when it is
+//! created.
 //!
 //! Nothing here does I/O, and nothing here can print a value.
 
@@ -8,13 +9,13 @@ mod name;
 mod value;
 
 pub use bytes::SecretBytes;
-pub(crate) use bytes::{DEEP, overwrite_stack};
-pub(crate) use key_shape::resembles_a_key;
+pub(crate) use bytes::{STACK_DEPTH, overwrite_stack};
+pub(crate) use key_shape::looks_like_api_key;
 pub(crate) use name::TAG_MAX;
 pub use name::{Description, Name, ProjectName, SecretId, SecretRef, Tag, TagKey};
 pub use value::{Hint, SecretValue};
 
-/// Why an input is not what its type asks for: half a sentence that fits behind "is not a tag: ".
+/// The reason why an input is invalid, worded so that it fits after "is not a tag: ".
 ///
 /// It never holds the input itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,8 +28,9 @@ impl Invalid {
     }
 }
 
-/// True for a character that a terminal acts on, or that changes how its neighbours look: controls (C0, DEL, C1),
-/// bidirectional marks, zero-width and other format characters, line and paragraph separators.
+/// Returns true for a character that a terminal acts on or that changes how its neighbours look:
+/// controls (C0, DEL, C1), bidirectional marks, zero-width and other format characters, line and
+/// paragraph separators.
 pub fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -37,39 +39,41 @@ pub fn is_hostile(c: char) -> bool {
             | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// A moment in UTC, in milliseconds since 1970-01-01T00:00:00Z.
+/// A point in time, in UTC, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The moment it is called.
+    /// Returns the current time.
     pub fn now() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// RFC 3339 with milliseconds, as in `2026-11-21T09:30:00.125Z`.
+    /// Returns RFC 3339 with milliseconds, for example `2026-11-21T09:30:00.125Z`.
     ///
-    /// A moment past the year 9999 (only a vault written by other means holds one) is shown as its end.
+    /// A time after the year 9999 can only come from a vault that another program wrote. It is
+    /// shown as the end of that year.
     pub fn rfc3339(self) -> String {
-        format!("{:.3}", self.moment())
+        format!("{:.3}", self.to_jiff())
     }
 
-    /// The same as the library's type; a moment past the year 9999 is its end.
-    pub(crate) fn moment(self) -> jiff::Timestamp {
+    /// Converts to the type of the `jiff` crate. A time after the year 9999 becomes the end of that
+    /// year.
+    pub(crate) fn to_jiff(self) -> jiff::Timestamp {
         let moment =
             i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
         moment.unwrap_or(jiff::Timestamp::MAX)
     }
 
-    /// Reads RFC 3339 from 1970 on; what is finer than a millisecond is dropped.
+    /// Parses RFC 3339 from 1970 on, and drops what is finer than a millisecond.
     pub fn parse(text: &str) -> Option<Self> {
         let moment: jiff::Timestamp = text.parse().ok()?;
         u64::try_from(moment.as_millisecond()).ok().map(Self)
     }
 }
 
-/// What is kept about a secret beside its value, sealed under the project's metadata key.
+/// The data stored about a secret next to its value, sealed under the project's metadata key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
     /// The identifier in its project, as spelled at `create`
@@ -78,23 +82,23 @@ pub struct Metadata {
     pub name: Option<Name>,
     /// Free text
     pub description: Option<Description>,
-    /// What may be shown of the value
+    /// The part of the value that may be shown
     pub hint: Hint,
-    /// When the secret was stored first
+    /// The time of creation
     pub created: Timestamp,
-    /// When it was changed last
+    /// The time of the last change
     pub updated: Timestamp,
 }
 
-/// One secret as `get` and `list` show it: everything but the value.
+/// A secret as `get` and `list` show it: everything but the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secret {
     /// Unique in the vault, immutable
     pub id: SecretId,
-    /// Where it belongs
+    /// The project that it belongs to
     pub project: ProjectName,
-    /// The rest
+    /// Its tag, name, description, hint and times
     pub metadata: Metadata,
-    /// How often it was changed; a write names the version it has seen
+    /// The number of changes; a write names the version that it is based on
     pub version: u64,
 }

@@ -1,6 +1,7 @@
-//! Names that are shown: tags, ids, projects, labels and descriptions.
+//! Names that are shown: tags, ids, project names, labels and descriptions.
 //!
-//! Never a value. Text that comes out of a vault is checked again: its bounds are the same on the way out.
+//! None of these holds a value. Text that comes out of a vault is checked against the same bounds
+//! again.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +17,8 @@ const DESCRIPTION_MAX: usize = 4096;
 pub struct Tag(String);
 
 impl Tag {
-    /// Takes `^[A-Za-z0-9_][A-Za-z0-9_-]{0,127}$` with at least one letter or digit, not of the shape of an id.
+    /// Parses `^[A-Za-z0-9_][A-Za-z0-9_-]{0,127}$` with at least one letter or digit. Rejects text
+    /// that has the shape of an id.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         check_identifier(text, "-_")?;
         if text.starts_with('-') {
@@ -31,12 +33,12 @@ impl Tag {
         Ok(tag)
     }
 
-    /// The form that is compared.
+    /// Returns the form in which tags are compared.
     pub fn key(&self) -> TagKey {
-        TagKey::of(&self.0)
+        TagKey::new(&self.0)
     }
 
-    /// The spelling given at `create`.
+    /// Returns the spelling given at `create`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -55,27 +57,29 @@ impl FromStr for Tag {
     }
 }
 
-/// A tag as it is compared: ASCII lower case, `-` turned into `_`. `my-secret` and `MY_SECRET` share one key.
+/// The form in which tags are compared: ASCII lower case, with `_` for `-`. `my-secret` and
+/// `MY_SECRET` have the same key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TagKey(String);
 
 impl TagKey {
-    fn of(tag: &str) -> Self {
+    fn new(tag: &str) -> Self {
         Self(tag.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect())
     }
 
-    /// The key's text.
+    /// Returns the key's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// `se` and 16 lower-case hex digits: random, unique in the vault, immutable.
+/// A secret's id, shown as `se` and 16 lower-case hex digits. It is random, unique in the vault and
+/// never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SecretId(pub [u8; 8]);
 
 impl SecretId {
-    /// Takes exactly the 18 characters that `Display` writes.
+    /// Parses exactly the 18 characters that `Display` writes.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("se")?;
         let lower_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
@@ -93,12 +97,12 @@ impl fmt::Display for SecretId {
     }
 }
 
-/// How a command names a secret: by tag in the current project, by id in any.
+/// A reference to a secret, by tag in the current project or by id in any project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretRef {
-    /// In the current project, by any spelling
+    /// A tag in the current project, in any spelling
     Tag(Tag),
-    /// In whichever project holds it
+    /// An id, in any project
     Id(SecretId),
 }
 
@@ -121,12 +125,12 @@ impl fmt::Display for SecretRef {
     }
 }
 
-/// A project's name: the tag's characters and `.`, compared exactly.
+/// A project's name: the characters of a tag and `.`, compared exactly.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProjectName(String);
 
 impl ProjectName {
-    /// Takes `^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}$` with at least one letter or digit.
+    /// Parses `^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}$` with at least one letter or digit.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         check_identifier(text, "-_.")?;
         if text.starts_with('-') {
@@ -136,7 +140,7 @@ impl ProjectName {
         Ok(Self(text.to_owned()))
     }
 
-    /// The name's text.
+    /// Returns the name's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -155,28 +159,28 @@ impl FromStr for ProjectName {
     }
 }
 
-fn check_identifier(text: &str, besides: &str) -> Result<(), Invalid> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || besides.contains(c);
+fn check_identifier(text: &str, punctuation: &str) -> Result<(), Invalid> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || punctuation.contains(c);
     if text.is_empty() {
         Err(Invalid::new("it is empty"))
     } else if text.len() > TAG_MAX && text.chars().all(allowed) {
         Err(Invalid::new(format!("it has {} characters; the maximum is {TAG_MAX}", text.len())))
     } else if !text.chars().all(allowed) {
-        let dot = if besides.contains('.') { ", `.`" } else { "" };
+        let dot = if punctuation.contains('.') { ", `.`" } else { "" };
         Err(Invalid::new(format!("only ASCII letters, digits, `_`{dot} and `-` are allowed")))
     } else if !text.bytes().any(|b| b.is_ascii_alphanumeric()) {
-        Err(Invalid::new("it has no letter and no digit"))
+        Err(Invalid::new("it has no letters or digits"))
     } else {
         Ok(())
     }
 }
 
-/// A label for people: 1 to 256 characters, none a control character.
+/// A label for people: 1 to 256 characters without control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
 
 impl Name {
-    /// Checks the bounds; the empty text is `None`, which clears a name.
+    /// Checks the bounds. Empty text gives `None`, which clears a name.
     pub fn parse(text: &str) -> Result<Option<Self>, Invalid> {
         if text.chars().any(char::is_control) {
             return Err(Invalid::new("it contains a control character"));
@@ -186,24 +190,24 @@ impl Name {
         Ok((!text.is_empty()).then(|| Self(text.to_owned())))
     }
 
-    /// Takes what a vault holds. Its length is checked; a hostile character is made visible when it is printed, so
-    /// that a vault written by other means can still be listed.
+    /// Accepts a name from a vault. Only its length is checked. Printing makes hostile characters
+    /// visible, so a vault that another program wrote can still be listed.
     pub fn stored(text: &str) -> Option<Self> {
         (!text.is_empty() && check_length(text, NAME_MAX).is_ok()).then(|| Self(text.to_owned()))
     }
 
-    /// The label's text.
+    /// Returns the label's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Free text: 1 to 4,096 characters, of control characters only newline and tab.
+/// Free text: 1 to 4,096 characters, without control characters other than newline and tab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description(String);
 
 impl Description {
-    /// Checks the bounds; the empty text is `None`, which clears a description.
+    /// Checks the bounds. Empty text gives `None`, which clears a description.
     pub fn parse(text: &str) -> Result<Option<Self>, Invalid> {
         if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
             return Err(Invalid::new("it contains a control character other than newline and tab"));
@@ -213,13 +217,13 @@ impl Description {
         Ok((!text.is_empty()).then(|| Self(text.to_owned())))
     }
 
-    /// Takes what a vault holds, as [`Name::stored`] does.
+    /// Accepts a description from a vault, with the same checks as [`Name::stored`].
     pub fn stored(text: &str) -> Option<Self> {
         (!text.is_empty() && check_length(text, DESCRIPTION_MAX).is_ok())
             .then(|| Self(text.to_owned()))
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -239,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_follow_the_contract() {
+    fn tags_have_the_documented_form() {
         let longest = "a".repeat(128);
         for good in [
             "a",

@@ -1,17 +1,18 @@
-//! A secret's value and the hint of it.
+//! A secret's value and its hint.
 //!
-//! A value can be used, never printed; a hint gives away a quarter of it at most.
+//! A value can be used but never printed. A hint shows at most a quarter of it.
 
 use super::{Invalid, SecretBytes};
 
-/// A secret's value: any bytes, 1 B to 1 MiB, or none where that was asked for.
+/// A secret's value: 1 byte to 1 MiB of any bytes, or no bytes if the caller allows that.
 pub struct SecretValue(SecretBytes);
 
 impl SecretValue {
-    /// Most bytes of a value: 1 MiB.
+    /// The largest size of a value: 1 MiB.
     pub const MAX: usize = 1024 * 1024;
 
-    /// Takes over the bytes of a value of at most [`Self::MAX`] bytes, of none only with `allow_empty`.
+    /// Takes the bytes of a value. Fails for more than [`Self::MAX`] bytes, and for no bytes unless
+    /// `allow_empty` is set.
     pub fn new(bytes: SecretBytes, allow_empty: bool) -> Result<Self, Invalid> {
         if bytes.len() > Self::MAX {
             return Err(Invalid("the value is larger than 1 MiB".into()));
@@ -24,24 +25,25 @@ impl SecretValue {
         Ok(Self(bytes))
     }
 
-    /// The bytes, for use.
+    /// Returns the bytes.
     pub fn expose(&self) -> &[u8] {
         self.0.expose()
     }
 
-    /// A copy, wiped as the first is.
+    /// Returns a copy, which is wiped on drop as well.
     #[must_use]
     pub fn duplicate(&self) -> Self {
         Self(SecretBytes::copy_of(self.expose()))
     }
 
-    /// What may be shown of this value (contract, section 4).
+    /// Returns the hint of this value.
     pub fn hint(&self) -> Hint {
         Hint::of(self.expose())
     }
 }
 
-/// What is shown of a value: at most its first four and last four characters, never more than a quarter.
+/// The part of a value that may be shown: at most its first four and last four characters, never
+/// more than a quarter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint(String);
 
@@ -49,7 +51,8 @@ impl Hint {
     const HIDDEN: &str = "••••";
     const SHORTEST: usize = 16;
 
-    /// Computes the hint. Below 16 characters, or where the value is not UTF-8, it is `••••`.
+    /// Computes the hint. It is `••••` for fewer than 16 characters and for a value that is not
+    /// UTF-8.
     pub fn of(value: &[u8]) -> Self {
         let Ok(text) = std::str::from_utf8(value) else {
             return Self(Self::HIDDEN.into());
@@ -68,7 +71,7 @@ impl Hint {
         Self(start.chain(['…']).chain(end).collect())
     }
 
-    /// Takes a hint that was computed when the value was stored.
+    /// Accepts a hint that was computed when the value was stored.
     pub fn stored(text: &str) -> Result<Self, Invalid> {
         if text.chars().count() > 9 {
             return Err(Invalid("the hint is too long".into()));
@@ -77,7 +80,7 @@ impl Hint {
         Ok(Self(text.to_owned()))
     }
 
-    /// The hint's text.
+    /// Returns the hint's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -88,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hints_follow_the_contract() {
+    fn hints_show_the_documented_characters() {
         let cases = [
             ("", "••••"),
             ("hunter2", "••••"),

@@ -1,6 +1,7 @@
-//! Finds values in files, names and targets of links, and in what git has staged: the same needles as in masking.
+//! Searches files, names, link targets and git's staged files for values, with the same needles as
+//! in masking.
 //!
-//! It reads only, follows no symbolic link, and never prints what it found.
+//! It only reads, follows no symbolic links, and never prints a value that it found.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
@@ -15,68 +16,68 @@ use ignore::{DirEntry, WalkState};
 
 use crate::git::{Blobs, Git, GitError, Id, Staged};
 use crate::mask::{Form, MaskedSpan, Masker, Needles, Sink};
-use crate::model::{DEEP, SecretBytes, Tag, overwrite_stack};
+use crate::model::{STACK_DEPTH, SecretBytes, Tag, overwrite_stack};
 
 mod walk;
 
 pub(crate) use walk::{Directories, Walk, is_directory_below};
 
-/// Where in a file a value was found.
+/// The place in a file where a value was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Location {
-    /// In the content: the line where it begins, from 1
+    /// The content, in the line where the value begins, from 1
     Line(u64),
-    /// In the file's name, or that of a directory
+    /// The name of the file or of a directory
     Name,
-    /// In the target of a symbolic link
+    /// The target of a symbolic link
     Target,
 }
 
 /// A value that was found.
 #[derive(Debug, Clone)]
 pub struct FoundValue {
-    /// Where
-    pub place: Location,
-    /// Whose
+    /// The location
+    pub location: Location,
+    /// The tag of the secret
     pub tag: Tag,
-    /// In which form
+    /// The form of the value
     pub form: Form,
 }
 
-/// Why something was not searched.
+/// The reason why something was not searched.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
-    /// A file or a directory
+    /// A file or a directory cannot be read
     #[error("cannot read `{}`: {source}", path.display())]
     Io {
-        /// Which
+        /// The file or directory
         path: PathBuf,
-        /// The system's word
+        /// The system's error
         source: io::Error,
     },
-    /// A walk went wrong
+    /// Walking through a directory failed
     #[error("{0}")]
     Walk(#[from] ignore::Error),
-    /// A staged file
+    /// A staged file cannot be read
     #[error("cannot read the staged version of `{}`: {why}", path.display())]
     Staged {
-        /// Which
+        /// The file
         path: PathBuf,
-        /// Why
+        /// The reason
         why: GitError,
     },
-    /// The repository
+    /// The repository cannot be read
     #[error("{0}")]
     Git(#[from] GitError),
 }
 
-/// Bytes that are read at one time.
+/// The number of bytes that are read at once.
 const PIECE: usize = 64 * 1024;
 
 /// Searches one file after the other.
 struct Searcher<'n> {
     needles: &'n Needles,
-    /// What a file holds may be values: it is wiped in the end
+    /// The read buffer; a file's content may be a value, so it is wiped on drop
     piece: SecretBytes,
 }
 
@@ -114,7 +115,8 @@ impl<'n> Searcher<'n> {
         Ok(findings)
     }
 
-    /// Searches a file, or the target of a symbolic link, and the part of the path that was not typed.
+    /// Searches a file or the target of a symbolic link, and the part of the path that the user did
+    /// not type.
     fn entry(&mut self, entry: Entry) -> Searched {
         let Entry { path, is_link, named_from } = entry;
         let content = if is_link { self.link(&path) } else { self.file(&path) };
@@ -145,26 +147,27 @@ impl<'n> Searcher<'n> {
         let findings = self.stream(target)?;
         Ok(findings
             .into_iter()
-            .map(|finding| FoundValue { place: Location::Target, ..finding })
+            .map(|finding| FoundValue { location: Location::Target, ..finding })
             .collect())
     }
 }
 
 impl Drop for Searcher<'_> {
     fn drop(&mut self) {
-        overwrite_stack::<DEEP>();
+        overwrite_stack::<STACK_DEPTH>();
     }
 }
 
-/// Counts lines. Places come in order, and only those before the current piece's end are asked for.
+/// Counts lines. Offsets must be queried in ascending order, and only those before the end of the
+/// current piece.
 struct Lines {
-    /// The line of the place that was asked for last
+    /// The line of the last queried offset
     line: u64,
-    /// Newlines of earlier pieces that are not counted in `line`
+    /// The newlines of earlier pieces that are not counted in `line`
     earlier: VecDeque<u64>,
-    /// Offset of the current piece
+    /// The offset of the current piece
     base: u64,
-    /// Bytes of it before which the newlines are counted
+    /// The position in the current piece up to which newlines are counted
     counted: usize,
 }
 
@@ -175,7 +178,7 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// Returns the line of an offset; `bytes` is the current piece.
+    /// Returns the line of an offset. `bytes` is the current piece.
     fn at(&mut self, offset: u64, bytes: &[u8]) -> u64 {
         while self.earlier.front().is_some_and(|newline| *newline < offset) {
             self.earlier.pop_front();
@@ -193,7 +196,7 @@ impl Lines {
         self.line
     }
 
-    /// Takes the next piece. No place before `settled` is asked for any more.
+    /// Moves on to the next piece. No offset before `settled` will be queried any more.
     fn next(&mut self, bytes: &[u8], settled: u64) {
         self.at(settled, bytes);
         let behind = self.base + self.counted as u64;
@@ -205,7 +208,7 @@ impl Lines {
     }
 }
 
-/// Takes what a masker finds in one piece.
+/// A sink that collects the values found in one piece.
 struct FoundSoFar<'f> {
     lines: &'f mut Lines,
     bytes: &'f [u8],
@@ -221,22 +224,23 @@ impl Sink for FoundSoFar<'_> {
 
     fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Infallible> {
         if found.complete {
-            let place = Location::Line(self.lines.at(found.start, self.bytes));
-            self.findings.push(FoundValue { place, tag: found.tag.clone(), form: found.form });
+            let location = Location::Line(self.lines.at(found.start, self.bytes));
+            self.findings.push(FoundValue { location, tag: found.tag.clone(), form: found.form });
         }
 
         Ok(())
     }
 }
 
-/// Finds values in the part of a path that begins at a byte; returns each with the path up to the name that holds it.
+/// Finds values in the part of a path after `from` bytes. Returns each with the path up to the name
+/// that contains it.
 fn names(needles: &Needles, path: &Path, from: usize) -> Vec<(PathBuf, FoundValue)> {
     let bytes = path.as_os_str().as_bytes();
     let from = from.min(bytes.len());
     let complete = regions(needles, &bytes[from..]).into_iter().filter(|found| found.complete);
 
     let named = complete.map(|ScanRegion { end, tag, form, .. }| {
-        // To the end of the name in which the value ends.
+        // The path ends with the name in which the value ends.
         let last = from + end - 1;
         let length = bytes[last..]
             .iter()
@@ -245,15 +249,15 @@ fn names(needles: &Needles, path: &Path, from: usize) -> Vec<(PathBuf, FoundValu
 
         (
             PathBuf::from(OsStr::from_bytes(&bytes[..length])),
-            FoundValue { place: Location::Name, tag, form },
+            FoundValue { location: Location::Name, tag, form },
         )
     });
 
     named.collect()
 }
 
-/// A path as it may be shown: with the name of a secret in the place of its value.
-pub fn shown(needles: &Needles, path: &Path) -> String {
+/// Returns a path for display, with the tag in place of each value.
+pub fn masked_path(needles: &Needles, path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     let (mut text, mut behind) = (String::new(), 0);
     for ScanRegion { start, end, tag, .. } in regions(needles, bytes) {
@@ -265,7 +269,7 @@ pub fn shown(needles: &Needles, path: &Path) -> String {
     text + &String::from_utf8_lossy(&bytes[behind..])
 }
 
-/// Where in some bytes a value stands, or begins without an end.
+/// The position of a value in some bytes; it may have no end.
 struct ScanRegion {
     start: usize,
     end: usize,
@@ -307,24 +311,24 @@ impl Sink for ScanRegions {
     }
 }
 
-/// What was found in one file and in its path.
+/// The values found in one file and in its path.
 pub struct InFile {
-    /// As seen from the working directory
+    /// The path as seen from the working directory
     pub path: PathBuf,
-    /// In names: each with the part of the path that ends with the name
+    /// Values in names, each with the part of the path that ends with the name
     pub names: Vec<(PathBuf, FoundValue)>,
-    /// In the content
+    /// Values in the content
     pub content: Vec<FoundValue>,
 }
 
-/// What a search has found.
+/// The result of a search.
 #[derive(Default)]
 pub struct Report {
-    /// How many files were searched
+    /// The number of searched files
     pub files: u64,
-    /// Those in which something was found, in an order that does not depend on threads
+    /// The files in which something was found, in an order that does not depend on threads
     pub found: Vec<InFile>,
-    /// Why something was not searched; the rest is searched anyway
+    /// The reasons why something was not searched; everything else was searched anyway
     pub unread: Vec<ScanError>,
 }
 
@@ -353,25 +357,26 @@ impl Report {
     }
 }
 
-/// One file after its search: like [`InFile`], whether something was found or not.
+/// The result for one file. Unlike [`InFile`], it may be empty.
 struct Searched {
     path: PathBuf,
     names: Vec<(PathBuf, FoundValue)>,
     content: Result<Vec<FoundValue>, ScanError>,
 }
 
-/// Something that is to be searched.
+/// A file or link to search.
 struct Entry {
-    /// As seen from the working directory
+    /// The path as seen from the working directory
     path: PathBuf,
-    /// A symbolic link, of which only the target's name is searched
+    /// Whether it is a symbolic link; only the name of its target is searched
     is_link: bool,
-    /// Where in the path the part begins that was not typed
+    /// The start of the part of the path that the user did not type
     named_from: usize,
 }
 
-/// Finds values in the regular files and the links at and below a path, and in those that git tracks although it ignores
-/// them; with `everything`, in all that git ignores. `git` gives the repository of a directory.
+/// Searches the regular files and links at and below a path, and the files that git tracks although
+/// it ignores them. With `everything`, also searches everything that git ignores. `git` returns the
+/// repository of a directory.
 pub fn tree(
     needles: &Needles,
     path: &Path,
@@ -397,19 +402,19 @@ pub fn tree(
     walked.report
 }
 
-/// A search of a path and of what is below it.
+/// A search of a path and everything below it.
 struct Tree<'s> {
     needles: &'s Needles,
     path: &'s Path,
-    /// Where in paths the part begins that was not typed
+    /// The start of the part of paths that the user did not type
     named_from: usize,
 }
 
-/// What the threads of a walk found together.
+/// The combined results of all threads of a walk.
 #[derive(Default)]
 struct Walked {
     report: Report,
-    /// What was searched, from the path of the search on
+    /// The searched paths, relative to the path of the search
     below: HashSet<PathBuf>,
 }
 
@@ -418,7 +423,7 @@ impl Tree<'_> {
         Entry { path, is_link, named_from: self.named_from }
     }
 
-    /// Searches what a walk hands over, and adds the repositories on its way.
+    /// Searches every entry of a walk, and adds the repositories that it finds.
     fn walk(&self, everything: bool, repositories: &Directories) -> Walked {
         let repositories = repositories.clone();
         let enters = move |entry: &DirEntry| {
@@ -467,7 +472,8 @@ impl Tree<'_> {
         }
     }
 
-    /// Searches what git tracks and the walk has passed over. `real` is the path without links.
+    /// Searches the files that git tracks and the walk skipped. `real` is the path without symbolic
+    /// links.
     fn add_tracked(
         &self,
         real: &Path,
@@ -491,13 +497,15 @@ impl Tree<'_> {
     }
 }
 
-/// Returns true for a named file, whatever it is, and of a tree for what is regular, and for links.
+/// Returns true for regular files and links. The path that the user named may be of any kind but a
+/// directory.
 fn is_searched(found: &DirEntry) -> bool {
     let is_file = found.file_type().is_some_and(|kind| kind.is_file());
     if found.depth() == 0 { !found.path().is_dir() } else { is_file || found.path_is_symlink() }
 }
 
-/// What git tracks below a directory and was not walked through: relative to the directory, and whether it is a link.
+/// Returns the files that git tracks below a directory and the walk skipped, relative to the
+/// directory, and whether each is a link.
 fn tracked(
     git: &Git,
     real: &Path,
@@ -509,7 +517,7 @@ fn tracked(
     for path in git.tracked(&is_new)? {
         let Ok(below) = path.strip_prefix(real) else { continue };
 
-        // In the index, it need not be there; and a link on the way would lead elsewhere.
+        // A file in the index need not exist, and a link on the way would lead elsewhere.
         let is_itself = path
             .parent()
             .is_some_and(|parent| parent.canonicalize().is_ok_and(|real| real == parent));
@@ -527,12 +535,12 @@ fn tracked(
     Ok(found)
 }
 
-/// Finds values in what git has staged, as it is staged.
+/// Searches git's staged files in their staged version.
 pub fn staged(needles: &Needles, paths: &[PathBuf], git: &Git) -> Result<Report, ScanError> {
     let (files, blobs) = git.staged(paths)?;
     let (mut searcher, mut report) = (Searcher::new(needles), Report::default());
 
-    // Files of one content are searched once.
+    // Files with the same content are searched once.
     let mut known: HashMap<(Id, bool), Vec<FoundValue>> = HashMap::new();
     for file in files {
         let key = (file.id, file.is_link);

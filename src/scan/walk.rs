@@ -1,4 +1,5 @@
-//! Walks through trees as git sees them, with a thread for each processor. `scan` and `refs` share this.
+//! Walks through trees as git sees them, with a thread for each processor. `scan` and `refs` share
+//! this.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -9,27 +10,30 @@ use ignore::{DirEntry, WalkBuilder, WalkState};
 
 use crate::git::has_plain_rules;
 
-/// What one thread does with each entry. The threads take the entries in no order.
+/// A callback for each entry, used by one thread. The threads visit the entries in no particular
+/// order.
 pub(crate) type Visitor<'v> =
     Box<dyn FnMut(Result<DirEntry, ignore::Error>) -> WalkState + Send + 'v>;
 
-/// Most threads of one walk.
+/// The maximum number of threads of one walk.
 const THREADS: usize = 12;
 
-/// A walk through a tree as git sees it: hidden files too, but no `.git` and, unless `everything`, nothing that git ignores.
+/// A walk through a tree as git sees it. It includes hidden files, but not `.git` and, unless
+/// `everything` is set, nothing that git ignores.
 #[derive(Clone, Copy)]
 pub(crate) struct Walk<'r> {
-    /// Where it begins; a symbolic link to a directory is followed here, and nowhere else
+    /// The start of the walk; if it is a symbolic link to a directory, it is followed, as no other
+    /// link is
     pub(crate) root: &'r Path,
-    /// Do not apply git's rules
+    /// Whether git's rules are ignored
     pub(crate) everything: bool,
-    /// Do not enter what is mounted below the root
+    /// Whether file systems mounted below the root are skipped
     pub(crate) one_file_system: bool,
 }
 
 impl Walk<'_> {
-    /// Hands each entry to the visitor of some thread. `enters` returns false for entries that are to be left out, with all
-    /// that is below them; `visitor` makes the visitor of one thread.
+    /// Passes each entry to the visitor of some thread. `enters` returns false for entries that are
+    /// skipped, with everything below them. `visitor` creates the visitor of one thread.
     pub(crate) fn run<'v, F>(&self, enters: F, mut visitor: impl FnMut() -> Visitor<'v>)
     where
         F: Fn(&DirEntry) -> bool + Clone + Send + Sync + 'static,
@@ -37,14 +41,15 @@ impl Walk<'_> {
         let unread_rules = Directories::default();
         let threads = available_threads();
 
-        // A directory whose rules cannot be read without harm is walked through on its own, with everything that is in it.
+        // If a directory's rules cannot be read safely, the directory gets its own walk, which
+        // includes everything in it.
         let mut roots = vec![self.root.to_owned()];
         while let Some(root) = roots.pop() {
             let mut walk = self.builder(&root);
             let (enters, rules, everything) =
                 (enters.clone(), unread_rules.clone(), self.everything);
             walk.filter_entry(move |entry| {
-                enters(entry) && goes_down_into(entry, everything, &rules)
+                enters(entry) && should_visit(entry, everything, &rules)
             });
 
             if threads == 0 {
@@ -58,14 +63,14 @@ impl Walk<'_> {
     }
 
     fn builder(&self, root: &Path) -> WalkBuilder {
-        // With a slash behind it, a link is the directory that it leads to.
+        // With a slash at the end, the path of a link stands for the directory that it leads to.
         let is_linked = root.is_symlink() && root.is_dir();
         let mut builder = WalkBuilder::new(if is_linked { root.join("") } else { root.to_owned() });
 
         let real = root.canonicalize();
         let is_safe = real.is_ok_and(|real| real.ancestors().all(has_plain_rules));
 
-        // `.ignore` files are for other tools: git commits what they name.
+        // `.ignore` files are for other tools. Git commits the files that they name.
         builder
             .standard_filters(!self.everything && is_safe)
             .ignore(false)
@@ -85,9 +90,9 @@ fn visit_all(walk: &WalkBuilder, visitor: &mut Visitor<'_>) {
     }
 }
 
-/// Returns true for an entry that a walk hands over and goes down into. A directory whose rules cannot be read without harm
-/// is none, and is added to `unread_rules`.
-fn goes_down_into(entry: &DirEntry, everything: bool, unread_rules: &Directories) -> bool {
+/// Returns true if a walk visits an entry and what is below it. A directory whose rules cannot be
+/// read safely is skipped and added to `unread_rules`.
+fn should_visit(entry: &DirEntry, everything: bool, unread_rules: &Directories) -> bool {
     let is_below = entry.depth() > 0;
     if is_below && entry.file_name() == ".git" {
         return false;
@@ -106,14 +111,14 @@ pub(crate) fn is_directory_below(entry: &DirEntry) -> bool {
     entry.depth() > 0 && entry.file_type().is_some_and(|kind| kind.is_dir())
 }
 
-/// Returns how many threads the system gives us at one time, at most one for each processor. Under `ulimit -u` or a
-/// container's `pids.max` there may be none.
+/// Returns how many threads the system allows at the same time, at most one for each processor.
+/// Under `ulimit -u` or a container's `pids.max`, there may be none.
 fn available_threads() -> usize {
     let wanted = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS);
     let gate = Mutex::new(());
 
     thread::scope(|scope| {
-        // The first ones wait until the last one was started.
+        // The first threads wait until the last one was started.
         let closed = gate.lock();
         let start = |_| thread::Builder::new().spawn_scoped(scope, || drop(gate.lock())).ok();
         let started = (0..wanted).map_while(start).count();
@@ -122,19 +127,19 @@ fn available_threads() -> usize {
     })
 }
 
-/// Directories that a walk found, shared between its threads.
+/// The directories that a walk found, shared between its threads.
 #[derive(Clone, Default)]
 pub(crate) struct Directories(Arc<Mutex<Vec<PathBuf>>>);
 
 impl Directories {
-    /// Adds one.
+    /// Adds a directory.
     pub(crate) fn add(&self, directory: &Path) {
         if let Ok(mut directories) = self.0.lock() {
             directories.push(directory.to_owned());
         }
     }
 
-    /// Takes them out, in order.
+    /// Removes and returns them, in order.
     pub(crate) fn take(&self) -> Vec<PathBuf> {
         let mut directories =
             self.0.lock().map(|mut found| std::mem::take(&mut *found)).unwrap_or_default();
@@ -152,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_is_walked_by_several_threads_at_one_time() {
+    fn several_threads_walk_a_tree_at_the_same_time() {
         if available_threads() < 2 {
             return;
         }
@@ -161,7 +166,7 @@ mod tests {
         (0..64)
             .for_each(|n| std::fs::write(directory.path().join(format!("file-{n}")), "").unwrap());
 
-        // Each thread stays in the file that it was given first until another one has a file, too.
+        // Each thread stays in its first file until another thread has a file, too.
         let (inside, another) = (Mutex::new(HashSet::new()), Condvar::new());
         let walk = Walk { root: directory.path(), everything: false, one_file_system: false };
         walk.run(

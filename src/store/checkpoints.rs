@@ -1,7 +1,9 @@
-//! Where checkpoints lie: small files in the state directory, for each vault one at each path, and one of its newest state.
+//! Stores checkpoints: small files in the state directory, one for each path of a vault, and one
+//! for the newest state of a vault.
 //!
-//! Nothing here is flushed to the disk: after a power cut a checkpoint may be older, or empty, and that costs only what it
-//! would have noticed. It never says what is in a file.
+//! Nothing here is flushed to the disk. After a power cut a checkpoint may be older or empty. A
+//! rollback that only the lost state would reveal then goes unnoticed. This file never looks at the
+//! content of a checkpoint.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -14,39 +16,40 @@ use super::records::Records;
 use super::vault_path::absolute;
 use crate::crypto::ids::{Hash, VaultId};
 
-/// As large as that of 10,000 projects, and some.
+/// The largest size of a checkpoint. That of 10,000 projects is smaller.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// The place of a vault's checkpoints.
+/// The checkpoints of one vault.
 #[derive(Debug, Clone)]
 pub struct CheckpointStore {
     records: Records,
     newest: Records,
     path: PathBuf,
-    /// SHA-256 of the canonical path, and of the path as typed if that is another
-    places: Vec<Hash>,
+    /// The SHA-256 of the canonical path, and that of the path as typed if it differs
+    path_hashes: Vec<Hash>,
 }
 
 impl CheckpointStore {
-    /// Takes the checkpoints in `directory`, which is created when it is first needed, of the vault at `path`; the newest states of
-    /// vaults are in the directory `newest` next to it. A copy of the vault at another path has checkpoints of its own: to look into
-    /// a backup is no rollback.
+    /// Opens the checkpoints in `directory` of the vault at `path`. The directory is created when
+    /// it is first needed. The newest states of vaults are in the directory `newest` next to it. A
+    /// copy of the vault at another path has its own checkpoints, so opening a backup is not a
+    /// rollback.
     pub fn new(directory: &Path, path: &Path) -> Result<Self, StoreError> {
         let canonical = absolute(path)?;
         let typed = std::path::absolute(path).unwrap_or_else(|_| canonical.clone());
-        let place = |path: &Path| Sha256::digest(path.as_os_str().as_bytes()).into();
-        let mut places = vec![place(&canonical)];
+        let hash_of = |path: &Path| Sha256::digest(path.as_os_str().as_bytes()).into();
+        let mut path_hashes = vec![hash_of(&canonical)];
 
-        // By a symbolic link, the path as typed may lead elsewhere next time.
+        // With a symbolic link, the path as typed may lead elsewhere next time.
         if typed != canonical {
-            places.push(place(&typed));
+            path_hashes.push(hash_of(&typed));
         }
 
         let newest = Records::new(&directory.with_file_name("newest"), LARGEST);
-        Ok(Self { records: Records::new(directory, LARGEST), newest, path: canonical, places })
+        Ok(Self { records: Records::new(directory, LARGEST), newest, path: canonical, path_hashes })
     }
 
-    /// Returns the directory of the checkpoints of paths.
+    /// Returns the directory of the checkpoints.
     pub fn directory(&self) -> &Path {
         self.records.directory()
     }
@@ -56,25 +59,32 @@ impl CheckpointStore {
         &self.path
     }
 
-    /// Returns the places that a checkpoint is bound to: the SHA-256 of the canonical path, and of the path as typed.
-    pub fn places(&self) -> &[Hash] {
-        &self.places
+    /// Returns the hashes that a checkpoint is bound to: the SHA-256 of the canonical path, and
+    /// that of the path as typed.
+    pub fn path_hashes(&self) -> &[Hash] {
+        &self.path_hashes
     }
 
-    /// Returns the checkpoint of a place. `None` if none was written, or if it did not reach the disk.
-    pub fn read(&self, vault_id: &VaultId, place: &Hash) -> Result<Option<Vec<u8>>, StoreError> {
-        let name = Records::name_of(&[vault_id, place]);
+    /// Reads the checkpoint for a path. Returns `None` if none was written, or if it did not reach
+    /// the disk.
+    pub fn read(
+        &self,
+        vault_id: &VaultId,
+        path_hash: &Hash,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let name = Records::name_of(&[vault_id, path_hash]);
         self.records
             .read(&name)
             .map_err(|source| StoreError::Checkpoint { path: self.records.path(&name), source })
     }
 
-    /// Replaces the checkpoint of a place as a whole or not at all.
-    pub fn write(&self, vault_id: &VaultId, place: &Hash, bytes: &[u8]) -> io::Result<()> {
-        self.records.write(&Records::name_of(&[vault_id, place]), bytes)
+    /// Replaces the checkpoint for a path atomically.
+    pub fn write(&self, vault_id: &VaultId, path_hash: &Hash, bytes: &[u8]) -> io::Result<()> {
+        self.records.write(&Records::name_of(&[vault_id, path_hash]), bytes)
     }
 
-    /// Returns the record of the newest state; `None` also if it cannot be read, because it only leads to a warning.
+    /// Reads the record of the newest state. Returns `None` also if it cannot be read, because it
+    /// only leads to a warning.
     pub fn read_newest(&self, vault_id: &VaultId) -> Option<Vec<u8>> {
         self.newest.read(&Records::name_of(&[vault_id])).ok().flatten()
     }
@@ -84,8 +94,9 @@ impl CheckpointStore {
         self.newest.write(&Records::name_of(&[vault_id]), bytes)
     }
 
-    /// Fails if checkpoints are kept and none can be written: what was seen could not be taken back.
-    pub fn can_be_replaced(&self) -> Result<(), StoreError> {
+    /// Fails if checkpoints are kept and none can be written. In that case a restored vault would
+    /// look like a rollback, because its checkpoint could not be replaced.
+    pub fn check_writable(&self) -> Result<(), StoreError> {
         let path = || self.directory().to_owned();
         self.records.check_writable().map_err(|source| StoreError::Io {
             action: "write to",
@@ -94,10 +105,10 @@ impl CheckpointStore {
         })
     }
 
-    /// Forgets what was seen of the vault at its path, and its newest state.
+    /// Removes the checkpoints of the vault at its path, and its newest state.
     pub fn remove(&self, vault_id: &VaultId) -> Result<(), StoreError> {
-        for place in &self.places {
-            let name = Records::name_of(&[vault_id, place]);
+        for path_hash in &self.path_hashes {
+            let name = Records::name_of(&[vault_id, path_hash]);
             let failed = |source| StoreError::Io {
                 action: "remove",
                 path: self.records.path(&name),

@@ -1,6 +1,8 @@
-//! The directory of a vault and the files next to it that SQLite would read: checked before SQLite opens anything.
+//! Checks the directory of a vault, and the files next to it that SQLite would read, before SQLite
+//! opens anything.
 //!
-//! SQLite plays a journal of the right name into the vault, whoever wrote it. So nobody else may be able to put one there.
+//! SQLite replays any journal with the right name into the vault, no matter which user wrote it. So
+//! nobody else may be able to put one there.
 
 use std::fs::{self, DirBuilder, Metadata, OpenOptions};
 use std::io;
@@ -8,16 +10,16 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
-use super::vault_path::{NEW, beside, quoted};
+use super::vault_path::{NEW_PREFIX, quoted, with_suffix};
 use crate::crypto::random;
 
-/// The write bits of the group and of everybody else.
+/// The write bits of the group and of all others.
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
-/// In a directory with this bit, files are removed and renamed by their owners alone.
+/// In a directory with this bit, only owners can remove and rename their files.
 const STICKY: u32 = 0o1000;
 
-/// What kind of name a probe creates.
+/// The kind of entry that a probe creates.
 #[derive(Clone, Copy)]
 pub(super) enum Probe {
     /// A file
@@ -26,8 +28,8 @@ pub(super) enum Probe {
     Directory,
 }
 
-/// Refuses a directory in which somebody else could replace the vault or put a journal next to it. Returns true if only a file
-/// system without Unix modes says that others can write to it.
+/// Refuses a directory in which somebody else could replace the vault or put a journal next to it.
+/// Returns true if others can write to it only because its file system has no Unix modes.
 pub(super) fn check_directory(directory: &Path) -> Result<bool, StoreError> {
     let found = fs::metadata(directory).map_err(|source| failed(directory, source))?;
     let refuse = |why, fix| Err(StoreError::Unsafe { path: directory.to_owned(), why, fix });
@@ -50,7 +52,8 @@ pub(super) fn check_directory(directory: &Path) -> Result<bool, StoreError> {
     refuse("can be written by other users", Some(format!("chmod go-w {}", quoted(directory))))
 }
 
-/// True for the group that many systems create for each user: its number is the user's, and nobody else is in it.
+/// Returns true for the private group that many systems create for each user: it has the user's
+/// number and no other members.
 fn is_private_group(found: &Metadata) -> bool {
     let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     if found.gid() != group || group != user {
@@ -67,14 +70,16 @@ fn is_private_group(found: &Metadata) -> bool {
     members.all(str::is_empty)
 }
 
-/// Refuses a journal, a log or a mark next to `vault` that is not ours. Returns true if there is a journal. With `exposed`, the
-/// file system has no Unix modes, and our own files need none.
+/// Refuses a journal, a write-ahead log or a compaction marker next to `vault` that is not ours.
+/// Returns true if a journal exists. If `exposed` is true, the file system has no Unix modes, and
+/// the modes of our files are not checked.
 pub(super) fn check_files(vault: &Path, exposed: bool) -> Result<bool, StoreError> {
-    let has_journal = check_file(&beside(vault, "-journal"), exposed)?;
-    check_file(&beside(vault, "-compact"), exposed)?;
+    let has_journal = check_file(&with_suffix(vault, "-journal"), exposed)?;
+    check_file(&with_suffix(vault, "-compact"), exposed)?;
 
-    // Even one of our own: a vault never has one, and SQLite would read it in the place of the vault.
-    let log = beside(vault, "-wal");
+    // Even our own log is refused. A vault never has one, and SQLite would read it instead of the
+    // vault.
+    let log = with_suffix(vault, "-wal");
     if fs::symlink_metadata(&log).is_ok() {
         let fix = Some(set_aside(&log));
         return Err(StoreError::Unsafe {
@@ -87,7 +92,7 @@ pub(super) fn check_files(vault: &Path, exposed: bool) -> Result<bool, StoreErro
     Ok(has_journal)
 }
 
-/// The same for one file; true if it exists.
+/// Checks one file in the same way. Returns true if it exists.
 fn check_file(path: &Path, exposed: bool) -> Result<bool, StoreError> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -110,22 +115,25 @@ fn check_file(path: &Path, exposed: bool) -> Result<bool, StoreError> {
     Err(StoreError::Unsafe { path: path.to_owned(), why, fix: Some(set_aside(path)) })
 }
 
-/// A command that takes a file out of SQLite's sight and keeps it.
+/// Returns a command that moves a file away, so that SQLite does not find it.
 pub(super) fn set_aside(path: &Path) -> String {
-    format!("mv {} {}", quoted(path), quoted(&beside(path, ".aside")))
+    format!("mv {} {}", quoted(path), quoted(&with_suffix(path, ".aside")))
 }
 
-/// True if the file system of `directory` has no Unix modes of its own, so that no file can be made private there.
+/// Returns true if the file system of `directory` has no Unix modes of its own, so that no file can
+/// be made private there.
 pub fn has_fixed_modes(directory: &Path) -> bool {
     modes_are_fixed(directory, Probe::File)
 }
 
-/// True if a new file or directory in `directory` does not get the mode that was asked for (FAT, SMB, a mount of another system),
-/// or nothing can be created there because the file system is read-only.
+/// Returns true if a new file or directory in `directory` does not get the requested mode (FAT,
+/// SMB, a mount of another system), or if it cannot be created because the file system is
+/// read-only.
 pub(super) fn modes_are_fixed(directory: &Path, probe: Probe) -> bool {
     let Ok(drawn) = random::array::<8>() else { return false };
     let writer = rustix::process::getpid().as_raw_nonzero();
-    let path = directory.join(format!("{NEW}{writer}-{:016x}-probe", u64::from_be_bytes(drawn)));
+    let number = u64::from_be_bytes(drawn);
+    let path = directory.join(format!("{NEW_PREFIX}{writer}-{number:016x}-probe"));
 
     let created = match probe {
         Probe::File => {
@@ -148,5 +156,5 @@ pub(super) fn modes_are_fixed(directory: &Path, probe: Probe) -> bool {
 }
 
 fn failed(path: &Path, source: io::Error) -> StoreError {
-    StoreError::Io { action: "look at", path: PathBuf::from(path), source }
+    StoreError::Io { action: "access", path: PathBuf::from(path), source }
 }

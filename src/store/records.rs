@@ -1,7 +1,8 @@
-//! Private records: small files of one directory, read with care and replaced in one step.
+//! Private records: small files in one directory, which are checked when they are read and replaced
+//! atomically.
 //!
-//! Writing does not flush to the disk. After a power cut a record may be older, empty or gone, so a caller must be able to
-//! go on without it.
+//! Writing does not flush to the disk. After a power cut a record may be older, empty or missing,
+//! so callers must work without it.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,9 +12,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-use super::vault_path::{NEW, left_behind};
+use super::vault_path::{NEW_PREFIX, leftover_suffix};
 
-/// A directory of records, each with a name of 32 hexadecimal digits.
+/// A directory of records. Each has a name of 32 hexadecimal digits.
 #[derive(Debug, Clone)]
 pub struct Records {
     directory: PathBuf,
@@ -21,7 +22,8 @@ pub struct Records {
 }
 
 impl Records {
-    /// Takes the records in `directory`, each of at most `largest` bytes. Writing creates the directory.
+    /// Opens the records in `directory`, each of at most `largest` bytes. The first write creates
+    /// the directory.
     pub fn new(directory: &Path, largest: u64) -> Self {
         Self { directory: directory.to_owned(), largest }
     }
@@ -49,8 +51,9 @@ impl Records {
         self.directory.join(name)
     }
 
-    /// Reads a record. Returns `None` if nothing was written, if it did not reach the disk, or if something other than a
-    /// file has its name. A link, another user's file, one that others can write to, and one that is too large are errors.
+    /// Reads a record. Returns `None` if nothing was written, if it did not reach the disk, or if
+    /// something other than a file has its name. Links, files of other users, files that others can
+    /// write to and files that are too large are errors.
     pub fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         let open = || {
             // A FIFO must not make us wait for its writer.
@@ -79,14 +82,14 @@ impl Records {
         Ok(Some(bytes).filter(|bytes| !bytes.is_empty()))
     }
 
-    /// Replaces a record as a whole or not at all. The file has mode 0600.
+    /// Replaces a record atomically. The file has mode 0600.
     pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         let mut file =
             tempfile::Builder::new().prefix(&Self::prefix()).tempfile_in(&self.directory)?;
         file.write_all(bytes)?;
 
-        // A file cannot replace a directory, and we do not create directories here.
+        // A file cannot replace a directory. We create no directories here, so it is not ours.
         let path = self.path(name);
         if path.is_dir() {
             fs::remove_dir(&path)?;
@@ -94,12 +97,12 @@ impl Records {
 
         file.persist(path)?;
 
-        let _ = self.clear_away();
+        let _ = self.remove_leftovers();
         Ok(())
     }
 
-    /// Makes a record that says no more than that it exists. A process that is killed leaves it, or an empty file that counts
-    /// for nothing; so it needs no second file.
+    /// Creates a record whose existence is its only information. A process that is killed leaves
+    /// either the record or an empty file, which counts as absent. So no temporary file is needed.
     pub fn mark(&self, name: &str) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
@@ -146,20 +149,20 @@ impl Records {
         let written =
             tempfile::Builder::new().prefix(&Self::prefix()).tempfile_in(&self.directory).map(drop);
 
-        // The message of the system without the name that was tried.
+        // This keeps the system's message, but drops the temporary file's name.
         written.map_err(|error| error.kind().into())
     }
 
-    /// Returns the beginning of the names that this process gives to unfinished files.
+    /// Returns the prefix of the names that this process gives to unfinished files.
     fn prefix() -> String {
-        format!("{NEW}{}-", rustix::process::getpid().as_raw_nonzero())
+        format!("{NEW_PREFIX}{}-", rustix::process::getpid().as_raw_nonzero())
     }
 
     /// Removes unfinished files of processes that were killed.
-    fn clear_away(&self) -> io::Result<()> {
+    fn remove_leftovers(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
-            if left_behind(&entry.file_name()).is_some() {
+            if leftover_suffix(&entry.file_name()).is_some() {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -201,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_there_or_not() {
+    fn a_mark_exists_or_not() {
         let home = tempfile::tempdir().unwrap();
         let records = Records::new(&home.path().join("a"), 64);
         let name = Records::name_of(&[b"subject"]);
@@ -221,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_may_have_written_is_refused() {
+    fn records_that_others_may_have_written_are_refused() {
         let home = tempfile::tempdir().unwrap();
         let records = Records::new(home.path(), 8);
         let path = records.path("name");
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_file_counts_as_absent() {
+    fn anything_but_a_file_counts_as_absent() {
         let home = tempfile::tempdir().unwrap();
         let records = Records::new(home.path(), 8);
         fs::create_dir(records.path("name")).unwrap();

@@ -1,6 +1,7 @@
-//! The vault's path: what may be opened and how a new file comes to stand there.
+//! The vault's path: which files may be opened as a vault, and how new files get their names.
 //!
-//! It never opens the vault itself: closing a second descriptor would drop SQLite's locks on it.
+//! An existing file is opened here only to find out whether it is a vault. Closing a second
+//! descriptor of an open vault would drop SQLite's locks on it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -18,13 +19,14 @@ use super::{APPLICATION_ID, StoreError};
 use crate::crypto::random;
 use crate::signals::DeferSignals;
 
-/// Makes a path absolute and canonicalises its parent; the last name is left alone. SQLite is handed nothing else:
-/// to it `:memory:`, an empty name and `file:x?mode=memory` are vaults that vanish with the process.
+/// Makes a path absolute and canonicalises its parent. The last component is kept. SQLite gets only
+/// such paths: it would take `:memory:`, an empty name and `file:x?mode=memory` for databases that
+/// vanish with the process.
 pub fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
     let bad = || StoreError::BadPath(path.to_owned());
     let name = path.file_name().ok_or_else(bad)?;
 
-    // `dir/` and `dir/.` have a file name to std; a file they are not.
+    // For std, `dir/` and `dir/.` have a file name, but they are directories.
     let bytes = path.as_os_str().as_encoded_bytes();
     if bytes.ends_with(b"/") || bytes.ends_with(b"/.") {
         return Err(bad());
@@ -42,13 +44,14 @@ pub fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
 
 /// A vault's file that may be opened.
 pub(super) struct ExistingVault {
-    /// Its absolute path
+    /// The absolute path
     pub(super) path: PathBuf,
-    /// Its file system has no Unix modes: others may be able to read or replace it
+    /// The file system has no Unix modes, so others may be able to read or replace the file
     pub(super) is_exposed: bool,
 }
 
-/// Returns the file to open, if nobody else can read, replace or redirect it, or put a journal next to it.
+/// Returns the file to open, if nobody else can read, replace or redirect it, or put a journal next
+/// to it.
 pub(super) fn existing(path: &Path) -> Result<ExistingVault, StoreError> {
     let path = absolute(path)?;
     let mut is_exposed = false;
@@ -62,7 +65,8 @@ pub(super) fn existing(path: &Path) -> Result<ExistingVault, StoreError> {
     let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
 
     if kind.is_file() && is_ours && metadata.mode() & 0o077 != 0 {
-        // `chmod` is recommended for a vault only: not for whatever file somebody has named.
+        // The hint recommends `chmod` only for a vault, not for any file that somebody named by
+        // mistake.
         if !File::open(&path).is_ok_and(|file| looks_like_a_vault(&file)) {
             return Err(StoreError::NotAVault(path));
         }
@@ -99,8 +103,8 @@ pub(super) fn existing(path: &Path) -> Result<ExistingVault, StoreError> {
     Err(StoreError::Unsafe { path, why, fix })
 }
 
-/// Looks for the application id in SQLite's header. Only for a file that is not opened as a vault: closing it would drop
-/// SQLite's locks.
+/// Looks for the application id in SQLite's header. Call it only for a file that is not open as a
+/// vault, because closing it would drop SQLite's locks.
 pub fn looks_like_a_vault(file: &File) -> bool {
     let mut header = [0; 72];
     let read = file.read_exact_at(&mut header, 0);
@@ -109,34 +113,37 @@ pub fn looks_like_a_vault(file: &File) -> bool {
         && header[68..] == APPLICATION_ID.to_be_bytes()
 }
 
-/// How names of files in the making begin; the writer's process id follows, and what tells them apart.
-pub(super) const NEW: &str = ".new-";
-/// What nobody has touched for so long nobody is writing: of another PID namespace, process ids tell nothing.
+/// The prefix of the names of unfinished files. The writer's process id and a random part follow.
+pub(super) const NEW_PREFIX: &str = ".new-";
+/// A file that was not touched for this long is not being written any more. The process id alone
+/// proves nothing if the writer ran in another PID namespace.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
 
-/// What follows the writer's process id in the name of a file in the making, if that process is no more.
-pub(super) fn left_behind(name: &OsStr) -> Option<&[u8]> {
-    let name = name.as_encoded_bytes().strip_prefix(NEW.as_bytes())?;
+/// Returns the part after the writer's process id in the name of an unfinished file, if that
+/// process no longer exists.
+pub(super) fn leftover_suffix(name: &OsStr) -> Option<&[u8]> {
+    let name = name.as_encoded_bytes().strip_prefix(NEW_PREFIX.as_bytes())?;
     let (writer, rest) = name.split_at(name.iter().position(|byte| *byte == b'-')?);
     let writer = Pid::from_raw(std::str::from_utf8(writer).ok()?.parse().ok()?)?;
     (test_kill_process(writer) == Err(Errno::SRCH)).then_some(rest)
 }
 
-/// Removes what processes that were killed had begun to write for `target`: whole copies of a vault, perhaps.
-fn clear_away(target: &Path) {
+/// Removes unfinished files for `target` of processes that were killed. They may be whole copies of
+/// a vault.
+fn remove_leftovers(target: &Path) {
     let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else { return };
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let is_ours = |rest: &[u8]| {
             let Some((digits, meant)) = rest.split_at_checked(18) else { return false };
             let is_drawn = digits[1..17].iter().all(u8::is_ascii_hexdigit) && digits[17] == b'-';
 
-            // SQLite's journal has the name and more.
+            // SQLite's journal has that name with a suffix.
             let meant = [meant, meant.strip_suffix(b"-journal").unwrap_or(meant)];
             is_drawn && meant.contains(&name.as_encoded_bytes())
         };
 
         let touched = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
-        if left_behind(&entry.file_name()).is_some_and(is_ours)
+        if leftover_suffix(&entry.file_name()).is_some_and(is_ours)
             && touched().is_some_and(|ago| ago > ABANDONED)
         {
             let _ = fs::remove_file(entry.path());
@@ -144,19 +151,20 @@ fn clear_away(target: &Path) {
     }
 }
 
-/// What is to become of what stands where a new file is to stand.
+/// The action for an existing file at the path of a new one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum IfExists {
-    /// Nothing may stand there
+    /// An existing file is an error
     Refused,
-    /// It gives way
+    /// The new file replaces the existing one
     Replaced,
-    /// It will have been moved away by the time that the new file gets its name
+    /// The caller moves the existing file away before the new one gets its name
     Moved,
 }
 
-/// Checks that a new file can be made at `target`, and returns its absolute path. Nothing is made.
-pub fn check_new(target: &Path, there: IfExists) -> Result<PathBuf, StoreError> {
+/// Checks that a new file can be created at `target`, and returns its absolute path. Creates
+/// nothing.
+pub fn check_new(target: &Path, if_exists: IfExists) -> Result<PathBuf, StoreError> {
     let target = absolute(target).map_err(|error| match error {
         StoreError::Missing(path) => {
             StoreError::NoDirectory(path.parent().unwrap_or(&path).to_owned())
@@ -164,7 +172,7 @@ pub fn check_new(target: &Path, there: IfExists) -> Result<PathBuf, StoreError> 
         other => other,
     })?;
 
-    if there == IfExists::Refused && fs::symlink_metadata(&target).is_ok() {
+    if if_exists == IfExists::Refused && fs::symlink_metadata(&target).is_ok() {
         return Err(StoreError::Exists(target));
     }
 
@@ -176,14 +184,14 @@ pub fn check_new(target: &Path, there: IfExists) -> Result<PathBuf, StoreError> 
         source,
     })?;
 
-    if there != IfExists::Moved {
+    if if_exists != IfExists::Moved {
         refuse_foreign_journal(&target)?;
     }
 
     Ok(target)
 }
 
-/// Checks that a vault can be made at `path` by [`make_directory`] and what follows it. Nothing is made.
+/// Checks that a vault can be created at `path`, together with its directory. Creates nothing.
 pub fn check_new_vault(path: &Path) -> Result<(), StoreError> {
     match check_new(path, IfExists::Refused) {
         Err(StoreError::NoDirectory(_)) => check_directory_for(path),
@@ -191,7 +199,7 @@ pub fn check_new_vault(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Checks that [`make_directory`] can make the directory of `path`. Nothing is made.
+/// Checks that [`create_directory_for`] can create the directory of `path`. Creates nothing.
 pub fn check_directory_for(path: &Path) -> Result<(), StoreError> {
     let failed = |source| StoreError::Io { action: "create", path: path.to_owned(), source };
     let whole = std::path::absolute(path).map_err(failed)?;
@@ -199,7 +207,7 @@ pub fn check_directory_for(path: &Path) -> Result<(), StoreError> {
     above.map_or(Ok(()), check_writable).map_err(failed)
 }
 
-/// Fails if files cannot be made in a directory.
+/// Fails if no files can be created in a directory.
 fn check_writable(directory: &Path) -> io::Result<()> {
     if !directory.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());
@@ -208,44 +216,48 @@ fn check_writable(directory: &Path) -> io::Result<()> {
     Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
-/// A file in the making, beside the place where it is to stand. Dropped without [`StagedFile::settle`], it is removed.
+/// A file that is being written under a temporary name next to its target. It is removed on drop,
+/// unless [`StagedFile::persist`] was called.
 pub(super) struct StagedFile {
     path: PathBuf,
     target: PathBuf,
-    there: IfExists,
-    settled: bool,
-    /// Until the file has its name or is gone again
+    if_exists: IfExists,
+    persisted: bool,
+    /// Signals are deferred until the file has its name or was removed
     _hold: DeferSignals,
 }
 
 impl StagedFile {
-    /// Creates an empty file (0600). Refuses where the target exists, unless something is to become of that.
-    pub(super) fn beside(target: &Path, there: IfExists) -> Result<Self, StoreError> {
+    /// Creates an empty file (0600). If the target exists, `if_exists` decides whether that is an
+    /// error.
+    pub(super) fn new(target: &Path, if_exists: IfExists) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Io { action: "create", path: target.to_owned(), source };
-        let target = check_new(target, there)?;
-        clear_away(&target);
+        let target = check_new(target, if_exists)?;
+        remove_leftovers(&target);
         let drawn: [u8; 8] =
             random::array().map_err(|_| failed(io::Error::other("no random bytes")))?;
 
         let writer = rustix::process::getpid().as_raw_nonzero();
-        let mut name = OsString::from(format!("{NEW}{writer}-{:016x}-", u64::from_be_bytes(drawn)));
+        let number = u64::from_be_bytes(drawn);
+        let mut name = OsString::from(format!("{NEW_PREFIX}{writer}-{number:016x}-"));
         name.push(target.file_name().unwrap_or_default());
         let path = target.with_file_name(name);
         let hold = DeferSignals::new().map_err(failed)?;
 
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        Ok(Self { path, target, there, settled: false, _hold: hold })
+        Ok(Self { path, target, if_exists, persisted: false, _hold: hold })
     }
 
-    /// Where the file is now.
+    /// Returns the temporary path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Gives the file its name, unless something has taken it meanwhile that is not to be replaced.
-    pub(super) fn settle(mut self) -> Result<PathBuf, StoreError> {
+    /// Renames the file to its target, unless the target has come into existence in the meantime
+    /// and must not be replaced.
+    pub(super) fn persist(mut self) -> Result<PathBuf, StoreError> {
         refuse_foreign_journal(&self.target)?;
-        let renamed = match self.there {
+        let renamed = match self.if_exists {
             IfExists::Replaced => fs::rename(&self.path, &self.target),
             IfExists::Refused | IfExists::Moved => rename_new(&self.path, &self.target),
         };
@@ -255,7 +267,7 @@ impl StagedFile {
             _ => StoreError::Io { action: "create", path: self.target.clone(), source },
         })?;
 
-        self.settled = true;
+        self.persisted = true;
         if let Some(parent) = self.target.parent() {
             let synced = flush_directory(parent);
             synced.map_err(|source| StoreError::Io {
@@ -271,15 +283,16 @@ impl StagedFile {
 
 impl Drop for StagedFile {
     fn drop(&mut self) {
-        if !self.settled {
-            // SQLite's journal stays where it could not be played back, as on a full disk.
-            let _ = fs::remove_file(beside(&self.path, "-journal"));
+        if !self.persisted {
+            // SQLite leaves its journal if it could not roll back, for example on a full disk.
+            let _ = fs::remove_file(with_suffix(&self.path, "-journal"));
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Flushes what was named in a directory; some file systems cannot, and that is no failure.
+/// Flushes a directory, so that renames in it are durable. Some file systems cannot do that, which
+/// is not an error.
 pub(super) fn flush_directory(directory: &Path) -> io::Result<()> {
     match File::open(directory)?.sync_all() {
         Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
@@ -287,23 +300,25 @@ pub(super) fn flush_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the directory that a vault at `path` is to stand in (0700), and those above it.
-pub fn make_directory(path: &Path) -> Result<(), StoreError> {
+/// Creates the directory of a vault at `path` (0700), and its missing parents.
+pub fn create_directory_for(path: &Path) -> Result<(), StoreError> {
     let failed = |source| StoreError::Io { action: "create", path: path.to_owned(), source };
     let whole = std::path::absolute(path).map_err(failed)?;
     match whole.parent() {
-        Some(parent) if path.file_name().is_some() => make(parent).map_err(failed),
+        Some(parent) if path.file_name().is_some() => create_directory(parent).map_err(failed),
         _ => Ok(()),
     }
 }
 
-/// Makes a directory and those above it, each flushed into the one above: a vault in it outlives a power cut only so.
-fn make(directory: &Path) -> io::Result<()> {
+/// Creates a directory and its missing parents, and flushes each into its parent. Otherwise a vault
+/// in it could be lost in a power cut.
+fn create_directory(directory: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = directory.ancestors().take_while(|above| !above.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     for above in missing.into_iter().filter_map(Path::parent) {
         match File::open(above).and_then(|above| above.sync_all()) {
-            // Made by somebody before us, and not ours to read; or of a file system that flushes no directories.
+            // Somebody else created this directory and we may not read it, or its file system does
+            // not flush directories.
             Err(error)
                 if !matches!(
                     error.kind(),
@@ -319,39 +334,41 @@ fn make(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What SQLite would take for a dead writer's and play into the file of this name.
+/// The suffixes of the files that SQLite would take for those of a killed writer and replay.
 pub const JOURNALS: [&str; 2] = ["-journal", "-wal"];
 
-/// `path` with something more at its end.
-pub fn beside(path: &Path, end: &str) -> PathBuf {
+/// Returns `path` with `suffix` appended to its last component.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(end);
+    name.push(suffix);
     PathBuf::from(name)
 }
 
-/// The name of the copy of a vault as it was before an interrupted change was rolled back. Its journal's copy has a name that SQLite
-/// does not look for: what is looked at under this name is the file as it was.
+/// Returns the path of the copy of a vault from before an interrupted change was rolled back. The
+/// copy of the journal gets a name that SQLite does not look for, so opening this copy shows the
+/// file as it was.
 pub fn before_recovery(vault: &Path) -> PathBuf {
-    beside(vault, ".before-recovery")
+    with_suffix(vault, ".before-recovery")
 }
 
-/// A journal that somebody else's file has left would be played into the new one.
+/// Fails if a journal of another file exists: SQLite would replay it into the new file.
 fn refuse_foreign_journal(target: &Path) -> Result<(), StoreError> {
-    let there = JOURNALS
+    let existing = JOURNALS
         .iter()
-        .map(|end| beside(target, end))
+        .map(|end| with_suffix(target, end))
         .find(|path| fs::symlink_metadata(path).is_ok());
 
-    there.map_or(Ok(()), |path| Err(StoreError::Exists(path)))
+    existing.map_or(Ok(()), |path| Err(StoreError::Exists(path)))
 }
 
-/// Renames without replacing. On a file system that can neither do that nor link, an empty file takes the name first, and gives way.
+/// Renames without replacing. On a file system that supports neither that nor hard links, an empty
+/// file reserves the name and is then replaced.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS) => {} // an old kernel or a plain file system
+            Err(Errno::INVAL | Errno::NOSYS) => {} // an old kernel or a simple file system
             done => return done.map_err(Into::into),
         }
     }
@@ -367,7 +384,7 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     })
 }
 
-/// True for the answer of a file system without hard links, such as FAT.
+/// Returns true for the error of a file system without hard links, such as FAT.
 fn has_no_links(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -375,7 +392,7 @@ fn has_no_links(error: &io::Error) -> bool {
     )
 }
 
-/// A path as one word of a POSIX shell, for a command that is shown.
+/// Quotes a path as one word of a POSIX shell, for a command that is shown.
 pub fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&b);

@@ -33,7 +33,7 @@ pub(super) fn local_date(moment: Timestamp) -> String {
 }
 
 fn in_zone(moment: Timestamp, zone: TimeZone, format: &str) -> String {
-    moment.moment().to_zoned(zone).strftime(format).to_string()
+    moment.to_jiff().to_zoned(zone).strftime(format).to_string()
 }
 
 /// The maximum duration that [`parse_duration`] accepts.

@@ -1,7 +1,9 @@
-//! A holder of the root key that remembers: what it opens is held against what was last seen of the vault here.
+//! A root key handle that compares every state it opens with the vault's last checkpoint on this
+//! machine.
 //!
-//! It writes down what it sees, and never that it saw less than before. What it cannot write down it cannot notice later: a
-//! read-only home is no reason to refuse a vault.
+//! It records the states that it sees, and never replaces a checkpoint with an older state. If it
+//! cannot write a checkpoint, a later rollback goes unnoticed. A read-only home directory is no
+//! reason to refuse a vault.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -25,7 +27,7 @@ use crate::crypto::rows::ProjectRow;
 use crate::model::ProjectName;
 use crate::store::CheckpointStore;
 
-/// A holder with a memory.
+/// A root key handle that checks and records checkpoints.
 pub(super) struct CheckpointedHandle {
     inner: Box<dyn RootKeyHandle>,
     checkpoints: CheckpointStore,
@@ -33,33 +35,35 @@ pub(super) struct CheckpointedHandle {
     written: Cell<bool>,
 }
 
-/// What is told of a copy that was never seen at its path, while a newer state, or a diverged one, was seen elsewhere.
+/// A notice about a copy that is seen at its path for the first time, while a newer or diverged
+/// state was seen elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenElsewhere {
-    /// Where it was seen; `None` if that was sealed with keys that the copy does not have
+    /// The path of the other state; `None` if that state was sealed with keys that the copy does
+    /// not have
     pub path: Option<PathBuf>,
-    /// How the copy differs from it
+    /// The difference between the copy and that state
     pub divergence: Divergence,
 }
 
-/// Is told of such a copy when it is first opened.
+/// A callback that is called when such a copy is first opened.
 pub type DivergenceNotice = Rc<dyn Fn(&SeenElsewhere)>;
 
-/// How a vault differs from what was last seen of it here.
+/// The difference between a vault and its last checkpoint here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Divergence {
-    /// Its slots, projects and grants; [`Relation::Equal`] where only projects differ, `None` where it has keys that what was seen
-    /// does not open with
+    /// The relation of its slots, projects and grants; [`Relation::Equal`] if only projects differ,
+    /// `None` if the vault's keys do not open the checkpoint
     pub vault: Option<Relation>,
-    /// Projects that were put back or went another way; `None` for one that is not there
+    /// The projects that were rolled back or have diverged; `None` for a project that was removed
     pub projects: Vec<(ProjectName, Option<Relation>)>,
 }
 
 impl Divergence {
-    /// A vault that has other keys than what was seen.
-    const OF_KEYS: Self = Self { vault: None, projects: Vec::new() };
+    /// The divergence of a vault with other keys than the checkpoint's.
+    const KEY_CHANGE: Self = Self { vault: None, projects: Vec::new() };
 
-    /// True where it is no earlier state of what was seen, but one that went another way.
+    /// Returns true if the vault has diverged, so that it is not merely an earlier state.
     pub fn is_fork(&self) -> bool {
         let forked = |relation: &Relation| *relation == Relation::Diverged;
         self.vault.as_ref().is_some_and(forked)
@@ -70,7 +74,8 @@ impl Divergence {
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.vault.is_none() {
-            "the vault has different keys than at its last checkpoint here, or that checkpoint is damaged"
+            "the vault has different keys than at its last checkpoint here, or that checkpoint is \
+             damaged"
         } else if self.is_fork() {
             "the vault has diverged from its last checkpoint here"
         } else {
@@ -89,8 +94,8 @@ impl CheckpointedHandle {
     }
 }
 
-/// Holds what was opened against what was last seen here, and writes it down; false where it could not. `key` is the one that
-/// seals anchors.
+/// Compares the opened state with the last checkpoint here and records it. Returns false if it
+/// could not be recorded. `key` seals checkpoints.
 pub(super) fn check_and_record(
     checkpoints: &CheckpointStore,
     key: &Key,
@@ -100,21 +105,21 @@ pub(super) fn check_and_record(
 ) -> Result<bool, VaultError> {
     let vault_id = &tables.vault.vault_id;
     let mut before = Vec::new();
-    for place in checkpoints.places() {
-        let opened = checkpoints.read(vault_id, place)?.map(|bytes| {
+    for path_hash in checkpoints.path_hashes() {
+        let opened = checkpoints.read(vault_id, path_hash)?.map(|bytes| {
             let opened = with_any_key(key, tables, |key| {
-                Checkpoint::open(key, vault_id, place, &bytes).ok()
+                Checkpoint::open(key, vault_id, path_hash, &bytes).ok()
             })?;
 
-            opened.ok_or_else(|| VaultError::from(Divergence::OF_KEYS))
+            opened.ok_or_else(|| VaultError::from(Divergence::KEY_CHANGE))
         });
 
         before.push(opened.transpose()?);
     }
 
     let known = before.iter().flatten().next();
-    let projects = seen_now(known, vault_id, tables.projects, keyrings);
-    let now = Checkpoint { root: tables.vault.moment(), projects };
+    let projects = current_projects(known, vault_id, tables.projects, keyrings);
+    let now = Checkpoint { root: tables.vault.revision(), projects };
 
     if let Some(divergence) = before.iter().flatten().find_map(|before| divergence(before, &now)) {
         return Err(divergence.into());
@@ -123,16 +128,18 @@ pub(super) fn check_and_record(
     compare_with_newest(checkpoints, key, tables, &now, notice.filter(|_| known.is_none()))?;
 
     let mut is_written = true;
-    for (place, _) in
-        checkpoints.places().iter().zip(&before).filter(|(_, before)| before.as_ref() != Some(&now))
-    {
-        is_written &= checkpoints.write(vault_id, place, &now.seal(key, vault_id, place)?).is_ok();
+    for (path_hash, before) in checkpoints.path_hashes().iter().zip(&before) {
+        if before.as_ref() != Some(&now) {
+            let sealed = now.seal(key, vault_id, path_hash)?;
+            is_written &= checkpoints.write(vault_id, path_hash, &sealed).is_ok();
+        }
     }
 
     Ok(is_written)
 }
 
-/// What `open` makes of the present key, or of an earlier one: if the vault's keys were changed elsewhere, it knows those.
+/// Calls `open` with the current key, then with earlier keys. If the vault's keys were changed
+/// elsewhere, the checkpoint here has an earlier key.
 fn with_any_key<T>(
     key: &Key,
     tables: &RootTables<'_>,
@@ -146,7 +153,7 @@ fn with_any_key<T>(
     Ok(past.iter().find_map(open))
 }
 
-/// Writes the state down as the vault's newest if it is, and tells `notice` if it is not.
+/// Records the state as the vault's newest one, or calls `notice` if it is not.
 fn compare_with_newest(
     checkpoints: &CheckpointStore,
     key: &Key,
@@ -155,7 +162,7 @@ fn compare_with_newest(
     notice: Option<&DivergenceNotice>,
 ) -> Result<(), VaultError> {
     let vault_id = &tables.vault.vault_id;
-    let told = |path, divergence| {
+    let report = |path, divergence| {
         if let Some(notice) = notice {
             notice(&SeenElsewhere { path, divergence });
         }
@@ -165,7 +172,7 @@ fn compare_with_newest(
         let Some(newest) =
             with_any_key(key, tables, |key| NewestState::open(key, vault_id, &bytes).ok())?
         else {
-            told(None, Divergence::OF_KEYS);
+            report(None, Divergence::KEY_CHANGE);
             return Ok(());
         };
 
@@ -174,7 +181,7 @@ fn compare_with_newest(
         }
 
         if let Some(divergence) = divergence(&newest.state, now) {
-            told(Some(PathBuf::from(OsStr::from_bytes(&newest.path))), divergence);
+            report(Some(PathBuf::from(OsStr::from_bytes(&newest.path))), divergence);
             return Ok(());
         }
     }
@@ -184,13 +191,15 @@ fn compare_with_newest(
         state: now.clone(),
     };
 
-    // It only leads to a warning: a home that cannot be written is no reason to refuse the vault.
+    // The record only leads to a warning, so a failure to write it is no reason to refuse the
+    // vault.
     let _ = checkpoints.write_newest(vault_id, &newest.seal(key, vault_id)?);
     Ok(())
 }
 
-/// What is to be seen now. Of a project whose head does not open, whoever uses it tells; what was seen of it stays.
-fn seen_now(
+/// Returns the current state of all projects. If a head does not open, the project keeps its last
+/// checkpoint, and the operation that uses the project reports the damage.
+fn current_projects(
     before: Option<&Checkpoint>,
     vault_id: &VaultId,
     rows: &[ProjectRow],
@@ -209,7 +218,7 @@ fn seen_now(
             Some(known) => Ok(known.head.clone()),
             None => keyring
                 .open_head(vault_id, row)
-                .map(|head| head.moment(vault_id, &row.pid, row.epoch)),
+                .map(|head| head.revision(vault_id, &row.pid, row.epoch)),
         };
 
         match head {
@@ -223,26 +232,28 @@ fn seen_now(
     rows.iter().zip(keyrings).filter_map(see).collect()
 }
 
-/// How a state departs from what was seen before; `None` where it is the same or follows on it.
+/// Returns how a state differs from the one before. Returns `None` if it is the same or follows it.
 fn divergence(before: &Checkpoint, now: &Checkpoint) -> Option<Divergence> {
-    let departs = |relation: Relation| matches!(relation, Relation::Behind(_) | Relation::Diverged);
-    let vault = now.root.since(&before.root);
+    let is_divergence =
+        |relation: Relation| matches!(relation, Relation::Behind(_) | Relation::Diverged);
+    let vault = now.root.compare(&before.root);
     let heads: HashMap<ProjectId, &Revision> =
         now.projects.iter().map(|project| (project.pid, &project.head)).collect();
     let projects = before.projects.iter().filter_map(|seen| {
-        let relation = heads.get(&seen.pid).map(|head| head.since(&seen.head));
+        let relation = heads.get(&seen.pid).map(|head| head.compare(&seen.head));
 
-        // A project may be deleted: then the vault's own state says so, and follows on what was seen.
-        let told = relation.map_or(departs(vault), departs);
-        told.then(|| (seen.name.clone(), relation))
+        // A project may have been deleted. In that case the vault's own state is a later one.
+        let has_diverged = relation.map_or(is_divergence(vault), is_divergence);
+        has_diverged.then(|| (seen.name.clone(), relation))
     });
 
     let projects: Vec<_> = projects.collect();
-    if !departs(vault) && projects.is_empty() {
+    if !is_divergence(vault) && projects.is_empty() {
         return None;
     }
 
-    Some(Divergence { vault: Some(if departs(vault) { vault } else { Relation::Equal }), projects })
+    let vault = if is_divergence(vault) { vault } else { Relation::Equal };
+    Some(Divergence { vault: Some(vault), projects })
 }
 
 impl RootKeyHandle for CheckpointedHandle {

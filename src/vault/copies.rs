@@ -1,16 +1,16 @@
-//! Copies of a whole vault: made, put back, saved from a damaged one.
+//! Copies of a whole vault: backup, restore and salvage.
 //!
-//! A copy has no name until it was looked at as a whole. Rows are copied as they are sealed, but for `salvage`, which seals what it
-//! can read into a new vault.
+//! A copy gets its name only after it was fully verified. Rows are copied in their sealed form.
+//! Only `salvage` re-encrypts, because it stores what it can read in a new vault.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use super::edit::{Edit, target};
-use super::inspect::{Report, examine};
-use super::slots::dearest;
+use super::edit::{Edit, open_or_create};
+use super::inspect::{Report, inspect};
+use super::slots::strongest_params;
 use super::state::{Project, State, checked_row};
-use super::{Locked, Vault, VaultError, told_apart};
+use super::{Locked, Vault, VaultError, detect_slot_change};
 use crate::crypto::CryptoError;
 use crate::crypto::head::Head;
 use crate::crypto::history::{Relation, Revision};
@@ -26,24 +26,24 @@ use crate::store::{
     Transaction, Walk, check_new,
 };
 
-/// What a restored vault has that the present one has not, and the other way round; sorted by project and tag.
+/// The secrets that differ between the current vault and a restored one, sorted by project and tag.
 #[derive(Debug, Default)]
 pub struct Difference {
-    /// Secrets that come back
+    /// Secrets that the restored vault adds
     pub added: Vec<Secret>,
-    /// Secrets that go
+    /// Secrets that the restored vault removes
     pub removed: Vec<Secret>,
-    /// Secrets that are there in another version, as they will be
+    /// Secrets that exist in both in different versions, as they will be after the restore
     pub changed: Vec<Secret>,
 }
 
 impl Difference {
-    /// True where both hold the same.
+    /// Returns true if both vaults hold the same secrets.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
 
-    /// What changes where `then` takes the place of `now`.
+    /// Returns the changes if `then` replaces `now`.
     pub fn between(now: &[Secret], then: Vec<Secret>) -> Self {
         let mut before: HashMap<SecretId, &Secret> =
             now.iter().map(|secret| (secret.id, secret)).collect();
@@ -51,8 +51,9 @@ impl Difference {
         for secret in then {
             match before.remove(&secret.id) {
                 None => difference.added.push(secret),
-                Some(there)
-                    if there.version == secret.version && there.metadata == secret.metadata => {}
+                Some(existing)
+                    if existing.version == secret.version
+                        && existing.metadata == secret.metadata => {}
                 Some(_) => difference.changed.push(secret),
             }
         }
@@ -63,32 +64,33 @@ impl Difference {
     }
 }
 
-/// What of a vault is another with every change, seen without a key.
+/// A fingerprint of the vault's state that is readable without a key. Every commit changes it.
 #[derive(PartialEq, Eq)]
 pub struct StateFingerprint(VaultRow, Vec<ProjectRow>);
 
 impl StateFingerprint {
-    fn of(snapshot: &dyn Snapshot) -> Result<Self, VaultError> {
+    fn read(snapshot: &dyn Snapshot) -> Result<Self, VaultError> {
         Ok(Self(snapshot.vault()?, snapshot.projects()?))
     }
 }
 
-/// What came of a damaged vault.
+/// The result of salvaging a damaged vault.
 pub struct SalvageOutcome {
-    /// What was found
+    /// The findings of the inspection
     pub report: Report,
-    /// Secrets that the new vault holds
+    /// The number of secrets in the new vault
     pub saved: u64,
-    /// Those of them that nothing vouches for: they are genuine, but may be older than they were
+    /// The secrets that cannot be verified as current; they are genuine, but may be old versions
     pub unproven: Vec<(ProjectName, Tag)>,
 }
 
 impl Locked {
-    /// Checks what can be checked of the place of a backup before the vault is unlocked; see [`Vault::backup`].
+    /// Checks the path of a backup as far as that is possible before unlocking, see
+    /// [`Vault::backup`].
     pub fn check_backup(&self, path: &Path, replace: bool) -> Result<(), VaultError> {
         if replace {
             match Locked::open(path) {
-                Ok(there) if there.vault_id()? != self.vault_id()? => {
+                Ok(existing) if existing.vault_id()? != self.vault_id()? => {
                     return Err(VaultError::AnotherVault(path.to_owned()));
                 }
                 Ok(_) | Err(VaultError::Store(StoreError::Missing(_))) => {}
@@ -96,14 +98,16 @@ impl Locked {
             }
         }
 
-        let there = if replace { IfExists::Replaced } else { IfExists::Refused };
-        Ok(check_new(path, there).map(drop)?)
+        let if_exists = if replace { IfExists::Replaced } else { IfExists::Refused };
+        Ok(check_new(path, if_exists).map(drop)?)
     }
 }
 
 impl Vault {
-    /// Copies the vault to `path`: durable and looked at as a whole before it has that name. With `replace`, what is there, which
-    /// must be a copy of the same vault, gives way. `reached` is told how many secrets were looked at.
+    /// Copies the vault to `path`. The copy is flushed and fully verified before it gets that name.
+    /// With `replace`, it replaces an existing file, which must be an earlier copy of the same
+    /// vault. Calls `on_progress` with the number of secrets verified so far. Returns the number of
+    /// secrets.
     pub fn backup(
         &self,
         path: &Path,
@@ -115,28 +119,29 @@ impl Vault {
 
         if replace {
             match Locked::open(path) {
-                Ok(there) => Self::may_replace(&state, &*snapshot, &there, path)?,
+                Ok(existing) => Self::check_replaceable(&state, &*snapshot, &existing, path)?,
                 Err(VaultError::Store(StoreError::Missing(_))) => {}
                 Err(error) => return Err(error),
             }
         }
 
-        let there = if replace { IfExists::Replaced } else { IfExists::Refused };
+        let if_exists = if replace { IfExists::Replaced } else { IfExists::Refused };
         let (copy, secrets) =
-            self.copied(&*snapshot, SqliteStore::begin(path, there)?, on_progress)?;
-        copy.settle()?;
+            self.copy_and_verify(&*snapshot, SqliteStore::begin(path, if_exists)?, on_progress)?;
+        copy.persist()?;
         Ok(secrets)
     }
 
-    /// A copy that is to stand at `path` once what stands there has been moved away; durable and looked at as a whole.
+    /// Returns a flushed and fully verified copy for `path`. The caller moves the existing file
+    /// away before it persists the copy.
     pub fn copy_for(&self, path: &Path) -> Result<NewFile, VaultError> {
         let snapshot = self.store.read()?;
         self.state(&*snapshot)?;
-        Ok(self.copied(&*snapshot, SqliteStore::begin(path, IfExists::Moved)?, &|_| {})?.0)
+        Ok(self.copy_and_verify(&*snapshot, SqliteStore::begin(path, IfExists::Moved)?, &|_| {})?.0)
     }
 
-    /// Copies all rows, and looks at the whole copy.
-    fn copied(
+    /// Copies all rows and verifies the whole copy.
+    fn copy_and_verify(
         &self,
         snapshot: &dyn Snapshot,
         copy: NewFile,
@@ -150,53 +155,55 @@ impl Vault {
         }
 
         let store = copy.open()?;
-        let report = examine(&*store.read()?, &*self.root, on_progress)?.report;
+        let report = inspect(&*store.read()?, &*self.root, on_progress)?.report;
         if !report.damage.is_empty() {
-            return Err(VaultError::NotWhole(Box::new(report)));
+            return Err(VaultError::DamagedVault(Box::new(report)));
         }
 
         drop(store);
         Ok((copy, report.projects.iter().map(|project| project.secrets).sum()))
     }
 
-    /// Refuses to put a copy of `state` over what it does not follow on. A project under earlier keys cannot be looked into.
-    fn may_replace(
+    /// Fails unless `state` is the same as the vault at `path` or follows it. Projects whose keys
+    /// were changed since cannot be compared.
+    fn check_replaceable(
         state: &State,
         snapshot: &dyn Snapshot,
-        there: &Locked,
+        existing: &Locked,
         path: &Path,
     ) -> Result<(), VaultError> {
-        let before = there.store.read()?;
+        let before = existing.store.read()?;
         let vault = checked_row(&*before)?;
         if vault.vault_id != state.vault.vault_id {
             return Err(VaultError::AnotherVault(path.to_owned()));
         }
 
         let follows = |now: &Revision, before: &Revision| {
-            matches!(now.since(before), Relation::Equal | Relation::Ahead)
+            matches!(now.compare(before), Relation::Equal | Relation::Ahead)
         };
 
-        let mut is_earlier = follows(&state.vault.moment(), &vault.moment());
-        let places: HashMap<_, _> =
+        let mut is_earlier = follows(&state.vault.revision(), &vault.revision());
+        let positions: HashMap<_, _> =
             state.rows.iter().enumerate().map(|(at, row)| (row.pid, at)).collect();
         for row in before.projects()? {
-            let Some(at) = places.get(&row.pid) else { continue };
-            let moment = |head: Head| head.moment(&vault.vault_id, &row.pid, row.epoch);
+            let Some(at) = positions.get(&row.pid) else { continue };
+            let revision = |head: Head| head.revision(&vault.vault_id, &row.pid, row.epoch);
             if let Ok(head) = state.keyrings[*at].open_head(&vault.vault_id, &row) {
-                is_earlier &= follows(&moment(state.project(snapshot, *at)?.head), &moment(head));
+                let now = revision(state.project(snapshot, *at)?.head);
+                is_earlier &= follows(&now, &revision(head));
             }
         }
 
         if is_earlier { Ok(()) } else { Err(VaultError::NoEarlierCopy(path.to_owned())) }
     }
 
-    /// All secrets of all projects.
-    pub fn everything(&self) -> Result<Vec<Secret>, VaultError> {
+    /// Returns all secrets of all projects.
+    pub fn list_all(&self) -> Result<Vec<Secret>, VaultError> {
         self.list(None, |_| true)
     }
 
-    /// Puts everything of this vault into the place of what `to` holds, in one transaction; of what was `seen` there and nothing
-    /// else.
+    /// Replaces the content of `to` with this vault's, in one transaction. Fails if `to` no longer
+    /// has the state `seen`.
     pub fn restore_into(
         &self,
         to: &Locked,
@@ -206,26 +213,27 @@ impl Vault {
         self.state(&*snapshot)?;
         let mut transaction = to.store.write()?;
 
-        if seen
-            .is_some_and(|seen| !StateFingerprint::of(&*transaction).is_ok_and(|now| now == *seen))
-        {
-            return Err(VaultError::ChangedBelow);
+        if seen.is_some_and(|seen| {
+            !StateFingerprint::read(&*transaction).is_ok_and(|now| now == *seen)
+        }) {
+            return Err(VaultError::VaultChanged);
         }
 
         transaction.apply(Change::Clear)?;
         copy_rows(&*snapshot, &mut *transaction)?;
 
-        // What lies there now, not what lay in the backup when it was looked at.
-        let report = examine(&*transaction, &*self.root, &|_| {})?.report;
+        // This inspects what is stored there now, because the backup may have changed since it was
+        // inspected.
+        let report = inspect(&*transaction, &*self.root, &|_| {})?.report;
         if !report.damage.is_empty() {
-            return Err(VaultError::NotWhole(Box::new(report)));
+            return Err(VaultError::DamagedVault(Box::new(report)));
         }
 
         transaction.commit()?;
         Ok(())
     }
 
-    /// Forgets what was last seen of the vault here, and takes its present state for that.
+    /// Removes the vault's checkpoint here and records the current state instead.
     pub fn accept(&self) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
         if let Some(checkpoints) = &self.checkpoints {
@@ -236,17 +244,20 @@ impl Vault {
         Ok(())
     }
 
-    /// The same for a copy of this vault that lies where `anchors` are kept for.
-    pub fn accepted_at(self, checkpoints: Option<CheckpointStore>) -> Result<(), VaultError> {
+    /// Does the same as [`Vault::accept`] for a copy of this vault at the path that `checkpoints`
+    /// belong to.
+    pub fn accept_at(self, checkpoints: Option<CheckpointStore>) -> Result<(), VaultError> {
         let root = match checkpoints.as_ref().and(self.root.root_key()) {
             Some(root) => root.copy()?,
             None => return Ok(()),
         };
 
-        Locked { checkpoints, ..Locked::over(self.store) }.unlocked(root).accept()
+        Locked { checkpoints, ..Locked::with_store(self.store) }.unlocked(root).accept()
     }
 
-    /// Makes a new vault at `path` of all that can still be read, under `passphrase`. Ids and times stay.
+    /// Creates a new vault at `path` from everything that can still be read, under `passphrase`.
+    /// Secrets keep their ids and times. Calls `on_progress` with the number of secrets read so
+    /// far.
     pub fn salvage(
         &self,
         path: &Path,
@@ -254,14 +265,15 @@ impl Vault {
         on_progress: &dyn Fn(u64),
     ) -> Result<SalvageOutcome, VaultError> {
         let snapshot = self.store.read()?;
-        let examined = examine(&*snapshot, &*self.root, on_progress)?;
-        if examined.readable.iter().all(Vec::is_empty) {
-            return Err(VaultError::NothingToSave(Box::new(examined.report)));
+        let inspection = inspect(&*snapshot, &*self.root, on_progress)?;
+        if inspection.readable.iter().all(Vec::is_empty) {
+            return Err(VaultError::NothingToSave(Box::new(inspection.report)));
         }
 
         let root = RootKey::random()?;
         let mut row = VaultRow::first(random::array()?);
-        let slot = Slot::create(passphrase, dearest(&examined.slots), &row.vault_id, &root)?;
+        let params = strongest_params(&inspection.slots);
+        let slot = Slot::create(passphrase, params, &row.vault_id, &root)?;
         row.root_mac = root.mac(&row, std::slice::from_ref(&slot), &[], &[]);
 
         let copy = SqliteStore::begin(path, IfExists::Refused)?;
@@ -275,18 +287,19 @@ impl Vault {
 
         let (mut saved, mut unproven, mut names) = (0, Vec::new(), HashSet::new());
         for ((row, keyring), readable) in
-            examined.rows.iter().zip(&examined.keyrings).zip(&examined.readable)
+            inspection.rows.iter().zip(&inspection.keyrings).zip(&inspection.readable)
         {
             let Some(keyring) = keyring.as_ref().filter(|_| !readable.is_empty()) else { continue };
-            let from = Project::unverified(&examined.vault.vault_id, row, keyring);
+            let from = Project::unverified(&inspection.vault.vault_id, row, keyring);
             let mut transaction = store.write()?;
             let state = State::read(&*transaction, &root)?;
             let mut new_project = None;
 
-            // Two projects of one name, as where one was put back, are both saved.
-            let name = unused(&keyring.name, &mut names);
-            let mut edit =
-                Edit::new(target(&state, &root, &mut *transaction, &name, &mut new_project)?);
+            // A damaged vault may have two projects of the same name, for example after a rollback
+            // of one of them. Both are saved.
+            let name = unused_name(&keyring.name, &mut names);
+            let target = open_or_create(&state, &root, &mut *transaction, &name, &mut new_project)?;
+            let mut edit = Edit::new(target);
             for one in readable {
                 let found = from.by_leaf(&*snapshot, &one.leaf)?;
                 if !one.proven {
@@ -303,13 +316,13 @@ impl Vault {
         }
 
         drop(store);
-        copy.settle()?;
-        Ok(SalvageOutcome { report: examined.report, saved, unproven })
+        copy.persist()?;
+        Ok(SalvageOutcome { report: inspection.report, saved, unproven })
     }
 }
 
-/// A project's name, or the next one that is not taken: `web-2`.
-fn unused(name: &ProjectName, taken: &mut HashSet<ProjectName>) -> ProjectName {
+/// Returns a project's name, or the first free one with a number, for example `web-2`.
+fn unused_name(name: &ProjectName, taken: &mut HashSet<ProjectName>) -> ProjectName {
     let numbered = |number: u32| {
         let end = format!("-{number}");
         let start: String = name.as_str().chars().take(TAG_MAX.saturating_sub(end.len())).collect();
@@ -343,7 +356,7 @@ fn copy_rows(from: &dyn Snapshot, to: &mut dyn Transaction) -> Result<(), VaultE
         let mut outcome = Ok(());
         let mut last: Option<[u8; 16]> = None;
         from.records(&project.pid, &mut |record| {
-            // Pages that point at each other would repeat their records without end.
+            // Pages that point at each other would repeat their records forever.
             outcome = if last.replace(record.tag_ix) < Some(record.tag_ix) {
                 to.apply(Change::Record(&project.pid, &record))
             } else {
@@ -356,7 +369,7 @@ fn copy_rows(from: &dyn Snapshot, to: &mut dyn Transaction) -> Result<(), VaultE
 
         outcome?;
 
-        // In the order in which they will lie.
+        // Values are copied in the order in which they are stored.
         rids.sort_unstable();
         for rid in rids {
             let value = from.value(&rid)?.ok_or(CryptoError::Damaged("the table of values"))?;
@@ -368,18 +381,19 @@ fn copy_rows(from: &dyn Snapshot, to: &mut dyn Transaction) -> Result<(), VaultE
 }
 
 impl Locked {
-    /// What it looks like now.
-    pub fn shape(&self) -> Result<StateFingerprint, VaultError> {
-        StateFingerprint::of(&*self.store.read()?)
+    /// Returns the fingerprint of the current state.
+    pub fn fingerprint(&self) -> Result<StateFingerprint, VaultError> {
+        StateFingerprint::read(&*self.store.read()?)
     }
 
-    /// Checks that `root` is this vault's root key: what the root MAC covers holds under it.
-    pub fn opens_with(&self, root: &RootKey) -> Result<(), VaultError> {
+    /// Checks that `root` is this vault's root key, which means that the root MAC is valid under
+    /// it.
+    pub fn check_root_key(&self, root: &RootKey) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        told_apart(State::read(&*snapshot, root), &self.opened, &*snapshot).map(drop)
+        detect_slot_change(State::read(&*snapshot, root), &self.opened, &*snapshot).map(drop)
     }
 
-    /// Does `act` while nobody else can change this vault, if it still looks as it was `seen`.
+    /// Calls `act` while no other process can change this vault, if its state is still `seen`.
     pub fn while_unchanged<T, E: From<VaultError>>(
         &self,
         seen: &StateFingerprint,
@@ -387,33 +401,35 @@ impl Locked {
     ) -> Result<T, E> {
         let held = match self.store.write() {
             Ok(held) => Some(held),
-            // What cannot be written nobody changes.
+            // Nobody can change a vault that cannot be written.
             Err(StoreError::Damaged(_) | StoreError::ReadOnly) => None,
             Err(error) => return Err(VaultError::from(error).into()),
         };
 
         if held
             .as_ref()
-            .is_some_and(|held| !StateFingerprint::of(&**held).is_ok_and(|now| now == *seen))
+            .is_some_and(|held| !StateFingerprint::read(&**held).is_ok_and(|now| now == *seen))
         {
-            return Err(VaultError::ChangedBelow.into());
+            return Err(VaultError::VaultChanged.into());
         }
 
         act()
     }
 
-    /// How often the vault's keys, slots and projects were changed; as the file says, not verified.
+    /// Returns the number of changes of the vault's keys, slots and projects. It is not verified.
     pub fn root_seq(&self) -> Result<u64, VaultError> {
         Ok(checked_row(&*self.store.read()?)?.root_seq)
     }
 
-    /// True where the same credentials open both.
+    /// Returns true if the same credentials open both vaults.
     pub fn has_same_slots(&self, other: &Self) -> Result<bool, VaultError> {
         Ok(self.store.read()?.slots()? == other.store.read()?.slots()?)
     }
 
-    /// The root keys of this vault and of `present`, which it is to replace, both opened by one credential; of the second one only
-    /// where that opens it. Where the first has been given another credential since, the second one's key may be its own.
+    /// Returns the root keys of this vault and of `present`, which it will replace, both opened by
+    /// one credential. Returns no second key if the credential does not open `present`. If the
+    /// credential opens only `present`, its root key is tried on this vault, because only the
+    /// passphrase may have been changed.
     pub fn root_keys(
         &self,
         present: Option<&Self>,
@@ -422,8 +438,8 @@ impl Locked {
         let opened = |vault: &Self| {
             let root = vault.root_key(by)?;
 
-            // The slot gave it: what does not open with it now is damaged.
-            vault.opens_with(&root)?;
+            // This key came from a slot, so anything that does not open with it is damaged.
+            vault.check_root_key(&root)?;
             Ok::<_, VaultError>(root)
         };
 
@@ -441,7 +457,7 @@ impl Locked {
                     root => root?,
                 };
 
-                return match self.opens_with(&root) {
+                return match self.check_root_key(&root) {
                     Err(error) if error.is_damage() => Err(VaultError::OtherKeys),
                     checked => checked.and_then(|()| Ok((root.copy()?, Some(root)))),
                 };
@@ -450,7 +466,7 @@ impl Locked {
         };
 
         let Some(present) = present else { return Ok((root, None)) };
-        let present = match present.opens_with(&root) {
+        let present = match present.check_root_key(&root) {
             Err(error) if error.is_damage() => match opened(present) {
                 Err(error) if is_other(&error) || error.is_damage() => None,
                 root => Some(root?),

@@ -1,12 +1,12 @@
-//! `clone`: copying secrets into a project, all or none.
+//! `clone`: copies secrets into a project, all or none.
 //!
-//! A copy is sealed anew under the target's keys and has an id and times of its own.
+//! A copy is re-encrypted under the target's keys. It gets its own id and times.
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::edit::{Edit, target};
+use super::edit::{Edit, open_or_create};
 use super::find::{FoundAll, find_all};
-use super::projects::known;
+use super::projects::require_project;
 use super::state::{Project, State, VerifiedRecord};
 use super::{Vault, VaultError, WriteOutcome};
 use crate::crypto::CryptoError;
@@ -15,57 +15,57 @@ use crate::crypto::rows::Record;
 use crate::model::{Metadata, ProjectName, Secret, SecretRef, Tag, TagKey, Timestamp};
 use crate::store::{Snapshot, Transaction};
 
-/// What happens to a tag that the target has already.
+/// The action for a tag that the target already has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnConflict {
     /// Nothing is copied
     Fail,
-    /// That one is not copied
+    /// The secret is not copied
     Skip,
-    /// The target's secret takes over name, description and value; its id and tag stay
+    /// The target's secret gets the name, description and value, and keeps its id and tag
     Overwrite,
 }
 
-/// What is to be copied where.
+/// The secrets to copy, and their target.
 pub struct CopyRequest<'a> {
-    /// The secrets; `None` is all of `from`
+    /// The secrets; `None` means all of `from`
     pub secrets: Option<&'a [SecretRef]>,
-    /// The project in which tags are looked for
+    /// The project in which tags are looked up
     pub from: &'a ProjectName,
     /// The project that gets the copies
     pub to: &'a ProjectName,
-    /// Another tag for the copy of a single secret
+    /// Another tag for the copy, if a single secret is copied
     pub tag: Option<&'a Tag>,
-    /// What happens to tags that the target has
+    /// The action for tags that the target already has
     pub on_conflict: OnConflict,
 }
 
-/// What happens to one secret of a copy.
+/// The action for one secret of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// The target gets a new secret
     Create,
-    /// The target's own stays
+    /// The target keeps its own secret
     Skip,
-    /// The target's own takes over what is copied
+    /// The target's own secret is overwritten
     Overwrite,
 }
 
-/// One line of a copy's plan.
+/// One entry of a copy's plan.
 #[derive(Debug, Clone)]
 pub struct PlannedCopy {
-    /// What is copied
+    /// The secret that is copied
     pub source: Secret,
     /// Its tag in the target
     pub tag: Tag,
-    /// What happens
+    /// The action for it
     pub action: Action,
 }
 
-/// What a copy would do.
+/// The plan of a copy.
 pub type CopyPlan = Vec<PlannedCopy>;
 
-/// What a copy did.
+/// The result of a copy.
 #[derive(Debug)]
 pub struct CopyOutcome {
     /// The plan that was carried out
@@ -74,7 +74,7 @@ pub struct CopyOutcome {
     pub secrets: Vec<Secret>,
 }
 
-/// A copy, looked up and checked before anything changes.
+/// A copy whose secrets were looked up and checked, before anything is changed.
 struct PreparedCopy<'s> {
     sources: BTreeMap<ProjectId, Project<'s>>,
     steps: Vec<Step>,
@@ -89,7 +89,7 @@ struct Step {
 }
 
 impl Vault {
-    /// What [`Vault::copy`] would do; where it would fail, so does this.
+    /// Returns what [`Vault::copy`] would do. Fails if that would fail.
     pub fn plan_copy(&self, request: &CopyRequest<'_>) -> Result<CopyPlan, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
@@ -107,8 +107,13 @@ impl Vault {
         let mut secrets = Vec::new();
         if !prepared.steps.is_empty() {
             let mut new_project = None;
-            let target =
-                target(&state, &*self.root, &mut *transaction, request.to, &mut new_project)?;
+            let target = open_or_create(
+                &state,
+                &*self.root,
+                &mut *transaction,
+                request.to,
+                &mut new_project,
+            )?;
             secrets = prepared.carry_out(Edit::new(target), &mut *transaction)?;
         }
 
@@ -129,7 +134,7 @@ impl<'s> PreparedCopy<'s> {
                 let FoundAll { projects, secrets } =
                     find_all(state, snapshot, request.from, wanted)?;
 
-                // One may be named twice, by its tag and by its id.
+                // A secret may be named twice, by its tag and by its id.
                 let mut seen = HashSet::new();
                 for (at, found) in secrets {
                     if let Some(project) =
@@ -143,8 +148,8 @@ impl<'s> PreparedCopy<'s> {
                     projects.into_values().map(|project| (project.row.pid, project)).collect();
             }
             None => {
-                let project =
-                    known(state, request.from).and_then(|at| state.project(snapshot, at))?;
+                let at = require_project(state, request.from)?;
+                let project = state.project(snapshot, at)?;
                 project.each(snapshot, |found| prepared.step(request, &project, found))?;
                 prepared.sources.insert(project.row.pid, project);
             }
@@ -157,7 +162,7 @@ impl<'s> PreparedCopy<'s> {
             return Err(VaultError::SameTarget(pair[0].tag.clone(), pair[1].tag.clone()));
         }
 
-        prepared.look_for_targets(state, snapshot, request)?;
+        prepared.find_targets(state, snapshot, request)?;
         Ok(prepared)
     }
 
@@ -166,7 +171,7 @@ impl<'s> PreparedCopy<'s> {
         self.steps.push(Step { from: project.row.pid, source, tag, target: None });
     }
 
-    fn look_for_targets(
+    fn find_targets(
         &mut self,
         state: &State,
         snapshot: &dyn Snapshot,
@@ -247,7 +252,7 @@ impl<'s> PreparedCopy<'s> {
 }
 
 impl Step {
-    /// The metadata of the copy.
+    /// Returns the metadata of the copy.
     fn metadata(&self, now: Timestamp) -> Metadata {
         let Metadata { name, description, hint, .. } = self.source.metadata.clone();
         let (tag, created) = match &self.target {

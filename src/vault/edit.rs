@@ -1,6 +1,8 @@
-//! Changing a project: verify what will be signed anew, apply, sign once (docs/format.md, section 5).
+//! Changes a project: verifies every bucket that will be signed again, applies the changes, and
+//! signs once (docs/format.md, section 5).
 //!
-//! A bucket is verified before its first change, or signing it would launder somebody's.
+//! A bucket is verified before its first change. Otherwise our signature would legitimise a change
+//! that an attacker made.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashSet};
@@ -17,9 +19,9 @@ use crate::crypto::random;
 use crate::crypto::rows::{Grant, ProjectRow, Record, Slot, VaultRow};
 use crate::crypto::tree::{self, BUCKETS, EMPTY_BUCKET, Leaf};
 use crate::model::{Metadata, ProjectName, Secret, SecretValue, TagKey, Timestamp};
-use crate::store::{Change, MOST_PROJECTS, Snapshot, Transaction};
+use crate::store::{Change, MAX_PROJECTS, Snapshot, Transaction};
 
-/// A project in the making or in change, within one transaction.
+/// A project that is being created or changed within one transaction.
 pub(super) struct Edit<'a> {
     project: Project<'a>,
     leaves: BTreeMap<u8, Vec<Leaf>>,
@@ -46,7 +48,7 @@ impl<'a> Edit<'a> {
         Ok(self.leaves.entry(bucket).or_default())
     }
 
-    /// The secret of a tag, as the edit stands.
+    /// Returns the secret with this tag, including changes of this edit.
     pub(super) fn find(
         &mut self,
         snapshot: &dyn Snapshot,
@@ -63,7 +65,7 @@ impl<'a> Edit<'a> {
         Ok(Some(self.project.secret(found)))
     }
 
-    /// Stores a new secret under an id that no other has.
+    /// Stores a new secret under an id that no other secret has.
     pub(super) fn add_as(
         &mut self,
         transaction: &mut dyn Transaction,
@@ -75,7 +77,7 @@ impl<'a> Edit<'a> {
         self.put(transaction, VerifiedRecord { record, metadata }, Some(value))
     }
 
-    /// Stores the next version of a record; without `value` the one that is there stays.
+    /// Stores the next version of a record. Without `value`, the record keeps its value.
     pub(super) fn put(
         &mut self,
         transaction: &mut dyn Transaction,
@@ -102,11 +104,12 @@ impl<'a> Edit<'a> {
         Ok(self.first_draft(rid, key))
     }
 
-    /// Stores the next versions of many records, which come with numbers. `value` and `metadata` return what belongs to a number, and
-    /// `take` gets the secret that it has become.
+    /// Stores the next versions of many numbered records. `value` and `metadata` return the content
+    /// for a number. `take` gets the stored secret.
     ///
-    /// Values are written in the order of their ids, records in that of their indexes: that is how they lie in the file. In another order
-    /// every page of a large file would be read and written many times.
+    /// Values are written in the order of their ids and records in the order of their indexes,
+    /// because that is how they are stored. In any other order, every page of a large file would be
+    /// read and written many times.
     pub(super) fn put_all<V: Borrow<SecretValue>>(
         &mut self,
         transaction: &mut dyn Transaction,
@@ -130,7 +133,7 @@ impl<'a> Edit<'a> {
         Ok(())
     }
 
-    /// Returns a record of which nothing is stored yet, and counts it.
+    /// Returns a record with nothing stored yet, and counts it.
     fn first_draft(&mut self, rid: RecordId, key: &TagKey) -> Record {
         self.count += 1;
         Record {
@@ -145,7 +148,7 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// Stores the value of a record's present version.
+    /// Stores the value of a record's current version.
     fn put_value(
         &self,
         transaction: &mut dyn Transaction,
@@ -153,14 +156,17 @@ impl<'a> Edit<'a> {
         value: &SecretValue,
     ) -> Result<(), VaultError> {
         record.vver = record.ver;
-        let sealed =
-            self.project.keyring.seal_value(self.project.place(&record.rid), record.vver, value)?;
+        let sealed = self.project.keyring.seal_value(
+            self.project.context(&record.rid),
+            record.vver,
+            value,
+        )?;
         record.val_hash = tree::value_hash(&sealed);
 
         Ok(transaction.apply(Change::Value(&record.rid, &sealed))?)
     }
 
-    /// Stores the present version of a record, whose value is stored.
+    /// Stores the current version of a record whose value is already stored.
     fn put_record(
         &mut self,
         transaction: &mut dyn Transaction,
@@ -168,14 +174,14 @@ impl<'a> Edit<'a> {
         metadata: Metadata,
     ) -> Result<Secret, VaultError> {
         record.meta = self.project.keyring.seal_metadata(
-            self.project.place(&record.rid),
+            self.project.context(&record.rid),
             record.ver,
             &metadata,
         )?;
 
         record.leaf = tree::leaf(self.project.vault_id, &self.project.row.pid, &record);
 
-        // Read before it is written: this verifies the bucket as it was.
+        // The bucket is read before the record is written, so its old content is verified.
         let leaves = self.leaves(transaction, record.tag_ix[0])?;
         let leaf = Leaf { tag_ix: record.tag_ix, rid: record.rid, leaf: record.leaf };
         match leaves.binary_search_by(|other| other.tag_ix.cmp(&record.tag_ix)) {
@@ -187,7 +193,7 @@ impl<'a> Edit<'a> {
         Ok(self.project.secret(VerifiedRecord { record, metadata }))
     }
 
-    /// Draws an id that no secret of the vault has, and none that this edit is about to store.
+    /// Draws an id that neither the vault nor this edit uses yet.
     fn free_id(&mut self, snapshot: &dyn Transaction) -> Result<RecordId, VaultError> {
         loop {
             let rid: RecordId = random::array()?;
@@ -231,7 +237,7 @@ impl<'a> Edit<'a> {
     }
 }
 
-/// Writes the hash of a bucket, and returns it.
+/// Writes the hash of a bucket and returns it.
 pub(super) fn write_bucket(
     transaction: &mut dyn Transaction,
     pid: &ProjectId,
@@ -243,8 +249,8 @@ pub(super) fn write_bucket(
     Ok(hash)
 }
 
-/// Signs the state that follows on `project`'s, with `buckets` and `count` records, under the keys of `row`. Returns the row as it
-/// was written.
+/// Signs the revision after `project`'s, with `buckets` and `count` records, under the keys of
+/// `row`. Returns the row that was written.
 pub(super) fn sign_next(
     transaction: &mut dyn Transaction,
     project: &Project<'_>,
@@ -254,7 +260,7 @@ pub(super) fn sign_next(
     count: u64,
 ) -> Result<ProjectRow, VaultError> {
     let Project { vault_id, head, row: before, .. } = project;
-    let now = head.moment(vault_id, &before.pid, before.epoch);
+    let now = head.revision(vault_id, &before.pid, before.epoch);
     let ancestors = if head.seq == 0 { Ancestors::none() } else { now.ancestors.then(&now.hash) };
     let next = Head {
         seq: head.seq + 1,
@@ -272,7 +278,7 @@ pub(super) fn sign_next(
     Ok(written)
 }
 
-/// A project that is about to exist: its row has keys and no head yet.
+/// A project that is being created: its row has keys but no head yet.
 pub(super) struct NewProject {
     row: ProjectRow,
     keyring: Keyring,
@@ -293,7 +299,7 @@ impl NewProject {
         })
     }
 
-    /// The empty project, to be edited.
+    /// Returns the empty project, for editing.
     pub(super) fn project<'a>(&'a self, state: &'a State) -> Project<'a> {
         Project::unverified(&state.vault.vault_id, &self.row, &self.keyring)
     }
@@ -303,29 +309,30 @@ impl NewProject {
     }
 }
 
-/// Those of `names` that a vault does not have; an error where they do not fit into it.
-pub(super) fn missing<'n>(
+/// Returns those of `names` that the vault does not have. Fails if they would exceed the maximum
+/// number of projects.
+pub(super) fn absent<'n>(
     state: &State,
     names: &[&'n ProjectName],
 ) -> Result<Vec<&'n ProjectName>, VaultError> {
-    let missing: Vec<_> =
+    let absent: Vec<_> =
         names.iter().copied().filter(|name| state.position(name).is_none()).collect();
-    if state.rows.len() + missing.len() > MOST_PROJECTS {
+    if state.rows.len() + absent.len() > MAX_PROJECTS {
         Err(VaultError::TooManyProjects)
     } else {
-        Ok(missing)
+        Ok(absent)
     }
 }
 
-/// Makes the projects of `names` that are not there, and enters them into what the root MAC covers, all at once. Each is
-/// then to be edited and signed.
+/// Creates the missing projects among `names`, and updates the root MAC once for all of them. The
+/// caller then edits and signs each one.
 pub(super) fn create_projects(
     state: &State,
     root: &dyn RootKeyHandle,
     transaction: &mut dyn Transaction,
     names: &[&ProjectName],
 ) -> Result<Vec<NewProject>, VaultError> {
-    let new_project = missing(state, names)?
+    let new_project = absent(state, names)?
         .into_iter()
         .map(|name| NewProject::new(state, root, name))
         .collect::<Result<Vec<_>, _>>()?;
@@ -339,8 +346,8 @@ pub(super) fn create_projects(
     Ok(new_project)
 }
 
-/// The project of a name, made where there is none: `unborn` keeps what it is made of.
-pub(super) fn target<'a>(
+/// Opens the project of this name, or creates it. `new_project` owns the data of a new one.
+pub(super) fn open_or_create<'a>(
     state: &'a State,
     root: &dyn RootKeyHandle,
     transaction: &mut dyn Transaction,
@@ -353,12 +360,12 @@ pub(super) fn target<'a>(
 
     let made = create_projects(state, root, transaction, &[name])?.pop();
 
-    // The name is not there: one was made.
+    // The project did not exist, so exactly one was created.
     let new = new_project.insert(made.ok_or(CryptoError::Damaged("a new project"))?);
     Ok(new.project(state))
 }
 
-/// Writes the vault's row of the state that follows on `state`, in which the projects are `rows`.
+/// Writes the vault's row for the revision after `state`, with the projects `rows`.
 pub(super) fn seal_root(
     state: &State,
     root: &dyn RootKeyHandle,

@@ -1,21 +1,23 @@
-//! Opens everything for an export: the values of one project or of all, one after the other, from one state of the vault.
+//! Opens everything for an export: the values of one project or of all, one after the other, from
+//! one state of the vault.
 //!
-//! Never holds more than one value.
+//! It never holds more than one value.
 
-use super::projects::known;
+use super::projects::require_project;
 use super::{Vault, VaultError};
 use crate::model::{Metadata, ProjectName, SecretValue};
 
-/// What an export meets, in this order: a project, then its secrets by their tags' keys.
+/// The items of an export, in this order: a project, then its secrets sorted by tag key.
 pub enum Exported<'a> {
-    /// A project begins
+    /// The beginning of a project
     Project(&'a ProjectName),
-    /// A secret of the project that began last
+    /// A secret of the last project
     Secret(&'a Metadata, &'a SecretValue),
 }
 
 impl Vault {
-    /// Hands over one project with its values, or all of them sorted by name. An unknown project is an error.
+    /// Passes one project and its values to `take`, or all projects sorted by name. An unknown
+    /// project is an error.
     pub fn export<E: From<VaultError>>(
         &self,
         project: Option<&ProjectName>,
@@ -23,19 +25,20 @@ impl Vault {
     ) -> Result<(), E> {
         let snapshot = self.store.read().map_err(VaultError::from)?;
         let state = self.state(&*snapshot)?;
-        let places = match project {
-            Some(name) => vec![known(&state, name)?],
+        let positions = match project {
+            Some(name) => vec![require_project(&state, name)?],
             None => {
-                let mut places: Vec<usize> = (0..state.keyrings.len()).collect();
-                places.sort_by_key(|at| &state.keyrings[*at].name);
-                places
+                let mut positions: Vec<usize> = (0..state.keyrings.len()).collect();
+                positions.sort_by_key(|at| &state.keyrings[*at].name);
+                positions
             }
         };
 
-        for at in places {
+        for at in positions {
             let project = state.project(&*snapshot, at)?;
 
-            // First the records, all verified; then the values, which are read by other statements.
+            // All records are read and verified first. Values are read by other statements
+            // afterwards.
             let mut found = Vec::new();
             project.each(&*snapshot, |record| found.push(record))?;
             found.sort_by_cached_key(|found| found.metadata.tag.key());

@@ -1,4 +1,4 @@
-//! Finding secrets by tag or id, one or many, and what a tag that is missing was perhaps meant to be.
+//! Finds secrets by tag or id, one or many, and suggests a tag for one that does not exist.
 
 use std::collections::BTreeMap;
 
@@ -7,37 +7,38 @@ use super::{VaultError, nearest};
 use crate::model::{ProjectName, SecretRef, Tag};
 use crate::store::Snapshot;
 
-/// HeadHistory this many secrets a miss offers no near one: it would open every name.
+/// Projects with more secrets than this get no suggestions, because a suggestion opens the metadata
+/// of every secret.
 const SUGGEST_AMONG: u64 = 10_000;
 
-/// Secrets that were found together.
+/// Secrets that were looked up together.
 pub(super) struct FoundAll<'s> {
-    /// The projects that have them, by their positions in the state; each was opened once
+    /// Their projects by position in the state; each was opened once
     pub(super) projects: BTreeMap<usize, Project<'s>>,
-    /// The secrets in the order in which they were asked for, each with the position of its project
+    /// The secrets in the requested order, each with the position of its project
     pub(super) secrets: Vec<(usize, VerifiedRecord)>,
 }
 
-/// Finds secrets by tag in `project`, by id in any. Opens each project once and reads each bucket once. Fails for the first that is
-/// missing.
+/// Finds secrets by tag in `project`, or by id in any project. Opens each project once and reads
+/// each bucket once. Fails for the first secret that does not exist.
 pub(super) fn find_all<'s>(
     state: &'s State,
     snapshot: &dyn Snapshot,
     project: &ProjectName,
     wanted: &[SecretRef],
 ) -> Result<FoundAll<'s>, VaultError> {
-    let mut places: BTreeMap<usize, Vec<([u8; 16], usize)>> = BTreeMap::new();
+    let mut by_project: BTreeMap<usize, Vec<([u8; 16], usize)>> = BTreeMap::new();
     for (number, wanted) in wanted.iter().enumerate() {
-        if let Some((at, tag_ix)) = place_of(state, snapshot, project, wanted)? {
-            places.entry(at).or_default().push((tag_ix, number));
+        if let Some((at, tag_ix)) = look_up(state, snapshot, project, wanted)? {
+            by_project.entry(at).or_default().push((tag_ix, number));
         }
     }
 
     let mut projects = BTreeMap::new();
     let mut found: Vec<Option<(usize, VerifiedRecord)>> = vec![None; wanted.len()];
-    for (at, places) in places {
+    for (at, indexes) in by_project {
         let project = state.project(snapshot, at)?;
-        project.by_indexes(snapshot, places, |number, record| {
+        project.by_indexes(snapshot, indexes, |number, record| {
             found[number] = checked(&project, record, &wanted[number])?.map(|record| (at, record));
             Ok(())
         })?;
@@ -49,7 +50,7 @@ pub(super) fn find_all<'s>(
     for (found, wanted) in found.into_iter().zip(wanted) {
         match found {
             Some(found) => secrets.push(found),
-            None => return Err(missing(state, snapshot, project, wanted)?),
+            None => return Err(not_found(state, snapshot, project, wanted)?),
         }
     }
 
@@ -66,12 +67,12 @@ pub(super) fn find<'s>(
     let mut all = find_all(state, snapshot, project, std::slice::from_ref(wanted))?;
     match (all.projects.pop_first(), all.secrets.pop()) {
         (Some((_, project)), Some((_, found))) => Ok((project, found)),
-        _ => Err(missing(state, snapshot, project, wanted)?),
+        _ => Err(not_found(state, snapshot, project, wanted)?),
     }
 }
 
-/// Returns where a secret stands if it exists: the position of its project and its index.
-fn place_of(
+/// Returns the position of a secret's project and the secret's index, if it exists.
+fn look_up(
     state: &State,
     snapshot: &dyn Snapshot,
     project: &ProjectName,
@@ -85,7 +86,7 @@ fn place_of(
     }
 }
 
-/// Checks that a record found at the place of `wanted` is that secret.
+/// Checks that the record found at the index of `wanted` is that secret.
 fn checked(
     project: &Project<'_>,
     found: Option<VerifiedRecord>,
@@ -94,13 +95,14 @@ fn checked(
     match (wanted, found) {
         (SecretRef::Tag(tag), found) => project.of_tag(found, &tag.key()),
         (SecretRef::Id(id), Some(found)) if found.record.rid == id.0 => Ok(Some(found)),
-        // The index of ids leads to another record, or to none.
+        // The index of ids points to another record or to none.
         (SecretRef::Id(_), _) => Err(project.damaged("a bucket")),
     }
 }
 
-/// Returns the error for a secret that does not exist, with the nearest tag. The absence of an id is proven first.
-fn missing(
+/// Returns the error for a secret that does not exist, with the nearest tag. Proves first that no
+/// project has the id.
+fn not_found(
     state: &State,
     snapshot: &dyn Snapshot,
     project: &ProjectName,
@@ -112,7 +114,7 @@ fn missing(
             None
         }
         SecretRef::Tag(tag) => match state.named(snapshot, project)? {
-            Some(project) => near_among(&all_tags(&project, snapshot)?, tag),
+            Some(project) => nearest_tag(&all_tags(&project, snapshot)?, tag),
             None => None,
         },
     };
@@ -133,7 +135,7 @@ pub(super) fn all_tags(
     Ok(tags)
 }
 
-/// Returns the tag that `wanted` was perhaps meant to be.
-pub(super) fn near_among(tags: &[Tag], wanted: &Tag) -> Option<Tag> {
+/// Returns the tag that was probably meant by `wanted`.
+pub(super) fn nearest_tag(tags: &[Tag], wanted: &Tag) -> Option<Tag> {
     nearest(wanted.key().as_str(), tags.iter(), |tag| tag.key().as_str().to_owned()).cloned()
 }

@@ -1,21 +1,21 @@
-//! Storing many secrets at once: new ones and those that are there already, of one project or of several, all in one
-//! transaction or none.
+//! Stores many secrets at once, new and existing ones, in one project or several. One transaction
+//! stores all of them or none.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::copy::{Action, OnConflict};
-use super::edit::{Edit, NewProject, create_projects, missing};
+use super::edit::{Edit, NewProject, absent, create_projects};
 use super::state::{State, VerifiedRecord};
 use super::{NewSecret, Vault, VaultError, WriteOutcome};
 use crate::crypto::rows::Record;
 use crate::model::{Metadata, ProjectName, Secret, Tag, TagKey, Timestamp};
 use crate::store::{Snapshot, Transaction};
 
-/// What is to be stored; of one tag of one project there is one.
+/// The secrets to store, with at most one for each tag of a project.
 pub struct Import<'a> {
     /// The secrets
     pub secrets: Vec<IncomingSecret<'a>>,
-    /// What happens to tags that their project has with another value
+    /// The action for tags that the project already has with another value
     pub on_conflict: OnConflict,
 }
 
@@ -25,34 +25,37 @@ pub struct IncomingSecret<'a> {
     pub to: &'a ProjectName,
     /// The secret
     pub new: NewSecret,
-    /// When it was stored first and changed last; the moment of the import where nothing tells
+    /// The times of creation and of the last change; the time of the import if unknown
     pub times: Option<(Timestamp, Timestamp)>,
 }
 
 impl<'a> Import<'a> {
-    /// Secrets for one project, stored now.
+    /// Creates an import of secrets for one project, with the current time.
     pub fn into_one(to: &'a ProjectName, secrets: Vec<NewSecret>, on_conflict: OnConflict) -> Self {
         let incoming = |new| IncomingSecret { to, new, times: None };
         Self { secrets: secrets.into_iter().map(incoming).collect(), on_conflict }
     }
 
-    /// The projects that get something, each once, in the order in which they come.
+    /// Returns each project that gets a secret once, in the order of the secrets.
     pub fn projects(&self) -> Vec<&'a ProjectName> {
         let mut seen = HashSet::new();
         self.secrets.iter().map(|incoming| incoming.to).filter(|to| seen.insert(*to)).collect()
     }
 
-    /// Returns where the secrets stand that `is_wanted` wants, project by project.
-    fn places(&self, is_wanted: impl Fn(usize) -> bool) -> BTreeMap<&'a ProjectName, Vec<usize>> {
-        let mut places: BTreeMap<&ProjectName, Vec<usize>> = BTreeMap::new();
+    /// Returns the positions of the secrets that `is_wanted` selects, by project.
+    fn positions(
+        &self,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> BTreeMap<&'a ProjectName, Vec<usize>> {
+        let mut positions: BTreeMap<&ProjectName, Vec<usize>> = BTreeMap::new();
         for (at, incoming) in self.secrets.iter().enumerate().filter(|(at, _)| is_wanted(*at)) {
-            places.entry(incoming.to).or_default().push(at);
+            positions.entry(incoming.to).or_default().push(at);
         }
 
-        places
+        positions
     }
 
-    /// Refuses two secrets of one tag: they would be counted twice and stored once, which no state has.
+    /// Refuses two secrets with the same tag. They would be counted twice but stored once.
     fn check_targets(&self) -> Result<(), VaultError> {
         let mut seen: HashMap<(&ProjectName, TagKey), &Tag> = HashMap::new();
         for IncomingSecret { to, new, .. } in &self.secrets {
@@ -66,7 +69,8 @@ impl<'a> Import<'a> {
 }
 
 impl IncomingSecret<'_> {
-    /// The metadata with which it is stored `now`. What it does not give is taken from what it overwrites.
+    /// Returns the metadata to store at the time `now`. Fields that the import leaves out are taken
+    /// from the overwritten secret.
     fn metadata(&self, before: Option<Metadata>, now: Timestamp) -> Metadata {
         let NewSecret { tag, name, description, value } = &self.new;
         let (name, description, hint) = (name.clone(), description.clone(), value.hint());
@@ -86,12 +90,12 @@ impl IncomingSecret<'_> {
     }
 }
 
-/// What became of one of them.
+/// The result for one secret of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportResult {
-    /// Stored, skipped or written over
+    /// The secret was stored, skipped or overwritten
     Action(Action),
-    /// The project has it with this value: nothing was to be done
+    /// The project already has this value, so nothing was done
     Same,
 }
 
@@ -101,33 +105,34 @@ impl ImportResult {
     }
 }
 
-/// What became of all of them, in their order.
+/// The result of an import, in the order of its secrets.
 #[derive(Debug)]
 pub struct ImportOutcome {
-    /// Tags as their projects have them, and what became of each
+    /// Each tag as its project has it, and what happened to it
     pub steps: Vec<(Tag, ImportResult)>,
     /// The secrets that were created or overwritten, project by project
     pub secrets: Vec<Secret>,
 }
 
 impl ImportOutcome {
-    fn of(steps: Vec<Step>, secrets: Vec<Secret>) -> Self {
+    fn new(steps: Vec<Step>, secrets: Vec<Secret>) -> Self {
         Self { steps: steps.into_iter().map(|step| (step.tag, step.what)).collect(), secrets }
     }
 }
 
 impl Vault {
-    /// What [`Vault::import`] would do; where it would fail, so does this. It waits for no writer.
+    /// Returns what [`Vault::import`] would do. Fails if that would fail. It does not wait for
+    /// writers.
     pub fn plan_import(&self, import: &Import<'_>) -> Result<ImportOutcome, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        missing(&state, &import.projects())?;
-        Ok(ImportOutcome::of(steps(&state, &*snapshot, import)?, Vec::new()))
+        absent(&state, &import.projects())?;
+        Ok(ImportOutcome::new(steps(&state, &*snapshot, import)?, Vec::new()))
     }
 
-    /// Reads back what an import stored or found to be there, all from one state of the vault. Returns the place of the first
-    /// secret that is not there as it came.
-    pub fn compare(
+    /// Reads back all secrets that an import stored or found to exist, from one state of the vault.
+    /// Returns the position of the first secret whose stored value differs.
+    pub fn verify_import(
         &self,
         import: &Import<'_>,
         outcome: &ImportOutcome,
@@ -138,15 +143,15 @@ impl Vault {
         let mut first: Option<usize> = None;
         let mut differs = |at: usize| first = Some(first.map_or(at, |first| first.min(at)));
 
-        for (name, places) in import.places(is_there) {
+        for (name, positions) in import.positions(is_there) {
             let Some(project) = state.named(&*snapshot, name)? else {
-                places.into_iter().for_each(&mut differs);
+                positions.into_iter().for_each(&mut differs);
                 continue;
             };
 
-            let keys: Vec<TagKey> = places.iter().map(|at| outcome.steps[*at].0.key()).collect();
+            let keys: Vec<TagKey> = positions.iter().map(|at| outcome.steps[*at].0.key()).collect();
             project.by_tags(&*snapshot, &keys, |number, found| {
-                let at = places[number];
+                let at = positions[number];
                 let value =
                     found.map(|found| project.value(&*snapshot, &found.record)).transpose()?;
                 if value.is_none_or(|value| value.expose() != import.secrets[at].new.value.expose())
@@ -161,8 +166,9 @@ impl Vault {
         Ok(first)
     }
 
-    /// Stores secrets in one transaction. One that is there with the same value is left alone, so that what was broken off
-    /// can be done again. `stored` is told how many were stored so far.
+    /// Stores secrets in one transaction. A secret that already has the same value is left alone,
+    /// so an interrupted import can be repeated. Calls `stored` with the number of secrets stored
+    /// so far.
     pub fn import(
         &self,
         import: &Import<'_>,
@@ -171,11 +177,11 @@ impl Vault {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
         let mut steps = steps(&state, &*transaction, import)?;
-        let written = import.places(|at| steps[at].what.writes());
+        let written = import.positions(|at| steps[at].what.writes());
 
         if written.is_empty() {
             return Ok(WriteOutcome {
-                value: ImportOutcome::of(steps, Vec::new()),
+                value: ImportOutcome::new(steps, Vec::new()),
                 compaction_due: false,
             });
         }
@@ -184,45 +190,45 @@ impl Vault {
         let new_project = create_projects(&state, &*self.root, &mut *transaction, &names)?;
         let mut storing = Storing { import, stored, secrets: Vec::new() };
 
-        for (name, places) in written {
+        for (name, positions) in written {
             let project = match state.named(&*transaction, name)? {
                 Some(project) => project,
-                // It is not there, so it was entered just now.
+                // The project did not exist, so it was created above.
                 None => match new_project.iter().find(|new| new.is_named(name)) {
                     Some(new) => NewProject::project(new, &state),
                     None => continue,
                 },
             };
 
-            storing.project(Edit::new(project), &mut *transaction, &places, &mut steps)?;
+            storing.project(Edit::new(project), &mut *transaction, &positions, &mut steps)?;
         }
 
         let Storing { secrets, .. } = storing;
-        Ok(WriteOutcome::new(ImportOutcome::of(steps, secrets), self.commit(transaction)?))
+        Ok(WriteOutcome::new(ImportOutcome::new(steps, secrets), self.commit(transaction)?))
     }
 }
 
-/// Secrets being stored, project by project.
+/// An import in progress, project by project.
 struct Storing<'a> {
     import: &'a Import<'a>,
     stored: &'a dyn Fn(u64),
-    /// Those that are stored, each project's in the order of the import
+    /// The secrets stored so far, each project's in the order of the import
     secrets: Vec<Secret>,
 }
 
 impl Storing<'_> {
-    /// Stores what one project gets, and signs it.
+    /// Stores and signs the secrets of one project.
     fn project(
         &mut self,
         mut edit: Edit<'_>,
         transaction: &mut dyn Transaction,
-        places: &[usize],
+        positions: &[usize],
         steps: &mut [Step],
     ) -> Result<(), VaultError> {
-        let mut drafts = Vec::with_capacity(places.len());
+        let mut drafts = Vec::with_capacity(positions.len());
         let mut before: HashMap<usize, Metadata> = HashMap::new();
 
-        for &at in places {
+        for &at in positions {
             drafts.push(match steps[at].existing.take() {
                 Some(found) => {
                     let VerifiedRecord { record, metadata } = *found;
@@ -242,7 +248,7 @@ impl Storing<'_> {
         };
 
         let metadata = |at: usize| self.import.secrets[at].metadata(before.remove(&at), now);
-        let mut secrets = Vec::with_capacity(places.len());
+        let mut secrets = Vec::with_capacity(positions.len());
         edit.put_all(transaction, drafts, value, metadata, |at, secret| {
             secrets.push((at, secret))
         })?;
@@ -253,12 +259,12 @@ impl Storing<'_> {
     }
 }
 
-/// What is to become of one secret of an import.
+/// The planned action for one secret of an import.
 struct Step {
     /// Its tag as the project has it
     tag: Tag,
     what: ImportResult,
-    /// What it is to overwrite
+    /// The secret to overwrite
     existing: Option<Box<VerifiedRecord>>,
 }
 
@@ -276,12 +282,13 @@ fn steps(
 
     let mut steps: Vec<Step> = import.secrets.iter().map(create).collect();
     let mut conflicts = BTreeMap::new();
-    for (name, places) in import.places(|_| true) {
+    for (name, positions) in import.positions(|_| true) {
         let Some(project) = state.named(snapshot, name)? else { continue };
-        let keys: Vec<TagKey> = places.iter().map(|at| import.secrets[*at].new.tag.key()).collect();
+        let key = |at: &usize| import.secrets[*at].new.tag.key();
+        let keys: Vec<TagKey> = positions.iter().map(key).collect();
         project.by_tags(snapshot, &keys, |number, found| {
             let Some(found) = found else { return Ok(()) };
-            let at = places[number];
+            let at = positions[number];
             let (value, step) = (&import.secrets[at].new.value, &mut steps[at]);
             step.tag = found.metadata.tag.clone();
 

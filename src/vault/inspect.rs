@@ -1,6 +1,8 @@
-//! Looking at everything in a vault, damaged or not: what is there, what holds, what can still be read.
+//! Inspects everything in a vault, damaged or not: what it contains, what is valid and what can
+//! still be read.
 //!
-//! It changes nothing, and goes on where other readers stop: one damaged thing hides no other.
+//! It changes nothing. It continues where other readers stop, so one damaged part does not hide
+//! another.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -19,69 +21,69 @@ use crate::crypto::tree::{self, Leaf};
 use crate::model::{ProjectName, SecretId, Tag};
 use crate::store::{Snapshot, StoreError, Walk};
 
-/// What a vault holds and what of it is damaged.
+/// The content of a vault and its damage.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Every project whose key ring opens, sorted by name
+    /// All projects whose key ring opens, sorted by name
     pub projects: Vec<ProjectReport>,
-    /// What guesses at its passphrases cost
+    /// The costs of a guess, for each passphrase slot
     pub passphrases: Vec<KdfParams>,
-    /// It has a recovery code
+    /// Whether the vault has a recovery code
     pub recovery: bool,
-    /// Everything that does not hold; empty for a vault without a fault
+    /// All damage; empty for an intact vault
     pub damage: Vec<Damage>,
-    /// It is not the state that was last seen here, nor one that follows on it
+    /// Set if the vault's state neither equals its last checkpoint here nor follows it
     pub divergence: Option<Divergence>,
 }
 
-/// A project, examined.
+/// An inspected project.
 #[derive(Debug)]
 pub struct ProjectReport {
     /// Its name
     pub name: ProjectName,
-    /// Records that were found
+    /// The number of records that were found
     pub secrets: u64,
-    /// Those that open, with their values
+    /// The number of records that open, with their values
     pub readable: u64,
 }
 
-/// Something that does not hold.
+/// One damaged part of a vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// "the head", "the value"
+    /// The part, for example "the head" or "the value"
     pub what: &'static str,
-    /// Of which project, where that is known
+    /// The project, if known
     pub project: Option<ProjectName>,
-    /// Of which record, where that is known
+    /// The record, if known
     pub id: Option<SecretId>,
-    /// Its tag, where its metadata opens
+    /// The record's tag, if its metadata opens
     pub tag: Option<Tag>,
 }
 
 /// A record that opens.
 pub(super) struct ReadableRecord {
     pub(super) leaf: Leaf,
-    /// Head, top and bucket vouch for it: it is the latest one
+    /// Head, root hash and bucket are valid, so this is the current version
     pub(super) proven: bool,
 }
 
-/// A vault, read as far as it goes.
+/// A vault, read as far as possible.
 pub(super) struct Inspection {
     pub(super) vault: VaultRow,
     pub(super) slots: Vec<Slot>,
     pub(super) rows: Vec<ProjectRow>,
     pub(super) keyrings: Vec<Option<Keyring>>,
-    /// Of each project, in the order of the rows
+    /// The readable records of each project, in the order of the rows
     pub(super) readable: Vec<Vec<ReadableRecord>>,
     pub(super) report: Report,
 }
 
 impl Vault {
-    /// Checks every seal, hash, signature and count, the file, and that nothing is in it that belongs to nobody. `reached` is
-    /// told how many secrets were looked at.
+    /// Checks every seal, hash, signature and count, the structure of the file, and that it has no
+    /// orphan rows. Calls `on_progress` with the number of secrets checked so far.
     pub fn verify(&self, on_progress: &dyn Fn(u64)) -> Result<Report, VaultError> {
         let snapshot = self.store.read()?;
-        let report = examine(&*snapshot, &*self.root, on_progress)?.report;
+        let report = inspect(&*snapshot, &*self.root, on_progress)?.report;
         if !report.damage.is_empty() && self.slots_changed(&*snapshot) {
             return Err(VaultError::SlotsChanged);
         }
@@ -89,59 +91,60 @@ impl Vault {
         Ok(report)
     }
 
-    /// True where the state that was looked at last is remembered here: one that is put back will be noticed.
+    /// Returns true if the last state that was opened has been recorded in a checkpoint, so that a
+    /// rollback to an earlier one will be noticed.
     pub fn is_remembered(&self) -> bool {
         self.root.has_written()
     }
 }
 
-/// Looks at everything.
-pub(super) fn examine(
+/// Inspects everything.
+pub(super) fn inspect(
     snapshot: &dyn Snapshot,
     root: &dyn RootKeyHandle,
     on_progress: &dyn Fn(u64),
 ) -> Result<Inspection, VaultError> {
     let _walk = Walk::begin(snapshot)?;
-    let mut examined = open(snapshot, root)?;
+    let mut inspection = open(snapshot, root)?;
     let is_sound = snapshot.is_sound().unwrap_or(false);
     if !is_sound {
-        examined.report.damage.push(Damage::of("the file's own structure"));
+        inspection.report.damage.push(Damage::new("the file's own structure"));
     }
 
-    let places = IdIndex::read(snapshot, is_sound, &mut examined.report)?;
+    let id_index = IdIndex::read(snapshot, is_sound, &mut inspection.report)?;
     let mut looked_at = 0;
-    for (row, keyring) in examined.rows.iter().zip(&examined.keyrings) {
+    for (row, keyring) in inspection.rows.iter().zip(&inspection.keyrings) {
         let Some(keyring) = keyring else {
-            examined.readable.push(Vec::new());
+            inspection.readable.push(Vec::new());
             continue;
         };
 
-        let look =
-            ProjectInspector { snapshot, name: &keyring.name, damage: &mut examined.report.damage };
-        let seen = look.project(&examined.vault, row, keyring, &places, &mut |more| {
+        let damage = &mut inspection.report.damage;
+        let inspector = ProjectInspector { snapshot, name: &keyring.name, damage };
+        let findings = inspector.project(&inspection.vault, row, keyring, &id_index, &mut |more| {
             looked_at += more;
             on_progress(looked_at);
         });
 
-        let readable = seen.readable.len() as u64;
-        examined.report.projects.push(ProjectReport {
+        let readable = findings.readable.len() as u64;
+        inspection.report.projects.push(ProjectReport {
             name: keyring.name.clone(),
-            secrets: seen.found,
+            secrets: findings.found,
             readable,
         });
 
-        examined.readable.push(seen.readable);
+        inspection.readable.push(findings.readable);
     }
 
-    examined.report.projects.sort_by(|one, other| one.name.cmp(&other.name));
+    inspection.report.projects.sort_by(|one, other| one.name.cmp(&other.name));
 
-    // Each thing is told once, in the order in which it was found.
-    let mut told = HashSet::new();
-    examined.report.damage.retain(|damage| told.insert(damage.to_string()));
-    Ok(examined)
+    // Each damage is reported once, in the order in which it was found.
+    let mut reported = HashSet::new();
+    inspection.report.damage.retain(|damage| reported.insert(damage.to_string()));
+    Ok(inspection)
 }
 
-/// The root's tables and the key rings.
+/// Reads the tables under the root MAC and opens the key rings.
 fn open(snapshot: &dyn Snapshot, root: &dyn RootKeyHandle) -> Result<Inspection, VaultError> {
     let vault = checked_row(snapshot)?;
     let mut report = Report::default();
@@ -150,14 +153,14 @@ fn open(snapshot: &dyn Snapshot, root: &dyn RootKeyHandle) -> Result<Inspection,
     let (rows, is_whole) = snapshot.readable_projects()?;
 
     if !is_whole {
-        report.damage.push(Damage::of("the table of projects"));
+        report.damage.push(Damage::new("the table of projects"));
     }
 
     let grants =
         damaged_or(snapshot.grants(), "the table of grants", &mut report)?.unwrap_or_default();
     let tables = RootTables { vault: &vault, slots: &slots, projects: &rows, grants: &grants };
     let opened = match root.open(&tables) {
-        Err(VaultError::Departed(divergence)) => {
+        Err(VaultError::Diverged(divergence)) => {
             report.divergence = Some(*divergence);
             root.open_unchecked(&tables)
         }
@@ -168,13 +171,13 @@ fn open(snapshot: &dyn Snapshot, root: &dyn RootKeyHandle) -> Result<Inspection,
         (Ok(keyrings), _) => keyrings.into_iter().map(Some).collect(),
         (Err(error), Some(root)) if error.is_damage() => {
             if root.verify_mac(&vault, &slots, &rows, &grants).is_err() {
-                report.damage.push(Damage::of(ROOT_TABLES));
+                report.damage.push(Damage::new(ROOT_TABLES));
             }
 
             let mut open = |row| {
                 let keyring = root.open_keyring(&vault.vault_id, row).ok();
                 if keyring.is_none() {
-                    report.damage.push(Damage::of(KEYRING));
+                    report.damage.push(Damage::new(KEYRING));
                 }
 
                 keyring
@@ -188,20 +191,21 @@ fn open(snapshot: &dyn Snapshot, root: &dyn RootKeyHandle) -> Result<Inspection,
     for slot in &slots {
         match (slot.kind, slot.kdf_params()) {
             (PASSPHRASE_SLOT, Some(params)) => report.passphrases.push(params),
-            (PASSPHRASE_SLOT, None) => report.damage.push(Damage::of("a key slot")),
+            (PASSPHRASE_SLOT, None) => report.damage.push(Damage::new("a key slot")),
             (kind, _) => report.recovery |= kind == RECOVERY_SLOT,
         }
     }
 
     let mut names = BTreeSet::new();
     if !keyrings.iter().flatten().all(|keyring| names.insert(&keyring.name)) {
-        report.damage.push(Damage::of("the table of projects"));
+        report.damage.push(Damage::new("the table of projects"));
     }
 
     Ok(Inspection { vault, slots, rows, keyrings, readable: Vec::new(), report })
 }
 
-/// `None` for what is damaged, which is noted; an error for what has to do with the machine.
+/// Returns `None` for damage, which is added to the report. Other errors, such as failing system
+/// calls, are passed on.
 fn damaged_or<T>(
     read: Result<T, StoreError>,
     what: &'static str,
@@ -210,14 +214,15 @@ fn damaged_or<T>(
     match read {
         Ok(read) => Ok(Some(read)),
         Err(StoreError::Damaged(_)) => {
-            report.damage.push(Damage::of(what));
+            report.damage.push(Damage::new(what));
             Ok(None)
         }
         Err(other) => Err(other),
     }
 }
 
-/// Where records stand by the index of ids, which is another tree of the file than the one that has the records.
+/// The index of ids: where each record is stored. It is a separate B-tree of the file, so it may be
+/// readable if the table of records is not.
 struct IdIndex(HashMap<ProjectId, Vec<[u8; 16]>>);
 
 impl IdIndex {
@@ -226,13 +231,13 @@ impl IdIndex {
         is_sound: bool,
         report: &mut Report,
     ) -> Result<Self, VaultError> {
-        let mut places: HashMap<_, Vec<_>> = HashMap::new();
-        let read = snapshot.places(&mut |pid, tag_ix| places.entry(pid).or_default().push(tag_ix));
+        let mut index: HashMap<_, Vec<_>> = HashMap::new();
+        let read = snapshot.id_index(&mut |pid, tag_ix| index.entry(pid).or_default().push(tag_ix));
         damaged_or(read, "the index of ids", report)?;
 
-        // Pages that point at each other are counted without end, and tell nothing.
+        // Pages that point at each other would give endless counts, which mean nothing.
         if !is_sound {
-            return Ok(Self(places));
+            return Ok(Self(index));
         }
 
         let orphans =
@@ -242,20 +247,21 @@ impl IdIndex {
             (orphans.records, "a record that belongs to no project"),
             (orphans.buckets, "a bucket that belongs to no project"),
         ] {
-            report.damage.extend((count > 0).then(|| Damage::of(what)));
+            report.damage.extend((count > 0).then(|| Damage::new(what)));
         }
 
-        Ok(Self(places))
+        Ok(Self(index))
     }
 }
 
-/// Reads once more what cannot be read. SQLite refuses a page for one cell that is out of place, but only when it reads the
-/// page for the first time (`PRAGMA cell_size_check`); the other rows of that page are found after that.
-fn twice<T, E>(read: impl Fn() -> Result<T, E>) -> Result<T, E> {
+/// Repeats a read that failed. SQLite refuses a page with one misplaced cell, but only when it
+/// reads the page for the first time (`PRAGMA cell_size_check`). The second attempt finds the other
+/// rows of that page.
+fn retry_once<T, E>(read: impl Fn() -> Result<T, E>) -> Result<T, E> {
     read().or_else(|_| read())
 }
 
-/// A project being looked at.
+/// The inspection of one project.
 struct ProjectInspector<'a> {
     snapshot: &'a dyn Snapshot,
     name: &'a ProjectName,
@@ -273,80 +279,81 @@ impl ProjectInspector<'_> {
         vault: &VaultRow,
         row: &ProjectRow,
         keyring: &Keyring,
-        places: &IdIndex,
+        id_index: &IdIndex,
         on_progress: &mut dyn FnMut(u64),
     ) -> ProjectFindings {
-        let (project, vouched) = match Project::open(self.snapshot, &vault.vault_id, row, keyring) {
+        let opened = Project::open(self.snapshot, &vault.vault_id, row, keyring);
+        let (project, is_verified) = match opened {
             Ok(project) => (project, true),
             Err(error) => {
-                self.note(what_of(&error), None, None);
+                self.note(damaged_part(&error), None, None);
                 (Project::unverified(&vault.vault_id, row, keyring), false)
             }
         };
 
-        let mut seen = ProjectFindings { found: 0, readable: Vec::new() };
-        let mut met: BTreeSet<[u8; 16]> = BTreeSet::new();
+        let mut findings = ProjectFindings { found: 0, readable: Vec::new() };
+        let mut seen: BTreeSet<[u8; 16]> = BTreeSet::new();
         for number in 0..=u8::MAX {
             let (leaves, proven) = match self.snapshot.leaves(&row.pid, number) {
                 Ok(leaves) => {
                     let holds = tree::bucket(&row.pid, number, &leaves)
                         == project.buckets[usize::from(number)];
-                    if vouched && !holds {
+                    if is_verified && !holds {
                         self.note("a bucket", None, None);
                     }
 
-                    (leaves, vouched && holds)
+                    (leaves, is_verified && holds)
                 }
                 Err(_) => {
                     self.note("a bucket", None, None);
-                    (self.by_places(row, number, places), false)
+                    (self.leaves_one_by_one(row, number, id_index), false)
                 }
             };
 
-            for leaf in leaves.into_iter().filter(|leaf| met.insert(leaf.tag_ix)) {
-                seen.found += 1;
+            for leaf in leaves.into_iter().filter(|leaf| seen.insert(leaf.tag_ix)) {
+                findings.found += 1;
                 if self.record(&project, &leaf) {
-                    seen.readable.push(ReadableRecord { leaf, proven });
+                    findings.readable.push(ReadableRecord { leaf, proven });
                 }
             }
 
-            on_progress(met.len() as u64);
-            met.clear();
+            on_progress(seen.len() as u64);
+            seen.clear();
         }
 
-        if vouched && seen.found != project.head.count {
+        if is_verified && findings.found != project.head.count {
             self.note("the number of records", None, None);
         }
 
-        seen
+        findings
     }
 
-    /// The records of a bucket that cannot be read in one go, one by one.
-    fn by_places(&self, row: &ProjectRow, number: u8, places: &IdIndex) -> Vec<Leaf> {
-        let known = places.0.get(&row.pid).into_iter().flatten();
+    /// Reads the records of a bucket one by one, because they cannot be read together.
+    fn leaves_one_by_one(&self, row: &ProjectRow, number: u8, id_index: &IdIndex) -> Vec<Leaf> {
+        let known = id_index.0.get(&row.pid).into_iter().flatten();
         let read = |tag_ix: &[u8; 16]| {
-            let record = twice(|| self.snapshot.record(&row.pid, tag_ix)).ok()??;
+            let record = retry_once(|| self.snapshot.record(&row.pid, tag_ix)).ok()??;
             Some(Leaf { tag_ix: *tag_ix, rid: record.rid, leaf: record.leaf })
         };
 
         known.filter(|tag_ix| tag_ix[0] == number).filter_map(read).collect()
     }
 
-    /// True for a record that opens with its value.
+    /// Returns true if a record and its value open.
     fn record(&mut self, project: &Project<'_>, leaf: &Leaf) -> bool {
         let id = Some(SecretId(leaf.rid));
-        let found = match twice(|| project.by_leaf(self.snapshot, leaf)) {
+        let found = match retry_once(|| project.by_leaf(self.snapshot, leaf)) {
             Ok(found) => found,
             Err(error) => {
-                self.note(what_of(&error), id, None);
+                self.note(damaged_part(&error), id, None);
                 return false;
             }
         };
 
-        match twice(|| project.value(self.snapshot, &found.record)) {
+        match retry_once(|| project.value(self.snapshot, &found.record)) {
             Ok(_) => true,
             Err(error) => {
-                self.note(what_of(&error), id, Some(found.metadata.tag));
+                self.note(damaged_part(&error), id, Some(found.metadata.tag));
                 false
             }
         }
@@ -371,13 +378,13 @@ impl fmt::Display for Damage {
 }
 
 impl Damage {
-    fn of(what: &'static str) -> Self {
+    fn new(what: &'static str) -> Self {
         Self { what, project: None, id: None, tag: None }
     }
 }
 
-/// What of a project an error tells of.
-fn what_of(error: &VaultError) -> &'static str {
+/// Returns the part of a project that an error is about.
+fn damaged_part(error: &VaultError) -> &'static str {
     match error {
         VaultError::Project { what, .. } | VaultError::Record { what, .. } => what,
         _ => "a part of the file",

@@ -1,6 +1,7 @@
-//! What holds the root key and does its few operations: the key itself in this process, or an agent that has it.
+//! The operations of the root key. Either the key itself in this process or an agent that holds it
+//! implements them.
 //!
-//! Vault code is the same with both. The key is in no answer.
+//! Vault code is the same for both. An agent never sends the key.
 
 use super::VaultError;
 use crate::crypto::aead::Key;
@@ -10,7 +11,7 @@ use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::{Grant, ProjectRow, Slot, VaultRow};
 use crate::model::ProjectName;
 
-/// What the root MAC covers, each table in ascending order of its ids.
+/// The tables under the root MAC, each in ascending order of its ids.
 #[derive(Clone, Copy)]
 pub struct RootTables<'a> {
     /// The vault's own row
@@ -25,13 +26,14 @@ pub struct RootTables<'a> {
 
 /// The operations of the root key.
 pub trait RootKeyHandle {
-    /// Checks the root MAC of `tables`, then opens every project's key ring, in their order.
+    /// Checks the root MAC of `tables`, then opens every project's key ring in the order of the
+    /// rows.
     fn open(&self, tables: &RootTables<'_>) -> Result<Vec<Keyring>, VaultError>;
-    /// The same without regard to what was seen before.
+    /// Does the same as [`RootKeyHandle::open`], but ignores checkpoints.
     fn open_unchecked(&self, tables: &RootTables<'_>) -> Result<Vec<Keyring>, VaultError> {
         self.open(tables)
     }
-    /// The root MAC of changed `tables`.
+    /// Computes the root MAC of changed `tables`.
     fn mac(&self, tables: &RootTables<'_>) -> Result<[u8; 32], VaultError>;
     /// Seals a key ring for `pid` and `epoch`.
     fn seal_keyring(
@@ -41,17 +43,18 @@ pub trait RootKeyHandle {
         epoch: u32,
         keyring: &Keyring,
     ) -> Result<Vec<u8>, VaultError>;
-    /// The key that seals what was last seen of the vault.
+    /// Returns the key that seals checkpoints.
     fn checkpoint_key(&self) -> Result<Key, VaultError>;
-    /// The root key itself, where this process has it.
+    /// Returns the root key itself, if this process has it.
     fn root_key(&self) -> Option<&RootKey> {
         None
     }
-    /// True where the last state that was opened is written down.
+    /// Returns true if the last state that was opened has been recorded in a checkpoint.
     fn has_written(&self) -> bool {
         false
     }
-    /// True where [`RootKeyHandle::open`] also compares with what it saw before, so that it wants to see every new state.
+    /// Returns true if [`RootKeyHandle::open`] also compares with checkpoints, so that it must see
+    /// every new state.
     fn has_checkpoints(&self) -> bool {
         false
     }
@@ -87,43 +90,44 @@ impl RootKeyHandle for RootKey {
     }
 }
 
-/// Why an agent did not do what was asked.
+/// The reason why an agent did not do what was requested.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyServiceError {
-    /// It has no key to this vault, or not any more
+    /// The agent has no key to this vault, or no longer has it
     #[error("the vault is locked")]
     Locked,
-    /// Another vault lies at the path
+    /// Another vault is at the path
     #[error("the vault at this path is not the one that was unlocked")]
     Replaced,
-    /// An older state than one that it has seen
+    /// The state is older than one that the agent has seen; the project is given if only a project
+    /// was rolled back
     #[error("the agent has seen a newer state of {}", .0.as_ref().map_or_else(|| "this vault".into(), |p| format!("project `{p}`")))]
     RolledBack(Option<ProjectName>),
-    /// Slots that it has not seen verified: changing them takes the passphrase
+    /// The agent has not verified these slots, and changing slots requires the passphrase
     #[error("changing how the vault is unlocked requires the passphrase")]
     OtherSlots,
-    /// Its key does not open the vault as it is now
+    /// The agent's key does not open the vault's current state
     #[error("the unlocked key does not open the vault")]
     OtherKey,
-    /// It speaks another version of the protocol
+    /// The agent uses another version of the protocol
     #[error("the agent was started by another version of `secrets`")]
     OtherVersion,
-    /// It had no memory, or no random bytes
+    /// The agent ran out of memory or random bytes
     #[error("the agent ran out of memory, or the system's random generator failed")]
     Failed,
-    /// A new one ended before it held the key
+    /// A new agent ended before it held the key
     #[error("the agent could not be started")]
     NotStarted,
-    /// It did not answer in time
+    /// The agent did not answer in time
     #[error("the agent does not respond")]
     Silent,
-    /// It answered what makes no sense
+    /// The agent sent an invalid answer
     #[error("the agent sent an invalid response")]
     Nonsense,
-    /// Another user's process listens in its place
+    /// The process that listens instead of the agent belongs to another user
     #[error("the process that listens on the agent's socket belongs to another user")]
     Impostor,
-    /// The connection
+    /// The connection failed
     #[error("cannot reach the agent: {0}")]
     Io(#[from] std::io::Error),
 }

@@ -1,4 +1,4 @@
-//! Listing secrets: all of them, or one page.
+//! Lists secrets, all of them or one page.
 
 use super::state::State;
 use super::{Vault, VaultError};
@@ -15,8 +15,8 @@ pub struct Page {
 }
 
 impl Vault {
-    /// Returns the secrets of one project, or of all, that `keep` keeps; sorted by project, then by tag key. An unknown
-    /// project has none.
+    /// Returns the secrets of one project, or of all projects, for which `keep` returns true. They
+    /// are sorted by project, then by tag key. An unknown project has none.
     pub fn list(
         &self,
         project: Option<&ProjectName>,
@@ -26,7 +26,7 @@ impl Vault {
         let state = self.state(&*snapshot)?;
         let mut secrets = Vec::new();
 
-        for at in places(&state, project) {
+        for at in positions(&state, project) {
             let project = state.project(&*snapshot, at)?;
             let first = secrets.len();
             project.each(&*snapshot, |found| {
@@ -41,8 +41,8 @@ impl Vault {
         Ok(secrets)
     }
 
-    /// Returns the page of that list that begins behind `skipped` secrets and holds `size`. Everything is read and verified; only
-    /// tags up to the end of the page are kept in the meantime.
+    /// Returns one page of that list: `size` secrets after the first `skipped`. Everything is read
+    /// and verified, but only the tags up to the end of the page are kept in memory.
     pub fn list_page(
         &self,
         project: Option<&ProjectName>,
@@ -55,7 +55,7 @@ impl Vault {
         let end = skipped.saturating_add(size);
         let mut page = Page { secrets: Vec::new(), total: 0 };
 
-        for at in places(&state, project) {
+        for at in positions(&state, project) {
             let project = state.project(&*snapshot, at)?;
             let before = page.total;
             let mut first = First::new(end.saturating_sub(before));
@@ -77,24 +77,25 @@ impl Vault {
     }
 }
 
-/// Returns the positions of one project, or of all sorted by name.
-fn places(state: &State, project: Option<&ProjectName>) -> Vec<usize> {
+/// Returns the position of one project, or the positions of all projects sorted by name.
+fn positions(state: &State, project: Option<&ProjectName>) -> Vec<usize> {
     let wanted = |at: &usize| project.is_none_or(|name| *name == state.keyrings[*at].name);
-    let mut places: Vec<usize> = (0..state.keyrings.len()).filter(wanted).collect();
-    places.sort_by_key(|at| &state.keyrings[*at].name);
-    places
+    let mut positions: Vec<usize> = (0..state.keyrings.len()).filter(wanted).collect();
+    positions.sort_by_key(|at| &state.keyrings[*at].name);
+    positions
 }
 
-/// The records with the first tags among all that are offered: at most `most`, however many there are.
+/// Collects the `most` records that come first in tag order. Its memory is bounded, however many
+/// are offered.
 struct First {
     most: usize,
-    /// At most twice as many, or `FEW`
+    /// The candidates, at most twice `most` or `FEW`
     entries: Vec<(TagKey, Leaf)>,
-    /// No tag behind this one is among the first
+    /// The largest tag that can still be among the first
     last: Option<TagKey>,
 }
 
-/// So many entries are kept in any case.
+/// The number of entries that are always kept.
 const FEW: usize = 256;
 
 impl First {
@@ -113,7 +114,7 @@ impl First {
         }
     }
 
-    /// Drops what is not among the first.
+    /// Drops the entries that are not among the first.
     fn cut(&mut self) {
         if self.entries.len() > self.most {
             let (_, next, _) = self.entries.select_nth_unstable(self.most);
@@ -122,7 +123,7 @@ impl First {
         }
     }
 
-    /// Returns them sorted, without the first `skipped`.
+    /// Returns the entries in order, without the first `skipped`.
     fn sorted_behind(mut self, skipped: usize) -> impl Iterator<Item = Leaf> {
         self.cut();
         if skipped < self.entries.len() {
@@ -141,7 +142,7 @@ mod tests {
     use crate::model::Tag;
 
     #[test]
-    fn no_more_are_kept_than_are_wanted() {
+    fn only_the_wanted_entries_are_kept() {
         const COUNT: u64 = 5000;
         let key = |number: u64| Tag::parse(&format!("tag-{number:04}")).unwrap().key();
         let leaf = |number: u64| Leaf { tag_ix: [0; 16], rid: number.to_be_bytes(), leaf: [0; 32] };

@@ -1,20 +1,21 @@
-//! The vault as the rest of the program sees it: projects and secrets; seal on the way in, open on the way out.
+//! The vault as the rest of the program sees it: projects and secrets. It seals everything that it
+//! stores and opens everything that it returns.
 //!
-//! * `holder`: the root key's few operations, by the key itself or by an agent that has it
-//! * `anchored`: a holder that remembers what was last seen here
+//! * `key_handle`: the operations of the root key, by the key itself or by an agent that holds it
+//! * `checkpointed`: a root key handle that compares with checkpoints
 //! * `slots`: the passphrase and the recovery code
-//! * `state`: reading, with everything verified that is read
-//! * `edit`: changing a project, signing it anew
-//! * `examine`: everything looked at, damaged or not
+//! * `state`: reading, with verification of everything that is read
+//! * `edit`: changing a project and signing it again
+//! * `inspect`: inspection of everything, damaged or not
 //! * `copies`: backup, restore, salvage
 //! * `find`: secrets by tag or id, one or many
 //! * `secrets`, `list`, `projects`, `copy`, `import`, `export`: the operations
-//! * `rekey`: everything sealed anew under new keys
+//! * `rekey`: re-encryption under new keys
 //! * `trust`: MACs over records that are kept outside of the vault
-//! * `opened`: values opened together, for several uses
+//! * `revealed`: values that are opened together for several uses
 //!
-//! Nothing here prints, prompts or knows an exit code. A value leaves through [`Reveal`], and through [`Vault::export`]
-//! into a sealed file.
+//! Nothing here prints, prompts or knows an exit code. Values leave through [`Reveal`], and through
+//! [`Vault::export`] into a sealed file.
 
 mod checkpointed;
 mod copies;
@@ -64,15 +65,15 @@ use crate::store::{
 use checkpointed::{CheckpointedHandle, check_and_record};
 use state::State;
 
-/// Key derivations, where others change the slots meanwhile.
-const UNLOCKS: usize = 5;
+/// The maximum number of key derivations if other processes change the slots in the meantime.
+const UNLOCK_ATTEMPTS: usize = 5;
 
-/// A vault that has been found but not unlocked.
+/// A vault that was opened but not unlocked.
 pub struct Locked {
     store: Box<dyn Store>,
     checkpoints: Option<CheckpointStore>,
     notice: Option<DivergenceNotice>,
-    /// The slots that the root key was opened from
+    /// The slots from which the root key was opened
     opened: RefCell<Option<Vec<Slot>>>,
     is_exposed: bool,
     keeps_copies: bool,
@@ -83,11 +84,11 @@ impl Locked {
     pub fn open(path: &Path) -> Result<Self, VaultError> {
         let store = SqliteStore::open(path)?;
         let is_exposed = store.is_exposed();
-        Ok(Self { is_exposed, ..Self::over(Box::new(store)) })
+        Ok(Self { is_exposed, ..Self::with_store(Box::new(store)) })
     }
 
-    /// Takes any store.
-    pub fn over(store: Box<dyn Store>) -> Self {
+    /// Creates a locked vault from any store.
+    pub fn with_store(store: Box<dyn Store>) -> Self {
         Self {
             store,
             checkpoints: None,
@@ -98,30 +99,34 @@ impl Locked {
         }
     }
 
-    /// True if its file system has no Unix modes: others may be able to read or replace the file.
+    /// Returns true if the vault's file system has no Unix modes, so that others may be able to
+    /// read or replace the file.
     pub fn is_exposed(&self) -> bool {
         self.is_exposed
     }
 
-    /// Keeps the copies that were made before an interrupted change was rolled back, even if everything turns out to be right.
+    /// Keeps the copies from before an interrupted change was rolled back, even if the vault turns
+    /// out to be intact.
     #[must_use]
     pub fn keeping_copies(self) -> Self {
         Self { keeps_copies: true, ..self }
     }
 
-    /// Holds every state that is opened against what was last seen here, and remembers it.
+    /// Compares every state that is opened with the checkpoint on this machine, and records it.
     #[must_use]
-    pub fn checkpointed(self, checkpoints: CheckpointStore) -> Self {
+    pub fn with_checkpoints(self, checkpoints: CheckpointStore) -> Self {
         Self { checkpoints: Some(checkpoints), ..self }
     }
 
-    /// Has `notice` told of a copy that is seen for the first time at its path, if a newer state was seen elsewhere.
+    /// Calls `notice` for a copy that is seen at its path for the first time, if a newer state was
+    /// seen elsewhere.
     #[must_use]
-    pub fn noticing(self, notice: DivergenceNotice) -> Self {
+    pub fn on_divergence(self, notice: DivergenceNotice) -> Self {
         Self { notice: Some(notice), ..self }
     }
 
-    /// Opens the root key with a passphrase or a recovery code. Costs what the slot's parameters say.
+    /// Opens the root key with a passphrase or a recovery code, at the cost of the slot's
+    /// parameters.
     pub fn root_key(&self, by: &dyn Credential) -> Result<RootKey, VaultError> {
         let look = || {
             let snapshot = self.store.read()?;
@@ -130,8 +135,9 @@ impl Locked {
 
         let mut found = look()?;
 
-        // The key derivation takes its time, and nobody waits for it: a `rekey` meanwhile is no damage.
-        for _ in 0..UNLOCKS {
+        // The key derivation is slow and does not lock the vault, so a `rekey` in the meantime is
+        // not damage.
+        for _ in 0..UNLOCK_ATTEMPTS {
             let root = slots::open(&found.1, by, &found.0);
             let now = look()?;
             if now == found {
@@ -146,25 +152,25 @@ impl Locked {
         Err(VaultError::SlotsChanged)
     }
 
-    /// The vault's own id, by which an agent knows it. It is not verified yet.
+    /// Returns the vault's id, by which an agent identifies it. It is not verified yet.
     pub fn vault_id(&self) -> Result<VaultId, VaultError> {
         Ok(state::checked_row(&*self.store.read()?)?.vault_id)
     }
 
-    /// What a guess at the passphrase costs. It is not verified yet.
+    /// Returns the cost of a guess at the passphrase. It is not verified yet.
     pub fn kdf_params(&self) -> Result<KdfParams, VaultError> {
-        Ok(slots::dearest(&self.store.read()?.slots()?))
+        Ok(slots::strongest_params(&self.store.read()?.slots()?))
     }
 
-    /// True if a recovery code opens the vault. It is not verified yet.
+    /// Returns true if the vault has a recovery code. It is not verified yet.
     pub fn has_recovery(&self) -> Result<bool, VaultError> {
-        Ok(slots::have_recovery(&self.store.read()?.slots()?))
+        Ok(slots::has_recovery_slot(&self.store.read()?.slots()?))
     }
 
-    /// The vault, with what holds its root key.
+    /// Returns the vault, unlocked with a root key handle.
     pub fn unlocked(self, root: impl RootKeyHandle + 'static) -> Vault {
         Vault {
-            root: remembering(root, self.checkpoints.as_ref(), self.notice),
+            root: checkpointed_handle(root, self.checkpoints.as_ref(), self.notice),
             store: self.store,
             checkpoints: self.checkpoints,
             slots_seen: self.opened,
@@ -172,16 +178,16 @@ impl Locked {
         }
     }
 
-    /// Opens and unlocks in one go.
+    /// Opens the root key and unlocks the vault.
     pub fn unlock(self, by: &dyn Credential) -> Result<Vault, VaultError> {
         let root = self.root_key(by)?;
         Ok(self.unlocked(root))
     }
 
-    /// Checks what the root MAC and the heads cover, and changes nothing.
+    /// Verifies the root MAC and every head. Changes nothing in the vault.
     pub fn check(&self, root: &dyn RootKeyHandle) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        let state = told_apart(State::read(&*snapshot, root), &self.opened, &*snapshot)?;
+        let state = detect_slot_change(State::read(&*snapshot, root), &self.opened, &*snapshot)?;
         if let Some(checkpoints) = &self.checkpoints {
             check_and_record(
                 checkpoints,
@@ -195,12 +201,13 @@ impl Locked {
         (0..state.rows.len()).try_for_each(|at| state.project(&*snapshot, at).map(drop))
     }
 
-    /// Has `root` open what the root MAC covers. What it then returns is not used, and nothing is remembered here.
-    pub fn compare(&self, root: &dyn RootKeyHandle) -> Result<(), VaultError> {
+    /// Lets `root` verify the tables under the root MAC. The result is not used, and no checkpoint
+    /// is written here.
+    pub fn check_root_mac(&self, root: &dyn RootKeyHandle) -> Result<(), VaultError> {
         State::read(&*self.store.read()?, root).map(drop)
     }
 
-    /// Overwrites what deleted and changed rows have left behind in the file. Needs no key.
+    /// Overwrites the remains of deleted and changed rows in the file. Needs no key.
     pub fn compact(&self) -> Result<(), VaultError> {
         Ok(self.store.compact()?)
     }
@@ -211,13 +218,13 @@ pub struct Vault {
     store: Box<dyn Store>,
     root: Box<dyn RootKeyHandle>,
     checkpoints: Option<CheckpointStore>,
-    /// The slots as they were when the vault was unlocked or they were first looked at, until they are changed
+    /// The slots at the time of unlocking or of their first use, until this process changes them
     slots_seen: RefCell<Option<Vec<Slot>>>,
     keeps_copies: bool,
 }
 
-/// A holder that holds what it opens against what was last seen.
-fn remembering(
+/// Wraps a root key handle so that it compares with checkpoints, if there are any.
+fn checkpointed_handle(
     root: impl RootKeyHandle + 'static,
     checkpoints: Option<&CheckpointStore>,
     notice: Option<DivergenceNotice>,
@@ -231,7 +238,7 @@ fn remembering(
 }
 
 impl Vault {
-    /// Makes an empty vault at `path` and unlocks it.
+    /// Creates an empty vault at `path` and unlocks it.
     pub fn init(
         path: &Path,
         passphrase: &Passphrase,
@@ -252,9 +259,10 @@ impl Vault {
         })
     }
 
-    /// Reads a state, verified.
+    /// Reads and verifies the current state.
     fn state(&self, snapshot: &dyn Snapshot) -> Result<State, VaultError> {
-        let state = told_apart(State::read(snapshot, &*self.root), &self.slots_seen, snapshot)?;
+        let read = State::read(snapshot, &*self.root);
+        let state = detect_slot_change(read, &self.slots_seen, snapshot)?;
         if self.store.keeps_copies() && !self.keeps_copies {
             self.confirm(snapshot)?;
         }
@@ -262,25 +270,27 @@ impl Vault {
         Ok(state)
     }
 
-    /// Looks at everything once an interrupted change was rolled back. If it is right, the copies from before are not needed.
+    /// Inspects everything after an interrupted change was rolled back. If the vault is intact, the
+    /// copies from before are removed.
     fn confirm(&self, snapshot: &dyn Snapshot) -> Result<(), VaultError> {
-        if inspect::examine(snapshot, &*self.root, &|_| {})?.report.damage.is_empty() {
+        if inspect::inspect(snapshot, &*self.root, &|_| {})?.report.damage.is_empty() {
             self.store.confirm();
         }
 
         Ok(())
     }
 
-    /// True where the slots are not those that were seen before.
+    /// Returns true if the slots differ from those seen before.
     fn slots_changed(&self, snapshot: &dyn Snapshot) -> bool {
         differ(&self.slots_seen, snapshot)
     }
 
-    /// Commits, and shows the new state to a holder that remembers: it notices when that is taken back.
+    /// Commits, then shows the new state to a handle with checkpoints, so that it notices if the
+    /// change is rolled back.
     fn commit(&self, transaction: Box<dyn Transaction + '_>) -> Result<Committed, VaultError> {
         let committed = transaction.commit()?;
         if self.root.has_checkpoints() {
-            // What was written is written: what now fails is told by the next command.
+            // The change is durable. If reading it back fails, the next command reports that.
             let _ = self.store.read().map_err(VaultError::from).and_then(|now| self.state(&*now));
         }
 
@@ -288,8 +298,9 @@ impl Vault {
     }
 }
 
-/// Tells keys that somebody has changed since this process opened them from damage.
-fn told_apart(
+/// Reports a failing root MAC as `SlotsChanged` if the key slots differ from those that this
+/// process opened. That is a concurrent `passwd` or `rekey`, not tampering.
+fn detect_slot_change(
     read: Result<State, VaultError>,
     seen: &RefCell<Option<Vec<Slot>>>,
     snapshot: &dyn Snapshot,
@@ -308,14 +319,14 @@ fn differ(seen: &RefCell<Option<Vec<Slot>>>, snapshot: &dyn Snapshot) -> bool {
 
 impl From<Divergence> for VaultError {
     fn from(divergence: Divergence) -> Self {
-        Self::Departed(Box::new(divergence))
+        Self::Diverged(Box::new(divergence))
     }
 }
 
-/// The result of a change, and whether dead bytes stay in the file until `compact`.
+/// The result of a change, and whether dead bytes remain in the file until `compact`.
 #[derive(Debug)]
 pub struct WriteOutcome<T> {
-    /// What was written
+    /// The result
     pub value: T,
     /// Deleted or replaced bytes are still in the file
     pub compaction_due: bool,
@@ -327,125 +338,126 @@ impl<T> WriteOutcome<T> {
     }
 }
 
-/// What opens values for use: a project of a vault; later an agent's client, a token.
+/// A source of values: a project of a vault, or values that were opened before.
 pub trait Reveal {
-    /// Opens the values of `tags`, in their order, all from one state of the vault. A tag that is not there comes
-    /// back with the nearest one that is.
+    /// Opens the values of `tags` in their order, all from one state of the vault. For a tag that
+    /// does not exist, returns the nearest existing one.
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError>;
 }
 
-/// The answer to one tag.
+/// The result for one tag.
 pub enum Revealed {
-    /// Its value
+    /// The tag exists
     Value {
-        /// As it was spelled when it was stored
+        /// The tag as it was stored
         tag: Tag,
         /// The value
         value: SecretValue,
     },
-    /// No such secret
+    /// The tag does not exist
     Missing {
-        /// What was perhaps meant
+        /// The tag that was probably meant
         nearest: Option<Tag>,
     },
 }
 
-/// Why the vault did not do what was asked.
+/// The reason why the vault did not do what was requested.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    /// The file
+    /// The store failed
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A key, a seal
+    /// A key or a seal failed
     #[error(transparent)]
     Crypto(#[from] CryptoError),
-    /// What holds the root key
+    /// The root key handle failed
     #[error(transparent)]
-    Holder(#[from] KeyServiceError),
-    /// It would give way to a copy of another vault
+    KeyService(#[from] KeyServiceError),
+    /// The file to replace is a copy of another vault
     #[error("`{}` is not a copy of this vault", .0.display())]
     AnotherVault(PathBuf),
-    /// It would give way to an older state of it, or to one that went another way
+    /// The file to replace is a newer state of the vault or has diverged from it
     #[error("`{}` is not an earlier copy of this vault: it contains changes that the vault does not have", .0.display())]
     NoEarlierCopy(PathBuf),
-    /// The credential opens what it would replace, and not this one
+    /// The credential opens the vault that would be replaced, but not the backup
     #[error(
         "the backup has different keys from the vault: it opens with the passphrase it was made with"
     )]
     OtherKeys,
-    /// Not everything in it holds
+    /// Parts of the vault are damaged
     #[error("the vault is damaged or was tampered with")]
-    NotWhole(Box<Report>),
-    /// Nothing in it can be read
+    DamagedVault(Box<Report>),
+    /// Nothing in the vault can be read
     #[error("no secret in the vault can be read")]
     NothingToSave(Box<Report>),
-    /// Somebody else changed how the vault is unlocked, meanwhile
+    /// Another process changed the key slots in the meantime
     #[error("another process changed the vault's key slots in the meantime")]
     SlotsChanged,
-    /// Somebody else changed what was to give way, meanwhile
+    /// Another process changed the vault to be replaced in the meantime
     #[error("another process changed the vault in the meantime")]
-    ChangedBelow,
-    /// Not the state that was last seen here, nor one that follows on it
+    VaultChanged,
+    /// The state neither equals the last checkpoint here nor follows it
     #[error("{0}")]
-    Departed(Box<Divergence>),
-    /// A record that is not what was signed; nothing of it is shown
+    Diverged(Box<Divergence>),
+    /// A record differs from the signed one, so no part of it is shown
     #[error("{what} of `{id}` in project `{project}` is damaged or was tampered with")]
     Record {
-        /// "the value", "the metadata"
+        /// The part, for example "the value" or "the metadata"
         what: &'static str,
-        /// Which record
+        /// The record
         id: SecretId,
-        /// Of which project
+        /// The project of the record
         project: ProjectName,
     },
-    /// What a project's head was signed over is not what the file holds
+    /// The file differs from what the project's head was signed over
     #[error("{what} of project `{project}` is damaged or was tampered with")]
     Project {
-        /// "the head", "a bucket"
+        /// The part, for example "the head" or "a bucket"
         what: &'static str,
-        /// Of which project
+        /// The project
         project: ProjectName,
     },
-    /// No secret of that tag in the project, or of that id anywhere
+    /// The project has no secret with this tag, or no project has a secret with this id
     #[error("no secret `{wanted}`")]
     NoSecret {
-        /// As asked for
+        /// The tag or id
         wanted: SecretRef,
-        /// Where it was looked for
+        /// The project in which it was looked up
         project: ProjectName,
-        /// What was perhaps meant
+        /// The tag that was probably meant
         nearest: Option<Tag>,
     },
-    /// No project of that name
+    /// The vault has no project of this name
     #[error("no project `{name}`")]
     NoProject {
-        /// As asked for
+        /// The name
         name: ProjectName,
-        /// What was perhaps meant
+        /// The name that was probably meant
         nearest: Option<ProjectName>,
     },
-    /// Secrets of these tags are there already
+    /// Secrets with these tags already exist
     #[error("{} secrets already exist", .0.len())]
     Exists(Vec<Secret>),
-    /// The vault has as many projects as fit
-    #[error("the vault has {} projects, which is the maximum", crate::store::MOST_PROJECTS)]
+    /// The vault has the maximum number of projects
+    #[error("the vault has {} projects, which is the maximum", crate::store::MAX_PROJECTS)]
     TooManyProjects,
-    /// A project of that name is there already
+    /// A project of this name already exists
     #[error("project `{0}` already exists")]
     ProjectExists(ProjectName),
-    /// Somebody else changed the secret since it was read
+    /// Another process changed the secret since it was read
     #[error("another process changed `{0}` in the meantime")]
     Changed(Tag),
-    /// Two sources of one copy have the same tag
+    /// Two secrets would get the same tag
     #[error("`{0}` and `{1}` would be stored under the same tag")]
     SameTarget(Tag, Tag),
-    /// Source and target of a copy are one secret
+    /// A secret would be copied onto itself
     #[error("`{0}` would be copied onto itself")]
     OntoItself(Tag),
 }
 
 impl VaultError {
-    /// True where it is the file's content that is not as it should be, not the machine, and nobody else.
+    /// Returns true if the content of the file is damaged, and false if the system or another
+    /// process is the cause.
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -457,7 +469,7 @@ impl VaultError {
     }
 }
 
-/// The candidate that `wanted` was perhaps meant to be: at most a third of it mistyped.
+/// Returns the candidate that was probably meant by `wanted`, with at most a third of it mistyped.
 fn nearest<'a, T: 'a>(
     wanted: &str,
     candidates: impl Iterator<Item = &'a T>,

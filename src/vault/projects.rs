@@ -1,4 +1,4 @@
-//! The operations on projects: list, rename, delete.
+//! The operations on projects: list, rename and delete.
 
 use super::edit::seal_root;
 use super::state::State;
@@ -8,7 +8,7 @@ use crate::model::ProjectName;
 use crate::store::Change;
 
 impl Vault {
-    /// All projects with their numbers of secrets, sorted by name.
+    /// Returns all projects with their numbers of secrets, sorted by name.
     pub fn projects(&self) -> Result<Vec<(ProjectName, u64)>, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
@@ -22,13 +22,14 @@ impl Vault {
         Ok(projects)
     }
 
-    /// Fails with the nearest name if there is no project of that name.
+    /// Fails with the nearest name if the project does not exist.
     pub fn require_project(&self, name: &ProjectName) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        known(&self.state(&*snapshot)?, name).map(drop)
+        require_project(&self.state(&*snapshot)?, name).map(drop)
     }
 
-    /// Returns the key for the digests of a project's rendered files, or `None` if the project does not exist.
+    /// Returns the key for the digests of a project's rendered files, or `None` if the project does
+    /// not exist.
     pub fn output_key(&self, project: &ProjectName) -> Result<Option<OutputKey>, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
@@ -49,7 +50,7 @@ impl Vault {
         Ok(keys.collect())
     }
 
-    /// Gives a project another name; its secrets stay as they are.
+    /// Renames a project. Its secrets do not change.
     pub fn rename_project(
         &self,
         from: &ProjectName,
@@ -57,7 +58,7 @@ impl Vault {
     ) -> Result<WriteOutcome<()>, VaultError> {
         let mut transaction = self.store.write()?;
         let mut state = self.state(&*transaction)?;
-        let at = known(&state, from)?;
+        let at = require_project(&state, from)?;
         if state.position(to).is_some_and(|other| other != at) {
             return Err(VaultError::ProjectExists(to.clone()));
         }
@@ -77,27 +78,29 @@ impl Vault {
         Ok(WriteOutcome::new((), self.commit(transaction)?))
     }
 
-    /// Deletes projects with all their secrets: all that are named, or none. Returns them with their numbers of
-    /// secrets.
+    /// Deletes projects with all their secrets, either all of `names` or none. Returns them with
+    /// their numbers of secrets.
     pub fn delete_projects(
         &self,
         names: &[ProjectName],
     ) -> Result<WriteOutcome<Vec<(ProjectName, u64)>>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
-        let mut places =
-            names.iter().map(|name| known(&state, name)).collect::<Result<Vec<_>, _>>()?;
-        places.sort_unstable();
-        places.dedup();
+        let mut positions = names
+            .iter()
+            .map(|name| require_project(&state, name))
+            .collect::<Result<Vec<_>, _>>()?;
+        positions.sort_unstable();
+        positions.dedup();
 
         let mut deleted = Vec::new();
-        for &at in &places {
+        for &at in &positions {
             let project = state.project(&*transaction, at)?;
             deleted.push((project.keyring.name.clone(), project.head.count));
         }
 
         let mut rows = state.rows.clone();
-        for &at in places.iter().rev() {
+        for &at in positions.iter().rev() {
             transaction.apply(Change::DropProject(&rows.remove(at).pid))?;
         }
 
@@ -106,7 +109,7 @@ impl Vault {
     }
 }
 
-pub(super) fn known(state: &State, name: &ProjectName) -> Result<usize, VaultError> {
+pub(super) fn require_project(state: &State, name: &ProjectName) -> Result<usize, VaultError> {
     state.position(name).ok_or_else(|| {
         let names = state.keyrings.iter().map(|keyring| &keyring.name);
         let nearest = nearest(name.as_str(), names, |other| other.as_str().to_owned()).cloned();

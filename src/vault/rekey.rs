@@ -1,13 +1,13 @@
-//! New keys: of one project, or of the whole vault. Everything is sealed anew in one transaction.
+//! New keys for one project or for the whole vault. Everything is re-encrypted in one transaction.
 //!
-//! What is sealed anew is verified first. Nothing of it can be taken up again half-way: until the commit, the file is the old
-//! one.
+//! Everything is verified before it is re-encrypted. An interrupted rekey cannot be resumed: until
+//! the commit, the file is the old one.
 
 use super::edit::{seal_root, seal_tables, sign_next, write_bucket};
-use super::projects::known;
-use super::slots::{bring_in, dearest};
+use super::projects::require_project;
+use super::slots::{add_slot, strongest_params};
 use super::state::{Project, State};
-use super::{Vault, VaultError, WriteOutcome, remembering};
+use super::{Vault, VaultError, WriteOutcome, checkpointed_handle};
 use crate::crypto::CryptoError;
 use crate::crypto::checkpoint::{open_history, seal_history};
 use crate::crypto::ids::Hash;
@@ -23,21 +23,21 @@ use crate::crypto::tree::{self, BUCKETS, EMPTY_BUCKET, Leaf};
 use crate::model::ProjectName;
 use crate::store::{Change, Transaction};
 
-/// What was sealed anew.
+/// The result of a rekey.
 pub struct RekeyOutcome {
-    /// Number of projects
+    /// The number of projects
     pub projects: u64,
-    /// Number of secrets
+    /// The number of secrets
     pub secrets: u64,
-    /// The vault had a recovery code that was not given: this is the new one
+    /// The new recovery code, if the vault had one that was not given
     pub recovery: Option<RecoveryCode>,
-    /// The new keys for the digests of rendered files, of each project that was sealed anew
+    /// The new keys for the digests of rendered files, one for each project
     pub output_keys: Vec<OutputKey>,
 }
 
 impl Vault {
-    /// Gives a project new keys. Whoever holds the old ones opens nothing that is stored from now on. `reached` is told how
-    /// many secrets were sealed anew.
+    /// Gives a project new keys. The old keys open nothing that is stored from now on. Calls
+    /// `on_progress` with the number of secrets re-encrypted so far.
     pub fn rekey_project(
         &self,
         name: &ProjectName,
@@ -45,22 +45,23 @@ impl Vault {
     ) -> Result<WriteOutcome<RekeyOutcome>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
-        let at = known(&state, name)?;
+        let at = require_project(&state, name)?;
         let mut rows = state.rows.clone();
-        let mut anew = ProjectRekey { on_progress, secrets: 0, output_keys: Vec::new() };
+        let mut rekey = ProjectRekey { on_progress, secrets: 0, output_keys: Vec::new() };
 
-        rows[at] = anew.project(&state, at, &mut *transaction, |row, keyring| {
+        rows[at] = rekey.project(&state, at, &mut *transaction, |row, keyring| {
             self.root.seal_keyring(&state.vault.vault_id, &row.pid, row.epoch, keyring)
         })?;
 
         seal_root(&state, &*self.root, rows, &mut *transaction)?;
-        let ProjectRekey { secrets, output_keys, .. } = anew;
+        let ProjectRekey { secrets, output_keys, .. } = rekey;
         let rekeyed = RekeyOutcome { projects: 1, secrets, recovery: None, output_keys };
         Ok(WriteOutcome::new(rekeyed, self.commit(transaction)?))
     }
 
-    /// Gives the vault a new root key and every project new keys. It opens with `passphrase` from then on, and with a
-    /// recovery code where there was one: with `recovery`, which must be it, or with a new one.
+    /// Gives the vault a new root key, and every project new keys. From then on it opens with
+    /// `passphrase`. If it had a recovery code, it also opens with `recovery`, which must be that
+    /// code, or otherwise with a new one.
     pub fn rekey(
         self,
         passphrase: &Passphrase,
@@ -77,9 +78,9 @@ impl Vault {
 
         let vault_id = before.vault.vault_id;
 
-        // The key derivations take their time: nobody waits for them.
-        let slot = Slot::create(passphrase, dearest(&before.slots), &vault_id, &root)?;
-        let mut ways: Vec<(Slot, &dyn Credential)> = vec![(slot, passphrase)];
+        // Key derivations are slow, so they run before the transaction begins.
+        let slot = Slot::create(passphrase, strongest_params(&before.slots), &vault_id, &root)?;
+        let mut new_slots: Vec<(Slot, &dyn Credential)> = vec![(slot, passphrase)];
         let mut drawn = None;
 
         if let Some(slot) = before.slots.iter().find(|slot| slot.kind == RECOVERY_SLOT) {
@@ -88,7 +89,7 @@ impl Vault {
                 None => drawn.insert(RecoveryCode::random()?),
             };
 
-            ways.push((Slot::of_recovery(code, &vault_id, &root)?, code));
+            new_slots.push((Slot::for_recovery(code, &vault_id, &root)?, code));
         }
 
         let mut transaction = self.store.write()?;
@@ -101,23 +102,24 @@ impl Vault {
             transaction.apply(Change::DropSlot(&old.slot_id))?;
         }
 
-        for (slot, by) in &ways {
-            bring_in(&mut *transaction, slot, *by, &vault_id, &root)?;
+        for (slot, by) in &new_slots {
+            add_slot(&mut *transaction, slot, *by, &vault_id, &root)?;
         }
 
-        let mut anew = ProjectRekey { on_progress, secrets: 0, output_keys: Vec::new() };
+        let mut rekey = ProjectRekey { on_progress, secrets: 0, output_keys: Vec::new() };
         let mut rows = Vec::with_capacity(state.rows.len());
         for at in 0..state.rows.len() {
-            rows.push(anew.project(&state, at, &mut *transaction, |row, keyring| {
+            rows.push(rekey.project(&state, at, &mut *transaction, |row, keyring| {
                 Ok(root.seal_keyring(&vault_id, &row.pid, row.epoch, keyring)?)
             })?);
         }
 
-        let slots = ways.into_iter().map(|(slot, _)| slot).collect();
+        let slots = new_slots.into_iter().map(|(slot, _)| slot).collect();
         let projects = rows.len() as u64;
         let mut vault = state.vault.next();
 
-        // Who has seen the vault under the old key can tell that this one follows.
+        // With the old checkpoint keys, a machine that last saw the vault under an old root key can
+        // tell that this state follows.
         let before = self.root.checkpoint_key()?;
         let mut past = open_history(&before, &vault_id, &vault.checkpoint_history)?;
         past.insert(0, before);
@@ -126,15 +128,15 @@ impl Vault {
 
         let committed = transaction.commit()?;
 
-        // From here on the old key opens nothing: what was seen is written down under the new one.
-        let renewed = remembering(root, self.checkpoints.as_ref(), None);
+        // From here on the old key opens nothing, so the checkpoint is written under the new one.
+        let renewed = checkpointed_handle(root, self.checkpoints.as_ref(), None);
         let _ = self
             .store
             .read()
             .map_err(VaultError::from)
             .and_then(|now| State::read(&*now, &*renewed));
 
-        let ProjectRekey { secrets, output_keys, .. } = anew;
+        let ProjectRekey { secrets, output_keys, .. } = rekey;
         Ok(WriteOutcome::new(
             RekeyOutcome { projects, secrets, recovery: drawn, output_keys },
             committed,
@@ -142,7 +144,7 @@ impl Vault {
     }
 }
 
-/// Projects being sealed anew.
+/// Projects that are being re-encrypted.
 struct ProjectRekey<'a> {
     on_progress: &'a dyn Fn(u64),
     secrets: u64,
@@ -150,7 +152,8 @@ struct ProjectRekey<'a> {
 }
 
 impl ProjectRekey<'_> {
-    /// Seals one project anew under keys of the next epoch; `seal` seals its key ring. Returns its new row.
+    /// Re-encrypts one project under keys of the next epoch. `seal` seals its key ring. Returns its
+    /// new row.
     fn project(
         &mut self,
         state: &State,
@@ -165,7 +168,7 @@ impl ProjectRekey<'_> {
             .row
             .epoch
             .checked_add(1)
-            .ok_or(CryptoError::Unsupported("the project's epoch"))?;
+            .ok_or(CryptoError::Unsupported("the project's keys cannot be changed any more"))?;
 
         let mut row = ProjectRow { epoch, ..project.row.clone() };
         row.keys = seal(&row, &keyring)?;
@@ -179,7 +182,8 @@ impl ProjectRekey<'_> {
 
         let next = NewProjectKeys { project: &project, row: &row, keyring: &keyring };
 
-        // In the order in which values lie in the file, then in that in which records will.
+        // Values are written in the order in which they are stored, and records in the order of
+        // their new indexes.
         moves.sort_unstable_by_key(|(_, record)| record.rid);
         for (_, record) in &mut moves {
             next.value(transaction, record)?;
@@ -193,7 +197,7 @@ impl ProjectRekey<'_> {
     }
 }
 
-/// A project and the keys that it is to have.
+/// A project and its new keys.
 struct NewProjectKeys<'a> {
     project: &'a Project<'a>,
     row: &'a ProjectRow,
@@ -201,7 +205,7 @@ struct NewProjectKeys<'a> {
 }
 
 impl NewProjectKeys<'_> {
-    fn place<'p>(&'p self, rid: &'p [u8; 8]) -> RecordContext<'p> {
+    fn context<'p>(&'p self, rid: &'p [u8; 8]) -> RecordContext<'p> {
         RecordContext {
             vault_id: self.project.vault_id,
             pid: &self.row.pid,
@@ -210,19 +214,20 @@ impl NewProjectKeys<'_> {
         }
     }
 
-    /// Seals a value anew, and gives `record` its hash in the place of the old one's.
+    /// Re-encrypts a value, and updates its hash in `record`.
     fn value(
         &self,
         transaction: &mut dyn Transaction,
         record: &mut Record,
     ) -> Result<(), VaultError> {
         let value = self.project.value(&*transaction, record)?;
-        let sealed = self.keyring.seal_value(self.place(&record.rid), record.vver, &value)?;
+        let sealed = self.keyring.seal_value(self.context(&record.rid), record.vver, &value)?;
         record.val_hash = tree::value_hash(&sealed);
         Ok(transaction.apply(Change::Value(&record.rid, &sealed))?)
     }
 
-    /// Seals the metadata of all records anew and moves them to where their tags' new indexes say. Returns the buckets.
+    /// Re-encrypts the metadata of all records and moves them to the new indexes of their tags.
+    /// Returns the bucket hashes.
     fn records(
         &self,
         transaction: &mut dyn Transaction,
@@ -236,8 +241,11 @@ impl NewProjectKeys<'_> {
             let found = self.project.by_leaf(&*transaction, &leaf)?;
             let mut record =
                 Record { tag_ix, epoch: self.row.epoch, val_hash: old.val_hash, ..found.record };
-            record.meta =
-                self.keyring.seal_metadata(self.place(&record.rid), record.ver, &found.metadata)?;
+            record.meta = self.keyring.seal_metadata(
+                self.context(&record.rid),
+                record.ver,
+                &found.metadata,
+            )?;
             record.leaf = tree::leaf(self.project.vault_id, pid, &record);
             transaction.apply(Change::MoveRecord(pid, &old.tag_ix, &record))?;
             leaves[usize::from(tag_ix[0])].push(Leaf {

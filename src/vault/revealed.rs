@@ -1,30 +1,31 @@
-//! Values that were opened together, from one state of the vault, for several uses. They are wiped with it.
+//! Values that are opened together from one state of the vault, for several uses. They are wiped on
+//! drop.
 
 use std::collections::{HashMap, HashSet};
 
 use super::{Reveal, Revealed, Scope, VaultError};
 use crate::model::{ProjectName, SecretRef, SecretValue, Tag, TagKey};
 
-/// Values that were opened, and tags that name none.
+/// Opened values, and the tags that do not exist.
 pub struct RevealedValues {
     project: ProjectName,
     values: Vec<(Tag, SecretValue)>,
-    places: HashMap<TagKey, usize>,
+    positions: HashMap<TagKey, usize>,
     missing: HashMap<TagKey, Option<Tag>>,
 }
 
 impl RevealedValues {
-    /// Nothing yet, of this project.
+    /// Returns an empty set for this project.
     pub fn none(project: &ProjectName) -> Self {
         Self {
             project: project.clone(),
             values: Vec::new(),
-            places: HashMap::new(),
+            positions: HashMap::new(),
             missing: HashMap::new(),
         }
     }
 
-    /// Opens `wanted`, and every other secret of the project with `all`.
+    /// Opens the values of `wanted`. With `all`, opens every other secret of the project as well.
     pub fn open(
         project: &ProjectName,
         scope: &Scope<'_>,
@@ -36,7 +37,7 @@ impl RevealedValues {
             scope.reveal_all()?.into_iter().for_each(|(tag, value)| opened.put(tag, value));
         }
 
-        // One secret may be asked for in several places.
+        // A secret may be requested several times.
         let mut asked = HashSet::new();
         wanted.retain(|tag| !opened.has(tag) && asked.insert(tag.key()));
         for (tag, revealed) in wanted.iter().zip(scope.reveal(&wanted)?) {
@@ -50,34 +51,34 @@ impl RevealedValues {
     }
 
     fn put(&mut self, tag: Tag, value: SecretValue) {
-        self.places.insert(tag.key(), self.values.len());
+        self.positions.insert(tag.key(), self.values.len());
         self.values.push((tag, value));
     }
 
-    /// All that was opened.
+    /// Returns all opened values.
     pub fn values(&self) -> &[(Tag, SecretValue)] {
         &self.values
     }
 
-    /// True where a tag was opened.
+    /// Returns true if a tag was opened.
     pub fn has(&self, tag: &Tag) -> bool {
-        self.places.contains_key(&tag.key())
+        self.positions.contains_key(&tag.key())
     }
 
-    /// The tags of all that was opened.
+    /// Returns the tags of all opened values.
     pub fn tags(&self) -> impl Iterator<Item = &Tag> {
         self.values.iter().map(|(tag, _)| tag)
     }
 
-    /// All that was opened but for `left_out`.
-    pub fn given(mut self, left_out: &HashSet<TagKey>) -> Vec<(Tag, SecretValue)> {
+    /// Returns all opened values except those in `left_out`.
+    pub fn into_values_except(mut self, left_out: &HashSet<TagKey>) -> Vec<(Tag, SecretValue)> {
         self.values.retain(|(tag, _)| !left_out.contains(&tag.key()));
         self.values
     }
 
-    /// One value, with its tag as it was stored.
+    /// Returns one value, with its tag as it was stored.
     pub fn value(&self, tag: &Tag) -> Result<&(Tag, SecretValue), VaultError> {
-        match self.places.get(&tag.key()) {
+        match self.positions.get(&tag.key()) {
             Some(at) => Ok(&self.values[*at]),
             None => {
                 let nearest = self.missing.get(&tag.key()).cloned().flatten();
@@ -90,7 +91,7 @@ impl RevealedValues {
 
 impl Reveal for RevealedValues {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
-        let reveal = |tag: &Tag| match self.places.get(&tag.key()) {
+        let reveal = |tag: &Tag| match self.positions.get(&tag.key()) {
             Some(at) => {
                 let (tag, value) = &self.values[*at];
                 Revealed::Value { tag: tag.clone(), value: value.duplicate() }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::edit::{Edit, target};
-use super::find::{FoundAll, all_tags, find, find_all, near_among};
-use super::projects::known;
+use super::edit::{Edit, open_or_create};
+use super::find::{FoundAll, all_tags, find, find_all, nearest_tag};
+use super::projects::require_project;
 use super::state::{Project, VerifiedRecord};
 use super::{Reveal, Revealed, Vault, VaultError, WriteOutcome};
 use crate::crypto::CryptoError;
@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::store::{Snapshot, Transaction};
 
-/// A secret to be stored.
+/// A secret to store.
 pub struct NewSecret {
     /// Its identifier
     pub tag: Tag,
@@ -22,11 +22,11 @@ pub struct NewSecret {
     pub name: Option<Name>,
     /// Free text
     pub description: Option<Description>,
-    /// What it protects
+    /// The value
     pub value: SecretValue,
 }
 
-/// What `update` changes; `None` leaves a thing as it is, `Some(None)` clears it.
+/// The changes of an `update`. `None` keeps a field, `Some(None)` clears it.
 #[derive(Default)]
 pub struct SecretChanges {
     /// The label
@@ -37,16 +37,16 @@ pub struct SecretChanges {
     pub value: Option<SecretValue>,
 }
 
-/// Past this many misses of one reading no near one is offered any more.
-const MOST_SUGGESTIONS: usize = 100;
+/// After this many unknown tags in one reading, no more suggestions are made.
+const MAX_SUGGESTIONS: usize = 100;
 
-/// Projects that are searched for a tag that the current one does not have.
-const MOST_PROJECTS_SEARCHED: usize = 1000;
-/// Projects that are named for it.
-const MOST_PROJECTS_NAMED: usize = 3;
+/// The number of projects that are searched for a tag that the current project does not have.
+const MAX_PROJECTS_SEARCHED: usize = 1000;
+/// The number of projects that are named as having it.
+const MAX_PROJECTS_NAMED: usize = 3;
 
 impl Vault {
-    /// Stores a new secret; the project comes to be with its first one.
+    /// Stores a new secret. The first secret creates the project.
     pub fn create(
         &self,
         project: &ProjectName,
@@ -55,12 +55,13 @@ impl Vault {
         let mut secret = None;
         let written = self.store_new(project, [new], |stored| secret = Some(stored))?;
 
-        // One went in, so one comes out.
+        // One secret was passed in, so one was stored.
         let value = secret.ok_or(CryptoError::Damaged("a new secret"))?;
         Ok(WriteOutcome { value, compaction_due: written.compaction_due })
     }
 
-    /// Stores new secrets in one transaction: all of them, or none where one's tag is taken. Returns their number.
+    /// Stores new secrets in one transaction. If one of the tags is taken, none is stored. Returns
+    /// their number.
     pub fn create_all(
         &self,
         project: &ProjectName,
@@ -80,7 +81,8 @@ impl Vault {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
         let mut new_project = None;
-        let target = target(&state, &*self.root, &mut *transaction, project, &mut new_project)?;
+        let target =
+            open_or_create(&state, &*self.root, &mut *transaction, project, &mut new_project)?;
         let mut edit = Edit::new(target);
 
         let mut new = new.into_iter();
@@ -97,7 +99,7 @@ impl Vault {
         Ok(WriteOutcome::new((), self.commit(transaction)?))
     }
 
-    /// One secret's metadata.
+    /// Returns one secret's metadata.
     pub fn get(&self, project: &ProjectName, wanted: &SecretRef) -> Result<Secret, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
@@ -105,7 +107,8 @@ impl Vault {
         Ok(project.secret(found))
     }
 
-    /// Returns the metadata of many secrets in the order of `wanted`, all from one state of the vault.
+    /// Returns the metadata of many secrets in the order of `wanted`, all from one state of the
+    /// vault.
     pub fn get_all(
         &self,
         project: &ProjectName,
@@ -121,7 +124,7 @@ impl Vault {
             .collect())
     }
 
-    /// The secret of a tag, where there is one.
+    /// Returns the secret with this tag, if it exists.
     pub fn find(&self, project: &ProjectName, tag: &Tag) -> Result<Option<Secret>, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
@@ -132,20 +135,21 @@ impl Vault {
         Ok(project.by_tag(&*snapshot, &tag.key())?.map(|found| project.secret(found)))
     }
 
-    /// Returns up to three projects that have a secret of this tag, sorted by name. Looks into at most 1,000.
+    /// Returns up to three projects that have a secret with this tag, sorted by name. Searches at
+    /// most 1,000 projects.
     pub fn projects_with(&self, tag: &Tag) -> Result<Vec<ProjectName>, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        let mut places: Vec<usize> = (0..state.keyrings.len()).collect();
-        places.sort_by_key(|at| &state.keyrings[*at].name);
+        let mut positions: Vec<usize> = (0..state.keyrings.len()).collect();
+        positions.sort_by_key(|at| &state.keyrings[*at].name);
 
         let mut names = Vec::new();
-        for at in places.into_iter().take(MOST_PROJECTS_SEARCHED) {
+        for at in positions.into_iter().take(MAX_PROJECTS_SEARCHED) {
             if state.project(&*snapshot, at)?.by_tag(&*snapshot, &tag.key())?.is_some() {
                 names.push(state.keyrings[at].name.clone());
             }
 
-            if names.len() == MOST_PROJECTS_NAMED {
+            if names.len() == MAX_PROJECTS_NAMED {
                 break;
             }
         }
@@ -153,8 +157,8 @@ impl Vault {
         Ok(names)
     }
 
-    /// Changes what `changes` names and nothing else. With `seen`, the version that was read before: where somebody
-    /// else has changed the secret since, nothing is written.
+    /// Applies `changes` to a secret. `seen` is the version that the caller has read: if another
+    /// process has changed the secret since, nothing is written.
     pub fn update(
         &self,
         project: &ProjectName,
@@ -189,7 +193,7 @@ impl Vault {
         Ok(WriteOutcome::new(secret, self.commit(transaction)?))
     }
 
-    /// Deletes all that are named, or none.
+    /// Deletes all of `wanted`, or none.
     pub fn delete(
         &self,
         project: &ProjectName,
@@ -198,12 +202,13 @@ impl Vault {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
 
-        // All are found before the first is removed: a bucket is verified as it was signed.
+        // All secrets are found before the first one is removed, because a bucket is verified in
+        // the state that was signed.
         let FoundAll { projects, secrets } = find_all(&state, &*transaction, project, wanted)?;
         let mut edits: BTreeMap<usize, Edit<'_>> =
             projects.into_iter().map(|(at, project)| (at, Edit::new(project))).collect();
 
-        // One may be named twice, by its tag and by its id.
+        // A secret may be named twice, by its tag and by its id.
         let mut seen = HashSet::new();
         let mut deleted = Vec::new();
         for (at, found) in secrets {
@@ -219,20 +224,21 @@ impl Vault {
         Ok(WriteOutcome::new(deleted, self.commit(transaction)?))
     }
 
-    /// A project's values, for use.
+    /// Returns a project as a source of values.
     pub fn scope<'a>(&'a self, project: &'a ProjectName) -> Scope<'a> {
         Scope { vault: self, project }
     }
 }
 
-/// One project of an unlocked vault: where values come from.
+/// A project of an unlocked vault, as a source of values.
 pub struct Scope<'a> {
     vault: &'a Vault,
     project: &'a ProjectName,
 }
 
 impl Scope<'_> {
-    /// Opens the values of those of `tags` that exist, in their order, all from one state of the vault. Suggests nothing for the others.
+    /// Opens the values of `tags` in their order, all from one state of the vault. Tags that do not
+    /// exist give `None`, without a suggestion.
     pub fn reveal_existing(
         &self,
         tags: &[Tag],
@@ -245,14 +251,14 @@ impl Scope<'_> {
         }
     }
 
-    /// Opens every value, sorted by tag key, all from one state of the vault. An unknown project is an error:
-    /// whoever takes all would go on with nothing.
+    /// Opens every value, sorted by tag key, all from one state of the vault. An unknown project is
+    /// an error, because a program that asks for everything would otherwise run with nothing.
     pub fn reveal_all(&self) -> Result<Vec<(Tag, SecretValue)>, VaultError> {
         let snapshot = self.vault.store.read()?;
         let state = self.vault.state(&*snapshot)?;
-        let project = state.project(&*snapshot, known(&state, self.project)?)?;
+        let project = state.project(&*snapshot, require_project(&state, self.project)?)?;
 
-        // First the records, all verified; then the values, which are read by other statements.
+        // All records are read and verified first. Values are read by other statements afterwards.
         let mut found = Vec::new();
         project.each(&*snapshot, |record| found.push(record))?;
         found.sort_by_cached_key(|found| found.metadata.tag.key());
@@ -272,12 +278,13 @@ impl Reveal for Scope<'_> {
             return Ok(tags.iter().map(|_| Revealed::Missing { nearest: None }).collect());
         };
 
-        // Read once, for the first miss; past a few, nobody looks at suggestions.
+        // The tags are read once, for the first unknown tag. After many unknown tags, nobody reads
+        // suggestions.
         let mut known: Option<Vec<Tag>> = None;
         let mut misses = 0;
         let mut missing = |tag: &Tag| {
             misses += 1;
-            if misses > MOST_SUGGESTIONS {
+            if misses > MAX_SUGGESTIONS {
                 return Ok(Revealed::Missing { nearest: None });
             }
 
@@ -286,7 +293,7 @@ impl Reveal for Scope<'_> {
                 none => none.insert(all_tags(&project, &*snapshot)?),
             };
 
-            Ok(Revealed::Missing { nearest: near_among(known, tag) })
+            Ok(Revealed::Missing { nearest: nearest_tag(known, tag) })
         };
 
         let answer = |(existing, tag)| match existing {
@@ -298,7 +305,7 @@ impl Reveal for Scope<'_> {
     }
 }
 
-/// Opens the values of those of `tags` that exist, in their order.
+/// Opens the values of `tags` in their order. Tags that do not exist give `None`.
 fn opened(
     project: &Project<'_>,
     snapshot: &dyn Snapshot,
@@ -318,11 +325,12 @@ fn opened(
     Ok(values)
 }
 
-/// Secrets that are put in order and stored together; with more bytes of values than this, fewer.
+/// The number of secrets that are sorted and stored together, or fewer if their values exceed
+/// `BATCH_BYTES`.
 const BATCH: usize = 1 << 17;
 const BATCH_BYTES: usize = 64 << 20;
 
-/// Takes the next batch of what comes one by one.
+/// Takes the next batch from an iterator.
 fn next_batch(new: &mut impl Iterator<Item = NewSecret>) -> Vec<NewSecret> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
     while batch.len() < BATCH && bytes < BATCH_BYTES {
@@ -334,7 +342,7 @@ fn next_batch(new: &mut impl Iterator<Item = NewSecret>) -> Vec<NewSecret> {
     batch
 }
 
-/// Stores new secrets, unless one's tag is taken.
+/// Stores new secrets. Fails if one of the tags is taken.
 fn store_batch(
     edit: &mut Edit<'_>,
     transaction: &mut dyn Transaction,

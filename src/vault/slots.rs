@@ -1,7 +1,7 @@
-//! The ways in: the passphrase and the recovery code, opened and changed.
+//! The key slots of the passphrase and the recovery code: opens and changes them.
 //!
-//! A slot is tried out inside the transaction that brings it in, before the old one goes. Changing slots takes the root key
-//! itself, which an agent gives to nobody.
+//! A new slot is opened for a test in the transaction that adds it, before the old one is removed.
+//! Changing slots requires the root key itself, which an agent never hands out.
 
 use super::edit::seal_tables;
 use super::{KeyServiceError, Vault, VaultError, WriteOutcome};
@@ -14,7 +14,7 @@ use crate::crypto::rows::Slot;
 use crate::crypto::slot::{Credential, PASSPHRASE_SLOT, RECOVERY_SLOT};
 use crate::store::{Change, Transaction};
 
-/// Opens the first slot that `by` opens.
+/// Opens the root key from the first slot that `by` opens.
 pub(super) fn open(
     slots: &[Slot],
     by: &dyn Credential,
@@ -28,7 +28,8 @@ pub(super) fn open(
     for slot in slots.iter().filter(|slot| slot.kind == by.slot_type()) {
         outcome = slot.open(by, vault_id);
 
-        // Only another one's slot is passed over: damage is told, never hidden by the next one's answer.
+        // Only a slot with another commitment is skipped. Damage is reported, even if a later slot
+        // would give another answer.
         if !outcome.as_ref().is_err_and(|error| *error == by.wrong()) {
             break;
         }
@@ -37,8 +38,8 @@ pub(super) fn open(
     outcome
 }
 
-/// The costs of a vault's dearest passphrase slot.
-pub(super) fn dearest(slots: &[Slot]) -> KdfParams {
+/// Returns the highest costs among a vault's passphrase slots.
+pub(super) fn strongest_params(slots: &[Slot]) -> KdfParams {
     slots
         .iter()
         .filter_map(Slot::kdf_params)
@@ -46,47 +47,47 @@ pub(super) fn dearest(slots: &[Slot]) -> KdfParams {
         .unwrap_or(KdfParams::SMALL)
 }
 
-/// True if a recovery code opens the vault.
-pub(super) fn have_recovery(slots: &[Slot]) -> bool {
+/// Returns true if one of the slots belongs to a recovery code.
+pub(super) fn has_recovery_slot(slots: &[Slot]) -> bool {
     slots.iter().any(|slot| slot.kind == RECOVERY_SLOT)
 }
 
 impl Vault {
-    /// The vault's own id.
+    /// Returns the vault's id.
     pub fn id(&self) -> Result<VaultId, VaultError> {
-        Ok(self.ways()?.0)
+        Ok(self.id_and_slots()?.0)
     }
 
-    /// What a guess at the passphrase costs.
+    /// Returns the cost of a guess at the passphrase.
     pub fn kdf_params(&self) -> Result<KdfParams, VaultError> {
-        Ok(dearest(&self.ways()?.1))
+        Ok(strongest_params(&self.id_and_slots()?.1))
     }
 
-    /// Sets another passphrase, a guess at which costs `params`. The old one's slot is gone from the file.
+    /// Sets a new passphrase with the costs `params`. The old one's slot is removed from the file.
     pub fn set_passphrase(
         &self,
         new: &Passphrase,
         params: KdfParams,
     ) -> Result<WriteOutcome<()>, VaultError> {
-        // The key derivation takes its time: nobody waits for it.
-        let slot = Slot::create(new, params, &self.ways()?.0, self.root_key()?)?;
+        // The key derivation is slow, so it runs before the transaction begins.
+        let slot = Slot::create(new, params, &self.id_and_slots()?.0, self.root_key()?)?;
         self.replace_slots(PASSPHRASE_SLOT, Some((&slot, new)))
     }
 
-    /// True where a recovery code opens the vault.
+    /// Returns true if the vault has a recovery code.
     pub fn has_recovery(&self) -> Result<bool, VaultError> {
-        Ok(have_recovery(&self.ways()?.1))
+        Ok(has_recovery_slot(&self.id_and_slots()?.1))
     }
 
-    /// Makes a recovery code; one that there was opens the vault no more.
+    /// Creates a recovery code. An old one no longer opens the vault.
     pub fn create_recovery(&self) -> Result<WriteOutcome<RecoveryCode>, VaultError> {
         let code = RecoveryCode::random()?;
-        let slot = Slot::of_recovery(&code, &self.ways()?.0, self.root_key()?)?;
+        let slot = Slot::for_recovery(&code, &self.id_and_slots()?.0, self.root_key()?)?;
         let written = self.replace_slots(RECOVERY_SLOT, Some((&slot, &code)))?;
         Ok(WriteOutcome { value: code, compaction_due: written.compaction_due })
     }
 
-    /// Has the recovery code open the vault no more.
+    /// Deletes the recovery code, which then no longer opens the vault.
     pub fn delete_recovery(&self) -> Result<WriteOutcome<()>, VaultError> {
         if !self.has_recovery()? {
             return Err(CryptoError::NoRecoveryCode.into());
@@ -95,21 +96,21 @@ impl Vault {
         self.replace_slots(RECOVERY_SLOT, None)
     }
 
-    /// The vault's id and its slots. Those that are there when they are first looked at are the ones that may be replaced: who
-    /// has changed them since has done it on purpose.
-    fn ways(&self) -> Result<(VaultId, Vec<Slot>), VaultError> {
+    /// Returns the vault's id and its slots. Only the slots that the first call finds may be
+    /// replaced later. If they differ by then, another process has changed them.
+    fn id_and_slots(&self) -> Result<(VaultId, Vec<Slot>), VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
         self.slots_seen.borrow_mut().get_or_insert_with(|| state.slots.clone());
         Ok((state.vault.vault_id, state.slots))
     }
 
-    /// The root key, where this process has it.
+    /// Returns the root key, if this process has it.
     pub(super) fn root_key(&self) -> Result<&RootKey, VaultError> {
-        self.root.root_key().ok_or(VaultError::Holder(KeyServiceError::OtherSlots))
+        self.root.root_key().ok_or(VaultError::KeyService(KeyServiceError::OtherSlots))
     }
 
-    /// Puts one slot, or none, in the place of all of its type.
+    /// Replaces all slots of one type with a new one, or removes them.
     fn replace_slots(
         &self,
         kind: u32,
@@ -125,7 +126,7 @@ impl Vault {
         let mut slots: Vec<Slot> =
             state.slots.iter().filter(|slot| slot.kind != kind).cloned().collect();
         if let Some((slot, by)) = new {
-            bring_in(&mut *transaction, slot, by, &state.vault.vault_id, root)?;
+            add_slot(&mut *transaction, slot, by, &state.vault.vault_id, root)?;
             slots.push(slot.clone());
         }
 
@@ -146,8 +147,8 @@ impl Vault {
     }
 }
 
-/// Adds a slot and opens it as it now lies there: what does not give the root key is not committed.
-pub(super) fn bring_in(
+/// Adds a slot and opens it as it is now stored. Fails if that does not give the root key.
+pub(super) fn add_slot(
     transaction: &mut dyn Transaction,
     slot: &Slot,
     by: &dyn Credential,

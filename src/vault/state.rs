@@ -1,4 +1,5 @@
-//! Reading a vault: one snapshot, and nothing of it that is not verified (docs/format.md, section 5).
+//! Reads a vault from one snapshot, and uses nothing that is not verified (docs/format.md, section
+//! 5).
 
 use std::collections::HashSet;
 
@@ -14,7 +15,7 @@ use crate::crypto::tree::{self, BUCKETS, EMPTY_BUCKET, Leaf};
 use crate::model::{Metadata, ProjectName, Secret, SecretId, SecretValue, TagKey};
 use crate::store::Snapshot;
 
-/// The vault's row, of the suite that this version knows.
+/// Returns the vault's row. Fails if this version does not know its suite.
 pub(super) fn checked_row(snapshot: &dyn Snapshot) -> Result<VaultRow, VaultError> {
     let vault = snapshot.vault()?;
     if vault.suite != SUITE {
@@ -27,7 +28,7 @@ pub(super) fn checked_row(snapshot: &dyn Snapshot) -> Result<VaultRow, VaultErro
     Ok(vault)
 }
 
-/// What the root MAC covers, verified, and every project's key ring, opened.
+/// The verified tables under the root MAC, and every project's opened key ring.
 pub(super) struct State {
     pub(super) vault: VaultRow,
     pub(super) slots: Vec<Slot>,
@@ -58,7 +59,7 @@ impl State {
         Ok(Self { vault, slots, grants, rows, keyrings })
     }
 
-    /// What the root MAC covers.
+    /// Returns the tables under the root MAC.
     pub(super) fn tables(&self) -> RootTables<'_> {
         RootTables {
             vault: &self.vault,
@@ -81,7 +82,7 @@ impl State {
         Project::open(snapshot, &self.vault.vault_id, &self.rows[at], &self.keyrings[at])
     }
 
-    /// Opens a project by its name; `None` where there is none.
+    /// Opens a project by its name. Returns `None` if it does not exist.
     pub(super) fn named(
         &self,
         snapshot: &dyn Snapshot,
@@ -90,8 +91,8 @@ impl State {
         self.position(name).map(|at| self.project(snapshot, at)).transpose()
     }
 
-    /// Returns where the record of an id stands, by the index of ids: the project's position and the record's index. The place is not
-    /// verified yet.
+    /// Looks up a record in the index of ids. Returns the project's position and the record's blind
+    /// index, which are not verified yet.
     pub(super) fn locate(
         &self,
         snapshot: &dyn Snapshot,
@@ -102,7 +103,7 @@ impl State {
         Ok(Some((at.ok_or(CryptoError::Damaged("the table of records"))?, tag_ix)))
     }
 
-    /// Proves that no project has a record of this id: verifies every head and every bucket.
+    /// Proves that no project has a record with this id, by verifying every head and every bucket.
     pub(super) fn check_absent(
         &self,
         snapshot: &dyn Snapshot,
@@ -121,14 +122,14 @@ impl State {
     }
 }
 
-/// A record with its metadata, verified.
+/// A verified record with its metadata.
 #[derive(Clone)]
 pub(super) struct VerifiedRecord {
     pub(super) record: Record,
     pub(super) metadata: Metadata,
 }
 
-/// A project whose head and top are verified.
+/// A project with a verified head and root hash.
 pub(super) struct Project<'a> {
     pub(super) vault_id: &'a VaultId,
     pub(super) row: &'a ProjectRow,
@@ -138,7 +139,8 @@ pub(super) struct Project<'a> {
 }
 
 impl<'a> Project<'a> {
-    /// One whose head was not looked at: its records can be opened, and nothing vouches for them.
+    /// Returns a project whose head was not verified. Its records can be opened, but cannot be
+    /// verified as current.
     pub(super) fn unverified(
         vault_id: &'a VaultId,
         row: &'a ProjectRow,
@@ -184,11 +186,11 @@ impl<'a> Project<'a> {
         VaultError::Record { what, id: SecretId(record.rid), project: self.keyring.name.clone() }
     }
 
-    pub(super) fn place<'p>(&'p self, rid: &'p RecordId) -> RecordContext<'p> {
+    pub(super) fn context<'p>(&'p self, rid: &'p RecordId) -> RecordContext<'p> {
         RecordContext { vault_id: self.vault_id, pid: &self.row.pid, rid, epoch: self.row.epoch }
     }
 
-    /// The leaves of one bucket, which give its hash.
+    /// Returns the leaves of one bucket, verified against its hash.
     pub(super) fn bucket(
         &self,
         snapshot: &dyn Snapshot,
@@ -207,7 +209,7 @@ impl<'a> Project<'a> {
         }
     }
 
-    /// Finds a record by tag. `None` is proven by its bucket.
+    /// Finds a record by tag. The bucket proves that the answer is right, also for `None`.
     pub(super) fn by_tag(
         &self,
         snapshot: &dyn Snapshot,
@@ -222,8 +224,9 @@ impl<'a> Project<'a> {
         Ok(answer)
     }
 
-    /// Finds many records by their tags, and reads each bucket once. Calls `visit` with a position in `keys` and what was found for it,
-    /// in the order of the buckets. `None` is proven by its bucket.
+    /// Finds many records by their tags, reading each bucket once. Calls `visit` with a position in
+    /// `keys` and the record, in the order of the buckets. The bucket proves the answer, also for
+    /// `None`.
     pub(super) fn by_tags(
         &self,
         snapshot: &dyn Snapshot,
@@ -234,7 +237,7 @@ impl<'a> Project<'a> {
         self.by_indexes(snapshot, wanted, |at, found| visit(at, self.of_tag(found, &keys[at])?))
     }
 
-    /// Checks that a record found at the index of a tag has that tag.
+    /// Checks that the record found at a tag's index has that tag.
     pub(super) fn of_tag(
         &self,
         found: Option<VerifiedRecord>,
@@ -248,8 +251,8 @@ impl<'a> Project<'a> {
         }
     }
 
-    /// Finds many records by their indexes, each of which comes with a number for `visit`. Sorted by index, they need each bucket once:
-    /// only one is kept, however many are looked up.
+    /// Finds many records by their indexes, each with a number for `visit`. Because they are sorted
+    /// by index, each bucket is read once and only one is kept in memory.
     pub(super) fn by_indexes(
         &self,
         snapshot: &dyn Snapshot,
@@ -274,7 +277,7 @@ impl<'a> Project<'a> {
         Ok(())
     }
 
-    /// The record of a verified leaf.
+    /// Returns the record of a verified leaf.
     pub(super) fn by_leaf(
         &self,
         snapshot: &dyn Snapshot,
@@ -297,7 +300,7 @@ impl<'a> Project<'a> {
 
         let metadata = self
             .keyring
-            .open_metadata(self.place(&record.rid), record.ver, &record.meta)
+            .open_metadata(self.context(&record.rid), record.ver, &record.meta)
             .map_err(|_| self.damaged_record("the metadata", &record))?;
 
         if self.keyring.tag_ix(&metadata.tag.key()) != record.tag_ix {
@@ -307,7 +310,8 @@ impl<'a> Project<'a> {
         Ok(VerifiedRecord { record, metadata })
     }
 
-    /// Hands over every record, each one, each bucket and the count verified by the end. Keeps the leaves of one bucket.
+    /// Passes every record to `visit`, verified. The order of records, every bucket and the count
+    /// are verified as well, but only by the end. Keeps the leaves of one bucket in memory.
     pub(super) fn each(
         &self,
         snapshot: &dyn Snapshot,
@@ -342,11 +346,11 @@ impl<'a> Project<'a> {
         }
 
         self.keyring
-            .open_value(self.place(&record.rid), record.vver, &sealed)
+            .open_value(self.context(&record.rid), record.vver, &sealed)
             .map_err(|_| damaged())
     }
 
-    /// A found record as it is shown.
+    /// Returns a found record in the form in which it is shown.
     pub(super) fn secret(&self, found: VerifiedRecord) -> Secret {
         Secret {
             id: SecretId(found.record.rid),
@@ -357,14 +361,14 @@ impl<'a> Project<'a> {
     }
 }
 
-/// The leaves of a project as they come out of the store, verified bucket by bucket.
+/// The leaves of a project in the order of the store, verified bucket by bucket.
 struct BucketWalk<'w, 'a> {
     project: &'w Project<'a>,
-    /// The bucket that is being read
+    /// The current bucket
     number: u8,
     /// Its leaves so far
     leaves: Vec<Leaf>,
-    /// All leaves so far
+    /// The number of leaves so far
     count: u64,
 }
 
@@ -373,7 +377,7 @@ impl BucketWalk<'_, '_> {
         let is_behind = leaf.tag_ix[0] < self.number
             || self.leaves.last().is_some_and(|last| last.tag_ix >= leaf.tag_ix);
 
-        // Pages that point at each other would repeat their records without end.
+        // Pages that point at each other would repeat their records forever.
         if is_behind {
             return Err(self.project.damaged("the table of records"));
         }
@@ -388,14 +392,14 @@ impl BucketWalk<'_, '_> {
         Ok(())
     }
 
-    /// Verifies the bucket that was read.
+    /// Verifies the current bucket.
     fn check(&mut self) -> Result<(), VaultError> {
         self.project.check_bucket(self.number, &self.leaves)?;
         self.leaves.clear();
         Ok(())
     }
 
-    /// Verifies the last bucket that was read, the empty ones behind it and the number of records.
+    /// Verifies the last bucket, the empty ones after it and the number of records.
     fn finish(mut self) -> Result<(), VaultError> {
         self.check()?;
         for number in (self.number..=u8::MAX).skip(1) {

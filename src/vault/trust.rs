@@ -1,24 +1,24 @@
-//! MACs of a vault over records that are kept outside of it (docs/design/trust.md).
+//! MACs over trust records, which are kept outside of the vault (docs/design/trust.md).
 //!
-//! Who can open the vault can make and check them; nobody else can.
+//! Only somebody who can open the vault can create and verify them.
 
 use super::{Vault, VaultError};
 use crate::crypto::checkpoint::{open_history, trust_mac};
 use crate::crypto::ids::{Hash, VaultId};
 
-/// The MACs of one record.
+/// The MACs of one trust record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustMacs {
-    /// Whose
+    /// The vault's id
     pub vault_id: VaultId,
-    /// Under the present keys
+    /// The MAC under the current keys
     pub current: Hash,
-    /// Under the keys that the vault had before they were changed, the latest first
+    /// The MACs under the vault's earlier keys, the latest first
     pub earlier: Vec<Hash>,
 }
 
 impl Vault {
-    /// Returns the MACs of a record's digest.
+    /// Returns the MACs of a trust record's digest.
     pub fn trust_macs(&self, digest: &Hash) -> Result<TrustMacs, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;

@@ -88,7 +88,7 @@ fn a_refused_adoption_changes_nothing() {
         (
             &["adopt", ".env", "--keep", "KEY"],
             2,
-            "`KEY` is not a new variable of `.env`\nhint: new variables: `STRIPE_KEY`, `LOG_LEVEL`",
+            "`KEY` is not a new variable of `.env`\nhint: choose from `STRIPE_KEY`, `LOG_LEVEL`",
         ),
         (
             &["adopt", ".env", "--keep", "A", "--secret", "A"],

@@ -1147,7 +1147,7 @@ fn an_agent_that_does_not_answer_times_out() {
         silent("status", &|| client.status(None).err());
         silent("lock", &|| client.lock().err());
         silent("list", &|| match client.open(&tables) {
-            Err(VaultError::Holder(error)) => Some(error),
+            Err(VaultError::KeyService(error)) => Some(error),
             _ => None,
         });
 
@@ -1696,7 +1696,7 @@ impl Watched {
     #[track_caller]
     fn notices_a_rollback(&self, name: Option<&str>) {
         match self.look() {
-            Err(VaultError::Holder(KeyServiceError::RolledBack(found))) => {
+            Err(VaultError::KeyService(KeyServiceError::RolledBack(found))) => {
                 assert_eq!(found, name.map(project));
             }
             other => panic!("{other:?}"),
@@ -1713,7 +1713,7 @@ fn a_rollback_of_the_vault_is_noticed() {
 
     // The second attempt is refused as well, and so is a write.
     let refused = watched.vault().create(&project("alpha"), secret("x", b"x"));
-    assert!(matches!(refused, Err(VaultError::Holder(KeyServiceError::RolledBack(_)))));
+    assert!(matches!(refused, Err(VaultError::KeyService(KeyServiceError::RolledBack(_)))));
     watched.notices_a_rollback(Some("alpha"));
     watched.specimen.overwrite(&now);
     assert_eq!(watched.look().unwrap(), 3);
@@ -1787,7 +1787,8 @@ fn unlocking_again_keeps_the_checkpoint() {
     watched.unlock().unwrap();
     assert_ne!(watched.home.pid(), pid);
     watched.specimen.overwrite(&Specimen::earlier().bytes());
-    assert!(matches!(watched.unlock(), Err(VaultError::Holder(KeyServiceError::RolledBack(_)))));
+    let outcome = watched.unlock();
+    assert!(matches!(outcome, Err(VaultError::KeyService(KeyServiceError::RolledBack(_)))));
     watched.notices_a_rollback(Some("alpha"));
 
     // `lock` does reset it. That is how a user accepts an older copy.
@@ -1812,7 +1813,8 @@ fn slots_are_signed_only_after_they_were_verified() {
         RootKeyHandle::mac(&client, &RootTables { vault, slots, projects: &projects, grants: &[] })
     };
 
-    let refused = |outcome| matches!(outcome, Err(VaultError::Holder(KeyServiceError::OtherSlots)));
+    let refused =
+        |outcome| matches!(outcome, Err(VaultError::KeyService(KeyServiceError::OtherSlots)));
     vault.root_seq += 1;
     assert!(refused(mac(&vault, &slots)), "the agent has seen no state yet");
     watched.look().unwrap();
@@ -1834,7 +1836,7 @@ fn slots_are_signed_only_after_they_were_verified() {
             grants: &[],
         });
 
-        assert!(matches!(look, Err(VaultError::Holder(KeyServiceError::OtherKey))));
+        assert!(matches!(look, Err(VaultError::KeyService(KeyServiceError::OtherKey))));
         assert!(refused(mac(&vault, &slots)));
     }
 

@@ -123,7 +123,7 @@ impl Snapshot for View<'_> {
         Ok(self.rows.records.iter().find(|(_, record)| record.rid == *rid).map(|(place, _)| *place))
     }
 
-    fn places(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
+    fn id_index(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
         self.rows.records.keys().for_each(|(pid, tag_ix)| visit(*pid, *tag_ix));
         Ok(())
     }
@@ -316,8 +316,8 @@ impl<S: Store, T: Snapshot + ?Sized> Snapshot for Counted<'_, S, T> {
         self.store.call().and_then(|()| self.inner.locate(rid))
     }
 
-    fn places(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
-        self.store.call().and_then(|()| self.inner.places(visit))
+    fn id_index(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
+        self.store.call().and_then(|()| self.inner.id_index(visit))
     }
 
     fn orphans(&self) -> Result<OrphanRows, StoreError> {

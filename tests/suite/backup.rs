@@ -251,9 +251,7 @@ fn restore_shows_the_difference_and_asks() {
 
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" restore copy.db");
     terminal.waits_for("Passphrase for copy.db: ").types(&format!("{PASSPHRASE}\n"));
-    terminal
-        .waits_for("1 added, 1 removed, 1 changed")
-        .waits_for("Put `copy.db` into the place of `");
+    terminal.waits_for("1 added, 1 removed, 1 changed").waits_for("Replace `");
     terminal.types("n\n");
     terminal.ends_with(7);
     assert_eq!(sandbox.read("vault.db"), before);
@@ -756,7 +754,7 @@ fn restore_removes_only_what_the_difference_showed() {
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let copy = Locked::open(&sandbox.path("copy.db")).unwrap().unlock(&passphrase()).unwrap();
     let present = Locked::open(&sandbox.vault_path()).unwrap();
-    let seen = present.shape().unwrap();
+    let seen = present.fingerprint().unwrap();
 
     sandbox.vault().create(&project("default"), secret("meanwhile", b"written meanwhile")).unwrap();
     let refused = copy.restore_into(&present, Some(&seen)).err().unwrap();
@@ -766,7 +764,7 @@ fn restore_removes_only_what_the_difference_showed() {
     );
 
     assert_eq!(revealed(&sandbox, "meanwhile"), b"written meanwhile");
-    copy.restore_into(&present, Some(&present.shape().unwrap())).unwrap();
+    copy.restore_into(&present, Some(&present.fingerprint().unwrap())).unwrap();
 }
 
 #[test]

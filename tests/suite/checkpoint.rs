@@ -34,7 +34,7 @@ impl Seen {
 
     fn vault(&self) -> Vault {
         let path = self.specimen.path();
-        Locked::open(&path).unwrap().checkpointed(self.checkpoints(&path)).unlocked(root())
+        Locked::open(&path).unwrap().with_checkpoints(self.checkpoints(&path)).unlocked(root())
     }
 
     fn look(&self) -> Result<(), VaultError> {
@@ -43,7 +43,7 @@ impl Seen {
 
     fn departure(&self) -> Divergence {
         match self.look() {
-            Err(VaultError::Departed(departure)) => *departure,
+            Err(VaultError::Diverged(departure)) => *departure,
             other => panic!("{other:?}"),
         }
     }
@@ -103,7 +103,7 @@ fn a_rollback_of_any_distance_is_refused() {
 
         // Writing is refused as well.
         let create = seen.vault().create(&project("alpha"), secret("four", b"value"));
-        assert!(matches!(create, Err(VaultError::Departed(_))), "{by}");
+        assert!(matches!(create, Err(VaultError::Diverged(_))), "{by}");
         assert_eq!(seen.specimen.bytes(), before, "{by}");
         seen.specimen.overwrite(&after);
         seen.look().unwrap();
@@ -462,7 +462,7 @@ fn a_checkpoint_of_another_vault_or_path_is_refused() {
 
     // The vault id and the root key are the same, but the path differs.
     fs::copy(theirs, mine).unwrap();
-    assert!(matches!(one.look(), Err(VaultError::Departed(_))));
+    assert!(matches!(one.look(), Err(VaultError::Diverged(_))));
 }
 
 #[test]
@@ -533,7 +533,7 @@ fn a_typed_word_accepts_the_vault() {
         let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" restore --accept");
         terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
         terminal.waits_for("warning: the vault was rolled back").waits_for("1 change behind");
-        terminal.waits_for("To accept this state, type `accept`: ").types(typed);
+        terminal.waits_for("type `accept`: ").types(typed);
         terminal.ends_with(code);
 
         let list = sandbox.run(["list", "-q"]);

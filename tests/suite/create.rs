@@ -276,21 +276,19 @@ fn create_refuses_an_invalid_tag() {
         ("a b", "only ASCII letters, digits, `_` and `-` are allowed"),
         ("é", "only ASCII letters, digits, `_` and `-` are allowed"),
         ("a.b", "only ASCII letters, digits, `_` and `-` are allowed"),
-        ("__", "it has no letter and no digit"),
+        ("__", "it has no letters or digits"),
         ("se0123456789abcdef", "it has the shape of an id (`se` and 16 hex digits)"),
         ("SE0123456789ABCDEF", "it has the shape of an id (`se` and 16 hex digits)"),
         (&too_long, "it has 129 characters; the maximum is 128"),
         ("", "it is empty"),
     ] {
         let run = sandbox.command(["create".to_owned(), format!("--tag={tag}")]).stdin("x").run();
-        run.fails_with(2)
-            .stdout("")
-            .stderr_has(&format!("error: `--tag <TAG>` is not well formed: {why}\n"));
+        run.fails_with(2).stdout("").stderr_has(&format!("error: invalid `--tag <TAG>`: {why}\n"));
     }
 
     let run = sandbox.command(["create", "--tag=-a"]).stdin("x").run();
     stderr!(run.fails_with(2), @"
-    error: `--tag <TAG>` is not well formed: it begins with `-`
+    error: invalid `--tag <TAG>`: it begins with `-`
     hint: see `secrets help` or `secrets COMMAND --help`
     ");
 }
@@ -329,9 +327,7 @@ fn create_limits_name_and_description() {
         ("--description", "x".repeat(4097), "it has 4097 characters; the maximum is 4096"),
     ] {
         let run = sandbox.command(["create", "--tag", "other", option, &text]).stdin("x").run();
-        run.fails_with(2)
-            .stdout("")
-            .stderr_has(&format!("error: `{option}` is not well formed: {why}\n"));
+        run.fails_with(2).stdout("").stderr_has(&format!("error: invalid `{option}`: {why}\n"));
     }
 
     assert!(!is_stored(&sandbox, "other"));

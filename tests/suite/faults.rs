@@ -184,7 +184,7 @@ fn base(prepare: fn(&Sandbox)) -> Tree {
     let sandbox = Sandbox::with_state_inside();
     let (row, slot) = vault_rows();
     let store = SqliteStore::create(&sandbox.vault_path(), &row, &slot).unwrap();
-    let vault = Locked::over(Box::new(store)).unlocked(root());
+    let vault = Locked::with_store(Box::new(store)).unlocked(root());
 
     for (name, tag) in [("default", "key"), ("default", "steady"), ("web", "key"), ("web", "port")]
     {
@@ -256,7 +256,7 @@ fn state(sandbox: &Sandbox) -> State {
     let locked = Locked::open(&sandbox.vault_path()).unwrap();
 
     // After `rekey` the test does not know the root key.
-    let known = locked.opens_with(&root()).is_ok();
+    let known = locked.check_root_key(&root()).is_ok();
     let vault = if known { locked.unlocked(root()) } else { locked.unlock(&passphrase()).unwrap() };
     let secrets = vault.list(None, |_| true).unwrap().into_iter().map(|found| {
         let (name, tag) =

@@ -49,8 +49,8 @@ static FILES: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("vault.db");
     let (row, slot) = vault_rows();
-    let vault =
-        Locked::over(Box::new(SqliteStore::create(&path, &row, &slot).unwrap())).unlocked(root());
+    let vault = Locked::with_store(Box::new(SqliteStore::create(&path, &row, &slot).unwrap()))
+        .unlocked(root());
     for (name, tag, text) in SECRETS {
         let text = if tag == "one" { "m4rker-old" } else { text };
         vault.create(&project(name), secret(tag, text.as_bytes())).unwrap();
@@ -151,7 +151,7 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::Exists(_)
         | VaultError::ProjectExists(_)
         | VaultError::Changed(_)
-        | VaultError::ChangedBelow
+        | VaultError::VaultChanged
         | VaultError::SlotsChanged
         | VaultError::SameTarget(..) => 4,
         VaultError::Crypto(
@@ -159,7 +159,7 @@ pub fn code(error: &VaultError) -> u8 {
             | CryptoError::WrongRecoveryCode
             | CryptoError::NoRecoveryCode,
         )
-        | VaultError::Holder(
+        | VaultError::KeyService(
             KeyServiceError::Locked | KeyServiceError::OtherSlots | KeyServiceError::OtherKey,
         )
         | VaultError::OtherKeys => 5,
@@ -167,9 +167,9 @@ pub fn code(error: &VaultError) -> u8 {
             StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_),
         )
         | VaultError::Crypto(CryptoError::Damaged(_) | CryptoError::Unsupported(_))
-        | VaultError::Holder(KeyServiceError::Replaced | KeyServiceError::RolledBack(_))
-        | VaultError::Departed(_)
-        | VaultError::NotWhole(_)
+        | VaultError::KeyService(KeyServiceError::Replaced | KeyServiceError::RolledBack(_))
+        | VaultError::Diverged(_)
+        | VaultError::DamagedVault(_)
         | VaultError::NothingToSave(_)
         | VaultError::Record { .. }
         | VaultError::Project { .. } => 6,
@@ -179,7 +179,7 @@ pub fn code(error: &VaultError) -> u8 {
         VaultError::Store(StoreError::BadPath(_))
         | VaultError::OntoItself(_)
         | VaultError::TooManyProjects => 2,
-        VaultError::Store(_) | VaultError::Crypto(_) | VaultError::Holder(_) => 1,
+        VaultError::Store(_) | VaultError::Crypto(_) | VaultError::KeyService(_) => 1,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use terminal_secrets::store::MOST_PROJECTS;
+use terminal_secrets::store::MAX_PROJECTS;
 use terminal_secrets::vault::{Import, IncomingSecret, OnConflict, VaultError};
 
 use crate::support::{Sandbox, project, secret};
@@ -413,20 +413,20 @@ fn concurrent_changes_are_found_when_the_import_is_read_back() {
     let import = Import::into_one(&name, new.into(), OnConflict::Fail);
     let outcome = vault.import(&import, &|_| {}).unwrap().value;
 
-    assert_eq!(vault.compare(&import, &outcome).unwrap(), None);
+    assert_eq!(vault.verify_import(&import, &outcome).unwrap(), None);
     for (tag, at) in [("other", 2), ("new", 1), ("kept", 0)] {
         sandbox.command(["update", tag, "-q"]).stdin("2").run().succeeds();
-        assert_eq!(vault.compare(&import, &outcome).unwrap(), Some(at));
+        assert_eq!(vault.verify_import(&import, &outcome).unwrap(), Some(at));
     }
 
     sandbox.run(["delete", "kept", "-y", "-q"]).succeeds();
-    assert_eq!(vault.compare(&import, &outcome).unwrap(), Some(0));
+    assert_eq!(vault.verify_import(&import, &outcome).unwrap(), Some(0));
 }
 
 #[test]
 fn more_projects_than_fit_are_refused_by_a_dry_run_too() {
     let sandbox = Sandbox::with_secrets(&[("there", "1")]);
-    let names: Vec<_> = (0..MOST_PROJECTS).map(|number| project(&format!("p{number}"))).collect();
+    let names: Vec<_> = (0..MAX_PROJECTS).map(|number| project(&format!("p{number}"))).collect();
     let incoming = |to| IncomingSecret { to, new: secret("one", b"1"), times: None };
     let import =
         Import { secrets: names.iter().map(incoming).collect(), on_conflict: OnConflict::Fail };

@@ -565,9 +565,12 @@ fn is_open_to_its_user(child: &Child) -> bool {
 fn a_running_instance_is_closed_to_other_processes_of_its_user() {
     let sandbox = with_value();
 
-    // User `nobody` may not have access to the build's directory, so the test runs a copy.
+    // User `nobody` may not have access to the build's directory, so the test runs a copy. Another
+    // process writes it: a file that this one had open for writing, and that a test running at the
+    // same time passed on with fork, could not be executed (ETXTBSY).
     let program = sandbox.path("program");
-    std::fs::copy(env!("CARGO_BIN_EXE_secrets"), &program).unwrap();
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_secrets")).arg(&program).status();
+    assert!(copied.unwrap().success());
     std::fs::set_permissions(sandbox.path(""), std::fs::Permissions::from_mode(0o755)).unwrap();
     if chown(sandbox.vault_path(), Some(NOBODY), Some(NOBODY)).is_err() {
         return; // only root can switch to another user

@@ -38,7 +38,7 @@ impl Watched {
     fn empty() -> Self {
         let (row, slot) = vault_rows();
         let store = FailingStore::healthy(MemoryStore::new(&row, &slot));
-        Self { vault: Locked::over(Box::new(store.clone())).unlocked(root()), store }
+        Self { vault: Locked::with_store(Box::new(store.clone())).unlocked(root()), store }
     }
 
     /// With `COUNT` secrets in the project `web`.
@@ -163,7 +163,7 @@ fn an_import_reads_each_bucket_twice_and_writes_in_the_order_of_the_file() {
 
     let expected: Vec<String> = shuffled().map(tag).collect();
     assert_eq!(tags(&outcome.secrets), expected, "not in the order of the import");
-    let (differs, log) = watched.watch(|vault| vault.compare(&first, &outcome).unwrap());
+    let (differs, log) = watched.watch(|vault| vault.verify_import(&first, &outcome).unwrap());
     assert_eq!((differs, most_reads(&log)), (None, 1));
 
     // Once to look for what is there, once to change the bucket.
@@ -195,7 +195,7 @@ fn what_an_import_does_not_find_again_is_the_first_in_its_order() {
     }
 
     watched.vault.delete(&web(), &[outcome.steps[30].0.as_str().parse().unwrap()]).unwrap();
-    assert_eq!(watched.vault.compare(&import, &outcome).unwrap(), Some(30));
+    assert_eq!(watched.vault.verify_import(&import, &outcome).unwrap(), Some(30));
 
     // So is what is in the way.
     let names: Vec<&Tag> = [40, 500, 900].iter().map(|at| &outcome.steps[*at].0).collect();

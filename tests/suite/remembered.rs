@@ -64,7 +64,7 @@ fn variables_that_people_add_are_kept_and_named() {
         ");
     }
 
-    stderr!(project.changes_nothing(&["check"]).fails_with(8).stdout("stale\t.env\tof .env.tmpl\nadded\t.env\tby hand: EXTRA, MORE\n"), @"
+    stderr!(project.changes_nothing(&["check"]).fails_with(8).stdout("stale\t.env\trendered from .env.tmpl\nadded\t.env\tby hand: EXTRA, MORE\n"), @"
     error: `.env` has variables that its template does not give
     hint: `secrets adopt .env` takes them into the template
     ");

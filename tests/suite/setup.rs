@@ -991,7 +991,7 @@ fn all_outputs_are_written_or_none_is_started() {
     writes_nothing(&project, 2, "4:1: the output `one/two` is inside the output `one`");
 
     let project = make(&at("three/two"));
-    writes_nothing(&project, 2, "7:1: another output lies in the output `three`");
+    writes_nothing(&project, 2, "7:1: another output is inside the output `three`");
 
     let project = make(&at("out/two"));
     symlink("..", project.path("out")).unwrap();

@@ -258,7 +258,7 @@ fn copy(vault: &Vault, to: &str) -> Result<(), VaultError> {
 }
 
 fn fill(store: impl Store + 'static) {
-    let vault = Locked::over(Box::new(store)).unlocked(root());
+    let vault = Locked::with_store(Box::new(store)).unlocked(root());
     for (name, tag) in [("alpha", "one"), ("alpha", "two"), ("beta", "two")] {
         vault.create(&project(name), secret(tag, tag.as_bytes())).unwrap();
     }
@@ -272,12 +272,12 @@ fn fail_everywhere<S: Store + Clone + 'static>(
     let mut calls = 0;
     for (name, write) in WRITES {
         let inner = make();
-        let healthy = Locked::over(Box::new(inner.clone())).unlocked(root());
+        let healthy = Locked::with_store(Box::new(inner.clone())).unlocked(root());
         let before = everything(&healthy);
 
         for fails_at in 1.. {
             let failing = FailingStore { fails_at, with, ..FailingStore::healthy(inner.clone()) };
-            let outcome = write(&Locked::over(Box::new(failing)).unlocked(root()));
+            let outcome = write(&Locked::with_store(Box::new(failing)).unlocked(root()));
             if outcome.is_ok() {
                 assert!(fails_at > 5, "{name} makes no call");
                 assert!(everything(&healthy) != before, "{name} changes nothing");

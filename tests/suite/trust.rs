@@ -588,7 +588,7 @@ fn a_manifest_that_we_write_is_trusted_as_written() {
     let project = cloned(&[("a.env", "A=value-of-a\n"), ("b.env", "B=value-of-b\n")]);
     project.run(&["-p", "web", "template", "a.env", "-q"]).succeeds();
     project.run(&["template", "b.env", "-q"]).succeeds();
-    stderr!(project.run(&["check", "-q"]).fails_with(8).stdout_has("mode"), @"
+    stderr!(project.run(&["check", "-q"]).fails_with(8).stdout_has("permissions"), @"
     error: 2 outputs are out of date
     hint: `secrets render --stale` renders what is out of date
     ");

@@ -179,7 +179,7 @@ fn update_limits_labels() {
         ),
         ("--description", "é".repeat(4097), "it has 4097 characters; the maximum is 4096"),
     ] {
-        let expected = format!("error: `{option}` is not well formed: {why}\n");
+        let expected = format!("error: invalid `{option}`: {why}\n");
         sandbox
             .run(["update", "key", option, &text])
             .fails_with(2)

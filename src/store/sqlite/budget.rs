@@ -1,36 +1,40 @@
-//! How much work a hostile file may cause: steps of SQLite's machine and bytes of rows, in proportion to the file's size.
+//! Limits the work that a hostile file can cause: steps of SQLite's virtual machine and bytes of
+//! rows, in proportion to the file's size.
 //!
-//! Pages that point at each other hold the same rows again and again: a file of a few kilobytes can be walked through for years.
+//! Pages that point at each other repeat the same rows, so a walk through a file of a few kilobytes
+//! could take years.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
 
-/// Steps between two looks at the budget.
+/// The number of steps between two checks of the budget.
 const STEPS: u32 = 1000;
-/// What a statement costs at least.
+/// The minimum cost of a statement.
 const EACH: u64 = 50;
-/// What every file may cost, whatever its size.
+/// The budget of every file, whatever its size.
 const BASE: u64 = 4_000_000;
-/// What a byte of the file may cost in one statement. A whole vault's tables are walked through with less than a step a byte.
+/// The budget per byte of the file for one statement. Walking through a whole vault's tables takes
+/// less than one step per byte.
 const STATEMENT: u64 = 4;
-/// The same in a walk through everything, by many statements. The smallest projects, each looked at in 256 parts, need two or three.
+/// The budget per byte for a walk through all data, which takes many statements. The smallest
+/// projects, which are read in 256 parts, need two or three.
 const WALK: u64 = 32;
 
-/// What is left of the work that the present statement, or walk, may take.
+/// The work that is left for the current statement or walk.
 pub(super) struct Budget(Arc<Remaining>);
 
 #[derive(Default)]
 struct Remaining {
     work: AtomicU64,
-    /// In a walk, statements share what is left
+    /// The number of nested walks; within a walk, statements share the budget
     walking: AtomicU64,
 }
 
 impl Budget {
-    /// Has SQLite stop when a statement of `connection` has taken what is left.
-    pub(super) fn of(connection: &mut Connection) -> rusqlite::Result<Self> {
+    /// Makes SQLite stop when a statement of `connection` has used up the budget.
+    pub(super) fn attach(connection: &mut Connection) -> rusqlite::Result<Self> {
         let left = Arc::new(Remaining::default());
         left.work.store(BASE, Ordering::Relaxed);
         let watched = Arc::clone(&left);
@@ -40,7 +44,8 @@ impl Budget {
         Ok(Self(left))
     }
 
-    /// Begins a statement on a file of `size` bytes. In a walk it shares what is left; false if that is nothing.
+    /// Begins a statement on a file of `size` bytes. Within a walk, it shares the budget of the
+    /// walk. Returns false if nothing is left.
     pub(super) fn begin_statement(&self, size: u64) -> bool {
         if self.0.walking.load(Ordering::Relaxed) == 0 {
             self.0.work.store(allowed(size, STATEMENT), Ordering::Relaxed);
@@ -49,19 +54,20 @@ impl Budget {
         self.take(EACH)
     }
 
-    /// Begins a walk through a file of `size` bytes. A walk within a walk shares its budget.
+    /// Begins a walk through a file of `size` bytes. A nested walk shares the budget of the outer
+    /// one.
     pub(super) fn begin_walk(&self, size: u64) {
         if self.0.walking.fetch_add(1, Ordering::Relaxed) == 0 {
             self.0.work.store(allowed(size, WALK), Ordering::Relaxed);
         }
     }
 
-    /// Ends it.
+    /// Ends a walk.
     pub(super) fn end_walk(&self) {
         self.0.walking.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Takes `work` off; false if there was less.
+    /// Subtracts `work` from the budget. Returns false if less is left.
     pub(super) fn take(&self, work: u64) -> bool {
         self.0.take(work)
     }

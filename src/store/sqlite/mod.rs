@@ -1,7 +1,8 @@
-//! The vault's SQLite file (docs/format.md, section 6); the only folder that names rusqlite. `rows` reads it.
+//! The vault's SQLite file (docs/format.md, section 6). This is the only folder that uses rusqlite.
+//! `rows` reads rows.
 //!
-//! The file is hostile: SQLite's messages may carry its bytes and are never passed on, and every column's type and
-//! length is checked before it leaves here.
+//! The file is hostile. SQLite's messages may contain its bytes, so they are never passed on. Every
+//! column's type and length is checked before it leaves here.
 
 mod budget;
 mod recovery;
@@ -29,7 +30,7 @@ use crate::crypto::history::Ancestors;
 use crate::crypto::ids::ProjectId;
 use crate::crypto::rows::{Record, Slot, VaultRow};
 
-/// The whole schema, each statement as SQLite keeps it.
+/// The whole schema, each statement as SQLite stores it.
 const SCHEMA: [&str; 8] = [
     "CREATE TABLE vault(id INTEGER PRIMARY KEY CHECK(id = 1), vault_id BLOB NOT NULL, suite INTEGER NOT NULL, \
      root_seq INTEGER NOT NULL, root_mac BLOB NOT NULL) STRICT",
@@ -48,59 +49,64 @@ const SCHEMA: [&str; 8] = [
     "CREATE TABLE audit(seq INTEGER PRIMARY KEY, actor BLOB NOT NULL, prev BLOB NOT NULL, ct BLOB NOT NULL, \
      hash BLOB NOT NULL) STRICT",
 ];
-/// Indexes that SQLite makes for the above: the unique `rid`.
+/// The number of indexes that SQLite creates by itself for this schema: the one for the unique
+/// `rid`.
 const OWN_INDEXES: i64 = 1;
 
 const BUSY: Duration = Duration::from_secs(30);
-/// How long a write waits for readers before it leaves the VACUUM to the next one.
+/// How long a write waits for readers before it leaves the VACUUM to the next write.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Up to this many bytes a write that leaves dead bytes is followed by a VACUUM, which then takes a few milliseconds: docs/design/compaction.md.
+/// Up to this size in bytes, a write that leaves dead bytes runs VACUUM at once, which takes a few
+/// milliseconds (docs/design/compaction.md).
 const COMPACT_AT_ONCE: u64 = 1024 * 1024;
-/// A row without its value takes less than this many bytes.
+/// A row without its value is smaller than this many bytes.
 const ROW: u64 = 64 * 1024;
-/// No cell of a vault comes near this many bytes; a hostile one is refused unread.
-const LONGEST_CELL: i32 = 4 * 1024 * 1024;
+/// All cells of a vault are much smaller than this many bytes. SQLite refuses a larger one without
+/// reading it.
+const MAX_CELL: i32 = 4 * 1024 * 1024;
 
-/// A vault's file, open.
+/// An open vault file.
 pub struct SqliteStore {
     connection: Connection,
     budget: Budget,
     path: PathBuf,
     is_exposed: bool,
-    /// An interrupted change was rolled back, and the files as they were before are kept
+    /// An interrupted change was rolled back, and copies of the files from before are kept
     keeps_copies: Cell<bool>,
-    /// Asked whether a journal is hot; kept, because SQLite's close can drop the locks of another connection
-    _asked: Option<Connection>,
+    /// The connection that checked whether a journal is hot; closing it could drop the locks of
+    /// another connection, so it stays open
+    _checker: Option<Connection>,
 }
 
-/// A vault in the making: a file that has not its name yet. Dropped unsettled, it is removed.
+/// A vault under a temporary name. It is removed on drop, unless [`NewFile::persist`] was called.
 pub struct NewFile(StagedFile);
 
 impl NewFile {
-    /// The file, to be filled or looked at.
+    /// Opens the file, to fill or check it.
     pub fn open(&self) -> Result<SqliteStore, StoreError> {
         SqliteStore::connect(self.0.path().to_owned())
     }
 
-    /// Gives it its name. What was written has to be committed and closed.
-    pub fn settle(self) -> Result<PathBuf, StoreError> {
-        self.0.settle()
+    /// Renames the file to its target. Everything written must be committed and closed before.
+    pub fn persist(self) -> Result<PathBuf, StoreError> {
+        self.0.persist()
     }
 }
 
 impl SqliteStore {
-    /// Opens an existing vault. The file must be a regular one, ours, private, under one name.
+    /// Opens an existing vault. It must be a regular file, belong to us, be private and have a
+    /// single name.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let found = vault_path::existing(path)?;
         recovery::check_is_a_vault(&found.path)?;
         let has_journal = neighbours::check_files(&found.path, found.is_exposed)?;
-        let asked = if has_journal { recovery::before_replay(&found.path)? } else { None };
+        let checker = if has_journal { recovery::before_replay(&found.path)? } else { None };
 
         let store = Self::connect(found.path)?;
         let store = Self {
             is_exposed: found.is_exposed,
-            keeps_copies: Cell::new(SavedNames::of(&store.path).exist()),
-            _asked: asked,
+            keeps_copies: Cell::new(SavedNames::new(&store.path).exist()),
+            _checker: checker,
             ..store
         };
 
@@ -108,15 +114,16 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// True if the file system has no Unix modes: others may be able to read or replace the file.
+    /// Returns true if the file system has no Unix modes, so that others may be able to read or
+    /// replace the file.
     pub fn is_exposed(&self) -> bool {
         self.is_exposed
     }
 
-    /// Makes a vault with its first slot. It stands at `path` whole or not at all; what is there is never replaced. A directory
-    /// that is missing is made.
+    /// Creates a vault with its first slot, and the missing directories above it. The vault appears
+    /// at `path` complete or not at all, and never replaces an existing file.
     pub fn create(path: &Path, vault: &VaultRow, slot: &Slot) -> Result<Self, StoreError> {
-        vault_path::make_directory(path)?;
+        vault_path::create_directory_for(path)?;
         let new = Self::begin(path, IfExists::Refused)?;
         {
             let store = new.open()?;
@@ -126,12 +133,12 @@ impl SqliteStore {
             transaction.commit()?;
         }
 
-        Self::connect(new.settle()?)
+        Self::connect(new.persist()?)
     }
 
-    /// Begins a vault that is to stand at `path`, with tables and nothing in them.
-    pub fn begin(path: &Path, there: IfExists) -> Result<NewFile, StoreError> {
-        let new = NewFile(StagedFile::beside(path, there)?);
+    /// Begins a vault for `path`, with empty tables.
+    pub fn begin(path: &Path, if_exists: IfExists) -> Result<NewFile, StoreError> {
+        let new = NewFile(StagedFile::new(path, if_exists)?);
         let connection = new.open()?.connection;
         let fill = || -> rusqlite::Result<()> {
             connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -145,22 +152,24 @@ impl SqliteStore {
         Ok(new)
     }
 
-    /// The file's absolute path.
+    /// Returns the file's absolute path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     fn connect(path: PathBuf) -> Result<Self, StoreError> {
-        // Never CREATE, never URI; NOFOLLOW closes the gap between the check of the path and this.
+        // CREATE and URI are never set. NOFOLLOW closes the gap between the check of the path and
+        // this.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_NOFOLLOW
             | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let mut connection = Connection::open_with_flags(&path, flags).map_err(translate)?;
-        let budget = Budget::of(&mut connection).map_err(translate)?;
+        let budget = Budget::attach(&mut connection).map_err(translate)?;
         harden(&connection).map_err(|error| match translate(error) {
             StoreError::Damaged(_) => StoreError::NotAVault(path.clone()),
-            // A header that claims a log beside the file is written anew, unless it also says that nobody may.
+            // SQLite rewrites a header that claims a write-ahead log, unless the header also claims
+            // that the file is read-only.
             StoreError::ReadOnly => unwritable(&path),
             other => other,
         })?;
@@ -171,11 +180,11 @@ impl SqliteStore {
             path,
             is_exposed: false,
             keeps_copies: Cell::new(false),
-            _asked: None,
+            _checker: None,
         })
     }
 
-    /// What comes before every transaction. Returns the file's size.
+    /// Checks the neighbouring files before each transaction. Returns the file's size.
     fn prepare(&self) -> Result<u64, StoreError> {
         neighbours::check_files(&self.path, self.is_exposed)?;
         let size = fs::symlink_metadata(&self.path).map_or(0, |found| found.len());
@@ -183,7 +192,7 @@ impl SqliteStore {
         Ok(size)
     }
 
-    // Inside a transaction, so that what is checked is what is read.
+    // This runs inside a transaction, so that the schema that is checked is the one that is used.
     fn check_schema(&self) -> Result<(), StoreError> {
         let number =
             |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -236,13 +245,14 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// The empty file that says: a write has left dead bytes, and no VACUUM has followed yet.
+    /// Returns the path of the marker, an empty file that says that a write left dead bytes and no
+    /// VACUUM has followed yet.
     fn marker(&self) -> PathBuf {
-        vault_path::beside(&self.path, "-compact")
+        vault_path::with_suffix(&self.path, "-compact")
     }
 
     fn vacuum(&self, patience: Duration) -> Result<(), StoreError> {
-        // What it waits for is a reader; who has just written waits for it only a moment.
+        // VACUUM waits for readers. After a write it waits for a moment only.
         self.connection.busy_timeout(patience).map_err(translate)?;
         self.budget.begin_statement(self.size()?);
         let vacuumed = self.connection.execute_batch("VACUUM");
@@ -257,7 +267,7 @@ impl SqliteStore {
         }
     }
 
-    /// Bytes of all pages, those of the present transaction included.
+    /// Returns the size of all pages in bytes, including those of the current transaction.
     fn size(&self) -> Result<u64, StoreError> {
         let number =
             |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
@@ -268,7 +278,7 @@ impl SqliteStore {
 
 fn harden(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST_CELL)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_CELL)?;
     for (setting, on) in [
         (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
@@ -288,7 +298,8 @@ fn harden(connection: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-/// Why SQLite does not write. Where the system lets us, it is the header that says otherwise: an unknown "write version".
+/// Returns the reason why SQLite cannot write. If the system permits it, the header forbids it,
+/// with an unknown "write version".
 fn unwritable(path: &Path) -> StoreError {
     if access(path, Access::WRITE_OK).is_ok() {
         StoreError::Damaged("file")
@@ -308,7 +319,7 @@ impl Store for SqliteStore {
     }
 
     fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
-        // A large change would otherwise write its pages, and read them again, many times over.
+        // With a small cache, a large change would write its pages and read them again many times.
         let size = self.prepare()?;
         self.connection
             .execute_batch("PRAGMA cache_size=-131072; BEGIN IMMEDIATE")
@@ -317,12 +328,13 @@ impl Store for SqliteStore {
         let open = Box::new(SqliteTransaction::new(self, size));
         self.check_schema()?;
 
-        // To SQLite, BEGIN IMMEDIATE is a plain BEGIN where nothing can be written.
+        // If nothing can be written, SQLite treats BEGIN IMMEDIATE as a plain BEGIN.
         if self.connection.is_readonly("main").map_err(translate)? {
             return Err(unwritable(&self.path));
         }
 
-        // What is written is of this format: an earlier version says so, instead of calling it damaged.
+        // Everything that is written has this format. An older version of the program then reports
+        // the format instead of damage.
         self.connection.pragma_update(None, "user_version", FORMAT).map_err(translate)?;
         Ok(open)
     }
@@ -338,18 +350,19 @@ impl Store for SqliteStore {
 
     fn confirm(&self) {
         if self.keeps_copies.take() {
-            SavedNames::of(&self.path).remove();
+            SavedNames::new(&self.path).remove();
         }
     }
 }
 
-/// An open transaction; rolled back when dropped.
+/// An open transaction, which is rolled back on drop.
 struct SqliteTransaction<'a> {
     store: &'a SqliteStore,
-    /// Bytes of the file and of what was written since, or more
+    /// An upper bound of the bytes of the file and of everything written since
     size: Cell<u64>,
     dead_bytes: bool,
-    /// What is dead are ways to keys: they are overwritten however large the file is
+    /// The dead bytes can give access to keys, so they are overwritten whatever the size of the
+    /// file
     keys_changed: bool,
 }
 
@@ -366,7 +379,7 @@ impl<'a> SqliteTransaction<'a> {
         Self { store, size: Cell::new(size), dead_bytes: false, keys_changed: false }
     }
 
-    /// Gives the next statement its budget.
+    /// Sets the budget of the next statement.
     fn begin_statement(&self) -> Result<(), StoreError> {
         if self.store.budget.begin_statement(self.size.get()) {
             Ok(())
@@ -385,7 +398,8 @@ impl<'a> SqliteTransaction<'a> {
             .map_err(translate)
     }
 
-    /// Writes a record: `?1` is its project, `?2` where it stands before, the others are its columns.
+    /// Writes a record. `?1` is its project, `?2` its index before the change, and the rest are its
+    /// columns.
     fn record(
         &self,
         sql: &str,
@@ -421,7 +435,7 @@ impl<'a> SqliteTransaction<'a> {
     }
 }
 
-// A count of changes never gets near 2^63.
+// A count of changes never comes near 2^63.
 fn integer(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
@@ -527,7 +541,7 @@ impl Transaction for SqliteTransaction<'_> {
 
         self.store.connection.execute_batch("COMMIT").map_err(translate)?;
 
-        // From here on the change is durable: nothing below may turn it into an error.
+        // From here on the change is durable, so nothing below may turn it into an error.
         if !marker.exists() {
             return Ok(Committed { compaction_due: false });
         }
@@ -541,7 +555,7 @@ impl Transaction for SqliteTransaction<'_> {
     }
 }
 
-/// Turns SQLite's error into ours, dropping its text.
+/// Converts SQLite's error into ours, without its text.
 #[allow(clippy::needless_pass_by_value)] // for `map_err`
 fn translate(error: rusqlite::Error) -> StoreError {
     let rusqlite::Error::SqliteFailure(failure, _) = error else {
@@ -562,8 +576,8 @@ fn translate(error: rusqlite::Error) -> StoreError {
         | ErrorCode::PermissionDenied
         | ErrorCode::OutOfMemory
         | ErrorCode::FileLockingProtocolFailed => StoreError::Sqlite(failure.extended_code),
-        // A file that SQLite cannot make sense of: cut short, garbled, of other types than its schema says; or one whose budget of
-        // work ran out, which interrupts it.
+        // SQLite cannot make sense of the file, which is cut short, garbled or has other types than
+        // its schema says. Or the budget ran out, which interrupts SQLite.
         _ => StoreError::Damaged("file"),
     }
 }

@@ -1,7 +1,9 @@
-//! Before SQLite opens a file for writing: is it a vault, and may the journal next to it be played into it?
+//! Checks, before SQLite opens a file for writing, that it is a vault and that the journal next to
+//! it may be replayed.
 //!
-//! A journal that a killed writer left is hot: whoever opens the vault next rolls the interrupted change back with it. SQLite asks
-//! only for its name. So a hot journal is read first (SQLite's file format, section 3), and both files are copied.
+//! The journal of a killed writer is hot: the next process that opens the vault rolls the
+//! interrupted change back with it. SQLite identifies a journal by its name only. So a hot journal
+//! is read first (SQLite's file format, section 3), and both files are copied.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -14,34 +16,37 @@ use super::{BUSY, translate};
 use crate::store::vault_path::{self, IfExists, StagedFile};
 use crate::store::{APPLICATION_ID, StoreError};
 
-/// Other processes may replay a journal, and leave the next one, while it is looked at.
+/// The number of attempts. Another process may replay a journal and leave the next one while we
+/// look at it.
 const ROUNDS: usize = 20;
-/// The first 8 bytes of a journal and of its later parts; the last 8 of one that is part of a change of several files.
+/// The first 8 bytes of a journal and of each of its later segments. A journal that belongs to a
+/// change of several files also ends with them.
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
-/// SQLite's header of a file: what of it is compared.
+/// The length of SQLite's file header, which is compared.
 const HEADER: usize = 100;
-/// The largest page and the largest sector.
+/// The largest page size and the largest sector size.
 const LARGEST: u32 = 65_536;
 
-/// The names of the copies of a vault and its journal, as they were before the journal was played into the vault.
+/// The paths of the copies of a vault and its journal from before the journal was replayed.
 pub(super) struct SavedNames {
     vault: PathBuf,
     journal: PathBuf,
 }
 
 impl SavedNames {
-    pub(super) fn of(vault: &Path) -> Self {
+    pub(super) fn new(vault: &Path) -> Self {
         let copy = vault_path::before_recovery(vault);
-        Self { journal: vault_path::beside(&copy, ".journal"), vault: copy }
+        Self { journal: vault_path::with_suffix(&copy, ".journal"), vault: copy }
     }
 
-    /// True if at least one of them exists.
+    /// Returns true if at least one of them exists.
     pub(super) fn exist(&self) -> bool {
         [&self.vault, &self.journal].iter().any(|copy| fs::symlink_metadata(copy).is_ok())
     }
 
-    /// True if both were written, that of the vault last, and are of this journal: older ones may come back after a power cut.
-    fn are_of(&self, journal: &Path) -> io::Result<bool> {
+    /// Returns true if both copies exist and belong to this journal. The vault is copied last.
+    /// Older copies may reappear after a power cut.
+    fn match_journal(&self, journal: &Path) -> io::Result<bool> {
         if fs::symlink_metadata(&self.vault).is_err()
             || fs::symlink_metadata(&self.journal).is_err()
         {
@@ -51,8 +56,8 @@ impl SavedNames {
         same_content(&File::open(&self.journal)?, &File::open(journal)?)
     }
 
-    /// Copies both files, durably.
-    fn make(&self, vault: &Path, journal: &Path) -> Result<(), StoreError> {
+    /// Copies both files and flushes them.
+    fn create(&self, vault: &Path, journal: &Path) -> Result<(), StoreError> {
         for (from, to) in [(journal, &self.journal), (vault, &self.vault)] {
             let failed = |source: io::Error| match source.kind() {
                 io::ErrorKind::StorageFull => StoreError::Full,
@@ -60,17 +65,18 @@ impl SavedNames {
                 _ => StoreError::Io { action: "copy", path: from.to_owned(), source },
             };
 
-            let copy = StagedFile::beside(to, IfExists::Replaced)?;
+            let copy = StagedFile::new(to, IfExists::Replaced)?;
             let mut file = OpenOptions::new().write(true).open(copy.path()).map_err(failed)?;
             io::copy(&mut File::open(from).map_err(failed)?, &mut file).map_err(failed)?;
             file.sync_all().map_err(failed)?;
-            copy.settle()?;
+            copy.persist()?;
         }
 
         Ok(())
     }
 
-    /// Removes them. Nothing is lost if they come back: they are copies of neither state then.
+    /// Removes both copies. It does no harm if they reappear after a power cut, because they do not
+    /// match a later journal.
     pub(super) fn remove(&self) {
         let _ = fs::remove_file(&self.vault);
         let _ = fs::remove_file(&self.journal);
@@ -78,9 +84,10 @@ impl SavedNames {
     }
 }
 
-/// Checks that `path` is a vault. Nothing is written, locked or replayed for that, whatever file it is.
+/// Checks that `path` is a vault. Whatever the file is, nothing is written, locked or replayed for
+/// that.
 pub(super) fn check_is_a_vault(path: &Path) -> Result<(), StoreError> {
-    // An immutable file is read as it lies there: without a lock, a journal or a log.
+    // SQLite reads an immutable file as it is, without a lock, a journal or a log.
     let mut name = String::from("file:");
     path.as_os_str().as_encoded_bytes().iter().for_each(|byte| match byte {
         b'/' | b'.' | b'_' | b'-' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {
@@ -98,8 +105,9 @@ pub(super) fn check_is_a_vault(path: &Path) -> Result<(), StoreError> {
         .map_err(translate)
     {
         Ok(APPLICATION_ID) => Ok(()),
-        // Somebody is writing, or was killed: the header is ahead of the rest. It is rarely read this way, because closing the file
-        // drops the locks of other connections in this process.
+        // Somebody is writing, or a writer was killed, so the header is ahead of the rest. This way
+        // of reading is a fallback, because closing the file drops the locks of other connections
+        // in this process.
         Err(StoreError::Damaged(_))
             if File::open(path).is_ok_and(|file| vault_path::looks_like_a_vault(&file)) =>
         {
@@ -118,12 +126,13 @@ fn read_only() -> OpenFlags {
         | OpenFlags::SQLITE_OPEN_EXRESCODE
 }
 
-/// Refuses a hot journal that was not written for the vault as it lies there; copies both files if it was. Returns the connection
-/// that was asked: closed now, it could drop the locks of others in this process.
+/// Refuses a hot journal that was not written for the current state of the vault, and otherwise
+/// copies both files. Returns the connection that was used, because closing it now could drop the
+/// locks of others in this process.
 pub(super) fn before_replay(vault: &Path) -> Result<Option<Connection>, StoreError> {
     let connection = Connection::open_with_flags(vault, read_only()).map_err(translate)?;
     connection.busy_timeout(BUSY).map_err(translate)?;
-    let (journal, copies) = (vault_path::beside(vault, "-journal"), SavedNames::of(vault));
+    let (journal, copies) = (vault_path::with_suffix(vault, "-journal"), SavedNames::new(vault));
 
     let mut outcome = Ok(());
     for _ in 0..ROUNDS {
@@ -132,10 +141,10 @@ pub(super) fn before_replay(vault: &Path) -> Result<Option<Connection>, StoreErr
             break;
         }
 
-        outcome = match fits(vault, &journal) {
-            Ok(true) => keep(&copies, vault, &journal, &connection),
+        outcome = match journal_matches(vault, &journal) {
+            Ok(true) => copy_both(&copies, vault, &journal, &connection),
             Ok(false) => Err(StoreError::ForeignJournal(journal.clone())),
-            // Somebody else has replayed it.
+            // Another process has replayed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(source) => Err(StoreError::Io { action: "read", path: journal.clone(), source }),
         };
@@ -148,20 +157,21 @@ pub(super) fn before_replay(vault: &Path) -> Result<Option<Connection>, StoreErr
     outcome.map(|()| Some(connection))
 }
 
-/// Copies both files, unless they were copied before.
-fn keep(
+/// Copies both files, unless copies of this journal exist.
+fn copy_both(
     copies: &SavedNames,
     vault: &Path,
     journal: &Path,
     connection: &Connection,
 ) -> Result<(), StoreError> {
-    if copies.are_of(journal).unwrap_or(false) {
+    if copies.match_journal(journal).unwrap_or(false) {
         return Ok(());
     }
 
-    copies.make(vault, journal)?;
+    copies.create(vault, journal)?;
 
-    // Somebody else has replayed it in the meantime: these are copies of neither state.
+    // Another process replayed the journal while the files were copied, so the copies match neither
+    // state.
     if !is_hot(connection)? {
         copies.remove();
     }
@@ -169,7 +179,7 @@ fn keep(
     Ok(())
 }
 
-/// True if SQLite would replay the journal: its writer is gone.
+/// Returns true if SQLite would replay the journal because its writer no longer exists.
 fn is_hot(connection: &Connection) -> Result<bool, StoreError> {
     match connection.pragma_query_value(None, "schema_version", |_| Ok(())) {
         Ok(()) => Ok(false),
@@ -182,9 +192,10 @@ fn is_hot(connection: &Connection) -> Result<bool, StoreError> {
     }
 }
 
-/// True if the journal was written by a change of the vault as it lies there: it holds the first page as it was before that change,
-/// and the change counter in the vault is that page's, or the next.
-fn fits(vault: &Path, journal: &Path) -> io::Result<bool> {
+/// Returns true if the journal was written by a change of the vault's current state. It must hold
+/// the first page from before that change, and the change counter in the vault must be that page's
+/// or the next one.
+fn journal_matches(vault: &Path, journal: &Path) -> io::Result<bool> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let open =
         |path| OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
@@ -196,28 +207,28 @@ fn fits(vault: &Path, journal: &Path) -> io::Result<bool> {
     }
 
     match Saved::read(&journal, page_size(&now))? {
-        // Nothing of it was flushed, so nothing of the vault was changed.
+        // No page of it was flushed, so the vault was not changed.
         Saved::Nothing { pages } => {
             Ok(u64::from(pages) == size.div_ceil(u64::from(page_size(&now))))
         }
         Saved::FirstPage(before) => {
             let (counter, next) = (number(&before, 24), number(&now, 24));
-            Ok(before == now || (is_a_vaults(&before) && next == counter.wrapping_add(1)))
+            Ok(before == now || (is_vault_header(&before) && next == counter.wrapping_add(1)))
         }
         Saved::Unknown => Ok(false),
     }
 }
 
-/// What a journal has saved.
+/// The content of a journal.
 enum Saved {
     /// The header of the first page
     FirstPage([u8; HEADER]),
-    /// No page yet; the number of pages that the file had
+    /// No page yet, only the number of pages that the file had
     Nothing {
-        /// So many
+        /// The number of pages
         pages: u32,
     },
-    /// Not what a writer of ours leaves
+    /// Something that our writers do not leave
     Unknown,
 }
 
@@ -244,7 +255,7 @@ impl Saved {
         let mut record = vec![0; page_size as usize + 8];
         let mut at = u64::from(sector);
         for _ in 0..records {
-            // SQLite replays no record behind one that was cut short or does not match its checksum.
+            // SQLite replays no record after one that is cut short or has a wrong checksum.
             if !read_whole(journal, &mut record, at)? {
                 break;
             }
@@ -267,14 +278,14 @@ impl Saved {
     }
 }
 
-/// The journal's checksum of a page: every 200th byte, from the end.
+/// Returns the journal's checksum of a page, which adds up every 200th byte from the end.
 fn checksum(nonce: u32, page: &[u8]) -> u32 {
     let places =
         (1..).map(|n| page.len().checked_sub(200 * n)).map_while(|at| at.filter(|at| *at > 0));
     places.fold(nonce, |sum, at| sum.wrapping_add(u32::from(page[at])))
 }
 
-fn is_a_vaults(header: &[u8; HEADER]) -> bool {
+fn is_vault_header(header: &[u8; HEADER]) -> bool {
     header.starts_with(b"SQLite format 3\0") && number(header, 68).cast_signed() == APPLICATION_ID
 }
 
@@ -307,7 +318,7 @@ fn same_content(one: &File, other: &File) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Fills `bytes`; false if the file ends before.
+/// Fills `bytes`. Returns false if the file is too short.
 fn read_whole(file: &File, bytes: &mut [u8], at: u64) -> io::Result<bool> {
     match file.read_exact_at(bytes, at) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),

@@ -1,6 +1,7 @@
-//! Rows out of a vault's file: every column's type and length is checked before it leaves here.
+//! Reads rows from a vault's file and checks every column's type and length before it leaves here.
 //!
-//! The file is hostile. A row that is too long is not copied, a table that goes on without end is left.
+//! The file is hostile. A row that is too long is not copied, and reading stops in a table that
+//! does not end.
 
 use std::cell::Cell;
 
@@ -11,22 +12,22 @@ use crate::crypto::history::Ancestors;
 use crate::crypto::ids::{Hash, ProjectId, RecordId};
 use crate::crypto::rows::{Grant, ProjectRow, Record, Slot, VaultRow};
 use crate::crypto::tree::Leaf;
-use crate::store::{MOST_PROJECTS, OrphanRows, Snapshot, StoreError};
+use crate::store::{MAX_PROJECTS, OrphanRows, Snapshot, StoreError};
 
-/// Bounds of columns, in bytes: keys and MACs, sealed keys and heads, sealed metadata (4,096 characters of 4 bytes and
-/// the rest of it), a sealed value (1 MiB and its padding).
+/// Upper bounds of columns in bytes: keys and MACs, sealed keys and heads, sealed metadata (4,096
+/// characters of 4 bytes and the other fields), a sealed value (1 MiB and its padding).
 const SHORT: usize = 256;
 const LONG: usize = 1024;
 const PROJECTS: &str = "table of projects";
-const LONGEST_META: usize = 32 * 1024;
-const LONGEST_VALUE: usize = 2 * 1024 * 1024;
-/// No vault has more slots than this: each costs a key derivation.
-const MOST_SLOTS: usize = 16;
-/// No vault has more grants than this.
-const MOST_GRANTS: usize = 1024;
+const MAX_META: usize = 32 * 1024;
+const MAX_VALUE: usize = 2 * 1024 * 1024;
+/// The maximum number of slots. Each one can cost a key derivation.
+const MAX_SLOTS: usize = 16;
+/// The maximum number of grants.
+const MAX_GRANTS: usize = 1024;
 
 impl SqliteTransaction<'_> {
-    /// All rows of a statement, at most `most` of them.
+    /// Returns all rows of a statement. More than `most` of them count as damage.
     fn rows<T>(
         &self,
         sql: &str,
@@ -75,7 +76,7 @@ impl SqliteTransaction<'_> {
     }
 }
 
-/// Bytes of a row's blobs: many rows may share the pages of a long one.
+/// Returns the number of bytes in a row's blobs. Many rows may share the pages of a long one.
 fn size_of_row(row: &Row<'_>, columns: usize) -> u64 {
     let size = |column| {
         row.get_ref(column).ok().and_then(|cell| cell.as_blob().ok()).map_or(0, <[u8]>::len)
@@ -88,7 +89,7 @@ fn blob<const N: usize>(row: &Row<'_>, column: usize) -> Option<[u8; N]> {
     row.get_ref(column).ok()?.as_blob().ok()?.try_into().ok()
 }
 
-/// A column of at most `most` bytes: a longer one is not even copied.
+/// Returns a column of at most `most` bytes. A longer one is not even copied.
 fn bytes(row: &Row<'_>, column: usize, most: usize) -> Option<Vec<u8>> {
     let bytes = row.get_ref(column).ok()?.as_blob().ok()?;
     (bytes.len() <= most).then(|| bytes.to_vec())
@@ -98,9 +99,9 @@ fn number<N: TryFrom<i64>>(row: &Row<'_>, column: usize) -> Option<N> {
     row.get_ref(column).ok()?.as_i64().ok()?.try_into().ok()
 }
 
-/// Counts the rows of a table that belong to no project. The ids of such projects are looked for first: each distinct one once, and
-/// not a project's row for each row of the table.
-fn count_strays(table: &str) -> String {
+/// Returns a query that counts the rows of a table that belong to no project. It looks up each
+/// distinct project id once, instead of once for each row.
+fn count_orphans(table: &str) -> String {
     format!(
         "SELECT count(*) FROM {table} WHERE pid IN (SELECT DISTINCT pid FROM {table} EXCEPT SELECT pid FROM projects)"
     )
@@ -115,7 +116,7 @@ fn record(row: &Row<'_>) -> Option<Record> {
         epoch: number(row, 2)?,
         ver: number(row, 3)?,
         vver: number(row, 4)?,
-        meta: bytes(row, 5, LONGEST_META)?,
+        meta: bytes(row, 5, MAX_META)?,
         val_hash: blob(row, 6)?,
         leaf: blob(row, 7)?,
     })
@@ -131,7 +132,7 @@ impl Snapshot for SqliteTransaction<'_> {
             let column = bytes(row, 3, LONG)?;
             let (root_mac, behind) = column.split_first_chunk()?;
 
-            // Format 1 has the MAC alone.
+            // Format 1 has only the MAC.
             let (ancestors, checkpoint_history) = match behind.split_at_checked(Ancestors::SIZE) {
                 Some((ancestors, past)) => (Some(Ancestors::decode(ancestors)?), past.to_vec()),
                 None if behind.is_empty() => (None, Vec::new()),
@@ -154,7 +155,7 @@ impl Snapshot for SqliteTransaction<'_> {
     fn slots(&self) -> Result<Vec<Slot>, StoreError> {
         let sql =
             "SELECT slot_id, type, params, salt, commitment, wrap FROM slots ORDER BY slot_id";
-        self.rows(sql, [], MOST_SLOTS, "table of key slots", |row| {
+        self.rows(sql, [], MAX_SLOTS, "table of key slots", |row| {
             Some(Slot {
                 slot_id: bytes(row, 0, SHORT)?,
                 kind: number(row, 1)?,
@@ -177,9 +178,9 @@ impl Snapshot for SqliteTransaction<'_> {
         let sql = "SELECT pid, epoch, keys, head, sig FROM projects ORDER BY pid";
         let (mut found, mut seen, mut whole) = (Vec::new(), 0, true);
         let read = self.each(sql, [], PROJECTS, |row| {
-            // Whatever they are: pages that point at each other would repeat their rows without end.
+            // Invalid rows count as well: pages that point at each other would repeat them forever.
             seen += 1;
-            if seen > MOST_PROJECTS {
+            if seen > MAX_PROJECTS {
                 whole = false;
                 return Ok(false);
             }
@@ -211,7 +212,7 @@ impl Snapshot for SqliteTransaction<'_> {
 
     fn grants(&self) -> Result<Vec<Grant>, StoreError> {
         let sql = "SELECT token_id, gen, bundle, admin FROM grants ORDER BY token_id";
-        self.rows(sql, [], MOST_GRANTS, "table of grants", |row| {
+        self.rows(sql, [], MAX_GRANTS, "table of grants", |row| {
             Some(Grant {
                 token_id: bytes(row, 0, SHORT)?,
                 generation: number(row, 1)?,
@@ -231,10 +232,12 @@ impl Snapshot for SqliteTransaction<'_> {
     fn leaves(&self, pid: &ProjectId, bucket: u8) -> Result<Vec<Leaf>, StoreError> {
         let sql = "SELECT tag_ix, rid, leaf FROM records WHERE pid = ?1 AND tag_ix BETWEEN ?2 AND ?3 ORDER BY tag_ix";
 
-        // A blob that begins with the bucket's byte, of any length: one of another length is damage, not invisible.
+        // The range covers blobs of any length that begin with the bucket's byte. One of a wrong
+        // length is then reported as damage instead of being overlooked.
         let (first, last) = ([bucket], [&[bucket][..], &[0xff; 16]].concat());
 
-        // Pages that point at each other would repeat their rows without end: each row stands behind the one before.
+        // Each row must come after the one before. Pages that point at each other would repeat
+        // their rows forever.
         let before = Cell::new(None);
         self.rows(sql, params![&pid[..], &first[..], last], usize::MAX, "table of records", |row| {
             let leaf = Leaf { tag_ix: blob(row, 0)?, rid: blob(row, 1)?, leaf: blob(row, 2)? };
@@ -270,11 +273,12 @@ impl Snapshot for SqliteTransaction<'_> {
         Ok(rows.into_iter().next())
     }
 
-    fn places(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
+    fn id_index(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
         const WHAT: &str = "index of ids";
 
-        // All three columns stand in the index: the table itself is not read. Pages that point at each other would repeat their
-        // rows without end.
+        // The index contains all three columns, so the table itself is not read. Each row must come
+        // after the one before, because pages that point at each other would repeat their rows
+        // forever.
         let mut before: Option<RecordId> = None;
         self.each("SELECT pid, tag_ix, rid FROM records ORDER BY rid", [], WHAT, |row| {
             let (Some(pid), Some(tag_ix), Some(rid)) = (blob(row, 0), blob(row, 1), blob(row, 2))
@@ -299,13 +303,13 @@ impl Snapshot for SqliteTransaction<'_> {
 
         Ok(OrphanRows {
             values: count("SELECT count(*) FROM vals WHERE rid NOT IN (SELECT rid FROM records)")?,
-            records: count(&count_strays("records"))?,
-            buckets: count(&count_strays("buckets"))?,
+            records: count(&count_orphans("records"))?,
+            buckets: count(&count_orphans("buckets"))?,
         })
     }
 
     fn is_sound(&self) -> Result<bool, StoreError> {
-        // What it says is not passed on: it may repeat a hostile file's bytes.
+        // SQLite's answer is not passed on, because it may contain bytes of a hostile file.
         let found = self.rows("PRAGMA integrity_check(1)", [], 1, "structure", |row| {
             Some(row.get_ref(0).ok()?.as_str().ok()? == "ok")
         })?;
@@ -328,7 +332,7 @@ impl Snapshot for SqliteTransaction<'_> {
             [&rid[..]],
             1,
             "table of values",
-            |row| bytes(row, 0, LONGEST_VALUE),
+            |row| bytes(row, 0, MAX_VALUE),
         )?;
 
         Ok(rows.into_iter().next())
@@ -343,7 +347,7 @@ mod tests {
     use crate::store::sqlite::SCHEMA;
 
     #[test]
-    fn no_project_is_read_for_each_record() {
+    fn counting_orphans_does_not_read_a_project_for_each_record() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(&SCHEMA.join(";")).unwrap();
         let plan = |sql: &str| {
@@ -355,7 +359,7 @@ mod tests {
         let for_each = "SELECT count(*) FROM records WHERE pid NOT IN (SELECT pid FROM projects)";
         assert!(!plan(for_each).contains("SCAN projects"), "{}", plan(for_each));
         for table in ["records", "buckets"] {
-            let plan = plan(&count_strays(table));
+            let plan = plan(&count_orphans(table));
             let searches = ["SEARCH projects", "sqlite_autoindex_projects_1 FOR IN-OPERATOR"];
             assert!(
                 plan.contains("SCAN projects") && !searches.iter().any(|step| plan.contains(step)),
