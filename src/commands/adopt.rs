@@ -25,10 +25,10 @@ use crate::vault::{Import, NewSecret};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets adopt .env                 ask which variables are secrets
-  secrets adopt .env --keep PORT     keep PORT as a plain setting
+  secrets adopt .env              ask which variables are secrets
+  secrets adopt .env --keep PORT  keep PORT as a plain setting
   secrets adopt .env --secret API_KEY --keep PORT,LOG_LEVEL
-  secrets check                      list variables that were added by hand";
+  secrets check                   list variables that were added by hand";
 
 /// Adopt variables that were added to an output by hand
 ///

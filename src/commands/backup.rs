@@ -15,8 +15,8 @@ use crate::vault::VaultError;
 const EXAMPLES: &str = "\
 Examples:
   secrets backup /mnt/usb/vault.db
-  secrets backup --replace ~/backups/vault.db   write a newer copy, for example from cron
-  secrets --vault /mnt/usb/vault.db list        use a backup like any other vault";
+  secrets backup --replace ~/backups/vault.db  write a newer copy
+  secrets --vault /mnt/usb/vault.db list       use a backup";
 
 /// Copy the vault
 ///

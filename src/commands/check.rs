@@ -22,9 +22,9 @@ use crate::vault::{Reveal, Revealed};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets check                 list what is missing, out of date or not ignored
+  secrets check               list what is missing or out of date
   secrets check --json | jq '.missing[].tag'
-  secrets check -q || exit 1    use it in a script: exit code 0 means all is well";
+  secrets check -q || exit 1  exit code 0 means all is well";
 
 /// Check the project against .secrets.toml
 ///

@@ -12,8 +12,8 @@ use crate::vault::{NewSecret, VaultError};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets create api-key                         type or paste the value, hidden
-  pass show api | secrets create api-key         read it from another program
+  secrets create api-key                  type or paste the value, hidden
+  pass show api | secrets create api-key  read it from another program
   secrets create tls-key --value-file key.pem
   secrets create session-key --generate --length 64 --alphabet hex";
 

@@ -29,12 +29,12 @@ use crate::vault::{Action, Import, ImportOutcome, ImportResult, IncomingSecret, 
 const EXAMPLES: &str = "\
 Examples:
   secrets import .env
-  secrets import .env --dry-run         show what would be stored, and under which tag
-  secrets import .env --delete-source   remove the file afterwards
-  secrets import .env --as-is           store references of other tools too
+  secrets import .env --dry-run        show what would be stored
+  secrets import .env --delete-source  remove the file afterwards
+  secrets import .env --as-is          store references of other tools too
   secrets import export.json --format bitwarden --prefix personal-
   doppler secrets download --no-file --format json | secrets import -
-  secrets import all.age                import what `secrets export` wrote";
+  secrets import all.age               import what `secrets export` wrote";
 
 /// Import secrets from a dotenv file or another tool's export
 ///

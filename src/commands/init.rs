@@ -15,9 +15,9 @@ use crate::vault::Vault;
 const EXAMPLES: &str = "\
 Examples:
   secrets init
-  secrets init --suggest                     offer six random words as the passphrase
+  secrets init --suggest       suggest six random words
   secrets init --vault work.db --kdf-memory 512
-  secrets init --project-file      write a first .secrets.toml; needs no vault
+  secrets init --project-file  write a first .secrets.toml
   secrets init --passphrase-file ~/.config/vault-passphrase";
 
 /// Create the vault

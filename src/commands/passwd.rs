@@ -12,9 +12,9 @@ use crate::error::Error;
 const EXAMPLES: &str = "\
 Examples:
   secrets passwd
-  secrets passwd --upgrade-kdf       keep the passphrase, raise the cost of guessing it
-  secrets passwd --kdf-memory 512       set the cost of guessing it
-  secrets passwd --recovery             unlock with the recovery code
+  secrets passwd --upgrade-kdf     make guessing the same one harder
+  secrets passwd --kdf-memory 512  set the cost of guessing it
+  secrets passwd --recovery        unlock with the recovery code
   secrets passwd --passphrase-file old --new-passphrase-file new";
 
 /// Change the passphrase

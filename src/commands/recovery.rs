@@ -12,7 +12,7 @@ const EXAMPLES: &str = "\
 Examples:
   secrets recovery create
   secrets recovery create --replace
-  secrets passwd --recovery                 set a new passphrase, using the code
+  secrets passwd --recovery  set a new passphrase, using the code
   secrets unlock --recovery
   secrets recovery delete";
 

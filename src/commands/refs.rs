@@ -16,8 +16,8 @@ use crate::ui::escape::visible;
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets refs                    list every placeholder as file:line:column
-  secrets refs database-url       list those of one secret, in any spelling
+  secrets refs               list every placeholder as file:line:column
+  secrets refs database-url  list those of one secret, in any spelling
   secrets refs --json | jq -r '.references[].tag' | sort -u";
 
 /// Find the places that refer to secrets

@@ -15,8 +15,8 @@ use crate::vault::{RekeyOutcome, Vault};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets rekey                    replace the root key and the keys of every project
-  secrets rekey --project web      replace the keys of one project
+  secrets rekey                replace all keys of the vault
+  secrets rekey --project web  replace the keys of one project
   secrets rekey -y --passphrase-file pass --recovery-file code";
 
 /// Re-encrypt everything under new keys

@@ -32,8 +32,8 @@ Examples:
   secrets render -e 'https://:{{ secrets.token | url }}@example.org'
   secrets render app.env.tmpl -o .env --check   exit 8 if .env is stale
   secrets render app.env.tmpl --list            needs no passphrase
-  secrets render --all                          render the outputs of .secrets.toml
-  secrets render --stale                        render those that are out of date
+  secrets render --all                          render every output
+  secrets render --stale                        render outdated outputs
 
 Placeholders: {{ secrets.my-secret }}, {{MY_SECRET}}; filters follow:
   {{ secrets.key | trim | json }}     json, shell, url, base64, trim

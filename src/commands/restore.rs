@@ -18,9 +18,9 @@ use crate::vault::{Difference, Locked, StateFingerprint, Vault, VaultError};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets restore /mnt/usb/vault.db --dry-run   show what would change
+  secrets restore /mnt/usb/vault.db --dry-run  show what would change
   secrets restore /mnt/usb/vault.db
-  secrets restore --accept                      accept the current vault file";
+  secrets restore --accept                     accept the vault file";
 
 /// Replace the vault with a backup
 ///

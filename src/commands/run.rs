@@ -34,16 +34,16 @@ use crate::vault::{RevealedValues, Vault};
 const EXAMPLES: &str = "\
 Examples:
   secrets run -- npm start                  pass every secret, as TAG_KEY
-  secrets run --only database-url -- psql   pass only this one, as DATABASE_URL
+  secrets run --only database-url -- psql   pass only DATABASE_URL
   secrets run --env 'PGPASSWORD={{ secrets.db-password }}' -- psql -h db
   secrets run --env-file app.env -- ./server     read lines NAME=TEMPLATE
   secrets run --file KEY=tls-key -- sh -c 'openssl rsa -noout -in \"$KEY\"'
   secrets run --stdin registry-token -- docker login --password-stdin
-  secrets run --dry-run                     list the variables and their sources
+  secrets run --dry-run                     list variables and sources
 
 The program's output is masked: a value is shown as \u{2039}my-secret\u{203a}.
-Arguments cannot contain a secret, because every process can see them: run a
-shell instead and let it expand a variable.";
+Arguments cannot contain a secret, because every process can see them.
+Run a shell instead and let it expand a variable.";
 
 /// Run a program with secrets in its environment, masked in its output
 ///

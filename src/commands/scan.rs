@@ -17,10 +17,10 @@ use crate::ui::escape::visible;
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets scan                       scan all files that git does not ignore
-  secrets scan --no-ignore dist      scan ignored files too
-  secrets scan --staged              scan what the next commit would add
-  secrets scan --install-hook        scan before every commit";
+  secrets scan                   scan all files that git does not ignore
+  secrets scan --no-ignore dist  scan ignored files too
+  secrets scan --staged          scan what the next commit would add
+  secrets scan --install-hook    scan before every commit";
 
 /// Find secret values in files
 ///

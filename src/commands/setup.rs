@@ -27,7 +27,7 @@ use crate::vault::{Import, NewSecret, OnConflict};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets setup                  ask for missing secrets and render all files
+  secrets setup                  ask for missing values, render
   secrets setup --from .env      take values from a dotenv file first
   secrets setup --new            write a first .secrets.toml
 A .secrets.toml, which is committed and never contains a value:

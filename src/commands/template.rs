@@ -32,10 +32,10 @@ use crate::vault::{Import, NewSecret};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets template .env                        store the secrets in the vault
-  secrets template .env --keep APP_NAME,REGION keep these as plain settings
-  secrets template .env --readers compose,node name the programs that read it
-  secrets template .env.example --example      store nothing
+  secrets template .env                    store the secrets in the vault
+  secrets template .env --keep APP_NAME,REGION keep these values
+  secrets template .env --readers compose,node name its readers
+  secrets template .env.example --example  store nothing
   secrets template .env -o config/app.env.tmpl";
 
 /// Turn a dotenv file into a template

@@ -17,10 +17,10 @@ use crate::ui::local_time;
 const EXAMPLES: &str = "\
 Examples:
   secrets trust                trust the nearest .secrets.toml as it is
-  secrets trust --show         show what it asks for and whether it is trusted
+  secrets trust --show         show what it asks for
   secrets trust --revoke DIR   revoke trust
   secrets trust --list         list every trusted directory
-  secrets --trust-manifest=SHA256 render --all   use in CI; --show prints it
+  secrets --trust-manifest=SHA256 render --all   for one command
 
 What needs trust in the nearest .secrets.toml:
   setup, check, adopt                           always
@@ -34,8 +34,8 @@ What never needs it:
   list, get, refs, scan, redact, render --list, status, unlock, lock,
   init, setup --new, project, passwd, recovery, rekey, verify, salvage,
   backup, restore, compact, completions, trust
-A project that you choose with -p or SECRETS_PROJECT is your choice, not that
-of .secrets.toml.";
+A project that you choose with -p or SECRETS_PROJECT is your choice. It
+needs no trust.";
 
 /// Trust what .secrets.toml asks for
 ///

@@ -100,7 +100,7 @@ fn a_refused_adoption_changes_nothing() {
             2,
             "hint: possible values: fail, overwrite, separate\n",
         ),
-        (&["-p", "other", "adopt", ".env"], 2, "`.secrets.toml` names another project"),
+        (&["-p", "other", "adopt", ".env"], 2, "`.secrets.toml` belongs to another project"),
     ] {
         project.changes_nothing(line).fails_with(code).stdout("").stderr_has(text);
     }

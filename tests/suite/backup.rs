@@ -279,7 +279,7 @@ fn restore_shows_the_difference_and_asks() {
 
     let run = sandbox.run(["restore", "copy.db", "-y"]).succeeds();
     stderr!(run, @"
-    the backup holds what the vault holds
+    the backup contains the same secrets as the vault
     restored `[dir]/vault.db`
     ");
 

@@ -541,10 +541,10 @@ fn a_typed_word_accepts_the_vault() {
             list.succeeds().stdout_has("key")
         } else {
             stderr!(list.fails_with(6), @"
-            error: the vault was put back to an earlier state than was last seen here
+            error: the vault was rolled back to a state before its last checkpoint here
               project `default`: 1 change behind
-            hint: nothing of it was used; put back the right file, or a backup with `secrets restore PATH`
-            hint: if this is the state that you want: `secrets restore --accept`
+            hint: put the right file back, or restore a backup with `secrets restore PATH`; nothing was used
+            hint: if you want this state, accept it with `secrets restore --accept`
             ")
         };
     }
@@ -558,7 +558,7 @@ fn a_typed_word_accepts_the_vault() {
     stderr!(sandbox.run(["restore", "--accept", "-y"]).fails_with(6), @"
     error: the vault is damaged or was tampered with
       the value of `key` of project `default`
-    hint: `secrets salvage OUT` saves what can be read into a new vault
+    hint: save what can be read into a new vault with `secrets salvage OUT`
     ");
 }
 

@@ -174,7 +174,7 @@ fn exit_2_is_a_missing_command() {
       secrets list                          list the secrets, never a value
       secrets render app.env.tmpl -o .env   fill in the placeholders of a file
       secrets run -- npm start              run a program with secrets, masked
-      secrets setup                         set up all that .secrets.toml needs
+      secrets setup                         set up what .secrets.toml needs
       secrets import .env                   store the secrets of a dotenv file
       secrets unlock                        skip the passphrase for a while
       secrets create --help                 show the options of a command

@@ -66,10 +66,10 @@ fn variables_that_people_add_are_kept_and_named() {
 
     stderr!(project.changes_nothing(&["check"]).fails_with(8).stdout("stale\t.env\trendered from .env.tmpl\nadded\t.env\tby hand: EXTRA, MORE\n"), @"
     error: `.env` has variables that its template does not give
-    hint: `secrets adopt .env` takes them into the template
+    hint: add them to the template with `secrets adopt .env`
     ");
 
-    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"`.env` has variables that its template does not give","details":{"hints":["`secrets adopt .env` takes them into the template"]}}"#)
+    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"`.env` has variables that its template does not give","details":{"hints":["add them to the template with `secrets adopt .env`"]}}"#)
         .json();
     let output = &json["outputs"][0];
     assert_eq!(
@@ -82,7 +82,7 @@ fn variables_that_people_add_are_kept_and_named() {
 
     // Without the added variables, the file is what we wrote.
     project.write(".env", format!("KEY={MARKER}\n"));
-    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"an output is out of date","details":{"hints":["`secrets render --stale` renders what is out of date"]}}"#)
+    let json = stderr!(project.changes_nothing(&["check", "--json"]).fails_with(8), @r#"{"type":"CONFLICT","message":"an output is out of date","details":{"hints":["render outdated outputs with `secrets render --stale`"]}}"#)
         .json();
     assert_eq!(json["outputs"][0]["origin"], "written");
     project.run(&["render", "--stale", "-q"]).succeeds();

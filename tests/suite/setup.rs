@@ -995,7 +995,7 @@ fn all_outputs_are_written_or_none_is_started() {
 
     let project = make(&at("out/two"));
     symlink("..", project.path("out")).unwrap();
-    writes_nothing(&project, 7, "error: `out/two` leads out of the directory of `.secrets.toml`");
+    writes_nothing(&project, 7, "error: `out/two` leads outside the directory of `.secrets.toml`");
     let project = make(&at("link/one"));
 
     symlink(".", project.path("link")).unwrap();

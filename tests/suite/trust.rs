@@ -590,7 +590,7 @@ fn a_manifest_that_we_write_is_trusted_as_written() {
     project.run(&["template", "b.env", "-q"]).succeeds();
     stderr!(project.run(&["check", "-q"]).fails_with(8).stdout_has("permissions"), @"
     error: 2 outputs are out of date
-    hint: `secrets render --stale` renders what is out of date
+    hint: render outdated outputs with `secrets render --stale`
     ");
 
     project.run(&["render", "--stale", "-q"]).succeeds();
@@ -606,7 +606,7 @@ fn a_manifest_that_we_write_is_trusted_as_written() {
 
     stderr!(run, @"
     error: `.secrets.toml` is not trusted
-    hint: `secrets trust --show` prints what it asks for; `secrets trust` trusts it
+    hint: review it with `secrets trust --show`, then trust it with `secrets trust`
     ");
 
     assert!(before == project.files());
