@@ -108,9 +108,9 @@ fn a_refused_adoption_changes_nothing() {
     // The project has this tag with another value. Either nothing uses it or another output does.
     project.store("web", "STRIPE_KEY", "theirs");
     stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(4), @"
-    plain in the template: `LOG_LEVEL`
-    error: there is a secret `STRIPE_KEY` in project `web` already
-    hint: nothing was written; another process stored a value; try again
+    kept as plain settings in the template: `LOG_LEVEL`
+    error: secret `STRIPE_KEY` already exists in project `web`
+    hint: try again, because another process stored a value; nothing was written
     ");
 
     project.run(&["adopt", ".env", "--on-conflict", "separate", "-q"]).succeeds();
@@ -121,13 +121,13 @@ fn a_refused_adoption_changes_nothing() {
     let project = added();
     fs::remove_file(project.path(".env")).unwrap();
     stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(3), @"
-    error: there is no file `.env`
-    hint: `secrets setup` renders it
+    error: the file `.env` does not exist
+    hint: render it with `secrets setup`
     ");
 
     project.write(".env", "KEY=x\nbroken line\n");
     stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(2), @"
-    error: .env:2:8: no `=` follows the name; nothing is taken from the environment
+    error: .env:2:8: no `=` follows the name; values are not taken from the environment
     hint: nothing was written
     ");
 
@@ -135,7 +135,7 @@ fn a_refused_adoption_changes_nothing() {
         [0xfeff].into_iter().chain("KEY=x\n".encode_utf16()).flat_map(u16::to_le_bytes).collect();
     project.write(".env", utf_16);
     stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(2), @"
-    error: `.env` is no dotenv file: it is UTF-16 text, and only UTF-8 is read
+    error: `.env` is not a dotenv file: it is UTF-16 text, but only UTF-8 can be read
     hint: save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`
     hint: nothing was written
     ");
@@ -143,7 +143,7 @@ fn a_refused_adoption_changes_nothing() {
     let other = MANIFEST.to_owned() + "delimiters = \"[[,]]\"\n";
     project.write(".secrets.toml", other);
     stderr!(project.changes_nothing(&["adopt", ".env"]).fails_with(2), @"
-    error: the template of `.env` has other delimiters or a default filter
+    error: the template of `.env` has its own delimiters or a default filter
     hint: add the variables to the template by hand; nothing was written
     ");
 }
