@@ -151,7 +151,7 @@ pub(super) fn offer_a_vault(cx: &Context) -> Result<bool, Error> {
     {
         return Err(Error::new(Kind::NotFound, "there is no vault")
             .hint("create one with `secrets init`")
-            .as_answer());
+            .into_answer());
     }
 
     cx.adopt(init::create_vault(cx, &path, Context::default_kdf(), false)?);

@@ -145,6 +145,6 @@ pub(super) fn require_confirmation(question: &str) -> Result<(), Error> {
     if prompt::confirm(question, false)? {
         Ok(())
     } else {
-        Err(Error::new(Kind::Refused, "nothing was changed").as_answer())
+        Err(Error::new(Kind::Refused, "nothing was changed").into_answer())
     }
 }

@@ -389,7 +389,7 @@ fn confirm(replaced: &[PathBuf]) -> Result<(), Error> {
     }
 
     let what = if replaced.len() == 1 { "was not replaced" } else { "were not replaced" };
-    let error = Error::new(Kind::Refused, format!("{} {what}", names_of(replaced))).as_answer();
+    let error = Error::new(Kind::Refused, format!("{} {what}", names_of(replaced))).into_answer();
     Err(error.hint(
         "take values from a dotenv file with `secrets setup --from FILE`; nothing was rendered",
     ))

@@ -59,7 +59,7 @@ pub(crate) fn run(_: &StatusArgs, cx: &Context) -> Result<(), Error> {
             let path = cx.vault_path()?;
             Err(Error::new(Kind::Locked, format!("`{}` is locked", path.display()))
                 .hint("unlock it with `secrets unlock`")
-                .as_answer())
+                .into_answer())
         }
     }
 }

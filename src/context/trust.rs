@@ -226,7 +226,7 @@ impl Context {
         if !prompt::confirm(&format!("Trust it with {outputs}, {variables} and {secrets}?"), false)?
         {
             let message = format!("`{}` was not trusted; nothing was changed", path.display());
-            return Err(Error::new(Kind::Refused, message).as_answer());
+            return Err(Error::new(Kind::Refused, message).into_answer());
         }
 
         let record = TrustRecord::new(coverage);

@@ -146,7 +146,7 @@ impl Error {
 
     /// Marks the message as the result that the user asked for. It is printed without `error:`, and
     /// the exit code carries the rest.
-    pub(crate) fn as_answer(mut self) -> Self {
+    pub(crate) fn into_answer(mut self) -> Self {
         self.is_answer = true;
         self
     }

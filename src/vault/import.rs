@@ -250,7 +250,7 @@ impl Storing<'_> {
         let metadata = |at: usize| self.import.secrets[at].metadata(before.remove(&at), now);
         let mut secrets = Vec::with_capacity(positions.len());
         edit.put_all(transaction, drafts, value, metadata, |at, secret| {
-            secrets.push((at, secret))
+            secrets.push((at, secret));
         })?;
 
         secrets.sort_unstable_by_key(|(at, _)| *at);

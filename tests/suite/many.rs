@@ -222,7 +222,7 @@ fn new_secrets_are_written_in_the_order_of_the_file() {
     let twice = ["new", "other", "New"].map(|tag| secret(tag, b"x"));
     match watched.vault.create_all(&web(), twice) {
         Err(VaultError::SameTarget(one, other)) => {
-            assert_eq!((one.as_str(), other.as_str()), ("new", "New"))
+            assert_eq!((one.as_str(), other.as_str()), ("new", "New"));
         }
         other => panic!("{other:?}"),
     }

@@ -81,8 +81,7 @@ fn descriptors_work_for_an_ordinary_user() {
     const NOBODY: u32 = 65534;
     let sandbox = sandbox();
     let binary = sandbox.path("secrets");
-    let copied =
-        std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_secrets")).arg(&binary).status();
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_secrets")).arg(&binary).status();
     assert!(copied.unwrap().success()); // a program written by this process may be busy
 
     let script = "set -e; SECRETS=./secrets; $SECRETS render <(echo '1 {{X}}'); \

@@ -577,8 +577,7 @@ fn files_without_permission_are_reported_and_the_rest_is_searched() {
 
     let nobody = Some(65_534);
     let program = sandbox.path("program");
-    let copied =
-        std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_secrets")).arg(&program).status();
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_secrets")).arg(&program).status();
     assert!(copied.unwrap().success()); // a program written by this process may be busy
 
     for path in ["", "vault.db", "tree", "tree/a", "tree/locked", "tree/closed", "tree/z"] {
