@@ -66,7 +66,7 @@ pub enum Request<'a> {
         pid: ProjectId,
         /// The key ring's generation
         epoch: u32,
-        /// The key ring from [`crate::crypto::root_key::Keyring::encode`]
+        /// The key ring from [`crate::crypto::keyring::Keyring::encode`]
         keyring: &'a [u8],
     },
     /// Return the key that seals checkpoints of the verified vault; answered by [`Answer::Bytes`]

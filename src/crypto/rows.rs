@@ -91,9 +91,10 @@ pub struct Grant {
 pub struct Slot {
     /// The slot's id, 16 bytes, drawn when the slot was created
     pub slot_id: Vec<u8>,
-    /// The slot's type, [`PASSPHRASE_SLOT`] or [`RECOVERY_SLOT`]
+    /// The slot's type, [`PASSPHRASE_SLOT`](super::slot::PASSPHRASE_SLOT) or
+    /// [`RECOVERY_SLOT`](super::slot::RECOVERY_SLOT)
     pub kind: u32,
-    /// The bytes of [`KdfParams::encode`]; empty for a recovery code
+    /// The bytes of [`KdfParams::encode`](super::kdf::KdfParams::encode); empty for a recovery code
     pub params: Vec<u8>,
     /// The salt for Argon2id, 16 bytes; a recovery code is uniform and needs none, but its slot is
     /// bound to it
