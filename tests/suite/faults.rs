@@ -821,7 +821,7 @@ fn is_one_sentence(stderr: &str) -> bool {
             "warning: ",
             "  ",
             "saved ",
-            "to go on with it: ",
+            "to use it as the vault, run ",
             "guessing this passphrase takes ",
         ][..],
         &difference,
