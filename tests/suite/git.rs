@@ -12,28 +12,13 @@ use std::process::Command;
 use tempfile::TempDir;
 use terminal_secrets::git::{Git, GitEnvironment, GitError, GitStatus, is_in_git_directory};
 
-use crate::support::Sandbox;
+use crate::support::{self, PATH, Sandbox};
 
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const TOKEN: &str = "t0ken-abcdefghijklmnop";
 
 fn git_in(directory: &Path, home: &Path, arguments: &[&str]) -> Vec<u8> {
-    let mut git = Command::new("git");
-    git.args([
-        "-c",
-        "user.name=me",
-        "-c",
-        "user.email=me@example.org",
-        "-c",
-        "init.defaultBranch=main",
-    ]);
-
-    git.args(["-c", "protocol.file.allow=always"]).args(arguments).current_dir(directory);
-    git.env_clear()
-        .env("PATH", PATH)
-        .env("HOME", home)
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("LC_ALL", "C");
+    let allowed = [&["-c", "protocol.file.allow=always"], arguments].concat();
+    let mut git = support::git(directory, home, &allowed);
 
     let output = git.output().unwrap();
     let code = output.status.code();

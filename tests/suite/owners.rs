@@ -7,7 +7,7 @@ use std::process::Command;
 use terminal_secrets::vault::{Reveal, Revealed};
 
 use crate::prompts::Terminal;
-use crate::support::{PASSPHRASE, Prepared, Sandbox, project};
+use crate::support::{self, PASSPHRASE, Prepared, Sandbox, project};
 
 const DEV: &str = "API_KEY=dev-key-aaaa1111\n";
 const PROD: &str = "API_KEY=prod-key-bbbb2222\n";
@@ -347,14 +347,8 @@ fn a_moved_directory_and_a_worktree_are_one_owner() {
     let sandbox = Sandbox::new();
     write(&sandbox, "one/api/.env", DEV);
     let git = |arguments: &[&str]| {
-        let mut git = Command::new("git");
-        git.args(["-c", "user.name=me", "-c", "user.email=me@example.org"]).args(arguments);
-        let done = git
-            .current_dir(sandbox.path("one/api"))
-            .env("HOME", sandbox.path(""))
-            .status()
-            .unwrap();
-
+        let directory = sandbox.path("one/api");
+        let done = support::git(&directory, &sandbox.path(""), arguments).status().unwrap();
         assert!(done.success(), "{arguments:?}");
     };
 

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::prompts::Terminal;
-use crate::support::{PASSPHRASE, Prepared, Sandbox, project, secret};
+use crate::support::{self, PASSPHRASE, Prepared, Sandbox, project, secret};
 
 /// Returns a vault whose values identify their secrets.
 fn sandbox() -> Sandbox {
@@ -641,13 +641,7 @@ fn pipes_and_files_get_the_values_with_and_without_reveal() {
 
 /// Runs git in the sandbox's directory `repo`.
 fn git(sandbox: &Sandbox, arguments: &[&str]) {
-    let mut git = std::process::Command::new("git");
-    git.args(["-c", "user.name=me", "-c", "user.email=me@example.org"]).args(arguments);
-    git.current_dir(sandbox.path("repo"))
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("HOME", sandbox.path(""));
-
+    let mut git = support::git(&sandbox.path("repo"), &sandbox.path(""), arguments);
     assert!(git.output().unwrap().status.success(), "{arguments:?}");
 }
 

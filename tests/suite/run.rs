@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::support::{PASSPHRASE, Prepared, Sandbox, project, secret, wrapped_in};
+use crate::support::{PASSPHRASE, PATH, Prepared, Sandbox, project, secret, wrapped_in};
 
 const TOKEN: &str = "t0ken-abcdefghijklmnop";
 const URL: &str = "postgres://app:p%40ss@db/dev";
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// A limit that even a busy machine does not reach.
 const AT_MOST: Duration = Duration::from_secs(20);
 

@@ -4,10 +4,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Prepared, Sandbox, wrapped_in};
+use crate::support::{self, PASSPHRASE, PATH, Prepared, Sandbox, wrapped_in};
 
 const TOKEN: &str = "t0ken-abcdefghijklmnop";
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 fn sandbox() -> Sandbox {
     Sandbox::with_secrets(&[("api-token", TOKEN), ("key", "first line of it\nsecond line of it\n")])
@@ -134,24 +133,8 @@ fn unreadable_files_are_reported_and_the_rest_is_searched() {
 }
 
 fn git(sandbox: &Sandbox, arguments: &[&str]) -> bool {
-    let mut git = Command::new("git");
-    git.args([
-        "-c",
-        "user.name=me",
-        "-c",
-        "user.email=me@example.org",
-        "-c",
-        "init.defaultBranch=main",
-    ])
-    .args(arguments);
-
-    git.current_dir(sandbox.path("repo"))
-        .env_clear()
-        .env("PATH", PATH)
-        .env("HOME", sandbox.path(""));
-
-    git.env("SECRETS_VAULT", sandbox.vault_path())
-        .env("SECRETS_PASSPHRASE", crate::support::PASSPHRASE);
+    let mut git = support::git(&sandbox.path("repo"), &sandbox.path(""), arguments);
+    git.env("SECRETS_VAULT", sandbox.vault_path()).env("SECRETS_PASSPHRASE", PASSPHRASE);
     git.output().unwrap().status.success()
 }
 
@@ -891,13 +874,9 @@ fn a_hook_is_written_once_and_stops_a_commit() {
         sandbox.write(&format!("{tree}/{name}"), text);
         let path = format!("{}:{PATH}", sandbox.path("bin").display());
         let run = |arguments: &[&str]| {
-            let mut git = Command::new("git");
-            git.args(["-c", "user.name=me", "-c", "user.email=me@example.org"])
-                .args(arguments)
-                .env_clear();
-            git.current_dir(sandbox.path(tree)).env("PATH", &path).env("HOME", sandbox.path(""));
-            git.env("SECRETS_VAULT", sandbox.vault_path())
-                .env("SECRETS_PASSPHRASE", crate::support::PASSPHRASE);
+            let mut git = support::git(&sandbox.path(tree), &sandbox.path(""), arguments);
+            git.env("PATH", &path).env("SECRETS_VAULT", sandbox.vault_path());
+            git.env("SECRETS_PASSPHRASE", PASSPHRASE);
             git.output().unwrap().status.success()
         };
 

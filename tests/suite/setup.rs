@@ -14,9 +14,8 @@ use terminal_secrets::vault::{Reveal, Revealed};
 use crate::output::names;
 use crate::output_faults::Small;
 use crate::prompts::Terminal;
-use crate::support::{PASSPHRASE, Prepared, Run, Sandbox, project, secret};
+use crate::support::{self, PASSPHRASE, PATH, Prepared, Run, Sandbox, project, secret};
 
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// A value that must never be printed.
 pub const MARKER: &str = "MARKER-f3b1c59e07d8";
 
@@ -87,19 +86,7 @@ impl Project {
     }
 
     pub fn git(&self, arguments: &[&str]) -> String {
-        let mut git = Command::new("git");
-        git.args([
-            "-c",
-            "user.name=me",
-            "-c",
-            "user.email=me@example.org",
-            "-c",
-            "init.defaultBranch=main",
-        ]);
-
-        git.args(arguments).current_dir(self.path(""));
-        let output =
-            git.env_clear().env("PATH", PATH).env("HOME", self.0.path("")).output().unwrap();
+        let output = support::git(&self.path(""), &self.0.path(""), arguments).output().unwrap();
         assert!(
             output.status.success(),
             "{arguments:?}: {}",

@@ -250,7 +250,7 @@ impl Sandbox {
     pub fn program(&self, program: impl AsRef<OsStr>) -> Command {
         let ours = self.command([""; 0]).command;
         let mut command = Command::new(program);
-        command.current_dir(self.path("")).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
+        command.current_dir(self.path("")).env_clear().env("PATH", PATH);
         command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
 
         command
@@ -508,6 +508,22 @@ impl Drop for Run {
         let stderr = unread(self.asked.stderr, self.stderr.is_empty());
         assert!(!stderr, "unexpected stderr of {:?}: {}", self.line, self.stderr);
     }
+}
+
+/// The directories of the programs that tests start.
+pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Prepares git in a directory, with an identity and a home of its own, and with neither the
+/// environment nor the configuration of this machine.
+pub fn git(directory: &Path, home: &Path, arguments: &[&str]) -> Command {
+    let mut git = Command::new("git");
+    for setting in ["user.name=me", "user.email=me@example.org", "init.defaultBranch=main"] {
+        git.args(["-c", setting]);
+    }
+
+    git.args(arguments).current_dir(directory).env_clear();
+    git.env("PATH", PATH).env("HOME", home).env("GIT_CONFIG_NOSYSTEM", "1").env("LC_ALL", "C");
+    git
 }
 
 /// Gives programs that tests start the usual reaction to signals, even if `cargo test` was started
