@@ -10,7 +10,6 @@ use zeroize::Zeroizing;
 
 use crate::crypto::age_file::{self, AgeError, AgeHeader, DecryptWith, Digest, HashingWriter, To};
 use crate::model::{Metadata, ProjectName, SecretValue};
-use crate::template::{ExpandError, TemplateError};
 use crate::vault::{Exported, Vault, VaultError};
 
 /// The value of `format` that identifies the document.
@@ -65,28 +64,23 @@ impl<'a> ExportWriter<'a> {
         &mut self,
         out: &mut dyn Write,
         on_progress: &dyn Fn(u64),
-    ) -> Result<(), ExpandError> {
+    ) -> Result<(), ExportError> {
         let file = BufWriter::new(HashingWriter::new(out));
         let started = age_file::AgeWriter::begin(self.to, self.armor, file);
         let encrypted = started.map_err(|error| match error {
-            AgeError::Io(error) => ExpandError::Output(error),
-            other => ExpandError::Output(io::Error::other(other.to_string())),
+            AgeError::Io(error) => ExportError::Output(error),
+            other => ExportError::Output(io::Error::other(other.to_string())),
         })?;
 
         let mut document = HashingWriter::new(encrypted);
-        self.counts = write(self.vault, self.project, &mut document, on_progress).map_err(
-            |error| match error {
-                ExportError::Vault(error) => ExpandError::Template(TemplateError::Vault(error)),
-                ExportError::Output(error) => ExpandError::Output(error),
-            },
-        )?;
+        self.counts = write(self.vault, self.project, &mut document, on_progress)?;
 
         let (encrypted, document_digest) = document.finish();
         let file = encrypted
             .finish()
             .and_then(|file| file.into_inner().map_err(io::IntoInnerError::into_error));
 
-        self.digests = Some((document_digest, file.map_err(ExpandError::Output)?.finish().1));
+        self.digests = Some((document_digest, file.map_err(ExportError::Output)?.finish().1));
         Ok(())
     }
 

@@ -60,6 +60,5 @@ pub mod crypto;
 mod machine;
 pub mod model;
 mod process;
-mod signals;
 
 pub use cli::{command, main};

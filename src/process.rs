@@ -9,27 +9,21 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use rustix::fs::Mode;
-use rustix::process::{Pid, Resource, Rlimit, Signal, chdir, getrlimit, setrlimit, setsid, umask};
+use rustix::process::{Pid, Resource, Rlimit, Signal, chdir, getrlimit, setrlimit, setsid};
+use secrets_files::umask;
 
-/// The limits that were in effect before hardening.
-struct OriginalLimits {
-    umask: Mode,
-    core: Rlimit,
-}
-
-static ORIGINAL: OnceLock<OriginalLimits> = OnceLock::new();
-
-const PRIVATE: Mode = Mode::from_raw_mode(0o077);
+/// The core size limit that was in effect before hardening.
+static ORIGINAL_CORE: OnceLock<Rlimit> = OnceLock::new();
 
 /// Disables core dumps, makes new files private (umask 077) and, on Linux, forbids tracing by other
 /// processes of the same user.
 pub(crate) fn harden() {
-    let original = OriginalLimits { umask: umask(PRIVATE), core: getrlimit(Resource::Core) };
-    no_core(original.core);
+    umask::make_private();
+    let core = getrlimit(Resource::Core);
+    no_core(core);
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-    let _ = ORIGINAL.set(original);
+    let _ = ORIGINAL_CORE.set(core);
 }
 
 fn no_core(limit: Rlimit) {
@@ -37,17 +31,14 @@ fn no_core(limit: Rlimit) {
 }
 
 /// Calls `start` with the umask and the core size limit that this process was started with.
-/// Programs that we start, and files that we create for the user, should get the caller's settings,
-/// not ours. On Linux this process still writes no core dump in the meantime, because it is not
+/// Programs that we start should get the caller's settings, not ours. On Linux this process still writes no core dump in the meantime, because it is not
 /// dumpable.
-pub(crate) fn as_before<T>(start: impl FnOnce() -> T) -> T {
-    let Some(original) = ORIGINAL.get() else { return start() };
-    umask(original.umask);
-    let _ = setrlimit(Resource::Core, original.core);
-    let outcome = start();
+pub(crate) fn with_original_limits<T>(start: impl FnOnce() -> T) -> T {
+    let Some(core) = ORIGINAL_CORE.get() else { return start() };
+    let _ = setrlimit(Resource::Core, *core);
+    let outcome = umask::with_original(start);
 
-    umask(PRIVATE);
-    no_core(original.core);
+    no_core(*core);
     outcome
 }
 
@@ -160,18 +151,6 @@ pub(crate) fn signal(number: i32) -> Option<Signal> {
     // SIGRTMIN for itself.
     Signal::from_named_raw(number)
         .or_else(|| is_real_time().then(|| unsafe { Signal::from_raw_unchecked(number) }))
-}
-
-/// Returns true if this process ignores a signal. It works without /proc.
-pub(crate) fn is_ignored(number: i32) -> bool {
-    let mut action = MaybeUninit::<libc::sigaction>::uninit();
-
-    // SAFETY: without a new action the call only fills in the old one, which is read only if the
-    // call succeeded.
-    unsafe {
-        libc::sigaction(number, std::ptr::null(), action.as_mut_ptr()) == 0
-            && action.assume_init().sa_sigaction == libc::SIG_IGN
-    }
 }
 
 /// Ends this process with the default action of a signal. Returns only if that action does not end

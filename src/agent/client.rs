@@ -17,11 +17,12 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use secrets_files::FileId;
 
 use super::protocol::{
     AgentFault, Answer, Handover, LARGEST_FRAME, Request, Unreadable, frame_length,
 };
-use super::runtime_dir::{RuntimeDir, identity};
+use super::runtime_dir::RuntimeDir;
 use crate::crypto::CryptoError;
 use crate::crypto::aead::Key;
 use crate::crypto::ids::{ProjectId, VaultId};
@@ -149,7 +150,7 @@ impl Client {
     /// process listens on the socket, the socket is removed. An agent that does not obey can then
     /// no longer be reached.
     pub fn lock(&self) -> Result<bool, KeyServiceError> {
-        let found = identity(&self.socket);
+        let found = FileId::of_name(&self.socket);
         let answer = self.with_retry(|connection| {
             connection.ask(&Request::Lock { path: &self.vault })?.done_flag()
         });
@@ -186,7 +187,7 @@ impl Client {
             // cannot delay locking the others.
             let contacted: Vec<_> = sockets
                 .iter()
-                .map(|socket| (socket, identity(socket), ask_to_end(socket, deadline)))
+                .map(|socket| (socket, FileId::of_name(socket), ask_to_end(socket, deadline)))
                 .collect();
 
             for (socket, found, connection) in contacted {

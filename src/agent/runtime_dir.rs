@@ -5,18 +5,18 @@
 //! followed.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
+use secrets_files::FileId;
+use secrets_files::Records;
 use sha2::{Digest, Sha256};
-
-use crate::store::Records;
 
 /// The maximum length of a socket's path on Linux in bytes, without the terminating zero.
 pub const LONGEST: usize = 107;
@@ -84,7 +84,7 @@ impl RuntimeDir {
             return Ok(existing);
         }
 
-        let created = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        let created = secrets_files::directory::create_private(directory);
         let created = created.map(|()| Self::existing(directory));
         let missing = || RuntimeDirError::Io {
             path: directory.to_owned(),
@@ -145,7 +145,7 @@ impl RuntimeDir {
 
     /// Removes a socket if it still has the expected identity. Its agent, if there is one, then
     /// exits.
-    pub(super) fn remove(&self, socket: &Path, expected: Option<(u64, u64)>) {
+    pub(super) fn remove(&self, socket: &Path, expected: Option<FileId>) {
         if let Ok(lock) = self.lock()
             && expected.is_some()
         {
@@ -182,16 +182,11 @@ impl RuntimeDir {
     }
 }
 
-/// Returns the device and inode, which distinguish a socket from another one with the same name.
-pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
-}
-
 /// Removes a socket under the lock if it still has the expected identity. Without the lock the
 /// socket stays, which is harmless because nobody answers on it.
-pub(super) fn remove(lock: &File, socket: &Path, expected: Option<(u64, u64)>) {
+pub(super) fn remove(lock: &File, socket: &Path, expected: Option<FileId>) {
     with_lock(lock, |is_held| {
-        if is_held && identity(socket) == expected {
+        if is_held && FileId::of_name(socket) == expected {
             let _ = fs::remove_file(socket);
         }
     });

@@ -15,18 +15,19 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use secrets_files::DeferSignals;
+use secrets_files::FileId;
 
 use super::now;
 use super::protocol::{
     AgentFault, Answer, Handover, LARGEST_FRAME, Request, Unreadable, frame_length,
 };
-use super::runtime_dir::{RuntimeDir, identity, remove, with_lock};
+use super::runtime_dir::{RuntimeDir, remove, with_lock};
 use super::session::{MacInProgress, Session};
 use crate::crypto::ids::VaultId;
 use crate::crypto::keyring::Keyring;
 use crate::model::{STACK_DEPTH, SecretBytes, overwrite_stack};
 use crate::process;
-use crate::signals::DeferSignals;
 
 /// The maximum number of connections. A further one closes the connection that has been idle the
 /// longest.
@@ -81,7 +82,7 @@ fn begin(frame: &SecretBytes) -> io::Result<Session> {
 /// The agent's socket.
 struct Socket {
     path: PathBuf,
-    identity: Option<(u64, u64)>,
+    identity: Option<FileId>,
     lock: File,
 }
 
@@ -97,7 +98,7 @@ impl Socket {
             fs::set_permissions(&new, Permissions::from_mode(0o600))?;
             listener.set_nonblocking(true)?;
 
-            let identity = identity(&new);
+            let identity = FileId::of_name(&new);
             fs::rename(&new, &path)?;
             Ok::<_, io::Error>((listener, identity))
         })?;
@@ -108,7 +109,7 @@ impl Socket {
     /// Returns false if the socket was removed or replaced. The agent must then exit, because no
     /// client could lock its key.
     fn owns_name(&self) -> bool {
-        identity(&self.path) == self.identity
+        FileId::of_name(&self.path) == self.identity
     }
 }
 
@@ -181,7 +182,7 @@ impl Agent {
         let wait = deadlines.min().unwrap_or(u64::MAX).saturating_sub(moment).min(LONGEST_WAIT);
         let timeout = Timespec::try_from(Duration::from_millis(wait)).map_err(io::Error::other)?;
         let mut all = vec![
-            PollFd::new(self.deferred.came(), PollFlags::IN),
+            PollFd::new(self.deferred.wakeup(), PollFlags::IN),
             PollFd::new(&self.listener, PollFlags::IN),
         ];
 

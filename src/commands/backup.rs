@@ -1,9 +1,8 @@
 //! `secrets backup`: writes a copy of the vault, which is verified before it gets its final name.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use secrets_files::FileId;
 use serde_json::json;
 
 use crate::context::Context;
@@ -39,9 +38,8 @@ pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
 
     // The identity also detects another path to the vault, such as a bind mount. A copy in the
     // place of the vault would lose what other processes write in the meantime.
-    let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
     if args.replace
-        && identity(&args.path).is_some_and(|target| identity(&vault_path) == Some(target))
+        && FileId::at(&args.path).is_some_and(|target| FileId::at(&vault_path) == Some(target))
     {
         return Err(Error::usage("that is the vault itself").hint("choose another file"));
     }

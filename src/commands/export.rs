@@ -14,9 +14,9 @@ use super::outputs::protected;
 use crate::context::{Context, MAKING_KEY};
 use crate::crypto::age_file::{To, is_age};
 use crate::error::{Error, Kind};
-use crate::export::ExportWriter;
+use crate::export::{ExportError, ExportWriter};
 use crate::model::ProjectName;
-use crate::template::output::Output;
+use crate::template::output;
 use crate::ui::counted;
 use crate::ui::input::MOST_SEALED;
 
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
             .hint("set a file with `--encrypted FILE`"));
     }
 
-    let output = Output::new(path, None, &protected(cx))?;
+    let output = output::open(path, None, &protected(cx))?;
     if output.exists() {
         check_replaceable(args, path)?;
     }
@@ -108,8 +108,14 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let mut sealing = ExportWriter::new(vault, project, &to, args.armor);
-    let pending = output
-        .prepare_anew(&mut |out| sealing.write(out, &|number| progress.on_progress(number)))?;
+    let mut staged = output.stage()?;
+    sealing.write(&mut staged, &|number| progress.on_progress(number)).map_err(
+        |error| match error {
+            ExportError::Vault(error) => error.into(),
+            ExportError::Output(source) => Error::from(output.failed(source)),
+        },
+    )?;
+    let pending = staged.finish()?;
     drop(progress);
 
     let counts = sealing.counts();

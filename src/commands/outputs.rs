@@ -2,9 +2,9 @@
 //! outputs of `.secrets.toml`.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use secrets_files::{FileId, OutputChange};
 use serde_json::json;
 
 use crate::context::Context;
@@ -21,7 +21,6 @@ use crate::setup::{
     ResolvedOutputs, Tree,
 };
 use crate::store::{absolute, quoted};
-use crate::template::output::OutputChange;
 use crate::template::{SuspectTexts, Template, TemplateFindings};
 use crate::ui::prompt;
 use crate::vault::{NewSecret, Reveal, Revealed, RevealedValues, Vault, VaultError};
@@ -104,8 +103,8 @@ pub(super) fn protected(cx: &Context) -> Vec<ProtectedFile> {
         .into_iter()
         .collect();
 
-    let vault = cx.vault_path().ok().and_then(|path| std::fs::metadata(path).ok());
-    protected.extend(vault.map(|found| ((found.dev(), found.ino()), "is the vault")));
+    let vault = cx.vault_path().ok().and_then(|path| FileId::at(&path));
+    protected.extend(vault.map(|vault| (vault, "is the vault")));
     protected
 }
 

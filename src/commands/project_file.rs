@@ -1,10 +1,10 @@
 //! Writes the first `.secrets.toml` for `init --project-file`, `setup --new` and `template`, and
 //! files that hold no secret.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io::{self};
 use std::path::Path;
 
+use secrets_files::public;
 use serde_json::json;
 
 use super::{conflicts, outputs};
@@ -12,7 +12,6 @@ use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::ProjectName;
-use crate::process;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::{Draft, Manifest, Tree};
 use crate::ui::counted;
@@ -104,18 +103,7 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
         Error::new(Kind::Failure, format!("cannot write `{}`: {source}", path.display()))
     };
 
-    // A symbolic link is followed to its target.
-    let path = std::fs::canonicalize(path).map_err(failed)?;
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let permissions = std::fs::metadata(&path).map_err(failed)?.permissions();
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-
-    file.write_all(content)
-        .and_then(|()| file.as_file().set_permissions(permissions))
-        .map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-
-    file.persist(&path).map(drop).map_err(|error| failed(error.error))
+    public::replace(path, content).map_err(failed)
 }
 
 /// Creates a file that holds no secret, with the caller's umask. Never overwrites an existing file.
@@ -128,12 +116,5 @@ pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
         _ => Error::new(Kind::Failure, format!("cannot write `{}`: {source}", path.display())),
     };
 
-    let mut file =
-        process::as_before(|| OpenOptions::new().write(true).create_new(true).open(path))
-            .map_err(failed)?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(|source| {
-        // A partial file is worse than none.
-        let _ = std::fs::remove_file(path);
-        failed(source)
-    })
+    public::create(path, content, 0o666).map_err(failed)
 }

@@ -1,10 +1,10 @@
 //! `secrets render`: replaces placeholders, all or none, and writes the result to a file or stdout.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, fstat};
 use rustix::termios::isatty;
+use secrets_files::{FileId, Output, OutputChange, OutputError, permission_bits};
 use serde::Serialize;
 
 use super::outputs;
@@ -19,7 +19,7 @@ use crate::setup::{
 use crate::store::quoted;
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar};
-use crate::template::output::{Output, OutputChange, permission_bits};
+use crate::template::output;
 use crate::template::{ExpandError, Plan, Resolved, Template, TemplateError};
 use crate::ui::escape::visible;
 use crate::ui::{UiError, input, raw};
@@ -241,7 +241,8 @@ fn replace(
     }
 
     let mut content = DigestingWriter::new(&memory, tags);
-    let written = output.replace(&mut |out| resolved.expand(template, &mut content.beside(out)))?;
+    let written =
+        output::replace(output, &mut |out| resolved.expand(template, &mut content.beside(out)))?;
     note(&memory, path, content, resolved, template, tags).map_err(failed)?;
     Ok(written)
 }
@@ -308,10 +309,10 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
 
 /// Refuses a path that a symbolic link leads into a git directory, because git could run what is
 /// written there, and existing files there may contain credentials.
-fn no_link_into_git(path: &Path) -> Result<(), TemplateError> {
+fn no_link_into_git(path: &Path) -> Result<(), OutputError> {
     if leads_into_git_directory(path) {
         let why = "leads into a git directory by a symbolic link";
-        return Err(TemplateError::UnsafeOutput { path: path.to_owned(), why });
+        return Err(OutputError::Unsafe { path: path.to_owned(), why });
     }
 
     Ok(())
@@ -321,9 +322,9 @@ fn output_at(
     path: &Path,
     mode: Option<u32>,
     protected: &[ProtectedFile],
-) -> Result<Output, TemplateError> {
+) -> Result<Output, OutputError> {
     no_link_into_git(path)?;
-    Output::new(path, mode, protected)
+    output::open(path, mode, protected)
 }
 
 /// Refuses an output that git tracks, because the next commit would publish it. Warns if git does
@@ -371,17 +372,16 @@ fn open(args: &RenderArgs) -> Result<Template, Error> {
         }
         _ => {
             input::take_stdin()?;
-            let stat = fstat(rustix::stdio::stdin()).ok();
-            let regular =
-                stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-            let identity = regular.map(|stat| (stat.st_dev, stat.st_ino));
 
             // std's stdin has a small buffer, which is slow for a template of gigabytes.
             let stdin = rustix::io::dup(rustix::stdio::stdin()).map_err(|errno| {
                 Error::new(Kind::Failure, format!("cannot read stdin: {errno}"))
             })?;
 
-            Ok(Template::from_reader("stdin", File::from(stdin))?.with_identity(identity))
+            let stdin = File::from(stdin);
+            let metadata = stdin.metadata().ok().filter(Metadata::is_file);
+            let identity = metadata.as_ref().map(FileId::of);
+            Ok(Template::from_reader("stdin", stdin)?.with_identity(identity))
         }
     }
 }
@@ -507,7 +507,7 @@ fn check(
     output: &Output,
     args: &RenderArgs,
 ) -> Result<(), Error> {
-    if output.is_current(&mut |out| resolved.expand(template, out))? {
+    if output::is_current(output, &mut |out| resolved.expand(template, out))? {
         return Ok(());
     }
 

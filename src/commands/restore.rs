@@ -2,9 +2,9 @@
 //! a fork.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use secrets_files::{FileId, directory, rename};
 use serde_json::{Value, json};
 
 use super::delete::{require_confirmation, require_terminal};
@@ -78,8 +78,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     })?;
 
     let place = cx.vault_path()?;
-    let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
-    if identity(path) == identity(&place) {
+    if FileId::at(path) == FileId::at(&place) {
         return Err(Error::usage("that is the vault itself")
             .hint("to accept it as it is, run `secrets restore --accept`"));
     }
@@ -272,7 +271,7 @@ fn replace_vault(
     if let Err(error) = copy.persist() {
         // The old file is better than no file.
         for (from, aside) in &asides {
-            let _ = store::rename_new(aside, from);
+            let _ = rename::to_new_name(aside, from);
         }
 
         return Err(error.into());
@@ -289,18 +288,18 @@ fn replace_vault(
 /// unused names. A journal that stayed would be applied to the restored vault.
 fn set_aside(place: &Path, ends: &[&str]) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
     let is_free = |number: &u32| {
-        let aside = store::with_suffix(place, &format!(".replaced-{number}"));
+        let aside = directory::with_suffix(place, &format!(".replaced-{number}"));
         std::iter::once("")
             .chain(JOURNALS)
-            .all(|end| fs::symlink_metadata(store::with_suffix(&aside, end)).is_err())
+            .all(|end| fs::symlink_metadata(directory::with_suffix(&aside, end)).is_err())
     };
 
     let number = (1..u32::MAX).find(is_free).unwrap_or(u32::MAX);
     let mut names = Vec::new();
     for end in ends {
-        let from = store::with_suffix(place, end);
-        let aside = store::with_suffix(place, &format!(".replaced-{number}{end}"));
-        match store::rename_new(&from, &aside) {
+        let from = directory::with_suffix(place, end);
+        let aside = directory::with_suffix(place, &format!(".replaced-{number}{end}"));
+        match rename::to_new_name(&from, &aside) {
             Ok(()) => names.push((from, aside)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => {

@@ -5,9 +5,9 @@
 //! prompt.
 
 use std::collections::HashSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use secrets_files::{FileId, OutputChange};
 use serde_json::json;
 
 use super::create::offer_a_vault;
@@ -20,7 +20,6 @@ use crate::model::{ProjectName, Secret, SecretBytes, SecretValue, Tag, TagKey};
 use crate::setup::gitignore::Unignored;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::{Manifest, Need, Outputs, ProvidedValues, RenderEntry, Tree, needs};
-use crate::template::output::OutputChange;
 use crate::ui::escape::{clipped, quoted};
 use crate::ui::{SecretsJson, UiError, counted, input, prompt};
 use crate::vault::{Import, NewSecret, OnConflict};
@@ -203,11 +202,9 @@ fn refuse_loss(
     manifest: &Manifest,
     given: &ProvidedValues,
 ) -> Result<(), Error> {
-    let identity =
-        |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-    let is_output =
-        |rendering: &RenderEntry| identity(&manifest.at(&rendering.output)) == identity(path);
-    if identity(path).is_none() || !manifest.render.iter().any(is_output) {
+    let file = FileId::at(path);
+    let is_output = |rendering: &RenderEntry| FileId::at(&manifest.at(&rendering.output)) == file;
+    if file.is_none() || !manifest.render.iter().any(is_output) {
         return Ok(());
     }
 

@@ -4,14 +4,13 @@ mod file_passphrase;
 mod trust;
 mod unlocking;
 
-pub(crate) use file_passphrase::MAKING_KEY;
-pub(crate) use unlocking::{IDLE, TTL};
-
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
+
+use secrets_files::Records;
 
 use crate::agent::{Client, MAX_RUNTIME_DIR, RuntimeDir};
 use crate::config::Environment;
@@ -24,11 +23,12 @@ use crate::model::ProjectName;
 use crate::setup::Manifest;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::trust::{Coverage, TrustRecord};
-use crate::store::{self, CheckpointStore, Records, StoreError};
+use crate::store::{self, CheckpointStore, StoreError};
 use crate::ui::{ColorWhen, Ui};
-pub(crate) use trust::Trust;
-
 use crate::vault::{DivergenceNotice, KeyServiceError, Locked, Vault, VaultError, WriteOutcome};
+pub(crate) use file_passphrase::MAKING_KEY;
+pub(crate) use trust::Trust;
+pub(crate) use unlocking::{IDLE, TTL};
 
 /// The options that select the vault, the project and how to unlock.
 #[derive(Default)]

@@ -4,8 +4,9 @@
 //! It keeps no secrets: a passphrase or recovery code is wiped once the root key is known.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use secrets_files::FileId;
 
 use super::{AGENT_TIMEOUT, Context, NoticeSubject};
 use crate::crypto::CryptoError;
@@ -267,10 +268,9 @@ impl Context {
         self.options.passphrase_file.as_deref().or(self.environment.passphrase_file.as_deref())
     }
 
-    /// Returns the device and inode of the passphrase file, if one is given, so that no output
-    /// replaces it.
-    pub(crate) fn passphrase_file_identity(&self) -> Option<(u64, u64)> {
-        std::fs::metadata(self.passphrase_file()?).ok().map(|found| (found.dev(), found.ino()))
+    /// Returns the identity of the passphrase file, if one is given, so that no output replaces it.
+    pub(crate) fn passphrase_file_identity(&self) -> Option<FileId> {
+        FileId::at(self.passphrase_file()?)
     }
 
     /// Wipes the passphrase from the environment, for commands that run for a long time.

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use secrets_files::OutputError;
 use serde_json::json;
 
 use super::{Error, Kind, did_you_mean};
@@ -47,13 +48,23 @@ impl From<TemplateError> for Error {
             | TemplateError::FilteredTooLarge
             | TemplateError::TooManyReferences => Self::usage(message),
             TemplateError::Utf16(_) => Self::usage(message).hint(AS_UTF8),
-            TemplateError::UnsafeOutput { .. } => Self::new(Kind::Refused, message)
-                .hint("choose a new file, or a regular file that you own, with `-o`"),
-            TemplateError::NoDirectory(_) => Self::new(Kind::Failure, message)
-                .hint("create it with `mkdir -p`, or choose another file; nothing was written"),
+            TemplateError::Output(error) => error.into(),
             TemplateError::Moved(_) | TemplateError::Stopped | TemplateError::Io { .. } => {
                 Self::new(Kind::Failure, message)
             }
+        }
+    }
+}
+
+impl From<OutputError> for Error {
+    fn from(error: OutputError) -> Self {
+        let message = error.to_string();
+        match error {
+            OutputError::Unsafe { .. } => Self::new(Kind::Refused, message)
+                .hint("choose a new file, or a regular file that you own, with `-o`"),
+            OutputError::NoDirectory(_) => Self::new(Kind::Failure, message)
+                .hint("create it with `mkdir -p`, or choose another file; nothing was written"),
+            OutputError::Io { .. } => Self::new(Kind::Failure, message),
         }
     }
 }
@@ -73,12 +84,15 @@ pub(crate) fn setup(error: SetupError, project: &ProjectName) -> Error {
         SetupError::Unknown(found) => unknown(&by_file(&found), project),
         SetupError::Outside(_) => Error::new(Kind::Refused, message)
             .hint("replace the symbolic link in its path; nothing was written"),
-        SetupError::Template(TemplateError::UnsafeOutput { .. }) => {
+        SetupError::Output(OutputError::Unsafe { .. })
+        | SetupError::Template(TemplateError::Output(OutputError::Unsafe { .. })) => {
             Error::new(Kind::Refused, message).hint(
                 "move it away, or choose another file in `.secrets.toml`; nothing was written",
             )
         }
         SetupError::Template(error) => error.into(),
+        SetupError::Output(error) => error.into(),
+        SetupError::Gitignore { .. } => Error::new(Kind::Failure, message),
         SetupError::Git(error) => error.into(),
     }
 }

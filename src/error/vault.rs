@@ -69,7 +69,7 @@ impl From<StoreError> for Error {
                 }
             }
             StoreError::ForeignJournal(path) => {
-                let aside = store::quoted(&store::with_suffix(&path, ".aside"));
+                let aside = store::quoted(&secrets_files::directory::with_suffix(&path, ".aside"));
                 Self::new(Kind::Refused, message)
                     .hint("it may come from a sync tool, or from another copy of the vault")
                     .hint(format!(

@@ -1,9 +1,11 @@
 //! Writes a pre-commit hook to the place where git looks for it, unless another hook exists there.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use secrets_files::public;
 
 use super::files::read;
 use super::repository::Repository;
@@ -60,17 +62,7 @@ impl Git {
              exec {command}\n"
         );
 
-        let opened = crate::process::as_before(|| {
-            OpenOptions::new().write(true).create_new(true).mode(0o777).open(&path)
-        });
-
-        let mut file = opened.map_err(failed)?;
-
-        if let Err(source) = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
-            let _ = fs::remove_file(&path);
-            return Err(failed(source));
-        }
-
+        public::create(&path, text.as_bytes(), 0o777).map_err(failed)?;
         Ok(Hook::Written(path))
     }
 }

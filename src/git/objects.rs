@@ -6,8 +6,10 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use secrets_files::open::{self, is_absent};
+
 use super::GitError;
-use super::files::{is_absent, open, read};
+use super::files::read;
 use super::object::{ExactReader, Hash, Id, Inflate, Kind, LARGEST, Object, invalid};
 use super::pack::Pack;
 
@@ -57,7 +59,7 @@ impl Objects {
         let name = id.to_string();
         for directory in &self.directories {
             let path = directory.join(&name[..2]).join(&name[2..]);
-            match open(&path) {
+            match open::regular(&path) {
                 Ok(file) => return loose(file).map_err(|source| GitError::io(&path, source)),
                 Err(error) if is_absent(&error) => {}
                 Err(source) => return Err(GitError::io(&path, source)),
@@ -80,7 +82,7 @@ impl Objects {
         let name = id.to_string();
         for directory in &self.directories {
             let path = directory.join(&name[..2]).join(&name[2..]);
-            if let Ok(file) = open(&path) {
+            if let Ok(file) = open::regular(&path) {
                 let failed = |source| GitError::io(&path, source);
                 let object = loose(file).map_err(failed)?;
                 let mut content = Vec::new();

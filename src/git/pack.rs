@@ -9,8 +9,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use secrets_files::open;
+
 use super::GitError;
-use super::files::open;
 use super::object::{ExactReader, Hash, Id, Inflate, Kind, LARGEST, Object, invalid, varint};
 
 /// The maximum length of a delta chain, which is git's own limit.
@@ -53,7 +54,7 @@ impl Pack {
             return Ok(files);
         }
 
-        let opened = |path: &Path| open(path).map_err(|source| GitError::io(path, source));
+        let opened = |path: &Path| open::regular(path).map_err(|source| GitError::io(path, source));
         let (index, pack) = (opened(&self.index)?, opened(&self.index.with_extension("pack"))?);
         let mut head = [0; 8 + 1024];
         index.read_exact_at(&mut head, 0).map_err(|source| GitError::io(&self.index, source))?;

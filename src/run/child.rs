@@ -55,7 +55,8 @@ pub(super) fn start(
     };
 
     prepare(&mut command, group, leader, mask);
-    let spawned = process::as_before(|| command.spawn()).map_err(|error| failed(&name, error));
+    let spawned =
+        process::with_original_limits(|| command.spawn()).map_err(|error| failed(&name, error));
     if leader.is_some() {
         let _ = waitpid(leader, rustix::process::WaitOptions::empty());
     }
@@ -99,7 +100,7 @@ pub(super) fn start_detached(command: &mut Command) -> io::Result<()> {
 /// Replaces this process with `command`. Returns only if that fails.
 pub(super) fn replace(mut command: Command) -> RunError {
     let name = command.get_program().to_owned();
-    failed(&name, process::as_before(|| command.exec()))
+    failed(&name, process::with_original_limits(|| command.exec()))
 }
 
 fn failed(name: &OsString, source: io::Error) -> RunError {

@@ -11,12 +11,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, getpid, test_kill_process};
+use rustix::process::getpid;
+use secrets_files::{DeferSignals, leftovers};
 
-use crate::crypto::random;
 use crate::model::{SecretValue, Tag};
 use crate::process;
-use crate::signals::DeferSignals;
 
 const PREFIX: &str = "run-";
 
@@ -33,11 +32,8 @@ impl PrivateFiles {
     /// Creates the directory in `parent`, which must be private.
     pub fn new(parent: &Path, executable: &Path) -> io::Result<Self> {
         remove_stale(parent);
-        let nonce: [u8; 8] =
-            random::array().map_err(|_| io::Error::other("the random number generator failed"))?;
-        let name =
-            format!("{PREFIX}{}-{:016x}", getpid().as_raw_nonzero(), u64::from_be_bytes(nonce));
-        let directory = parent.join(name);
+        let (pid, nonce) = (getpid().as_raw_nonzero(), leftovers::random()?);
+        let directory = parent.join(format!("{PREFIX}{pid}-{nonce:016x}"));
 
         DirBuilder::new().mode(0o700).create(&directory)?;
         let locked = || {
@@ -121,8 +117,7 @@ fn remove_stale(parent: &Path) {
             .to_str()
             .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok());
 
-        if let Some(pid) = pid.and_then(Pid::from_raw)
-            && test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
+        if pid.is_some_and(leftovers::is_dead)
             && File::open(entry.path()).is_ok_and(|directory| directory.try_lock().is_ok())
         {
             let _ = fs::remove_dir_all(entry.path());

@@ -7,13 +7,13 @@ use std::io;
 use std::os::unix::net::UnixStream;
 
 use rustix::process::{Pid, Signal, getpid};
+use secrets_files::{DeferSignals, is_ignored};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
 use super::child::SignalMask;
-use crate::process::{is_ignored, signal, stop_unless};
-use crate::signals::DeferSignals;
+use crate::process::{signal, stop_unless};
 
 /// Signals that are not passed on. The first two cannot be caught. The others report a fault in our
 /// own code.

@@ -1,14 +1,16 @@
 //! Adds outputs that git would commit to the `.gitignore` next to the manifest, one line each.
 //! Nothing else in that file changes.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use secrets_files::OutputError;
+use secrets_files::public;
 
 use super::manifest::Manifest;
 use super::{SetupError, relative};
 use crate::git::{Git, GitError, GitStatus, ignoring, is_in_git_directory, without_links};
-use crate::template::TemplateError;
 
 /// The outputs that git tracks or does not ignore.
 pub struct Unignored {
@@ -67,7 +69,7 @@ impl Unignored {
             return Ok(());
         }
 
-        let refuse = |why| Err(TemplateError::UnsafeOutput { path: path.clone(), why }.into());
+        let refuse = |why| Err(OutputError::Unsafe { path: path.clone(), why }.into());
 
         // Git does not read a link there either.
         if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
@@ -98,17 +100,13 @@ impl Unignored {
         }
 
         let path = self.directory.join(".gitignore");
-        let failed = |source: io::Error| TemplateError::Io {
-            action: "add to",
-            name: path.display().to_string(),
-            source,
-        };
+        let failed = |source| SetupError::Gitignore { path: path.clone(), source };
 
         self.check()?;
         let before = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(failed(error).into()),
+            Err(error) => return Err(failed(error)),
         };
 
         let last = memchr::memrchr(b'\n', &before).map_or(&[][..], |at| &before[..=at]);
@@ -123,10 +121,6 @@ impl Unignored {
             addition.extend_from_slice(ending);
         }
 
-        // All lines are appended in one write, because another process may write to the file too.
-        let opened =
-            crate::process::as_before(|| OpenOptions::new().append(true).create(true).open(&path));
-        opened.and_then(|mut file| file.write_all(&addition)).map_err(failed)?;
-        Ok(())
+        public::append(&path, &addition).map_err(failed)
     }
 }

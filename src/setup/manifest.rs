@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
+use secrets_files::permission_bits;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -23,7 +24,6 @@ use crate::model::{Description, ProjectName, Tag, TagKey};
 use crate::run::variables::{is_dangerous, is_name, is_setting};
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar, Malformed};
-use crate::template::output::permission_bits;
 use crate::template::{Event, ScanDetails, ScanError, scan};
 
 /// The file's name.

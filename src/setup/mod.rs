@@ -45,6 +45,8 @@ mod warning;
 
 use std::path::{Path, PathBuf};
 
+use secrets_files::OutputError;
+
 pub use adoption::Adoption;
 pub use draft::{Draft, add, name_readers, output_of};
 pub use manifest::{Declaration, Manifest, ManifestError, RenderEntry, TextPosition, Variable};
@@ -76,6 +78,17 @@ pub enum SetupError {
     /// A template or an output failed
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// An output cannot be written
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// `.gitignore` cannot be extended
+    #[error("cannot add to `{}`: {source}", path.display())]
+    Gitignore {
+        /// The path of the file
+        path: PathBuf,
+        /// The error from the system
+        source: std::io::Error,
+    },
     /// The git repository could not be read
     #[error(transparent)]
     Git(#[from] GitError),

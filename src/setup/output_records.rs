@@ -7,12 +7,12 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use secrets_files::Records;
+use secrets_files::open;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{LARGEST, MANIFEST, Manifest};
@@ -21,7 +21,7 @@ use crate::crypto::ids::VaultId;
 use crate::crypto::output_digest::{OutputDigest, OutputKey, hex};
 use crate::dotenv;
 use crate::model::{ProjectName, Tag, TagKey};
-use crate::store::{Records, absolute};
+use crate::store::absolute;
 
 /// The maximum size of a record in bytes.
 const RECORD: u64 = 4 * 1024 * 1024;
@@ -252,8 +252,7 @@ impl IntactOutputs {
 /// Returns the digest of a regular file without a key, and its digest under a key.
 fn both_digests(key: &OutputKey, path: &Path) -> Option<[String; 2]> {
     // We never write an output as a link or a FIFO.
-    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    let mut file = open::without_following(path).ok()?;
     if !file.metadata().ok()?.is_file() {
         return None;
     }

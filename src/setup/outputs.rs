@@ -6,8 +6,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use secrets_files::{FileId, Output, OutputChange, OutputError};
 
 use super::additions::{AddedVariables, Contents};
 use super::manifest::{Manifest, RenderEntry};
@@ -18,12 +19,12 @@ use super::{SetupError, relative, trust};
 use crate::crypto::output_digest::OutputDigest;
 use crate::git::is_in_git_directory;
 use crate::model::{SecretBytes, Tag};
-use crate::template::output::{Output, OutputChange};
+use crate::template::output;
 use crate::template::{ExpandError, Plan, Resolved, SuspectTexts, Template, TemplateError};
 use crate::vault::Reveal;
 
 /// A file by device and inode, and half a sentence that says why it must not be replaced.
-pub type ProtectedFile = ((u64, u64), &'static str);
+pub type ProtectedFile = (FileId, &'static str);
 
 /// The reason for refusing a template or an output in a git directory, whatever the name of that
 /// directory. Git would run files that are written there, and its files may hold credentials.
@@ -59,7 +60,7 @@ impl<'m> Outputs<'m> {
             }
 
             if is_in_git_directory(&real) {
-                return Err(TemplateError::UnsafeOutput { path, why: IN_GIT }.into());
+                return Err(OutputError::Unsafe { path, why: IN_GIT }.into());
             }
 
             if fs::metadata(&real).is_ok_and(|found| !found.is_file()) {
@@ -73,24 +74,21 @@ impl<'m> Outputs<'m> {
         protected.extend(
             templates.iter().filter_map(Template::identity).map(|id| (id, "is a template")),
         );
-        protected.extend(
-            fs::metadata(manifest.path())
-                .ok()
-                .map(|found| ((found.dev(), found.ino()), "is the manifest")),
-        );
+        protected
+            .extend(FileId::at(&manifest.path()).map(|manifest| (manifest, "is the manifest")));
 
         let (mut files, mut malformed, mut known) = (Vec::new(), Vec::new(), HashSet::new());
         for (rendering, mut template) in manifest.render.iter().zip(templates) {
             let path = manifest.at(&rendering.output);
             if !known.insert(require_inside(&path, &root)?) {
-                return Err(TemplateError::UnsafeOutput {
+                return Err(OutputError::Unsafe {
                     path,
                     why: "is also another output, through a link",
                 }
                 .into());
             }
 
-            let output = Output::new(&path, rendering.mode, &protected)?;
+            let output = output::open(&path, rendering.mode, &protected)?;
             let plan = Plan::new(&mut template, rendering.grammar.clone())?;
             if let Some(findings) = plan.malformed(&mut template)? {
                 malformed.push((template.name().to_owned(), findings));
@@ -255,7 +253,7 @@ impl<'m> ResolvedOutputs<'m> {
         let mut states = Vec::with_capacity(self.files.len());
         for file in &mut self.files {
             let ResolvedFile { template, resolved, output, rendering, .. } = file;
-            let current = output.is_current(&mut |out| resolved.expand(template, out))?;
+            let current = output::is_current(output, &mut |out| resolved.expand(template, out))?;
             let state = match output.excessive_mode() {
                 _ if !output.exists() => OutputState::Missing,
                 _ if !current => OutputState::Stale,
@@ -312,7 +310,7 @@ impl<'m> ResolvedOutputs<'m> {
     /// who wrote them.
     pub fn remember_current(&mut self, memory: &OutputRecords) -> Result<(), SetupError> {
         for ResolvedFile { template, resolved, output, rendering, tags } in &mut self.files {
-            if output.is_current(&mut |out| resolved.expand(template, out))? {
+            if output::is_current(output, &mut |out| resolved.expand(template, out))? {
                 let mut content = DigestingWriter::new(memory, tags);
                 expand_into(resolved, template, &mut content)?;
                 note(
@@ -351,7 +349,9 @@ impl<'m> ResolvedOutputs<'m> {
             let mut content = DigestingWriter::new(memory, tags);
             pending.push((
                 path,
-                output.prepare(&mut |out| resolved.expand(template, &mut content.beside(out)))?,
+                output::prepare(output, &mut |out| {
+                    resolved.expand(template, &mut content.beside(out))
+                })?,
             ));
 
             contents.push(content);
@@ -468,7 +468,9 @@ pub fn foreign(
     };
 
     let origin = memory.origin(path, &mut file).map_err(|source| io_error("read", path, source))?;
-    if origin == Origin::Ours || output.is_current(&mut |out| resolved.expand(template, out))? {
+    if origin == Origin::Ours
+        || output::is_current(output, &mut |out| resolved.expand(template, out))?
+    {
         return Ok(None);
     }
 
@@ -652,7 +654,7 @@ fn require_inside(path: &Path, root: &Path) -> Result<PathBuf, SetupError> {
 
     let resolved = path.strip_prefix(above).map_or_else(|_| real.clone(), |rest| real.join(rest));
     if is_in_git_directory(&resolved) {
-        return Err(TemplateError::UnsafeOutput { path: path.to_owned(), why: IN_GIT }.into());
+        return Err(OutputError::Unsafe { path: path.to_owned(), why: IN_GIT }.into());
     }
 
     // A file that the outer repository ignores could still be committed to the inner one.
@@ -661,7 +663,7 @@ fn require_inside(path: &Path, root: &Path) -> Result<PathBuf, SetupError> {
         .take_while(|above| *above != root)
         .any(|above| above.join(".git").symlink_metadata().is_ok())
     {
-        return Err(TemplateError::UnsafeOutput {
+        return Err(OutputError::Unsafe {
             path: path.to_owned(),
             why: "is inside another git repository",
         }

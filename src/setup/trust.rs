@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use secrets_files::Records;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -19,7 +20,6 @@ use super::manifest::{Manifest, RenderEntry};
 use super::relative;
 use crate::crypto::ids::Hash;
 use crate::model::{Tag, Timestamp};
-use crate::store::Records;
 use crate::template::grammar::Grammar;
 use crate::template::{Plan, Template};
 use crate::vault::TrustMacs;

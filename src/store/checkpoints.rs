@@ -9,10 +9,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use secrets_files::Records;
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
-use super::records::Records;
 use super::vault_path::absolute;
 use crate::crypto::ids::{Hash, VaultId};
 

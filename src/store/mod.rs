@@ -6,19 +6,16 @@
 
 mod checkpoints;
 mod neighbours;
-mod records;
 mod sqlite;
 mod vault_path;
 
 use std::path::PathBuf;
 
 pub use checkpoints::CheckpointStore;
-pub use neighbours::has_fixed_modes;
-pub use records::Records;
 pub use sqlite::{NewFile, SqliteStore};
 pub use vault_path::{
     IfExists, JOURNALS, absolute, before_recovery, check_directory_for, check_new, check_new_vault,
-    create_directory_for, looks_like_a_vault, quoted, rename_new, with_suffix,
+    create_directory_for, looks_like_a_vault, quoted,
 };
 
 use crate::crypto::ids::{Hash, ProjectId, RecordId};

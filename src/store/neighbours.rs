@@ -4,29 +4,22 @@
 //! SQLite replays any journal with the right name into the vault, no matter which user wrote it. So
 //! nobody else may be able to put one there.
 
-use std::fs::{self, DirBuilder, Metadata, OpenOptions};
+use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use secrets_files::directory::with_suffix;
+use secrets_files::modes::{self, Probe};
+
 use super::StoreError;
-use super::vault_path::{NEW_PREFIX, quoted, with_suffix};
-use crate::crypto::random;
+use super::vault_path::quoted;
 
 /// The write bits of the group and of all others.
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 /// In a directory with this bit, only owners can remove and rename their files.
 const STICKY: u32 = 0o1000;
-
-/// The kind of entry that a probe creates.
-#[derive(Clone, Copy)]
-pub(super) enum Probe {
-    /// A file
-    File,
-    /// A directory
-    Directory,
-}
 
 /// Refuses a directory in which somebody else could replace the vault or put a journal next to it.
 /// Returns true if others can write to it only because its file system has no Unix modes.
@@ -45,7 +38,7 @@ pub(super) fn check_directory(directory: &Path) -> Result<bool, StoreError> {
         return Ok(false);
     }
 
-    if modes_are_fixed(directory, Probe::Directory) {
+    if modes::are_fixed_for(directory, Probe::Directory) {
         return Ok(true);
     }
 
@@ -118,41 +111,6 @@ fn check_file(path: &Path, exposed: bool) -> Result<bool, StoreError> {
 /// Returns a command that moves a file away, so that SQLite does not find it.
 pub(super) fn set_aside(path: &Path) -> String {
     format!("mv {} {}", quoted(path), quoted(&with_suffix(path, ".aside")))
-}
-
-/// Returns true if the file system of `directory` has no Unix modes of its own, so that no file can
-/// be made private there.
-pub fn has_fixed_modes(directory: &Path) -> bool {
-    modes_are_fixed(directory, Probe::File)
-}
-
-/// Returns true if a new file or directory in `directory` does not get the requested mode (FAT,
-/// SMB, a mount of another system), or if it cannot be created because the file system is
-/// read-only.
-pub(super) fn modes_are_fixed(directory: &Path, probe: Probe) -> bool {
-    let Ok(drawn) = random::array::<8>() else { return false };
-    let writer = rustix::process::getpid().as_raw_nonzero();
-    let number = u64::from_be_bytes(drawn);
-    let path = directory.join(format!("{NEW_PREFIX}{writer}-{number:016x}-probe"));
-
-    let created = match probe {
-        Probe::File => {
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map(drop)
-        }
-        Probe::Directory => DirBuilder::new().mode(0o700).create(&path),
-    };
-
-    if let Err(error) = created {
-        return error.kind() == io::ErrorKind::ReadOnlyFilesystem;
-    }
-
-    let mode = fs::symlink_metadata(&path).map(|found| found.mode());
-    let _ = match probe {
-        Probe::File => fs::remove_file(&path),
-        Probe::Directory => fs::remove_dir(&path),
-    };
-
-    mode.is_ok_and(|mode| mode & 0o077 != 0)
 }
 
 fn failed(path: &Path, source: io::Error) -> StoreError {

@@ -3,21 +3,18 @@
 //! An existing file is opened here only to find out whether it is a vault. Closing a second
 //! descriptor of an open vault would drop SQLite's locks on it.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::{Access, access};
-use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
+use secrets_files::directory::with_suffix;
+use secrets_files::{DeferSignals, directory, leftovers, modes, rename};
 
-use super::neighbours::{self, Probe};
+use super::neighbours;
 use super::{APPLICATION_ID, StoreError};
-use crate::crypto::random;
-use crate::signals::DeferSignals;
 
 /// Makes a path absolute and canonicalises its parent. The last component is kept. SQLite gets only
 /// such paths: it would take `:memory:`, an empty name and `file:x?mode=memory` for databases that
@@ -71,7 +68,7 @@ pub(super) fn existing(path: &Path) -> Result<ExistingVault, StoreError> {
             return Err(StoreError::NotAVault(path));
         }
 
-        is_exposed = neighbours::modes_are_fixed(directory, Probe::File);
+        is_exposed = modes::are_fixed(directory);
     }
 
     let (why, fix) = if kind.is_symlink() {
@@ -111,44 +108,6 @@ pub fn looks_like_a_vault(file: &File) -> bool {
     read.is_ok()
         && header.starts_with(b"SQLite format 3\0")
         && header[68..] == APPLICATION_ID.to_be_bytes()
-}
-
-/// The prefix of the names of unfinished files. The writer's process id and a random part follow.
-pub(super) const NEW_PREFIX: &str = ".new-";
-/// A file that was not touched for this long is not being written any more. The process id alone
-/// proves nothing if the writer ran in another PID namespace.
-const ABANDONED: Duration = Duration::from_secs(60 * 60);
-
-/// Returns the part after the writer's process id in the name of an unfinished file, if that
-/// process no longer exists.
-pub(super) fn leftover_suffix(name: &OsStr) -> Option<&[u8]> {
-    let name = name.as_encoded_bytes().strip_prefix(NEW_PREFIX.as_bytes())?;
-    let (writer, rest) = name.split_at(name.iter().position(|byte| *byte == b'-')?);
-    let writer = Pid::from_raw(std::str::from_utf8(writer).ok()?.parse().ok()?)?;
-    (test_kill_process(writer) == Err(Errno::SRCH)).then_some(rest)
-}
-
-/// Removes unfinished files for `target` of processes that were killed. They may be whole copies of
-/// a vault.
-fn remove_leftovers(target: &Path) {
-    let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else { return };
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let is_ours = |rest: &[u8]| {
-            let Some((digits, meant)) = rest.split_at_checked(18) else { return false };
-            let is_drawn = digits[1..17].iter().all(u8::is_ascii_hexdigit) && digits[17] == b'-';
-
-            // SQLite's journal has that name with a suffix.
-            let meant = [meant, meant.strip_suffix(b"-journal").unwrap_or(meant)];
-            is_drawn && meant.contains(&name.as_encoded_bytes())
-        };
-
-        let touched = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
-        if leftover_suffix(&entry.file_name()).is_some_and(is_ours)
-            && touched().is_some_and(|ago| ago > ABANDONED)
-        {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
 }
 
 /// The action for an existing file at the path of a new one.
@@ -233,13 +192,8 @@ impl StagedFile {
     pub(super) fn new(target: &Path, if_exists: IfExists) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Io { action: "create", path: target.to_owned(), source };
         let target = check_new(target, if_exists)?;
-        remove_leftovers(&target);
-        let drawn: [u8; 8] =
-            random::array().map_err(|_| failed(io::Error::other("no random bytes")))?;
-
-        let writer = rustix::process::getpid().as_raw_nonzero();
-        let number = u64::from_be_bytes(drawn);
-        let mut name = OsString::from(format!("{NEW_PREFIX}{writer}-{number:016x}-"));
+        leftovers::remove_for(&target, &["-journal"]);
+        let mut name = OsString::from(leftovers::drawn_name().map_err(failed)?);
         name.push(target.file_name().unwrap_or_default());
         let path = target.with_file_name(name);
         let hold = DeferSignals::new().map_err(failed)?;
@@ -259,7 +213,7 @@ impl StagedFile {
         refuse_foreign_journal(&self.target)?;
         let renamed = match self.if_exists {
             IfExists::Replaced => fs::rename(&self.path, &self.target),
-            IfExists::Refused | IfExists::Moved => rename_new(&self.path, &self.target),
+            IfExists::Refused | IfExists::Moved => rename::to_new_name(&self.path, &self.target),
         };
 
         renamed.map_err(|source| match source.kind() {
@@ -269,7 +223,7 @@ impl StagedFile {
 
         self.persisted = true;
         if let Some(parent) = self.target.parent() {
-            let synced = flush_directory(parent);
+            let synced = directory::flush(parent);
             synced.map_err(|source| StoreError::Io {
                 action: "create",
                 path: self.target.clone(),
@@ -291,58 +245,20 @@ impl Drop for StagedFile {
     }
 }
 
-/// Flushes a directory, so that renames in it are durable. Some file systems cannot do that, which
-/// is not an error.
-pub(super) fn flush_directory(directory: &Path) -> io::Result<()> {
-    match File::open(directory)?.sync_all() {
-        Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// Creates the directory of a vault at `path` (0700), and its missing parents.
 pub fn create_directory_for(path: &Path) -> Result<(), StoreError> {
     let failed = |source| StoreError::Io { action: "create", path: path.to_owned(), source };
     let whole = std::path::absolute(path).map_err(failed)?;
     match whole.parent() {
-        Some(parent) if path.file_name().is_some() => create_directory(parent).map_err(failed),
+        Some(parent) if path.file_name().is_some() => {
+            directory::create_durable(parent).map_err(failed)
+        }
         _ => Ok(()),
     }
 }
 
-/// Creates a directory and its missing parents, and flushes each into its parent. Otherwise a vault
-/// in it could be lost in a power cut.
-fn create_directory(directory: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = directory.ancestors().take_while(|above| !above.exists()).collect();
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    for above in missing.into_iter().filter_map(Path::parent) {
-        match File::open(above).and_then(|above| above.sync_all()) {
-            // Somebody else created this directory and we may not read it, or its file system does
-            // not flush directories.
-            Err(error)
-                if !matches!(
-                    error.kind(),
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
-                ) =>
-            {
-                return Err(error);
-            }
-            _ => {}
-        }
-    }
-
-    Ok(())
-}
-
 /// The suffixes of the files that SQLite would take for those of a killed writer and replay.
 pub const JOURNALS: [&str; 2] = ["-journal", "-wal"];
-
-/// Returns `path` with `suffix` appended to its last component.
-pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
 
 /// Returns the path of the copy of a vault from before an interrupted change was rolled back. The
 /// copy of the journal gets a name that SQLite does not look for, so opening this copy shows the
@@ -359,37 +275,6 @@ fn refuse_foreign_journal(target: &Path) -> Result<(), StoreError> {
         .find(|path| fs::symlink_metadata(path).is_ok());
 
     existing.map_or(Ok(()), |path| Err(StoreError::Exists(path)))
-}
-
-/// Renames without replacing. On a file system that supports neither that nor hard links, an empty
-/// file reserves the name and is then replaced.
-pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS) => {} // an old kernel or a simple file system
-            done => return done.map_err(Into::into),
-        }
-    }
-
-    match fs::hard_link(from, to) {
-        Err(error) if has_no_links(&error) => {}
-        linked => return linked.and_then(|()| fs::remove_file(from)),
-    }
-
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
-    fs::rename(from, to).inspect_err(|_| {
-        let _ = fs::remove_file(to);
-    })
-}
-
-/// Returns true for the error of a file system without hard links, such as FAT.
-fn has_no_links(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::INVAL)
-    )
 }
 
 /// Quotes a path as one word of a POSIX shell, for a command that is shown.

@@ -18,7 +18,8 @@ mod scan;
 mod source;
 
 use std::io;
-use std::path::PathBuf;
+
+use secrets_files::OutputError;
 
 pub use plan::{ExpandError, Plan, Resolved, SuspectTexts, Suspicion};
 pub use scan::{Event, Position, ScanDetails, ScanError, WINDOW, each_event, scan};
@@ -85,17 +86,9 @@ pub enum TemplateError {
     /// The callback that receives the references asked to stop
     #[error("stopped")]
     Stopped,
-    /// The output must not be replaced
-    #[error("`{}` {why}", path.display())]
-    UnsafeOutput {
-        /// The path of the output
-        path: PathBuf,
-        /// The reason as half a sentence, such as "is a symbolic link"
-        why: &'static str,
-    },
-    /// The output's directory is missing
-    #[error("the directory `{}` does not exist", .0.display())]
-    NoDirectory(PathBuf),
+    /// The output cannot be written
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// An input or output operation failed
     #[error("cannot {action} `{name}`: {source}")]
     Io {

@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use secrets_files::FileId;
 use unicode_width::UnicodeWidthStr;
 
 use super::TemplateError;
@@ -22,7 +23,7 @@ const EXCERPT_RADIUS: usize = 40;
 pub struct Template {
     name: String,
     content: Content,
-    identity: Option<(u64, u64)>,
+    identity: Option<FileId>,
 }
 
 enum Content {
@@ -66,7 +67,7 @@ impl Template {
             Self::from_reader(&name, file)?
         };
 
-        template.identity = metadata.is_file().then(|| (metadata.dev(), metadata.ino()));
+        template.identity = metadata.is_file().then(|| FileId::of(&metadata));
         Ok(template)
     }
 
@@ -106,13 +107,13 @@ impl Template {
 
     /// Returns the device and inode if the template is a regular file. Writing an output to the
     /// same file would destroy the template.
-    pub fn identity(&self) -> Option<(u64, u64)> {
+    pub fn identity(&self) -> Option<FileId> {
         self.identity
     }
 
     /// Sets the identity of the file that stdin is redirected from.
     #[must_use]
-    pub fn with_identity(mut self, identity: Option<(u64, u64)>) -> Self {
+    pub fn with_identity(mut self, identity: Option<FileId>) -> Self {
         self.identity = identity;
         self
     }

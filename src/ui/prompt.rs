@@ -13,7 +13,7 @@ use rustix::termios::{
     InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush,
     tcgetattr, tcsetattr,
 };
-
+use secrets_files::DeferSignals;
 use terminal_size::terminal_size_of;
 
 use super::UiError;
@@ -21,7 +21,6 @@ use super::escape::visible;
 use super::turn::Turn;
 use super::wrap::{at_words, indented};
 use crate::model::{SecretBytes, SecretValue};
-use crate::signals::DeferSignals;
 
 const TERMINAL: &str = "/dev/tty";
 
@@ -103,7 +102,7 @@ impl Read for RawInput {
         loop {
             let mut waiting = [
                 PollFd::new(&self.tty, PollFlags::IN),
-                PollFd::new(self.hold.came(), PollFlags::IN),
+                PollFd::new(self.hold.wakeup(), PollFlags::IN),
             ];
 
             match poll(&mut waiting, None) {

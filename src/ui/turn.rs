@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use rustix::fs::{OFlags, fstat, makedev};
 use rustix::termios::{isatty, tcdrain, tcgetpgrp};
+use secrets_files::DeferSignals;
 
 use super::UiError;
 use crate::process;
-use crate::signals::DeferSignals;
 
 /// The pause between two attempts to take the lock.
 const PAUSE: Duration = Duration::from_millis(20);

@@ -11,8 +11,6 @@ use serde_json::{Value, json};
 use terminal_secrets::crypto::age_file::{Recipient, To};
 use terminal_secrets::export::ExportWriter;
 use terminal_secrets::model::{Description, Name, ProjectName, SecretBytes, Tag};
-use terminal_secrets::template::ExpandError;
-use terminal_secrets::template::output::Output;
 use terminal_secrets::vault::{NewSecret, Reveal, Revealed, Vault};
 
 use crate::prompts::Terminal;
@@ -849,19 +847,4 @@ fn a_written_file_is_checked() {
         other.write(&mut file, &|_| {}).unwrap();
         assert!(check(&file).is_err());
     }
-}
-
-#[test]
-fn a_file_created_in_the_meantime_is_not_replaced() {
-    let sandbox = Sandbox::empty();
-    let path = sandbox.path("f");
-    let output = Output::new(&path, None, &[]).unwrap();
-    let pending = output
-        .prepare_anew(&mut |out| out.write_all(b"ours").map_err(ExpandError::Output))
-        .unwrap();
-
-    sandbox.write("f", "theirs");
-    assert!(!pending.publish_new().unwrap());
-    assert_eq!(sandbox.read("f"), b"theirs");
-    assert_eq!(std::fs::read_dir(sandbox.path("")).unwrap().count(), 1);
 }

@@ -19,9 +19,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use rustix::fs::{Access, access};
-
-use budget::Budget;
-use recovery::SavedNames;
+use secrets_files::directory;
 
 use super::neighbours;
 use super::vault_path::{self, IfExists, StagedFile};
@@ -29,6 +27,8 @@ use super::{APPLICATION_ID, Change, Committed, FORMAT, Snapshot, Store, StoreErr
 use crate::crypto::history::Ancestors;
 use crate::crypto::ids::ProjectId;
 use crate::crypto::rows::{Record, Slot, VaultRow};
+use budget::Budget;
+use recovery::SavedNames;
 
 /// The whole schema, each statement as SQLite stores it.
 const SCHEMA: [&str; 8] = [
@@ -248,7 +248,7 @@ impl SqliteStore {
     /// Returns the path of the marker, an empty file that says that a write left dead bytes and no
     /// VACUUM has followed yet.
     fn marker(&self) -> PathBuf {
-        vault_path::with_suffix(&self.path, "-compact")
+        directory::with_suffix(&self.path, "-compact")
     }
 
     fn vacuum(&self, patience: Duration) -> Result<(), StoreError> {

@@ -7,10 +7,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, ffi};
+use secrets_files::directory;
+use secrets_files::open;
 
 use super::{BUSY, translate};
 use crate::store::vault_path::{self, IfExists, StagedFile};
@@ -36,7 +38,7 @@ pub(super) struct SavedNames {
 impl SavedNames {
     pub(super) fn new(vault: &Path) -> Self {
         let copy = vault_path::before_recovery(vault);
-        Self { journal: vault_path::with_suffix(&copy, ".journal"), vault: copy }
+        Self { journal: directory::with_suffix(&copy, ".journal"), vault: copy }
     }
 
     /// Returns true if at least one of them exists.
@@ -80,7 +82,7 @@ impl SavedNames {
     pub(super) fn remove(&self) {
         let _ = fs::remove_file(&self.vault);
         let _ = fs::remove_file(&self.journal);
-        let _ = self.vault.parent().map(vault_path::flush_directory);
+        let _ = self.vault.parent().map(directory::flush);
     }
 }
 
@@ -132,7 +134,7 @@ fn read_only() -> OpenFlags {
 pub(super) fn before_replay(vault: &Path) -> Result<Option<Connection>, StoreError> {
     let connection = Connection::open_with_flags(vault, read_only()).map_err(translate)?;
     connection.busy_timeout(BUSY).map_err(translate)?;
-    let (journal, copies) = (vault_path::with_suffix(vault, "-journal"), SavedNames::new(vault));
+    let (journal, copies) = (directory::with_suffix(vault, "-journal"), SavedNames::new(vault));
 
     let mut outcome = Ok(());
     for _ in 0..ROUNDS {
@@ -196,10 +198,7 @@ fn is_hot(connection: &Connection) -> Result<bool, StoreError> {
 /// the first page from before that change, and the change counter in the vault must be that page's
 /// or the next one.
 fn journal_matches(vault: &Path, journal: &Path) -> io::Result<bool> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let open =
-        |path| OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-    let (vault, journal) = (open(vault)?, open(journal)?);
+    let (vault, journal) = (open::without_following(vault)?, open::without_following(journal)?);
 
     let (mut now, size) = ([0; HEADER], vault.metadata()?.len());
     if !read_whole(&vault, &mut now, 0)? {

@@ -4,15 +4,16 @@
 //! Writing does not flush to the disk. After a power cut a record may be older, empty or missing,
 //! so callers must work without it.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-use super::vault_path::{NEW_PREFIX, leftover_suffix};
+use super::open::is_absent;
+use super::{directory, leftovers, open};
 
 /// A directory of records. Each has a name of 32 hexadecimal digits.
 #[derive(Debug, Clone)]
@@ -55,13 +56,7 @@ impl Records {
     /// something other than a file has its name. Links, files of other users, files that others can
     /// write to and files that are too large are errors.
     pub fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let open = || {
-            // A FIFO must not make us wait for its writer.
-            let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-            OpenOptions::new().read(true).custom_flags(flags).open(self.path(name))
-        };
-
-        let file = match open() {
+        let file = match open::without_following(&self.path(name)) {
             Err(error) if is_absent(&error) => return Ok(None),
             opened => opened?,
         };
@@ -84,9 +79,10 @@ impl Records {
 
     /// Replaces a record atomically. The file has mode 0600.
     pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        let mut file =
-            tempfile::Builder::new().prefix(&Self::prefix()).tempfile_in(&self.directory)?;
+        directory::create_private(&self.directory)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(&leftovers::own_prefix())
+            .tempfile_in(&self.directory)?;
         file.write_all(bytes)?;
 
         // A file cannot replace a directory. We create no directories here, so it is not ours.
@@ -97,14 +93,14 @@ impl Records {
 
         file.persist(path)?;
 
-        let _ = self.remove_leftovers();
+        let _ = leftovers::remove_all(&self.directory);
         Ok(())
     }
 
     /// Creates a record whose existence is its only information. A process that is killed leaves
     /// either the record or an empty file, which counts as absent. So no temporary file is needed.
     pub fn mark(&self, name: &str) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        directory::create_private(&self.directory)?;
         let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
@@ -146,33 +142,14 @@ impl Records {
             return Ok(());
         }
 
-        let written =
-            tempfile::Builder::new().prefix(&Self::prefix()).tempfile_in(&self.directory).map(drop);
+        let written = tempfile::Builder::new()
+            .prefix(&leftovers::own_prefix())
+            .tempfile_in(&self.directory)
+            .map(drop);
 
         // This keeps the system's message, but drops the temporary file's name.
         written.map_err(|error| error.kind().into())
     }
-
-    /// Returns the prefix of the names that this process gives to unfinished files.
-    fn prefix() -> String {
-        format!("{NEW_PREFIX}{}-", rustix::process::getpid().as_raw_nonzero())
-    }
-
-    /// Removes unfinished files of processes that were killed.
-    fn remove_leftovers(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.directory)? {
-            let entry = entry?;
-            if leftover_suffix(&entry.file_name()).is_some() {
-                fs::remove_file(entry.path())?;
-            }
-        }
-
-        Ok(())
-    }
-}
-
-fn is_absent(error: &io::Error) -> bool {
-    [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind())
 }
 
 #[cfg(test)]

@@ -4,16 +4,16 @@
 //! Removing a handler would leave its signal ignored instead of restoring the previous action. So
 //! one handler stays installed from the first hold on. It does what the system would do, except
 //! during a hold.
+#![allow(unsafe_code)] // reads the action of a signal
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
-
-use crate::process::is_ignored;
 
 const ENDING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
@@ -58,17 +58,17 @@ fn handlers(all: bool) -> io::Result<&'static Handlers> {
 
 /// A guard that holds back SIGINT, SIGTERM and SIGHUP while it lives. Dropping the last guard lets
 /// a signal that has arrived take effect.
-pub(crate) struct DeferSignals(&'static Handlers);
+pub struct DeferSignals(&'static Handlers);
 
 impl DeferSignals {
     /// Starts to hold signals back. Signals that are ignored stay ignored.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         Ok(Self::on(handlers(false)?))
     }
 
     /// Starts to hold signals back, including those that our caller had us ignore. It is meant for
     /// a process that outlives its caller.
-    pub(crate) fn on_all() -> io::Result<Self> {
+    pub fn on_all() -> io::Result<Self> {
         Ok(Self::on(handlers(true)?))
     }
 
@@ -79,18 +79,18 @@ impl DeferSignals {
     }
 
     /// Returns a stream that becomes readable when a signal arrives.
-    pub(crate) fn came(&self) -> &UnixStream {
+    pub fn wakeup(&self) -> &UnixStream {
         &self.0.wakeup
     }
 
     /// Returns true if a signal has arrived. The current operation should end soon then.
-    pub(crate) fn is_due(&self) -> bool {
+    pub fn is_due(&self) -> bool {
         self.0.arrived.iter().any(|arrived| arrived.load(Ordering::SeqCst))
     }
 
     /// Returns true if signals have arrived, and clears them. They no longer end the process, so
     /// the caller has to.
-    pub(crate) fn take(&self) -> bool {
+    pub fn take(&self) -> bool {
         let due = self.is_due();
         self.0.arrived.iter().for_each(|arrived| arrived.store(false, Ordering::SeqCst));
         while io::Read::read(&mut &self.0.wakeup, &mut [0; 16]).is_ok_and(|length| length > 0) {}
@@ -110,5 +110,17 @@ impl Drop for DeferSignals {
                 let _ = low_level::emulate_default_handler(signal);
             }
         }
+    }
+}
+
+/// Returns true if this process ignores a signal. It works without /proc.
+pub fn is_ignored(number: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+
+    // SAFETY: without a new action the call only fills in the old one, which is read only if the
+    // call succeeded.
+    unsafe {
+        libc::sigaction(number, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
