@@ -6,9 +6,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use base64ct::{Base64, Encoding};
+use secrets_age::{AgeError, AgeHeader, AgeWriter, DecryptWith, Digest, HashingWriter, To};
 use zeroize::Zeroizing;
 
-use crate::crypto::age_file::{self, AgeError, AgeHeader, DecryptWith, Digest, HashingWriter, To};
 use crate::model::{Metadata, ProjectName, SecretValue};
 use crate::vault::{Exported, Vault, VaultError};
 
@@ -66,7 +66,7 @@ impl<'a> ExportWriter<'a> {
         on_progress: &dyn Fn(u64),
     ) -> Result<(), ExportError> {
         let file = BufWriter::new(HashingWriter::new(out));
-        let started = age_file::AgeWriter::begin(self.to, self.armor, file);
+        let started = AgeWriter::begin(self.to, self.armor, file);
         let encrypted = started.map_err(|error| match error {
             AgeError::Io(error) => ExportError::Output(error),
             other => ExportError::Output(io::Error::other(other.to_string())),

@@ -51,14 +51,11 @@ pub mod template;
 
 pub mod mask;
 
-pub mod vault;
+use secrets_core::machine;
 
-pub mod store;
+pub use secrets_age as age_file;
+pub use secrets_core::{crypto, model, store, vault};
 
-pub mod crypto;
-
-mod machine;
-pub mod model;
 mod process;
 
 pub use cli::{command, main};

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::input::Input;
-use terminal_secrets::crypto::age_file::AgeHeader;
+use terminal_secrets::age_file::AgeHeader;
 use terminal_secrets::import::{Container, Format, ImportOptions, read};
 
 /// A marker that is planted in every value of a JSON or dotenv file.

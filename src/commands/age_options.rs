@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use secrets_age::{Identity, MAX_RECIPIENTS, Recipient};
+
 use crate::context::Context;
-use crate::crypto::age_file::{Identity, MAX_RECIPIENTS, Recipient};
 use crate::error::{Error, Kind};
 use crate::ui::{UiError, input};
 

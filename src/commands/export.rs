@@ -7,12 +7,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use secrets_age::{To, is_age};
 use serde_json::json;
 
 use super::age_options;
 use super::outputs::protected;
 use crate::context::{Context, MAKING_KEY};
-use crate::crypto::age_file::{To, is_age};
 use crate::error::{Error, Kind};
 use crate::export::{ExportError, ExportWriter};
 use crate::model::ProjectName;

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use secrets_age::{AgeError, AgeHeader, DecryptWith, trimmed};
 use serde_json::json;
 
 use super::age_options;
@@ -16,7 +17,6 @@ use super::conflicts::{self, OnTakenArg, Uses};
 use super::create::{offer_a_vault, require_vault_unless_offered};
 use super::outputs;
 use crate::context::Context;
-use crate::crypto::age_file::{AgeError, AgeHeader, DecryptWith, trimmed};
 use crate::error::{self, Error, Kind};
 use crate::git::GitStatus;
 use crate::import::{Container, EMPTY, Format, ImportOptions, Item, Items, Skipped, Why, read};

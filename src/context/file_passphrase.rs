@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
+use secrets_age::{AgeError, BYTES_PER_GUESS};
+
 use super::Context;
 use super::unlocking::{TRIES, ask, parse_passphrase};
-use crate::crypto::age_file::{AgeError, BYTES_PER_GUESS};
 use crate::error::{self, Error, Kind};
 use crate::model::SecretBytes;
 use crate::strength::Strength;

@@ -1,7 +1,8 @@
 //! The errors of age files that cannot be opened.
 
+use secrets_age::AgeError;
+
 use super::{Error, Kind};
-use crate::crypto::age_file::AgeError;
 
 /// Reports why `file` could not be opened.
 pub(crate) fn age_file(error: &AgeError, file: &str) -> Error {

@@ -1,9 +1,10 @@
 //! The formats by name, and their detection in a file. Never reads more of a value than is
 //! necessary to skip it.
 
+use secrets_age::is_age;
+
 use super::json::{Document, Object};
 use super::{begins_with, keepass, table};
-use crate::crypto::age_file::is_age;
 use crate::dotenv::BOM;
 
 /// A file format that is recognized by its first bytes, but cannot be imported directly.

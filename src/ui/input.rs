@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Access, access};
+use secrets_age::is_age;
 
 use super::UiError;
-use crate::crypto::age_file::is_age;
 use crate::model::SecretBytes;
 
 /// Reads to the end, but at most `most` + 1 bytes. The extra byte shows the caller that the input

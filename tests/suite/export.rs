@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use age::secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use terminal_secrets::crypto::age_file::{Recipient, To};
+use terminal_secrets::age_file::{Recipient, To};
 use terminal_secrets::export::ExportWriter;
 use terminal_secrets::model::{Description, Name, ProjectName, SecretBytes, Tag};
 use terminal_secrets::vault::{NewSecret, Reveal, Revealed, Vault};

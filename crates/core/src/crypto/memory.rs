@@ -27,7 +27,7 @@ static WIPING: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs `work`, which calls a library that copies a secret. All memory that is freed in the
 /// meantime is wiped.
-pub(crate) fn with_freed_memory_wiped<T>(work: impl FnOnce() -> T) -> T {
+pub fn with_freed_memory_wiped<T>(work: impl FnOnce() -> T) -> T {
     struct Work;
     impl Drop for Work {
         fn drop(&mut self) {

@@ -9,9 +9,9 @@ mod name;
 mod value;
 
 pub use bytes::SecretBytes;
-pub(crate) use bytes::{STACK_DEPTH, overwrite_stack};
-pub(crate) use key_shape::looks_like_api_key;
-pub(crate) use name::TAG_MAX;
+pub use bytes::{STACK_DEPTH, overwrite_stack};
+pub use key_shape::looks_like_api_key;
+pub use name::TAG_MAX;
 pub use name::{Description, Name, ProjectName, SecretId, SecretRef, Tag, TagKey};
 pub use value::{Hint, SecretValue};
 
@@ -60,7 +60,7 @@ impl Timestamp {
 
     /// Converts to the type of the `jiff` crate. A time after the year 9999 becomes the end of that
     /// year.
-    pub(crate) fn to_jiff(self) -> jiff::Timestamp {
+    pub fn to_jiff(self) -> jiff::Timestamp {
         let moment =
             i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
         moment.unwrap_or(jiff::Timestamp::MAX)

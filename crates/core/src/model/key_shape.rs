@@ -33,7 +33,7 @@ const LONG: usize = 20;
 
 /// Returns true if a word begins like a key of a well-known service, or if it has 20 or more
 /// characters and mixes digits with letters of both cases.
-pub(crate) fn looks_like_api_key(word: &str) -> bool {
+pub fn looks_like_api_key(word: &str) -> bool {
     let has = |class: fn(&char) -> bool| word.chars().any(|c| class(&c));
     let is_mixed =
         has(char::is_ascii_digit) && has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase);

@@ -95,7 +95,7 @@ impl Write for OutputDigest {
 }
 
 /// Returns bytes in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
 
     let mut text = String::with_capacity(bytes.len() * 2);

@@ -7,13 +7,13 @@ use zeroize::{Zeroize, optimization_barrier};
 
 /// The number of bytes of stack that are overwritten after each command and after each request to
 /// the agent. Cryptographic code uses less than that.
-pub(crate) const STACK_DEPTH: usize = 64 * 1024;
+pub const STACK_DEPTH: usize = 64 * 1024;
 
 /// Overwrites `BYTES` of the stack below the caller, which still hold data of functions that have
 /// returned: keys and values of libraries that derive or encode, and what the compiler moved or
 /// spilled from registers. 4,096 bytes cost about 50 ns.
 #[inline(never)]
-pub(crate) fn overwrite_stack<const BYTES: usize>() {
+pub fn overwrite_stack<const BYTES: usize>() {
     std::hint::black_box(&mut [0_u8; BYTES]);
 }
 

@@ -15,10 +15,8 @@
 //! * `record`: metadata and values
 //! * `tree`, `head`: leaf, bucket and root hash; the signed head
 //! * `checkpoint`: what this machine last saw of a vault
-//! * `age_file`: files in another format, for `export` and `import`
 
 pub mod aead;
-pub mod age_file;
 pub mod checkpoint;
 pub mod head;
 pub mod history;
@@ -36,7 +34,7 @@ pub mod rows;
 pub mod slot;
 pub mod tree;
 
-pub(crate) use memory::with_freed_memory_wiped;
+pub use memory::with_freed_memory_wiped;
 
 /// The reason why something could not be sealed or opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

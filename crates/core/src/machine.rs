@@ -8,18 +8,18 @@ use std::path::{Path, PathBuf};
 
 /// Returns the bytes of memory that this process may use: the machine's memory, or the limit of its
 /// control group if that is lower.
-pub(crate) fn memory() -> Option<u64> {
+pub fn memory() -> Option<u64> {
     Machine(Path::new("/")).memory()
 }
 
 /// Returns true if at least `bytes` are free, or if the free memory is unknown.
-pub(crate) fn has_free(bytes: u64) -> bool {
+pub fn has_free(bytes: u64) -> bool {
     Machine(Path::new("/")).free().is_none_or(|free| bytes <= free)
 }
 
 /// Returns true if neither the machine nor a limit on the process keeps it from allocating `bytes`
 /// more.
-pub(crate) fn can_have(bytes: u64) -> bool {
+pub fn can_have(bytes: u64) -> bool {
     let can_reserve = || {
         usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())
     };

@@ -11,9 +11,8 @@ use age::armor::{ArmoredReader, ArmoredWriter, Format};
 use age::secrecy::SecretString;
 use age::stream::{StreamReader, StreamWriter};
 use age::{DecryptError, Decryptor, Encryptor, scrypt, x25519};
+use secrets_core::model::SecretBytes;
 use sha2::{Digest as _, Sha256};
-
-use crate::model::SecretBytes;
 
 /// scrypt's work factor for new files, the same as in `age` itself: 2^18, which takes 256 MiB and
 /// about a second.

@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use super::Invalid;
 
-pub(crate) const TAG_MAX: usize = 128;
+/// The maximum length of a tag in characters.
+pub const TAG_MAX: usize = 128;
 const NAME_MAX: usize = 256;
 const DESCRIPTION_MAX: usize = 4096;
 
