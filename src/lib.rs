@@ -49,12 +49,11 @@ pub mod setup;
 mod strength;
 pub mod template;
 
-pub mod mask;
-
 use secrets_core::machine;
 
 pub use secrets_age as age_file;
 pub use secrets_core::{crypto, model, store, vault};
+pub use secrets_mask as mask;
 
 mod process;
 

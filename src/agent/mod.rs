@@ -16,11 +16,12 @@ mod runtime_dir;
 mod server;
 mod session;
 
-pub(crate) use client::READY;
 pub use client::{Client, Status};
 pub use protocol::{AgentFault, Answer, Handover, LARGEST_FRAME, Request, VERSION};
 pub use runtime_dir::{LONGEST as MAX_RUNTIME_DIR, RuntimeDir, RuntimeDirError};
 pub use server::{MOST_CONNECTIONS, serve};
+
+pub(crate) use client::READY;
 
 /// Returns the milliseconds on a clock that keeps running while the machine is suspended.
 fn now() -> u64 {

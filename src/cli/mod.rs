@@ -12,7 +12,6 @@ use std::rc::Rc;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
-use global::GlobalArgs;
 use rustix::process::Signal;
 
 use crate::commands::Command;
@@ -23,6 +22,7 @@ use crate::error::{Error, Kind};
 use crate::model::{STACK_DEPTH, overwrite_stack};
 use crate::process::die_of;
 use crate::ui::{ColorWhen, Ui};
+use global::GlobalArgs;
 
 const EXAMPLES: &str = "\
 Examples:

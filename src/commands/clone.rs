@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
-use serde_json::json;
-
 use clap_complete::ArgValueCompleter;
+use serde_json::json;
 
 use super::conflicts::Uses;
 use crate::completion;

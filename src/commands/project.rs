@@ -1,10 +1,9 @@
 //! `secrets project`: lists, renames and deletes projects.
 
+use clap_complete::ArgValueCompleter;
 use serde_json::json;
 
 use super::delete::{refuse_referenced, require_confirmation, require_terminal, vault_to_change};
-use clap_complete::ArgValueCompleter;
-
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;

@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 
+use clap_complete::ArgValueCompleter;
+
 use super::create::label;
 use super::outputs;
 use super::value_source::{ValueArgs, never_from_an_argument};
-use clap_complete::ArgValueCompleter;
-
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;

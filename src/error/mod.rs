@@ -15,10 +15,6 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::json;
 
-pub(crate) use age::age_file;
-pub(crate) use template::{AS_UTF8, assignment, malformed, setup, unknown};
-pub(crate) use vault::findings;
-
 use crate::config::ConfigError;
 use crate::git::GitError;
 use crate::model::Tag;
@@ -26,6 +22,9 @@ use crate::run::RunError;
 use crate::scan::ScanError;
 use crate::store;
 use crate::ui::UiError;
+pub(crate) use age::age_file;
+pub(crate) use template::{AS_UTF8, assignment, malformed, setup, unknown};
+pub(crate) use vault::findings;
 
 /// The kind of an error, which decides its exit code and the `type` of its JSON form. Exit codes
 /// never change.

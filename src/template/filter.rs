@@ -3,10 +3,10 @@
 
 use std::str::FromStr;
 
-use base64ct::{Base64, Encoding};
+use secrets_mask::encode;
 
 use crate::dotenv::readers::{Readers, Unreadable};
-use crate::model::{Invalid, SecretBytes, overwrite_stack};
+use crate::model::{Invalid, SecretBytes};
 
 /// The maximum length of a filtered value in bytes. Without a limit, a chain of `base64` filters
 /// could grow a value without end.
@@ -92,87 +92,20 @@ impl Filter {
     /// programs that read the rendered file.
     pub fn apply(self, value: &[u8], readers: Readers) -> Result<SecretBytes, FilterError> {
         let filtered = match self {
-            Self::Json => json(std::str::from_utf8(value).map_err(|_| FilterError::NotUtf8)?),
+            Self::Json => {
+                let text = std::str::from_utf8(value).map_err(|_| FilterError::NotUtf8)?;
+                encode::json(text, encode::Json::FILTER)
+            }
             Self::Shell if value.contains(&0) => return Err(FilterError::Nul),
-            Self::Shell => shell(value),
-            Self::Url => url(value),
-            Self::Base64 => base64(value),
+            Self::Shell => encode::shell_word(value),
+            Self::Url => encode::percent(value, encode::UNRESERVED),
+            Self::Base64 => encode::padded_base64(value),
             Self::Trim => trim(value),
             Self::Dotenv => readers.spell(value)?,
         };
 
         if filtered.len() > LARGEST { Err(FilterError::TooLarge) } else { Ok(filtered) }
     }
-}
-
-fn json(value: &str) -> SecretBytes {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut out = SecretBytes::with_capacity(value.len() + value.len() / 8 + 16);
-    let mut utf8 = [0; 4];
-
-    for c in value.chars() {
-        match c {
-            '"' => out.extend(br#"\""#),
-            '\\' => out.extend(br"\\"),
-            '\n' => out.extend(br"\n"),
-            '\r' => out.extend(br"\r"),
-            '\t' => out.extend(br"\t"),
-            // JSON forbids the first range unescaped. YAML does not count the others as printable
-            // characters (YAML 1.2, section 5.1).
-            '\0'..='\x1f'
-            | '\x7f'..='\u{9f}'
-            | '\u{2028}'
-            | '\u{2029}'
-            | '\u{feff}'
-            | '\u{fffe}'
-            | '\u{ffff}' => {
-                out.extend(br"\u");
-                let code = u32::from(c);
-                (0..4).rev().for_each(|digit| out.push(HEX[(code >> (4 * digit)) as usize & 15]));
-            }
-            c => out.extend(c.encode_utf8(&mut utf8).as_bytes()),
-        }
-    }
-
-    out
-}
-
-fn shell(value: &[u8]) -> SecretBytes {
-    let mut out = SecretBytes::with_capacity(value.len() + value.len() / 8 + 16);
-    out.push(b'\'');
-    for &byte in value {
-        if byte == b'\'' {
-            out.extend(br"'\''");
-        } else {
-            out.push(byte);
-        }
-    }
-
-    out.push(b'\'');
-    out
-}
-
-fn url(value: &[u8]) -> SecretBytes {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut out = SecretBytes::with_capacity(value.len() * 3);
-    for &byte in value {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(byte);
-        } else {
-            out.extend(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        }
-    }
-
-    out
-}
-
-fn base64(value: &[u8]) -> SecretBytes {
-    let mut out = SecretBytes::zeroed(Base64::encoded_len(value));
-    let length = Base64::encode(value, out.expose_mut()).map_or(0, str::len);
-    debug_assert_eq!(length, out.len(), "the buffer has the encoded length");
-    overwrite_stack::<4096>();
-
-    out
 }
 
 /// Removes the characters that C's `isspace` accepts from both ends: blank, tab, newline, vertical

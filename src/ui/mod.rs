@@ -22,9 +22,8 @@ use serde::Serialize;
 use terminal_size::terminal_size_of;
 
 use crate::model::{Secret, SecretBytes, Timestamp};
-pub(crate) use progress::Progress;
-
 use escape::{PlainJson, visible, visible_lines};
+pub(crate) use progress::Progress;
 
 /// Formats a timestamp of JSON in local time, or returns the text if it is not a timestamp.
 pub(crate) fn local_time(text: &str) -> String {

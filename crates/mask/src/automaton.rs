@@ -13,12 +13,12 @@
 
 use std::collections::BTreeMap;
 
+use secrets_core::model::SecretBytes;
 use zeroize::Zeroize;
 
 use super::links::{Links, Prefixes};
 use super::texts::Sorted;
 use super::transitions::Transitions;
-use crate::model::SecretBytes;
 
 /// The empty prefix.
 pub(super) const ROOT: u32 = 0;
@@ -456,7 +456,7 @@ fn number(n: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::needles::Form;
+    use super::super::form::Form;
     use super::*;
 
     /// A generator of pseudo-random numbers.

@@ -1,10 +1,12 @@
-//! Encodes bytes as programs write them for JSON, a shell, a URL or a terminal. The results are
-//! only compared with, never shown. All of them are wiped.
+//! Encodes bytes as programs write them for JSON, a shell, a URL or a terminal.
+//!
+//! The filters of templates write values with these functions, and masks look for what they write.
+//! So a mask knows every form that a filter can produce. All results are wiped.
 
-use base64ct::{Base64Unpadded, Base64UrlUnpadded, Encoding as _};
+use base64ct::{Base64, Base64Unpadded, Base64UrlUnpadded, Encoding as _};
+use secrets_core::model::{SecretBytes, overwrite_stack};
 
 use super::decode::{Encoding, Unit};
-use crate::model::SecretBytes;
 
 const LOWER: &[u8; 16] = b"0123456789abcdef";
 const UPPER: &[u8; 16] = b"0123456789ABCDEF";
@@ -15,20 +17,26 @@ fn room_for(value: &[u8]) -> SecretBytes {
 
 /// The escapes of a JSON writer beyond those that JSON requires.
 #[derive(Clone, Copy)]
-pub(super) struct Json {
+pub struct Json {
     /// ASCII characters that are written as `\u003c`
-    pub(super) unicode: &'static str,
+    pub unicode: &'static str,
     /// Whether all non-ASCII characters are written like that, in UTF-16 units
-    pub(super) ascii: bool,
+    pub ascii: bool,
     /// Whether hex digits are upper case: `\u003C` instead of `\u003c`
-    pub(super) upper: bool,
+    pub upper: bool,
     /// Whether `/` is written as `\/`
-    pub(super) slash: bool,
+    pub slash: bool,
+    /// Whether all characters that YAML does not count as printable are written as `\u0085`, and so
+    /// are backspace and form feed (YAML 1.2, section 5.1)
+    pub yaml: bool,
 }
 
 impl Json {
     /// As few escapes as possible: JavaScript, Rust, Ruby.
-    pub(super) const PLAIN: Self = Self { unicode: "", ascii: false, upper: false, slash: false };
+    pub const PLAIN: Self =
+        Self { unicode: "", ascii: false, upper: false, slash: false, yaml: false };
+    /// The filter `json`, whose result is also the inside of a double-quoted YAML string.
+    pub const FILTER: Self = Self { yaml: true, ..Self::PLAIN };
     /// The default of Python.
     pub(super) const ASCII: Self = Self { ascii: true, ..Self::PLAIN };
     /// Writers that escape for HTML as well: Go; Gson; .NET; PHP, without and with
@@ -36,18 +44,33 @@ impl Json {
     pub(super) const OTHERS: [Self; 5] = [
         Self { unicode: "<>&", ..Self::PLAIN },
         Self { unicode: "<>&'=", ..Self::PLAIN },
-        Self { unicode: "\"'<>&+`", ascii: true, upper: true, slash: false },
+        Self { unicode: "\"'<>&+`", ascii: true, upper: true, ..Self::PLAIN },
         Self { slash: true, ..Self::ASCII },
         Self { slash: true, ..Self::PLAIN },
     ];
 }
 
+impl Json {
+    /// Returns true for a character that is written as `\u003c`.
+    fn escapes(self, c: char) -> bool {
+        let is_unprintable = || {
+            matches!(
+                c,
+                '\u{8}' | '\u{c}' | '\u{7f}'
+                    ..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+            )
+        };
+
+        self.unicode.contains(c) || self.ascii && !c.is_ascii() || self.yaml && is_unprintable()
+    }
+}
+
 /// Returns the inside of a JSON string.
-pub(super) fn json(text: &str, how: Json) -> SecretBytes {
+pub fn json(text: &str, how: Json) -> SecretBytes {
     let mut out = room_for(text.as_bytes());
     for c in text.chars() {
         match c {
-            c if how.unicode.contains(c) || how.ascii && !c.is_ascii() => {
+            c if how.escapes(c) => {
                 unicode_escape(c, how.upper, &mut out);
             }
             '"' => out.extend(br#"\""#),
@@ -75,7 +98,7 @@ fn unicode_escape(c: char, upper: bool, out: &mut SecretBytes) {
 }
 
 /// Returns a value with each `byte` replaced by `instead`.
-pub(super) fn replaced(value: &[u8], byte: u8, instead: &[u8]) -> SecretBytes {
+pub fn replaced(value: &[u8], byte: u8, instead: &[u8]) -> SecretBytes {
     let mut out = room_for(value);
     for part in value.split_inclusive(|other| *other == byte) {
         match part.strip_suffix(&[byte]) {
@@ -90,13 +113,33 @@ pub(super) fn replaced(value: &[u8], byte: u8, instead: &[u8]) -> SecretBytes {
     out
 }
 
+/// Returns a value as one word of a POSIX shell, in single quotes.
+pub fn shell_word(value: &[u8]) -> SecretBytes {
+    let inside = replaced(value, b'\'', br"'\''");
+    let mut out = SecretBytes::with_capacity(inside.len() + 2);
+    out.push(b'\'');
+    out.extend(inside.expose());
+    out.push(b'\'');
+    out
+}
+
+/// Returns a value in padded Base64 (RFC 4648, section 4).
+pub fn padded_base64(value: &[u8]) -> SecretBytes {
+    let mut out = SecretBytes::zeroed(Base64::encoded_len(value));
+    let length = Base64::encode(value, out.expose_mut()).map_or(0, str::len);
+
+    debug_assert_eq!(length, out.len(), "the buffer has the encoded length");
+    overwrite_stack::<4096>();
+    out
+}
+
 /// The characters that RFC 3986 does not escape, besides letters and digits.
-pub(super) const UNRESERVED: &[u8] = b"-._~";
+pub const UNRESERVED: &[u8] = b"-._~";
 /// The characters that `encodeURIComponent` does not escape, besides letters and digits.
 pub(super) const COMPONENT: &[u8] = b"-._~!'()*";
 
 /// Percent-encodes everything but letters, digits and the characters in `kept`.
-pub(super) fn percent(value: &[u8], kept: &[u8]) -> SecretBytes {
+pub fn percent(value: &[u8], kept: &[u8]) -> SecretBytes {
     let mut out = SecretBytes::with_capacity(value.len() * 3);
     for &byte in value {
         if byte.is_ascii_alphanumeric() || kept.contains(&byte) {

@@ -1,8 +1,9 @@
 //! Small tables for the automaton: links between its states, and a filter for the beginnings of
 //! needles. Both are on the hot path.
 
+use secrets_core::model::SecretBytes;
+
 use super::automaton::FAR;
-use crate::model::SecretBytes;
 
 /// A map from some states to numbers.
 pub(super) struct Links {

@@ -3,7 +3,8 @@
 //! forms, because the masker decodes them.
 
 use super::encode::{self, Json};
-use super::needles::{Form, Needles};
+use super::form::Form;
+use super::needles::Needles;
 
 /// Line lengths in characters: 76 in the program `base64` and in MIME, 64 in PEM. A single line of
 /// the value is found, too.

@@ -7,9 +7,12 @@
 //! when the stream has been silent. It finds only known forms: a program that encodes a value in
 //! its own way can still print it.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_precision_loss))]
+
 mod automaton;
 mod decode;
-mod encode;
+pub mod encode;
+mod form;
 mod forms;
 mod links;
 mod masker;
@@ -20,6 +23,7 @@ mod reader;
 mod texts;
 mod transitions;
 
+pub use form::Form;
 pub use masker::Masker;
-pub use needles::{Form, Needles};
+pub use needles::Needles;
 pub use pending::{MaskedSpan, Sink};

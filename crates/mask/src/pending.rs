@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 
+use secrets_core::model::{SecretBytes, Tag};
+
 use super::Needles;
 use super::decode::Encoding;
-use super::needles::Form;
-use crate::model::{SecretBytes, Tag};
+use super::form::Form;
 
 /// A region of the stream that is masked. Overlapping matches form one region, which is named after
 /// the longest of them.

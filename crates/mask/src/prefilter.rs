@@ -1,9 +1,10 @@
 //! Finds positions where a needle may begin. A table of hashes skips most of a stream and has no
 //! false negatives.
 
+use secrets_core::model::SecretBytes;
+
 use super::decode::{Encoding, Unit};
 use super::texts::Sorted;
-use crate::model::SecretBytes;
 
 /// The number of bits of a hash: a table of at least 32 KiB, which fits into the processor's first
 /// cache, and at most 1 MiB.

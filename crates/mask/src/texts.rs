@@ -2,11 +2,12 @@
 //! stored in a few large blocks, which are wiped on drop. One block per text would take more memory
 //! than the texts.
 
+use secrets_core::model::SecretBytes;
 use zeroize::Zeroizing;
 
+use super::form::Form;
 use super::forms;
-use super::needles::{Form, Needle, number};
-use crate::model::SecretBytes;
+use super::needles::{Needle, number};
 
 /// The size of the first block in bytes.
 const SMALL: usize = 4 * 1024;

@@ -4,12 +4,13 @@
 
 use std::collections::VecDeque;
 
+use secrets_core::model::SecretBytes;
+
 use super::Needles;
 use super::automaton::{DEEP, ROOT};
 use super::decode::{Encoding, LONGEST, Text, Unit, resets};
 use super::pending::{Chunk, MaskRegion};
 use super::prefilter::SKIPPED;
-use crate::model::SecretBytes;
 
 /// The number of units that are kept before looking for those that are no longer needed.
 const REMEMBERED: usize = 64;
