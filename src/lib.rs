@@ -39,21 +39,15 @@ mod config;
 mod ui;
 
 pub mod agent;
-pub mod dotenv;
-pub mod export;
-pub mod git;
-pub mod import;
 pub mod run;
-pub mod scan;
-pub mod setup;
 mod strength;
-pub mod template;
 
 use secrets_core::machine;
 
 pub use secrets_age as age_file;
 pub use secrets_core::{crypto, model, store, vault};
 pub use secrets_mask as mask;
+pub use secrets_project::{dotenv, export, git, import, scan, setup, template, variables};
 
 mod process;
 

@@ -21,7 +21,7 @@ use crate::run::environment::{
     Assignment, InheritedVariable, Variables, check_value, is_too_large,
 };
 use crate::run::{
-    Job, Outcome, PrivateFiles, Streams, become_program, check_program, run as run_job, variables,
+    Job, Outcome, PrivateFiles, Streams, become_program, check_program, run as run_job,
 };
 use crate::setup::manifest::MANIFEST;
 use crate::setup::{Manifest, Tree, needs};
@@ -29,6 +29,7 @@ use crate::template::grammar::Grammar;
 use crate::template::{Plan, Template};
 use crate::ui::escape::visible;
 use crate::ui::{input, raw};
+use crate::variables;
 use crate::vault::{RevealedValues, Vault};
 
 const EXAMPLES: &str = "\

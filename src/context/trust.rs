@@ -8,10 +8,10 @@ use serde_json::json;
 use super::{AGENT_TIMEOUT, Context};
 use crate::error::{Error, Kind};
 use crate::model::ProjectName;
-use crate::run::variables::redirects;
 use crate::setup::trust::{Binding, Coverage, CoveredVariable, LONG, TrustRecord, TrustStore};
 use crate::setup::{Manifest, Outputs};
 use crate::ui::{counted, prompt};
+use crate::variables::redirects;
 use crate::vault::Vault;
 
 /// Whether a manifest is trusted.

@@ -7,13 +7,13 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::variables;
 use crate::model::{SecretBytes, Tag, TagKey};
 use crate::process;
 use crate::template::grammar::{Grammar, Malformed, Match};
 use crate::template::{
     ExpandError, Plan, SuspectTexts, Template, TemplateError, TemplateFindings, UnknownTag,
 };
+use crate::variables;
 use crate::vault::{Reveal, RevealedValues};
 
 /// A variable that is set from a template.

@@ -27,7 +27,6 @@ mod signals;
 mod stream;
 mod supervise;
 mod terminal;
-pub mod variables;
 
 use std::ffi::OsString;
 use std::io;

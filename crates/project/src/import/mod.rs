@@ -1,0 +1,140 @@
+//! Reads exports of other tools into items that can be stored. Never reads files or opens a vault.
+//! Errors never contain a byte of a value, but only labels: a key, a title or the name of a field.
+//!
+//! | format | what is read |
+//! |---|---|
+//! | dotenv | the dialect of `crate::dotenv` |
+//! | json | one flat object |
+//! | 1password | the CSV of 1Password 8 |
+//! | bitwarden | the unencrypted JSON and the CSV |
+//! | keepass | the XML of KeePass 2 and KeePassXC, the CSV of KeePassXC |
+//! | age | the document of `secrets export`, decrypted |
+//!
+//! Nothing is lost silently: [`Items::skipped`] lists everything that does not become an item. The
+//! exceptions are previous passwords (history), data that only organizes entries (folders, tags,
+//! icons, times), and the parts of addresses that may be secret but would be shown (credentials,
+//! the query).
+
+mod bitwarden;
+mod collector;
+mod entry;
+mod exported;
+mod fault;
+mod foreign;
+mod format;
+mod json;
+mod keepass;
+mod pairs;
+mod place;
+mod references;
+mod table;
+mod tags;
+
+use secrets_core::model::{Description, Name, ProjectName, SecretValue, Tag, Timestamp};
+
+pub use fault::{ImportError, Why};
+pub use format::{Container, Format};
+
+/// The reason why an item without a value is skipped.
+pub const EMPTY: &str = "it is empty";
+
+/// A secret to be stored. It does not implement `Debug`, because the value is secret.
+pub struct Item {
+    /// The tag, unique within the project
+    pub tag: Tag,
+    /// The entry's title
+    pub name: Option<Name>,
+    /// User names and addresses
+    pub description: Option<Description>,
+    /// The value; only our own exports contain empty ones
+    pub value: SecretValue,
+    /// The label in the source, such as `DATABASE_URL` or `GitHub, password`
+    pub source: String,
+    /// The project and times in the exporting vault, if the format contains them
+    pub origin: Option<Source>,
+}
+
+/// A secret's project and times in the vault from which it was exported.
+pub struct Source {
+    /// The project
+    pub project: ProjectName,
+    /// The time when the secret was created
+    pub created: Timestamp,
+    /// The time when the secret was last changed
+    pub updated: Timestamp,
+}
+
+/// A part of the file that does not become an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// The label in the source
+    pub source: String,
+    /// The line in the file, counted from 1
+    pub line: Option<u64>,
+    /// The reason, as half a sentence
+    pub why: &'static str,
+    /// Whether [`ImportOptions::as_is`] would store it
+    pub as_is: bool,
+}
+
+/// The options for reading a file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ImportOptions<'p> {
+    /// The prefix of every tag
+    pub prefix: &'p str,
+    /// Whether ciphertexts and references of other tools, and values with placeholders, are stored
+    /// unchanged
+    pub as_is: bool,
+}
+
+/// The contents of a file, in the file's order.
+#[derive(Default)]
+pub struct Items {
+    /// The items to be stored
+    pub items: Vec<Item>,
+    /// The parts that are not stored
+    pub skipped: Vec<Skipped>,
+    /// The variables of a `.env` file that refer to another variable, and their lines
+    pub referring: Vec<(String, u64)>,
+}
+
+/// Reads a whole file. For [`Format::Age`], `text` is the decrypted document.
+///
+/// The caller has to wipe `text`.
+///
+/// # Errors
+/// Reports the first violation of the format. The values before it are wiped.
+pub fn read(format: Format, text: &[u8], options: ImportOptions<'_>) -> Result<Items, ImportError> {
+    let found = collector::Collector::new(tags::Tags::new(options.prefix)?, options.as_is);
+    let text = text.strip_prefix(crate::dotenv::BOM).unwrap_or(text);
+    match format {
+        Format::Age => {
+            let text =
+                place::utf8(text).map_err(|_| ImportError::without_position(Why::NotAnExport))?;
+            exported::read(text, options.prefix)
+        }
+        Format::Dotenv => pairs::dotenv(text, found),
+        Format::Json => pairs::json(place::utf8(text)?, found),
+        Format::OnePassword => table::read(format, place::utf8(text)?, found),
+        Format::Bitwarden => {
+            let text = place::utf8(text)?;
+            if begins_with(text, '{') {
+                bitwarden::read(text, found)
+            } else {
+                table::read(format, text, found)
+            }
+        }
+        Format::KeePass => {
+            let text = place::utf8(text)?;
+            if begins_with(text, '<') {
+                keepass::read(text, found)
+            } else {
+                table::read(format, text, found)
+            }
+        }
+    }
+}
+
+fn begins_with(text: &str, first: char) -> bool {
+    text.trim_start().starts_with(first)
+}

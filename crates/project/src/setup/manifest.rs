@@ -1,0 +1,854 @@
+//! Parses `.secrets.toml`, which says what a project's directory needs. The file never holds a
+//! value, and no message about it repeats text that could be one.
+//!
+//! A file with an unknown key or a value of the wrong type is refused, with line and column.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use secrets_core::crypto::ids::Hash;
+use secrets_core::crypto::random::Alphabet;
+use secrets_core::model::{Description, ProjectName, Tag, TagKey};
+use secrets_files::permission_bits;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use sha2::{Digest, Sha256};
+use toml::Spanned;
+
+use crate::dotenv::readers::{Reader, Readers};
+use crate::template::filter::Filter;
+use crate::template::grammar::{Delimiters, Grammar, Malformed};
+use crate::template::{Event, ScanDetails, ScanError, scan};
+use crate::variables::{is_dangerous, is_name, is_setting};
+
+/// The file's name.
+pub const MANIFEST: &str = ".secrets.toml";
+/// The maximum size of a manifest in bytes.
+pub const LARGEST: u64 = 1024 * 1024;
+
+/// A parsed manifest.
+#[derive(Debug)]
+pub struct Manifest {
+    /// The directory, relative to the working directory: empty, or `..`, `../..` and so on
+    pub directory: PathBuf,
+    /// SHA-256 of the file's text
+    pub digest: Hash,
+    /// The project that the placeholders take secrets from
+    pub project: Option<ProjectName>,
+    /// `[secrets.TAG]`, in the file's order
+    pub secrets: Vec<Declaration>,
+    /// `[[render]]`, in the file's order
+    pub render: Vec<RenderEntry>,
+    /// `[run.env]`, in the file's order; `None` if the file has no such table
+    pub run: Option<Vec<Variable>>,
+    /// The index of each declaration in `secrets`
+    places: HashMap<TagKey, usize>,
+}
+
+/// A line and a column. Both start at 1, and the column counts bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TextPosition {
+    /// The line
+    pub line: u64,
+    /// The column
+    pub column: u64,
+}
+
+/// A secret that the project needs.
+#[derive(Debug)]
+pub struct Declaration {
+    /// Its tag, as spelled in the manifest
+    pub tag: Tag,
+    /// The purpose of the secret
+    pub description: Option<Description>,
+    /// How to generate a value if the secret has none
+    pub generate: Option<Generate>,
+    /// True if the project works without it
+    pub optional: bool,
+    /// The position of the tag
+    pub place: TextPosition,
+}
+
+/// How to generate a value.
+#[derive(Debug, Clone, Copy)]
+pub struct Generate {
+    /// The number of characters, 8 to 1,024
+    pub length: usize,
+    /// The characters to draw from
+    pub alphabet: Alphabet,
+}
+
+/// A file to render. Its paths are relative to the manifest's directory and stay inside it.
+#[derive(Debug)]
+pub struct RenderEntry {
+    /// The template
+    pub template: PathBuf,
+    /// The file that is rendered from it
+    pub output: PathBuf,
+    /// The permission bits of the output, if the manifest sets them
+    pub mode: Option<u32>,
+    /// The syntax of its placeholders
+    pub grammar: Grammar,
+    /// The programs that read the output, if it is a dotenv file and the manifest names them
+    pub readers: Option<Readers>,
+}
+
+/// A variable of `[run.env]`.
+#[derive(Debug)]
+pub struct Variable {
+    /// Its name
+    pub name: String,
+    /// Its value, which is a template
+    pub text: String,
+    /// The position of the value
+    pub place: TextPosition,
+    /// The range of bytes in the file that the value takes
+    pub span: Range<usize>,
+}
+
+/// Why and where a manifest was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ManifestError {
+    /// The position of the problem, if it is known
+    pub at: Option<TextPosition>,
+    /// What is wrong. It repeats keys, tags and paths, but no text from a place where a value could
+    /// be
+    pub message: String,
+}
+
+/// The file that declares which secrets a project's directory needs. It never holds a value
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = ".secrets.toml"))]
+struct File {
+    /// The project whose secrets the placeholders name
+    #[serde(default)]
+    #[cfg_attr(
+        test,
+        schemars(with = "String", regex(pattern = r"^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}$"))
+    )]
+    project: Option<Text<ProjectName>>,
+    /// The secrets that the project needs, each under its tag
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, SecretTable>"))]
+    secrets: BTreeMap<Spanned<String>, StrictTable<SecretTable>>,
+    /// The files that are rendered from templates
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Vec<RenderTable>"))]
+    render: Vec<Spanned<StrictTable<RenderTable>>>,
+    /// What `secrets run` passes to a program
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "RunTable"))]
+    run: Option<StrictTable<RunTable>>,
+}
+
+/// A secret that the project needs
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "secret"))]
+struct SecretTable {
+    /// The purpose of the secret, shown when its value is asked for
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "String", length(max = 4096)))]
+    description: Option<Words>,
+    /// How `secrets setup` generates a value if the secret has none
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "GenerateTable"))]
+    generate: Option<StrictTable<GenerateTable>>,
+    /// Whether the project works without the secret
+    #[serde(default)]
+    optional: bool,
+}
+
+/// How to generate a value
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "generate"))]
+struct GenerateTable {
+    /// The number of characters
+    #[serde(default = "default_length")]
+    #[cfg_attr(test, schemars(with = "u16", range(min = 8, max = 1024)))]
+    length: GeneratedLength,
+    /// The characters to draw from
+    #[serde(default)]
+    alphabet: AlphabetWord,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "alphabet"))]
+enum AlphabetWord {
+    /// Letters and digits
+    #[default]
+    Alnum,
+    /// The digits 0-9 and the letters a-f
+    Hex,
+    /// Letters, digits, `-` and `_`
+    Base64url,
+    /// The 94 visible ASCII characters
+    Ascii,
+}
+
+/// A file that is rendered from a template
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "render"))]
+struct RenderTable {
+    /// The template's path, relative to this file
+    #[cfg_attr(test, schemars(with = "String"))]
+    template: Text<RelativePath>,
+    /// The path of the rendered file, relative to this file
+    #[cfg_attr(test, schemars(with = "String"))]
+    output: Text<RelativePath>,
+    /// The permission bits of the output in octal, without execute bits; "600" by default
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = "^0?[0246]{3}$")))]
+    mode: Option<Text<FileMode>>,
+    /// The filter for placeholders that name none
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "String", extend("enum" = Filter::NAMES)))]
+    escape: Option<Text<Filter>>,
+    /// The opening and closing delimiter of a placeholder; "{{,}}" by default
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "String"))]
+    delimiters: Option<Text<Delimiters>>,
+    /// Whether only {{ secrets.tag }} is a placeholder, and not the bare {{NAME}}
+    #[serde(default)]
+    namespaced: bool,
+    /// The programs that read the output, if it is a dotenv file. The filter `dotenv` writes values
+    /// that all of them read in the same way
+    #[serde(default)]
+    #[cfg_attr(test, schemars(schema_with = "tests::readers_schema"))]
+    readers: Option<ReaderList>,
+}
+
+/// What `secrets run` passes to a program
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "run"))]
+struct RunTable {
+    /// The variables and their templates
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
+    env: Option<BTreeMap<Spanned<String>, Spanned<String>>>,
+}
+
+/// Deserializes only a table. By default, serde also accepts a list and assigns its items to the
+/// keys in their order.
+struct StrictTable<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for StrictTable<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct StrictTableVisitor<T>(std::marker::PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for StrictTableVisitor<T> {
+            type Value = StrictTable<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(StrictTable)
+            }
+        }
+
+        deserializer.deserialize_map(StrictTableVisitor(std::marker::PhantomData))
+    }
+}
+
+/// A value that is parsed from a string.
+struct Text<T>(T);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The readers of a dotenv file, at least one.
+struct ReaderList(Readers);
+
+impl<'de> Deserialize<'de> for ReaderList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = ReaderList;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of readers")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Self::Value, A::Error> {
+                let mut readers = Vec::new();
+                while let Some(Text(reader)) = names.next_element::<Text<Reader>>()? {
+                    readers.push(reader);
+                }
+
+                if readers.is_empty() {
+                    return Err(serde::de::Error::custom("the list of readers is empty"));
+                }
+
+                Ok(ReaderList(readers.into_iter().collect()))
+            }
+        }
+
+        deserializer.deserialize_seq(List)
+    }
+}
+
+/// A description, or `None` if it is empty.
+struct Words(Option<Description>);
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Description::parse(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+struct GeneratedLength(u16);
+
+fn default_length() -> GeneratedLength {
+    GeneratedLength(32)
+}
+
+impl<'de> Deserialize<'de> for GeneratedLength {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match i64::deserialize(deserializer).map(u16::try_from)? {
+            Ok(length @ 8..=1024) => Ok(Self(length)),
+            _ => Err(serde::de::Error::custom("a generated value must have 8 to 1024 characters")),
+        }
+    }
+}
+
+struct FileMode(u32);
+
+impl FromStr for FileMode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bits = permission_bits(text)
+            .ok_or("`mode` must be three octal digits in quotes, for example \"640\"")?;
+        if bits & 0o111 != 0 {
+            return Err("`mode` cannot set an execute bit; use \"600\", \"640\" or \"644\"");
+        }
+
+        Ok(Self(bits))
+    }
+}
+
+/// A normalized path of a file inside the manifest's directory.
+struct RelativePath(PathBuf);
+
+impl FromStr for RelativePath {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut path = PathBuf::new();
+        for part in Path::new(text).components() {
+            match part {
+                Component::Normal(name) if name.eq_ignore_ascii_case(".git") => {
+                    return Err("the path is inside a `.git` directory");
+                }
+                Component::Normal(name) => path.push(name),
+                Component::CurDir => {}
+                _ => return Err("the path leads out of the directory of this file"),
+            }
+        }
+
+        if path.as_os_str().is_empty() || text.ends_with('/') || text.contains('\0') {
+            return Err("this is not the path of a file");
+        }
+
+        Ok(Self(path))
+    }
+}
+
+impl Manifest {
+    /// Parses the file's text. `directory` is where the file was found, relative to the working
+    /// directory.
+    pub fn parse(directory: &Path, text: &str) -> Result<Self, ManifestError> {
+        let lines = Lines::of(text);
+        let file: File = toml::from_str(text).map_err(|error| refused(&lines, &error))?;
+        let mut manifest = Self {
+            directory: directory.to_owned(),
+            digest: Sha256::digest(text).into(),
+            project: file.project.map(|name| name.0),
+            secrets: declarations(&lines, file.secrets)?,
+            places: HashMap::new(),
+            render: Vec::new(),
+            run: file
+                .run
+                .and_then(|run| run.0.env)
+                .map(|env| variables(&lines, env))
+                .transpose()?,
+        };
+
+        manifest.places =
+            manifest.secrets.iter().map(|declaration| declaration.tag.key()).zip(0..).collect();
+        let mut taken = Paths::default();
+        for table in file.render {
+            let start = table.span().start;
+            let rendering = rendering(table.into_inner().0);
+            taken
+                .take(&rendering)
+                .map_err(|message| ManifestError { at: Some(lines.place(start)), message })?;
+            manifest.render.push(rendering);
+        }
+
+        Ok(manifest)
+    }
+
+    /// Returns a path of the manifest relative to the working directory.
+    pub fn at(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    /// Returns the path of the manifest itself.
+    pub fn path(&self) -> PathBuf {
+        self.at(Path::new(MANIFEST))
+    }
+
+    /// Returns the declaration of a tag.
+    pub fn declaration(&self, key: &TagKey) -> Option<&Declaration> {
+        self.places.get(key).map(|at| &self.secrets[*at])
+    }
+}
+
+/// The paths of the entries so far. They show whether an output would replace a file that is read,
+/// or collide with another output.
+#[derive(Default)]
+struct Paths {
+    templates: HashSet<PathBuf>,
+    outputs: HashSet<PathBuf>,
+    /// The directories above the outputs
+    above: HashSet<PathBuf>,
+}
+
+impl Paths {
+    fn take(&mut self, new: &RenderEntry) -> Result<(), String> {
+        let (template, output) = (new.template.display(), new.output.display());
+        self.templates.insert(new.template.clone());
+        if new.output == Path::new(MANIFEST) {
+            return Err("the output is this manifest itself".into());
+        } else if new.output.file_name() == Some(".gitignore".as_ref()) {
+            return Err(format!("the output `{output}` would change what git ignores"));
+        } else if self.templates.contains(&new.output) {
+            return Err(format!("the output `{output}` is a template"));
+        } else if self.outputs.contains(&new.template) {
+            return Err(format!("the template `{template}` is an output"));
+        } else if self.outputs.contains(&new.output) {
+            return Err(format!("the output `{output}` is rendered twice"));
+        }
+
+        let mut above = new.output.ancestors().skip(1);
+        if let Some(other) = above.find(|above| self.outputs.contains(*above)) {
+            return Err(format!(
+                "the output `{output}` is inside the output `{}`",
+                other.display()
+            ));
+        } else if self.above.contains(&new.output) {
+            return Err(format!("another output is inside the output `{output}`"));
+        }
+
+        self.above.extend(new.output.ancestors().skip(1).map(Path::to_owned));
+        self.outputs.insert(new.output.clone());
+        Ok(())
+    }
+}
+
+fn declarations(
+    lines: &Lines,
+    tables: BTreeMap<Spanned<String>, StrictTable<SecretTable>>,
+) -> Result<Vec<Declaration>, ManifestError> {
+    let mut tables: Vec<_> = tables.into_iter().collect();
+    tables.sort_by_key(|(tag, _)| tag.span().start);
+    let mut known: HashMap<TagKey, Tag> = HashMap::new();
+    let mut declarations = Vec::with_capacity(tables.len());
+
+    for (spelled, StrictTable(table)) in tables {
+        let place = lines.place(spelled.span().start);
+        let refused = |message| ManifestError { at: Some(place), message };
+        let tag = Tag::parse(spelled.get_ref())
+            .map_err(|why| refused(format!("invalid tag in `[secrets.TAG]`: {why}")))?;
+
+        if let Some(other) = known.insert(tag.key(), tag.clone()) {
+            return Err(refused(format!("`{tag}` and `{other}` are the same tag")));
+        }
+
+        let alphabet = |word| match word {
+            AlphabetWord::Alnum => Alphabet::Alnum,
+            AlphabetWord::Hex => Alphabet::Hex,
+            AlphabetWord::Base64url => Alphabet::Base64Url,
+            AlphabetWord::Ascii => Alphabet::Ascii,
+        };
+
+        declarations.push(Declaration {
+            tag,
+            description: table.description.and_then(|words| words.0),
+            generate: table.generate.map(|StrictTable(generate)| Generate {
+                length: generate.length.0.into(),
+                alphabet: alphabet(generate.alphabet),
+            }),
+            optional: table.optional,
+            place,
+        });
+    }
+
+    Ok(declarations)
+}
+
+/// Refuses the variables that `run` would refuse, so that `check` and `setup` report them too.
+fn variables(
+    lines: &Lines,
+    env: BTreeMap<Spanned<String>, Spanned<String>>,
+) -> Result<Vec<Variable>, ManifestError> {
+    let mut variables = Vec::with_capacity(env.len());
+    for (name, value) in env {
+        let refused =
+            |at: usize, message: String| ManifestError { at: Some(lines.place(at)), message };
+        let (at, name, span) = (name.span().start, name.into_inner(), value.span());
+        if !is_name(&name) {
+            return Err(refused(
+                at,
+                "invalid variable name in `[run.env]`: use letters, digits and `_`, no digit first"
+                    .into(),
+            ));
+        } else if is_setting(&name) {
+            return Err(refused(
+                at,
+                format!("`{name}` is a setting of `secrets`, which a manifest cannot change"),
+            ));
+        } else if is_dangerous(&name) {
+            return Err(refused(
+                at,
+                format!("`{name}` can change what programs run; only `run --env` can set it"),
+            ));
+        }
+
+        let value = value.into_inner();
+        if let Some(why) = malformed(&value) {
+            return Err(refused(span.start, format!("invalid placeholder: {why}")));
+        }
+
+        variables.push(Variable { name, text: value, place: lines.place(span.start), span });
+    }
+
+    variables.sort_by_key(|variable| variable.span.start);
+    Ok(variables)
+}
+
+fn malformed(text: &str) -> Option<Malformed> {
+    let mut found = None;
+    let done: Result<(), ScanError<Infallible>> = scan(
+        &mut text.as_bytes(),
+        &Grammar::default(),
+        text.len() + 1,
+        ScanDetails::NONE,
+        |event| {
+            if let Event::Malformed(why, _) = event {
+                found.get_or_insert(why);
+            }
+
+            Ok(())
+        },
+    );
+
+    found.filter(|_| done.is_ok())
+}
+
+fn rendering(table: RenderTable) -> RenderEntry {
+    let readers = table.readers.map(|list| list.0);
+    let grammar = Grammar {
+        delimiters: table.delimiters.map(|text| text.0).unwrap_or_default(),
+        namespaced: table.namespaced,
+        escape: table.escape.map(|text| text.0),
+        readers: readers.unwrap_or_default(),
+    };
+
+    let (template, output) = (table.template.0.0, table.output.0.0);
+    RenderEntry { template, output, mode: table.mode.map(|text| text.0.0), grammar, readers }
+}
+
+/// Converts the parser's error. It drops what the parser repeats of the file, because somebody may
+/// have put a value there.
+fn refused(lines: &Lines, error: &toml::de::Error) -> ManifestError {
+    let message = error.message();
+
+    // A key may contain newlines.
+    let one_line = message.replace('\n', "\\n");
+    let first = message.lines().next().unwrap_or("invalid TOML");
+    let text = if message.starts_with("unknown field") { &one_line } else { first };
+    let wrong_type =
+        text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
+
+    let message = match (
+        wrong_type.and_then(|text| text.rsplit_once(", expected ")),
+        text.rsplit_once("unknown variant"),
+    ) {
+        (Some((found, expected)), _) => {
+            let found = found.split([' ', '`', '"']).next().unwrap_or_default();
+            let expected = expected.trim_start_matches("struct ").trim_end_matches("Table");
+            let expected = match expected {
+                "Secret" | "Generate" | "Render" | "Run" | "File" | "a map" => "a table",
+                "a sequence" => "an array of tables",
+                "i64" => "an integer",
+                other => other,
+            };
+
+            let brackets = if expected == "an array of tables" {
+                "; write the name in double brackets"
+            } else {
+                Default::default()
+            };
+
+            format!("expected {expected}, found {}{brackets}", type_name(found))
+        }
+
+        (_, Some((_, variants))) => {
+            // The last match is the right one, because text from the file comes before it.
+            let expected =
+                variants.rsplit_once(", expected ").map_or("another one", |(_, expected)| expected);
+            format!("unknown value, expected {expected}")
+        }
+
+        _ => text.replace("unknown field", "unknown key").replace("missing field", "missing key"),
+    };
+
+    ManifestError { at: error.span().map(|span| lines.place(span.start)), message }
+}
+
+fn type_name(kind: &str) -> &'static str {
+    match kind {
+        "string" => "a string",
+        "integer" => "an integer",
+        "floating" => "a float",
+        "boolean" => "a boolean",
+        "map" => "a table",
+        "sequence" => "an array",
+        _ => "another type",
+    }
+}
+
+/// The offsets at which lines begin.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(
+            [0].into_iter()
+                .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1))
+                .collect(),
+        )
+    }
+
+    /// Returns the line and column of an offset.
+    fn place(&self, offset: usize) -> TextPosition {
+        let line = self.0.partition_point(|start| *start <= offset);
+        TextPosition { line: line as u64, column: (offset - self.0[line - 1]) as u64 + 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Manifest, String> {
+        Manifest::parse(Path::new(""), text).map_err(|error| match error.at {
+            Some(at) => format!("{}:{}: {error}", at.line, at.column),
+            None => error.to_string(),
+        })
+    }
+
+    pub(super) fn readers_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "array",
+            "minItems": 1,
+            "items": { "type": "string", "enum": Reader::NAMES }
+        })
+    }
+
+    #[test]
+    fn every_key_is_accepted() {
+        let manifest = parsed(
+            "project = \"web\"\n\
+             [secrets.database-url]\ndescription = \"PostgreSQL URL\"\n\
+             [secrets.session-key]\ngenerate = { length = 64, alphabet = \"hex\" }\n\
+             [secrets.sentry-dsn]\noptional = true\n\
+             [[render]]\ntemplate = \"./config/app.env.tmpl\"\noutput = \".env\"\nmode = \"640\"\nescape = \"json\"\n\
+             delimiters = \"[[,]]\"\nnamespaced = true\nreaders = [\"compose\", \"bash\"]\n\
+             [run.env]\nB = \"{{ secrets.database-url }}\"\nA = \"1\"\n",
+        )
+        .unwrap();
+
+        let tags: Vec<&str> = manifest.secrets.iter().map(|secret| secret.tag.as_str()).collect();
+        assert_eq!(tags, ["database-url", "session-key", "sentry-dsn"]);
+        assert_eq!(manifest.secrets[1].generate.unwrap().length, 64);
+        assert_eq!(manifest.secrets[2].place, TextPosition { line: 6, column: 10 });
+        assert_eq!(manifest.render[0].template, Path::new("config/app.env.tmpl"));
+        assert_eq!(manifest.render[0].mode, Some(0o640));
+
+        let readers: Vec<&str> =
+            manifest.render[0].readers.unwrap().iter().map(Reader::name).collect();
+        assert_eq!(readers, ["bash", "compose"]);
+        assert_eq!(manifest.render[0].grammar.readers, manifest.render[0].readers.unwrap());
+        let names: Vec<&str> =
+            manifest.run.as_ref().unwrap().iter().map(|variable| variable.name.as_str()).collect();
+        assert_eq!(names, ["B", "A"]);
+        assert!(
+            parsed("").unwrap().run.is_none()
+                && parsed("[run.env]\n").unwrap().run.unwrap().is_empty()
+        );
+    }
+
+    #[test]
+    #[allow(clippy::too_many_lines)] // a table
+    fn errors_name_the_line_and_column() {
+        for (text, message) in [
+            (
+                "projct = \"web\"",
+                "1:1: unknown key `projct`, expected one of `project`, `secrets`, `render`, `run`",
+            ),
+            ("project = 5", "1:11: expected a string, found an integer"),
+            ("project = \"a b\"", "1:11: only ASCII letters, digits, `_`, `.` and `-` are allowed"),
+            ("project = [\n", "1:12: "),
+            ("[secrets]\nkey = \"sk_live_1234567890\"", "2:7: expected a table, found a string"),
+            (
+                "[secrets.key]\nvalue = \"sk_live_1234567890\"",
+                "2:1: unknown key `value`, expected one of ",
+            ),
+            ("[secrets.key]\noptional = \"yes\"", "2:12: expected a boolean, found a string"),
+            ("[secrets.\"a b\"]\n", "1:10: invalid tag in `[secrets.TAG]`: "),
+            ("[secrets.a-b]\n[secrets.A_B]\n", "2:10: `A_B` and `a-b` are the same tag"),
+            (
+                "[secrets.a]\ngenerate = { length = 7 }",
+                "2:23: a generated value must have 8 to 1024 characters",
+            ),
+            (
+                "[secrets.a]\ngenerate = { alphabet = \"hexx\" }",
+                "2:25: unknown value, expected one of `alnum`, `hex`",
+            ),
+            ("[secrets.a]\ngenerate = true", "2:12: expected a table, found a boolean"),
+            ("[[render]]\noutput = \".env\"", "1:1: missing key `template`"),
+            (
+                "[[render]]\ntemplate = \"/etc/x\"\noutput = \".env\"",
+                "2:12: the path leads out of the directory of this file",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"../.env\"",
+                "3:10: the path leads out of the directory of this file",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"a/.GIT/hooks/x\"",
+                "3:10: the path is inside a `.git` directory",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"a/\"",
+                "3:10: this is not the path of a file",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \".secrets.toml\"",
+                "1:1: the output is this manifest itself",
+            ),
+            ("[[render]]\ntemplate = \"t\"\noutput = \"./t\"", "1:1: the output `t` is a template"),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = 640",
+                "4:8: expected a string, found an integer",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = \"888\"",
+                "4:8: `mode` must be three octal digits",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nescape = \"html\"",
+                "4:10: unknown filter; the filters are json, ",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\ndelimiters = \"[[\"",
+                "4:14: expected two delimiters",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = [\"nodejs\"]",
+                "4:11: unknown reader; the readers are bash, compose, ",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = []",
+                "4:11: the list of readers is empty",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nreaders = \"node\"",
+                "4:11: expected a list of readers, found a string",
+            ),
+            ("[run]\nenvv = 1", "2:1: unknown key `envv`, expected `env`"),
+            ("[run.env]\nPATH = \"x\"", "2:1: `PATH` can change what programs run"),
+            ("[run.env]\n\"A B\" = \"x\"", "2:1: invalid variable name in `[run.env]`"),
+            (
+                "[run.env]\nSECRETS_PASSPHRASE = \"x\"",
+                "2:1: `SECRETS_PASSPHRASE` is a setting of `secrets`, ",
+            ),
+            (
+                "[run.env]\nsecrets_vault = \"x\"",
+                "2:1: `secrets_vault` is a setting of `secrets`, which a manifest cannot",
+            ),
+            (
+                "[run.env]\nnpm_config_script_shell = \"x\"",
+                "2:1: `npm_config_script_shell` can change what programs run",
+            ),
+            (
+                "[[render]]\ntemplate = \"t\"\noutput = \"o\"\nmode = \"710\"",
+                "4:8: `mode` cannot set an execute bit; use \"600\", \"640\" or \"644\"",
+            ),
+            ("[run.env]\nA = \"{{ secrets.! }}\"", "2:5: invalid placeholder: "),
+            (
+                "[render]\ntemplate = \"x\"",
+                "1:1: expected an array of tables, found a table; \
+                 write the name in double brackets",
+            ),
+            (
+                "[secrets.a]\ngenerate = { length = 9.5 }",
+                "2:23: expected an integer, found a float",
+            ),
+            ("[run.env]\nA = 1", "2:5: expected a string, found an integer"),
+        ] {
+            let error = parsed(text).unwrap_err();
+            assert!(error.starts_with(message), "{text}\n{error}");
+            assert!(!error.contains("sk_live"), "{error}");
+        }
+
+        let twice = "[[render]]\ntemplate = \"t\"\noutput = \"o\"\n";
+        assert_eq!(parsed(&twice.repeat(2)).unwrap_err(), "4:1: the output `o` is rendered twice");
+        let chained = format!("{twice}[[render]]\ntemplate = \"o\"\noutput = \"p\"\n");
+        assert_eq!(parsed(&chained).unwrap_err(), "4:1: the template `o` is an output");
+    }
+
+    /// Editors use the schema to complete and check the file.
+    #[test]
+    fn generated_schema_is_current() {
+        let mut schema = schemars::schema_for!(File);
+        schema.insert(
+            "$comment".into(),
+            "Generated from crates/project/src/setup/manifest.rs by `just generate`".into(),
+        );
+
+        let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/secrets.schema.json");
+        #[allow(clippy::disallowed_methods)]
+        if std::env::var_os("SECRETS_GENERATE").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+
+        assert!(
+            std::fs::read_to_string(&path).is_ok_and(|found| found == text),
+            "stale: run `just generate`"
+        );
+    }
+}

@@ -1,0 +1,678 @@
+//! Renders all files of a manifest. Every template is read and resolved and every output is checked
+//! before the first output is written.
+//!
+//! No file outside the manifest's directory is read or written, not even through a link.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use secrets_core::crypto::output_digest::OutputDigest;
+use secrets_core::model::{SecretBytes, Tag};
+use secrets_core::vault::Reveal;
+use secrets_files::{FileId, Output, OutputChange, OutputError};
+
+use super::additions::{AddedVariables, Contents};
+use super::manifest::{Manifest, RenderEntry};
+use super::meaning;
+use super::output_records::{Origin, OutputRecords};
+use super::warning::Warning;
+use super::{SetupError, relative, trust};
+use crate::git::is_in_git_directory;
+use crate::template::output;
+use crate::template::{ExpandError, Plan, Resolved, SuspectTexts, Template, TemplateError};
+
+/// A file by device and inode, and half a sentence that says why it must not be replaced.
+pub type ProtectedFile = (FileId, &'static str);
+
+/// The reason for refusing a template or an output in a git directory, whatever the name of that
+/// directory. Git would run files that are written there, and its files may hold credentials.
+const IN_GIT: &str = "is inside a git directory";
+
+/// The manifest's files, read and checked.
+pub struct Outputs<'m> {
+    manifest: &'m Manifest,
+    files: Vec<OutputFile<'m>>,
+}
+
+struct OutputFile<'m> {
+    rendering: &'m RenderEntry,
+    template: Template,
+    plan: Plan,
+    output: Output,
+}
+
+impl<'m> Outputs<'m> {
+    /// Reads every template and checks every output. No output may replace a file in `protected`.
+    pub fn open(manifest: &'m Manifest, protected: &[ProtectedFile]) -> Result<Self, SetupError> {
+        let root = fs::canonicalize(relative(&manifest.directory))
+            .map_err(|source| io_error("read", &manifest.directory, source))?;
+        let mut templates = Vec::new();
+
+        for rendering in &manifest.render {
+            let path = manifest.at(&rendering.template);
+
+            // This is checked before a byte is read, because a device has no end and a FIFO blocks.
+            let real = fs::canonicalize(&path).map_err(|source| io_error("read", &path, source))?;
+            if !real.starts_with(&root) {
+                return Err(SetupError::Outside(path));
+            }
+
+            if is_in_git_directory(&real) {
+                return Err(OutputError::Unsafe { path, why: IN_GIT }.into());
+            }
+
+            if fs::metadata(&real).is_ok_and(|found| !found.is_file()) {
+                return Err(io_error("read", &path, io::Error::other("it is not a regular file")));
+            }
+
+            templates.push(Template::from_file(&path)?);
+        }
+
+        let mut protected = protected.to_vec();
+        protected.extend(
+            templates.iter().filter_map(Template::identity).map(|id| (id, "is a template")),
+        );
+        protected
+            .extend(FileId::at(&manifest.path()).map(|manifest| (manifest, "is the manifest")));
+
+        let (mut files, mut malformed, mut known) = (Vec::new(), Vec::new(), HashSet::new());
+        for (rendering, mut template) in manifest.render.iter().zip(templates) {
+            let path = manifest.at(&rendering.output);
+            if !known.insert(require_inside(&path, &root)?) {
+                return Err(OutputError::Unsafe {
+                    path,
+                    why: "is also another output, through a link",
+                }
+                .into());
+            }
+
+            let output = output::open(&path, rendering.mode, &protected)?;
+            let plan = Plan::new(&mut template, rendering.grammar.clone())?;
+            if let Some(findings) = plan.malformed(&mut template)? {
+                malformed.push((template.name().to_owned(), findings));
+            }
+
+            files.push(OutputFile { rendering, template, plan, output });
+        }
+
+        if malformed.is_empty() {
+            Ok(Self { manifest, files })
+        } else {
+            Err(SetupError::Malformed(malformed))
+        }
+    }
+
+    /// Returns all tags that the templates refer to. A tag may occur several times.
+    pub fn tags(&self) -> Vec<Tag> {
+        self.files.iter().flat_map(|file| file.plan.tags()).collect()
+    }
+
+    /// Returns the keys of the tags that each template refers to, in the manifest's order.
+    pub fn tag_keys(&self) -> Vec<BTreeSet<String>> {
+        self.files.iter().map(|file| trust::keys(&file.plan.tags())).collect()
+    }
+
+    /// Returns each template with its text that may not do what its author expects.
+    pub fn suspects(&mut self) -> impl Iterator<Item = (&mut Template, SuspectTexts)> {
+        self.files.iter_mut().map(|file| (&mut file.template, file.plan.suspects().clone()))
+    }
+
+    /// Returns the texts of the templates that have at most `most` bytes.
+    pub fn texts(&mut self, most: u64) -> Result<Vec<(&'m RenderEntry, Vec<u8>)>, TemplateError> {
+        let text = |file: &mut OutputFile<'m>| {
+            Ok(file.template.text(most)?.map(|text| (file.rendering, text)))
+        };
+
+        self.files.iter_mut().filter_map(|file| text(file).transpose()).collect()
+    }
+
+    /// Returns the outputs whose templates refer to a tag, relative to the working directory.
+    pub fn of(&self, tag: &Tag) -> Vec<PathBuf> {
+        let refers =
+            |file: &&OutputFile<'_>| file.plan.tags().iter().any(|other| other.key() == tag.key());
+        self.files
+            .iter()
+            .filter(refers)
+            .map(|file| self.manifest.at(&file.rendering.output))
+            .collect()
+    }
+
+    /// Returns the existing outputs that are not as we wrote them. No value is decrypted. So the
+    /// variables of an output are compared with the template's text, and an output in the result
+    /// may still be current.
+    pub fn foreign(
+        &self,
+        memory: &OutputRecords,
+    ) -> Result<Vec<(&'m RenderEntry, ModifiedOutput)>, SetupError> {
+        let mut all = Vec::new();
+        for file in self.files.iter().filter(|file| file.output.exists()) {
+            let path = self.manifest.at(&file.rendering.output);
+            let origin = match file.output.existing()? {
+                Some(mut file) => memory
+                    .origin(&path, &mut file)
+                    .map_err(|source| io_error("read", &path, source))?,
+                None => Origin::Unknown,
+            };
+
+            if origin == Origin::Ours {
+                continue;
+            }
+
+            let text = read_template(&self.manifest.at(&file.rendering.template));
+            let open = file.rendering.grammar.open();
+            let given = text.and_then(|text| Contents::of_template(&text, open));
+            let found = match given {
+                Some(given) => ModifiedOutput::inspect(
+                    memory,
+                    &path,
+                    origin,
+                    file.output.existing()?,
+                    Some(&given),
+                ),
+                None => ModifiedOutput::of(origin),
+            };
+
+            // The template's lines are not known before its values are.
+            all.push((file.rendering, ModifiedOutput { lines: Vec::new(), ..found }));
+        }
+
+        Ok(all)
+    }
+
+    /// Keeps only the entries that `keep` accepts.
+    pub fn retain(&mut self, keep: impl Fn(&RenderEntry) -> bool) {
+        self.files.retain(|file| keep(file.rendering));
+    }
+
+    /// Removes the entries that refer to a missing secret, and returns them.
+    pub fn split_off(&mut self, exists: impl Fn(&Tag) -> bool) -> Vec<&'m RenderEntry> {
+        let mut removed = Vec::new();
+        self.files.retain(|file| {
+            let is_complete = file.plan.tags().iter().all(&exists);
+            removed.extend((!is_complete).then_some(file.rendering));
+            is_complete
+        });
+
+        removed
+    }
+
+    /// Resolves all references. If any of them names no secret, the error lists all that do not.
+    pub fn resolve(self, values: &dyn Reveal) -> Result<ResolvedOutputs<'m>, SetupError> {
+        let (mut files, mut unknown) = (Vec::new(), Vec::new());
+        for OutputFile { rendering, mut template, plan, output } in self.files {
+            let tags = plan.tags();
+            let resolved = plan.resolve(values)?;
+            if let Some(findings) = resolved.unknown(&mut template)? {
+                unknown.push((template.name().to_owned(), findings));
+            }
+
+            files.push(ResolvedFile { rendering, template, tags, resolved, output });
+        }
+
+        if unknown.is_empty() {
+            Ok(ResolvedOutputs { manifest: self.manifest, files })
+        } else {
+            Err(SetupError::Unknown(unknown))
+        }
+    }
+}
+
+/// How an output compares with what it would be rendered to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputState {
+    /// The output is up to date
+    Current,
+    /// The output does not exist
+    Missing,
+    /// The output has other content
+    Stale,
+    /// The mode of the output is wider than it should be
+    Exposed(u32),
+}
+
+/// The manifest's files with all values resolved.
+pub struct ResolvedOutputs<'m> {
+    manifest: &'m Manifest,
+    files: Vec<ResolvedFile<'m>>,
+}
+
+struct ResolvedFile<'m> {
+    rendering: &'m RenderEntry,
+    template: Template,
+    /// The secrets that the template refers to
+    tags: Vec<Tag>,
+    resolved: Resolved,
+    output: Output,
+}
+
+impl<'m> ResolvedOutputs<'m> {
+    /// Compares each output with what it would be rendered to. Nothing is written.
+    pub fn states(&mut self) -> Result<Vec<(&'m RenderEntry, OutputState)>, SetupError> {
+        let mut states = Vec::with_capacity(self.files.len());
+        for file in &mut self.files {
+            let ResolvedFile { template, resolved, output, rendering, .. } = file;
+            let current = output::is_current(output, &mut |out| resolved.expand(template, out))?;
+            let state = match output.excessive_mode() {
+                _ if !output.exists() => OutputState::Missing,
+                _ if !current => OutputState::Stale,
+                Some(mode) => OutputState::Exposed(mode),
+                None => OutputState::Current,
+            };
+
+            states.push((*rendering, state));
+        }
+
+        Ok(states)
+    }
+
+    /// Returns warnings about outputs that do not mean what their templates mean, each with the
+    /// output's path.
+    pub fn warnings(&mut self) -> Result<Vec<(PathBuf, Warning)>, SetupError> {
+        let mut found = Vec::new();
+        for ResolvedFile { rendering, template, resolved, .. } in &mut self.files {
+            let warnings =
+                meaning::warnings(&rendering.output, template, resolved, rendering.readers)?;
+            let path = self.manifest.at(&rendering.output);
+            found.extend(warnings.into_iter().map(|warning| (path.clone(), warning)));
+        }
+
+        Ok(found)
+    }
+
+    /// Keeps only the entries that `keep` accepts.
+    pub fn retain(&mut self, keep: impl Fn(&RenderEntry) -> bool) {
+        self.files.retain(|file| keep(file.rendering));
+    }
+
+    /// Returns true if a template refers to a secret.
+    pub fn have_secrets(&self) -> bool {
+        self.files.iter().any(|file| !file.tags.is_empty())
+    }
+
+    /// Returns the existing outputs that are not as we wrote them and whose content would change.
+    pub fn foreign(
+        &mut self,
+        memory: &OutputRecords,
+    ) -> Result<Vec<(&'m RenderEntry, ModifiedOutput)>, SetupError> {
+        let mut all = Vec::new();
+        for ResolvedFile { template, resolved, output, rendering, .. } in &mut self.files {
+            let path = self.manifest.at(&rendering.output);
+            let found = foreign(memory, &path, output, resolved, template)?;
+            all.extend(found.map(|found| (*rendering, found)));
+        }
+
+        Ok(all)
+    }
+
+    /// Records the outputs that already have the content to write. They count as ours, no matter
+    /// who wrote them.
+    pub fn remember_current(&mut self, memory: &OutputRecords) -> Result<(), SetupError> {
+        for ResolvedFile { template, resolved, output, rendering, tags } in &mut self.files {
+            if output::is_current(output, &mut |out| resolved.expand(template, out))? {
+                let mut content = DigestingWriter::new(memory, tags);
+                expand_into(resolved, template, &mut content)?;
+                note(
+                    memory,
+                    &self.manifest.at(&rendering.output),
+                    content,
+                    resolved,
+                    template,
+                    tags,
+                )?;
+            }
+        }
+
+        Ok(())
+    }
+
+    /// Writes the outputs and records them. The content of all outputs is on the disk before the
+    /// first one gets its name. Missing directories are created.
+    pub fn write(
+        mut self,
+        memory: &OutputRecords,
+    ) -> Result<Vec<(PathBuf, OutputChange)>, SetupError> {
+        for file in &self.files {
+            let path = self.manifest.at(&file.rendering.output);
+            if let Some(parent) =
+                path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists())
+            {
+                fs::create_dir_all(parent)
+                    .map_err(|source| io_error("create the directory", parent, source))?;
+            }
+        }
+
+        let (mut pending, mut contents) = (Vec::new(), Vec::new());
+        for ResolvedFile { template, resolved, output, rendering, tags } in &mut self.files {
+            let path = self.manifest.at(&rendering.output);
+            let mut content = DigestingWriter::new(memory, tags);
+            pending.push((
+                path,
+                output::prepare(output, &mut |out| {
+                    resolved.expand(template, &mut content.beside(out))
+                })?,
+            ));
+
+            contents.push(content);
+        }
+
+        let mut written = Vec::with_capacity(pending.len());
+        for (path, content) in pending {
+            written.push((path, content.publish()?));
+        }
+
+        for (ResolvedFile { template, resolved, tags, .. }, (content, (path, _))) in
+            self.files.iter_mut().zip(contents.into_iter().zip(&written))
+        {
+            note(memory, path, content, resolved, template, tags)?;
+        }
+
+        Ok(written)
+    }
+}
+
+/// An existing output that is not as we wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModifiedOutput {
+    /// Who wrote the content, as far as the records say
+    pub origin: Origin,
+    /// The variables of a dotenv file that the template does not produce and we did not write
+    pub added: Vec<String>,
+    /// The numbers of other lines of a dotenv file that may be meant as variables and that the
+    /// template does not produce
+    pub lines: Vec<u64>,
+    /// Whether `adopt` can move the variables into the template
+    pub adoptable: AdoptableOutput,
+    /// Half a sentence that says why the variables of a dotenv file are unknown
+    pub unread: Option<&'static str>,
+}
+
+/// Whether the variables of a dotenv file can be moved into its template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdoptableOutput {
+    /// They can be moved
+    Yes,
+    /// They can be moved once this line, counted from 1, is a valid variable or was removed
+    AfterFixing(u64),
+    /// They cannot be moved, because the template itself does not produce a valid dotenv file
+    No,
+}
+
+impl ModifiedOutput {
+    /// Creates the result for an output about which only the origin is known.
+    fn of(origin: Origin) -> Self {
+        Self {
+            origin,
+            added: Vec::new(),
+            lines: Vec::new(),
+            adoptable: AdoptableOutput::Yes,
+            unread: None,
+        }
+    }
+
+    /// Searches an output for what its template does not produce. `given` is `None` if the
+    /// template's text is too long.
+    fn inspect(
+        memory: &OutputRecords,
+        path: &Path,
+        origin: Origin,
+        file: Option<fs::File>,
+        given: Option<&Contents>,
+    ) -> Self {
+        let mut foreign = Self::of(origin);
+        if !is_dotenv(path) {
+            return foreign;
+        }
+
+        let Some(file) = file else {
+            return Self { unread: Some("cannot be read"), ..foreign };
+        };
+
+        let (Some(text), Some(given)) = (read_file(file), given) else {
+            return Self { unread: Some("is too large to search"), ..foreign };
+        };
+
+        let found = Contents::of(text.expose());
+        let remembered = memory.of(path).map(|found| found.names).unwrap_or_default();
+        let AddedVariables { names, lines } = found.added_to(given, &remembered);
+        (foreign.added, foreign.lines) = (names, lines);
+        foreign.adoptable = match (found.broken(), given.broken()) {
+            (None, _) => AdoptableOutput::Yes,
+            (Some(line), None) => AdoptableOutput::AfterFixing(line),
+            (Some(_), Some(_)) => AdoptableOutput::No,
+        };
+
+        foreign
+    }
+
+    /// Returns true if the file holds something that only the user has and that would be lost with
+    /// the file.
+    pub fn would_be_lost(&self) -> bool {
+        !self.added.is_empty() || !self.lines.is_empty() || self.unread.is_some()
+    }
+}
+
+/// Inspects one output. Returns `None` if the output does not exist, if its content would stay the
+/// same, or if it is exactly what we wrote.
+pub fn foreign(
+    memory: &OutputRecords,
+    path: &Path,
+    output: &Output,
+    resolved: &Resolved,
+    template: &mut Template,
+) -> Result<Option<ModifiedOutput>, SetupError> {
+    let Some(mut file) = output.existing()? else {
+        let found = || ModifiedOutput::inspect(memory, path, Origin::Unknown, None, None);
+        return Ok(output.exists().then(found));
+    };
+
+    let origin = memory.origin(path, &mut file).map_err(|source| io_error("read", path, source))?;
+    if origin == Origin::Ours
+        || output::is_current(output, &mut |out| resolved.expand(template, out))?
+    {
+        return Ok(None);
+    }
+
+    let given = contents_given(path, resolved, template)?;
+    Ok(Some(ModifiedOutput::inspect(memory, path, origin, output.existing()?, given.as_ref())))
+}
+
+/// Computes the digest of what is written to an output.
+pub struct DigestingWriter<'a> {
+    memory: &'a OutputRecords,
+    has_secrets: bool,
+    digest: Option<OutputDigest>,
+}
+
+impl<'a> DigestingWriter<'a> {
+    /// Starts an empty digest. `tags` are the secrets that the template refers to.
+    pub fn new(memory: &'a OutputRecords, tags: &[Tag]) -> Self {
+        let has_secrets = !tags.is_empty();
+        Self { memory, has_secrets, digest: memory.digest(has_secrets) }
+    }
+
+    /// Returns a writer that also passes everything on to `out`. The digest starts again, because
+    /// content is written once to compare it and once to keep it.
+    pub fn beside<'w>(&'w mut self, out: &'w mut dyn Write) -> impl Write + 'w {
+        self.digest = self.memory.digest(self.has_secrets);
+        Tee { digest: self.digest.as_mut(), out }
+    }
+}
+
+impl Write for DigestingWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.digest.as_mut().map_or(Ok(bytes.len()), |digest| digest.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Tee<'w> {
+    digest: Option<&'w mut OutputDigest>,
+    out: &'w mut dyn Write,
+}
+
+impl Write for Tee<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.out.write(bytes)?;
+        if let Some(digest) = &mut self.digest {
+            digest.write_all(&bytes[..length])?;
+        }
+
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Records an output whose content was written through `content`.
+pub fn note(
+    memory: &OutputRecords,
+    path: &Path,
+    content: DigestingWriter<'_>,
+    resolved: &Resolved,
+    template: &mut Template,
+    tags: &[Tag],
+) -> Result<(), SetupError> {
+    if let Some(digest) = content.digest {
+        let given = contents_given(path, resolved, template)?;
+        memory.note(path, digest, given.map(|given| given.names()).unwrap_or_default(), tags);
+    }
+
+    Ok(())
+}
+
+/// Returns what a template produces in a dotenv output. Returns `None` if the output is not a
+/// dotenv file, or if its content is too long.
+fn contents_given(
+    path: &Path,
+    resolved: &Resolved,
+    template: &mut Template,
+) -> Result<Option<Contents>, SetupError> {
+    if !is_dotenv(path) {
+        return Ok(None);
+    }
+
+    Ok(expanded(resolved, template)?.map(|text| Contents::of(text.expose())))
+}
+
+/// Reads a file into memory that is wiped. Returns `None` if the file cannot be read or is too long
+/// for a dotenv file.
+fn read_file(mut file: fs::File) -> Option<SecretBytes> {
+    let (mut text, mut piece) =
+        (SecretBytes::with_capacity(64 * 1024), SecretBytes::zeroed(64 * 1024));
+    loop {
+        let length = file.read(piece.expose_mut()).ok()?;
+        if length == 0 {
+            return Some(text);
+        }
+
+        text.extend(&piece.expose()[..length]);
+        if text.len() > RENDERED {
+            return None;
+        }
+    }
+}
+
+fn expand_into(
+    resolved: &Resolved,
+    template: &mut Template,
+    out: &mut dyn Write,
+) -> Result<(), SetupError> {
+    resolved.expand(template, out).map_err(|error| match error {
+        ExpandError::Template(error) => error.into(),
+        ExpandError::Output(source) => io_error("render", Path::new(template.name()), source),
+    })
+}
+
+/// The maximum sizes of a dotenv template that is searched, and of its rendered text, in bytes.
+/// They bound memory, because a template could refer to any number of large values.
+const TEMPLATE: u64 = 1024 * 1024;
+const RENDERED: usize = 16 * 1024 * 1024;
+
+/// Returns a template's text. Returns `None` if the template cannot be read or is too long for a
+/// dotenv file.
+fn read_template(path: &Path) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    fs::File::open(path).ok()?.take(TEMPLATE + 1).read_to_end(&mut text).ok()?;
+    (text.len() as u64 <= TEMPLATE).then_some(text)
+}
+
+/// Returns true if an output's name is that of a dotenv file.
+pub fn is_dotenv(output: &Path) -> bool {
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    name == ".env" || name.starts_with(".env.") || name.ends_with(".env")
+}
+
+/// Renders a template into memory. Returns `None` if the result is too long.
+fn expanded(
+    resolved: &Resolved,
+    template: &mut Template,
+) -> Result<Option<SecretBytes>, SetupError> {
+    let mut text = BoundedBuffer(SecretBytes::with_capacity(4096));
+    match resolved.expand(template, &mut text) {
+        Ok(()) => Ok(Some(text.0)),
+        Err(ExpandError::Template(error)) => Err(error.into()),
+        Err(ExpandError::Output(_)) => Ok(None),
+    }
+}
+
+/// Collects bytes up to a limit.
+struct BoundedBuffer(SecretBytes);
+
+impl Write for BoundedBuffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > RENDERED {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+
+        self.0.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Refuses a path whose deepest existing directory is outside `root`, because a link in the tree
+/// would lead out of it. Returns the path without links.
+fn require_inside(path: &Path, root: &Path) -> Result<PathBuf, SetupError> {
+    let above = path.ancestors().skip(1).find(|above| relative(above).symlink_metadata().is_ok());
+    let above = above.unwrap_or(Path::new(""));
+    let existing = relative(above);
+    let real = fs::canonicalize(existing).map_err(|source| io_error("read", existing, source))?;
+
+    if !real.starts_with(root) {
+        return Err(SetupError::Outside(path.to_owned()));
+    }
+
+    let resolved = path.strip_prefix(above).map_or_else(|_| real.clone(), |rest| real.join(rest));
+    if is_in_git_directory(&resolved) {
+        return Err(OutputError::Unsafe { path: path.to_owned(), why: IN_GIT }.into());
+    }
+
+    // A file that the outer repository ignores could still be committed to the inner one.
+    if real
+        .ancestors()
+        .take_while(|above| *above != root)
+        .any(|above| above.join(".git").symlink_metadata().is_ok())
+    {
+        return Err(OutputError::Unsafe {
+            path: path.to_owned(),
+            why: "is inside another git repository",
+        }
+        .into());
+    }
+
+    Ok(resolved)
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> SetupError {
+    TemplateError::Io { action, name: relative(path).display().to_string(), source }.into()
+}
