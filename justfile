@@ -8,7 +8,7 @@ fmt:
     cargo fmt --check --manifest-path fuzz/Cargo.toml
 
 lint:
-    cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --workspace --all-targets -- -D warnings
 
 # run the tests: the README's second command
 test:
@@ -31,7 +31,7 @@ fuzz-long:
     fuzz/run --seconds 3600
 
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 
 # check licences, bans and sources; needs no database, and no network after a first build
 deny:
@@ -40,7 +40,7 @@ deny:
 
 # change the code in small ways and report what no test notices; takes hours
 mutants *options:
-    cargo mutants --no-shuffle --in-place --file 'src/crypto/**' --file 'src/vault/**' --file 'src/template/**' {{options}} -- --lib --test suite
+    cargo mutants --no-shuffle --in-place --file 'crates/core/src/crypto/**' --file 'crates/core/src/vault/**' --file 'crates/project/src/template/**' {{options}} -- --workspace --lib --test suite
 
 # look for known vulnerabilities; needs `cargo deny --locked fetch db` or ADVISORY_DB=FOLDER
 advisories:

@@ -38,17 +38,14 @@ mod error;
 mod config;
 mod ui;
 
-pub mod agent;
-pub mod run;
 mod strength;
 
 use secrets_core::machine;
+use secrets_runtime::process;
 
+pub use cli::{command, main};
 pub use secrets_age as age_file;
 pub use secrets_core::{crypto, model, store, vault};
 pub use secrets_mask as mask;
 pub use secrets_project::{dotenv, export, git, import, scan, setup, template, variables};
-
-mod process;
-
-pub use cli::{command, main};
+pub use secrets_runtime::{agent, run};

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compares src/dotenv/dialects.rs with the real readers of dotenv files: bash, node, the npm packages dotenv,
+# Compares crates/project/src/dotenv/dialects.rs with the real readers of dotenv files: bash, node, the npm packages dotenv,
 # dotenv-expand and @next/env, and python-dotenv. They are installed into target/readers/. A program that cannot be
 # installed is skipped. With --strict it is a failure.
 set -euo pipefail

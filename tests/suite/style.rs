@@ -214,7 +214,8 @@ fn messages(path: &Path) -> Vec<Block> {
 
 #[test]
 fn comments_are_plain() {
-    let sources = ["src", "tests", "fuzz", "benches"].iter().flat_map(|it| files(it, &["rs"]));
+    let sources =
+        ["src", "crates", "tests", "fuzz", "benches"].iter().flat_map(|it| files(it, &["rs"]));
     let own = Path::new("suite/style.rs");
     let found: Vec<Block> = sources
         .filter(|path| !path.ends_with(own))
@@ -244,6 +245,7 @@ fn man_pages_are_plain() {
 
 #[test]
 fn messages_are_plain() {
-    let found: Vec<Block> = files("src", &["rs"]).iter().flat_map(|path| messages(path)).collect();
+    let sources = ["src", "crates"].iter().flat_map(|it| files(it, &["rs"]));
+    let found: Vec<Block> = sources.flat_map(|path| messages(&path)).collect();
     check("messages", &found);
 }

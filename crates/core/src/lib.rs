@@ -3,6 +3,7 @@
 //! * [`vault`]: projects and secrets; verifies what it reads and seals what it writes
 //! * [`store`]: sealed rows in an SQLite file, and the vault's path
 //! * [`crypto`]: docs/format.md in code, without input or output
+//! * [`codec`]: length-prefixed bytes
 //! * [`model`]: tags, names and values as types
 //! * [`machine`]: how much memory the key derivation may use
 //!
@@ -10,6 +11,7 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_precision_loss))]
 
+pub mod codec;
 pub mod crypto;
 pub mod machine;
 pub mod model;

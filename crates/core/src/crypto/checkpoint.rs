@@ -9,6 +9,7 @@ use super::aead::Key;
 use super::history::{Ancestors, Revision};
 use super::ids::{Hash, ProjectId, VaultId};
 use super::root_key::ROOT_TABLES;
+use crate::codec::{self, Reader};
 use crate::model::{ProjectName, SecretBytes};
 
 const CHECKPOINT: &str = "the vault's checkpoint";
@@ -62,17 +63,17 @@ impl Checkpoint {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes();
         let (seq, root) = (self.root.seq.to_be_bytes(), &self.root);
         let mut out =
-            [&seq[..], &root.hash, root.ancestors.encode(), &number(self.projects.len())].concat();
+            [&seq[..], &root.hash, root.ancestors.encode(), &codec::length(self.projects.len())]
+                .concat();
 
         for project in &self.projects {
             let name = project.name.as_str().as_bytes();
             let (seq, head) = (project.head.seq.to_be_bytes(), &project.head);
             let parts: [&[u8]; 7] = [
                 &project.pid,
-                &number(name.len()),
+                &codec::length(name.len()),
                 name,
                 &seq,
                 &head.hash,
@@ -87,25 +88,26 @@ impl Checkpoint {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut rest = bytes;
-        let seq = u64::from_be_bytes(*chunk(&mut rest)?);
-        let root = Revision { seq, hash: *chunk(&mut rest)?, ancestors: ancestors(&mut rest)? };
+        let mut reader = Reader::new(bytes);
+        let root = revision(&mut reader)?;
         let mut projects = Vec::new();
 
-        for _ in 0..u32::from_be_bytes(*chunk(&mut rest)?) {
-            let pid = *chunk(&mut rest)?;
-            let length = usize::try_from(u32::from_be_bytes(*chunk(&mut rest)?)).ok()?;
-            let (name, behind) = rest.split_at_checked(length)?;
-            rest = behind;
-
-            let name = ProjectName::parse(std::str::from_utf8(name).ok()?).ok()?;
-            let seq = u64::from_be_bytes(*chunk(&mut rest)?);
-            let head = Revision { seq, hash: *chunk(&mut rest)?, ancestors: ancestors(&mut rest)? };
-            projects.push(ProjectCheckpoint { pid, name, head, sealed: *chunk(&mut rest)? });
+        for _ in 0..reader.u32()? {
+            let pid = reader.array()?;
+            let name = std::str::from_utf8(reader.prefixed()?).ok()?;
+            let name = ProjectName::parse(name).ok()?;
+            let head = revision(&mut reader)?;
+            projects.push(ProjectCheckpoint { pid, name, head, sealed: reader.array()? });
         }
 
-        rest.is_empty().then_some(Self { root, projects })
+        reader.finish(Self { root, projects })
     }
+}
+
+fn revision(reader: &mut Reader<'_>) -> Option<Revision> {
+    let (seq, hash) = (reader.u64()?, reader.array()?);
+    let ancestors = Ancestors::decode(&reader.array::<{ Ancestors::SIZE }>()?)?;
+    Some(Revision { seq, hash, ancestors })
 }
 
 /// The newest state of a vault seen at any path, and that path.
@@ -120,17 +122,17 @@ pub struct NewestState {
 impl NewestState {
     /// Seals the record.
     pub fn seal(&self, key: &Key, vault_id: &VaultId) -> Result<Vec<u8>, CryptoError> {
-        let length = u32::try_from(self.path.len()).unwrap_or(u32::MAX).to_be_bytes();
+        let length = codec::length(self.path.len());
         key.seal("newest", vault_id, &[], &[&length[..], &self.path, &self.state.encode()].concat())
     }
 
     /// Opens the result of [`NewestState::seal`].
     pub fn open(key: &Key, vault_id: &VaultId, bytes: &[u8]) -> Result<Self, CryptoError> {
         let plain = key.open("newest", vault_id, &[], bytes, CHECKPOINT)?;
-        let decode = |mut rest| {
-            let length = usize::try_from(u32::from_be_bytes(*chunk(&mut rest)?)).ok()?;
-            let (path, state) = rest.split_at_checked(length)?;
-            Some(Self { path: path.to_vec(), state: Checkpoint::decode(state)? })
+        let decode = |bytes| {
+            let mut reader = Reader::new(bytes);
+            let path = reader.prefixed()?.to_vec();
+            Some(Self { path, state: Checkpoint::decode(reader.rest())? })
         };
 
         decode(plain.expose()).ok_or(CryptoError::Damaged(CHECKPOINT))
@@ -164,14 +166,4 @@ pub fn open_history(key: &Key, vault_id: &VaultId, sealed: &[u8]) -> Result<Vec<
 /// MAC can still be verified after the root key was changed.
 pub fn trust_mac(key: &Key, vault_id: &VaultId, digest: &Hash) -> Hash {
     *key.expand("trust", &[&vault_id[..], digest].concat()).expose()
-}
-
-fn chunk<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
-    let (chunk, behind) = rest.split_first_chunk()?;
-    *rest = behind;
-    Some(chunk)
-}
-
-fn ancestors(rest: &mut &[u8]) -> Option<Ancestors> {
-    Ancestors::decode(chunk::<{ Ancestors::SIZE }>(rest)?)
 }

@@ -9,6 +9,7 @@ use super::history::{Ancestors, Revision};
 use super::ids::{Hash, ProjectId, VaultId, project_context};
 use super::keyring::Keyring;
 use super::rows::ProjectRow;
+use crate::codec::Reader;
 
 const HEAD_NAME: &[u8; 16] = b"secrets/v1/head\0";
 const HEAD: &str = "a project's head";
@@ -99,21 +100,16 @@ impl Head {
     // compares the whole encoding.
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (_, rest) = bytes.split_at_checked(HEAD_NAME.len() + 16 + 16 + 4)?;
-        let (seq, rest) = rest.split_first_chunk()?;
-        let (count, rest) = rest.split_first_chunk()?;
-        let (root_hash, rest) = rest.split_first_chunk()?;
-        let (audit_head, rest) = rest.split_first_chunk()?;
-        let (time, rest) = rest.split_first_chunk()?;
-        let (signer_id, rest) = rest.split_first_chunk()?;
+        let mut reader = Reader::new(rest);
 
         Some(Self {
-            seq: u64::from_be_bytes(*seq),
-            count: u64::from_be_bytes(*count),
-            root_hash: *root_hash,
-            audit_head: *audit_head,
-            time: u64::from_be_bytes(*time),
-            signer_id: *signer_id,
-            past: HeadHistory::decode(rest)?,
+            seq: reader.u64()?,
+            count: reader.u64()?,
+            root_hash: reader.array()?,
+            audit_head: reader.array()?,
+            time: reader.u64()?,
+            signer_id: reader.array()?,
+            past: HeadHistory::decode(reader.rest())?,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Padding that hides lengths (docs/format.md, section 4).
 
 use super::CryptoError;
+use crate::codec::{self, Reader};
 use crate::model::SecretBytes;
 
 /// Returns `u32 length ‖ plaintext ‖ zeros`. `size` maps the length of the first two to the padded
@@ -9,7 +10,7 @@ pub fn pad(plaintext: &[u8], size: fn(usize) -> usize) -> SecretBytes {
     let end = 4 + plaintext.len();
     let mut padded = SecretBytes::zeroed(size(end));
     let bytes = padded.expose_mut();
-    bytes[..4].copy_from_slice(&u32::try_from(plaintext.len()).unwrap_or(u32::MAX).to_be_bytes());
+    bytes[..4].copy_from_slice(&codec::length(plaintext.len()));
     bytes[4..end].copy_from_slice(plaintext);
 
     padded
@@ -22,10 +23,10 @@ pub fn unpad<'a>(
     what: &'static str,
 ) -> Result<&'a [u8], CryptoError> {
     let found = || {
-        let (length, rest) = padded.split_first_chunk::<4>()?;
-        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-        let (plaintext, zeros) = rest.split_at_checked(length)?;
-        (size(4 + length) == padded.len() && zeros.iter().all(|b| *b == 0)).then_some(plaintext)
+        let mut reader = Reader::new(padded);
+        let plaintext = reader.prefixed()?;
+        let is_whole = size(4 + plaintext.len()) == padded.len();
+        (is_whole && reader.rest().iter().all(|byte| *byte == 0)).then_some(plaintext)
     };
 
     found().ok_or(CryptoError::Damaged(what))

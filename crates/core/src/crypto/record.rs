@@ -7,6 +7,7 @@ use super::CryptoError;
 use super::ids::{ProjectId, RecordId, VaultId};
 use super::keyring::Keyring;
 use super::padding::{pad, unpad, value_size};
+use crate::codec::{self, Reader};
 use crate::model::{Description, Hint, Metadata, Name, SecretBytes, SecretValue, Tag, Timestamp};
 
 const METADATA_STEP: usize = 256;
@@ -111,26 +112,23 @@ fn encode_metadata(metadata: &Metadata) -> SecretBytes {
     for (kind, bytes) in fields {
         let Some(bytes) = bytes else { continue };
         out.push(kind);
-        out.extend(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
-        out.extend(bytes);
+        codec::prefixed(&mut |piece| out.extend(piece), &[bytes]);
     }
 
     out
 }
 
-fn decode_metadata(mut bytes: &[u8]) -> Option<Metadata> {
+fn decode_metadata(bytes: &[u8]) -> Option<Metadata> {
+    let mut reader = Reader::new(bytes);
     let mut fields: [Option<&[u8]>; 7] = [None; 7];
     let mut last = 0;
-    while let Some((&kind, rest)) = bytes.split_first() {
-        let (length, rest) = rest.split_first_chunk::<4>()?;
-        let (value, rest) =
-            rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    while let Some(kind) = reader.u8() {
         if kind <= last {
             return None;
         }
 
-        *fields.get_mut(usize::from(kind))? = Some(value);
-        (last, bytes) = (kind, rest);
+        *fields.get_mut(usize::from(kind))? = Some(reader.prefixed()?);
+        last = kind;
     }
 
     let text = |kind: u8| fields[usize::from(kind)].map(|b| std::str::from_utf8(b).ok());

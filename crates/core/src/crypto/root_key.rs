@@ -13,6 +13,7 @@ use super::ids::{ProjectId, VaultId, project_context};
 use super::keyring::{KEYRING, KEYRING_STEP, Keyring, keyed};
 use super::padding::{pad, unpad};
 use super::rows::{Grant, ProjectRow, Slot, VaultRow};
+use crate::codec::{self, prefixed};
 
 /// The name of the tables under the root MAC in messages.
 pub const ROOT_TABLES: &str = "the vault's table of slots, projects and grants";
@@ -166,7 +167,7 @@ pub fn row_and_slots(vault: &VaultRow, slots: &[Slot]) -> Vec<u8> {
         prefixed(out, &[ancestors.encode(), &vault.checkpoint_history]);
     }
 
-    count(out, slots.len());
+    out(&codec::length(slots.len()));
     for s in slots {
         prefixed(
             out,
@@ -180,24 +181,13 @@ pub fn row_and_slots(vault: &VaultRow, slots: &[Slot]) -> Vec<u8> {
 /// Passes the second part of what the root MAC covers to `out`, in small pieces: every project's
 /// keys and every grant.
 pub fn projects_and_grants(projects: &[ProjectRow], grants: &[Grant], mut out: impl FnMut(&[u8])) {
-    count(&mut out, projects.len());
+    out(&codec::length(projects.len()));
     for p in projects {
         prefixed(&mut out, &[&p.pid, &p.epoch.to_be_bytes(), &p.keys]);
     }
 
-    count(&mut out, grants.len());
+    out(&codec::length(grants.len()));
     for g in grants {
         prefixed(&mut out, &[&g.token_id, &g.generation.to_be_bytes(), &g.bundle, &g.admin]);
     }
-}
-
-fn prefixed(out: &mut impl FnMut(&[u8]), columns: &[&[u8]]) {
-    for column in columns {
-        count(out, column.len());
-        out(column);
-    }
-}
-
-fn count(out: &mut impl FnMut(&[u8]), n: usize) {
-    out(&u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes());
 }

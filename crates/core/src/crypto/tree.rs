@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::ids::{Hash, ProjectId, RecordId, VaultId};
 use super::rows::Record;
+use crate::codec::{self, prefixed};
 
 /// The number of buckets of a project. A record's bucket is the first byte of its tag's index.
 pub const BUCKETS: usize = 256;
@@ -19,7 +20,6 @@ pub fn value_hash(sealed: &[u8]) -> Hash {
 
 /// Returns the leaf of a record: a hash of every column but `leaf`, bound to its vault and project.
 pub fn leaf(vault_id: &VaultId, pid: &ProjectId, record: &Record) -> Hash {
-    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
     let mut hash = Sha256::new();
     hash.update(b"secrets/v1/leaf\0");
     hash.update(vault_id);
@@ -28,10 +28,7 @@ pub fn leaf(vault_id: &VaultId, pid: &ProjectId, record: &Record) -> Hash {
     hash.update(record.epoch.to_be_bytes());
     hash.update(record.ver.to_be_bytes());
     hash.update(record.vver.to_be_bytes());
-    hash.update(length(&record.tag_ix));
-    hash.update(record.tag_ix);
-    hash.update(length(&record.meta));
-    hash.update(&record.meta);
+    prefixed(&mut |piece| hash.update(piece), &[&record.tag_ix, &record.meta]);
     hash.update(record.val_hash);
 
     hash.finalize().into()
@@ -59,7 +56,7 @@ pub fn bucket(pid: &ProjectId, number: u8, leaves: &[Leaf]) -> Hash {
     hash.update(b"secrets/v1/bucket\0");
     hash.update(pid);
     hash.update([number]);
-    hash.update(u32::try_from(leaves.len()).unwrap_or(u32::MAX).to_be_bytes());
+    hash.update(codec::length(leaves.len()));
 
     for leaf in leaves {
         hash.update(leaf.tag_ix);

@@ -12,9 +12,11 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use secrets_core::codec::{Reader, prefixed};
+use secrets_core::model::{SecretBytes, SecretValue, Tag};
+
 use super::child::{in_memory, start_detached};
 use super::stream::{KnownValues, Stream, StreamError, drive};
-use crate::model::{SecretBytes, SecretValue, Tag};
 use crate::process;
 
 /// Starts the lingering process for a stream.
@@ -50,12 +52,8 @@ pub fn linger(streams: impl FnOnce() -> io::Result<[OwnedFd; 3]>) -> Result<(), 
 
 fn pack(known: &KnownValues) -> SecretBytes {
     let mut packed = SecretBytes::with_capacity(4096);
-    let mut put = |bytes: &[u8]| {
-        packed.extend(&(bytes.len() as u64).to_le_bytes());
-        packed.extend(bytes);
-    };
-
-    put(&known.out.to_le_bytes());
+    let mut put = |bytes: &[u8]| prefixed(&mut |piece| packed.extend(piece), &[bytes]);
+    put(&known.out.to_be_bytes());
     put(known.tail.expose());
     for (tag, value) in &known.values {
         put(tag.as_str().as_bytes());
@@ -66,21 +64,14 @@ fn pack(known: &KnownValues) -> SecretBytes {
 }
 
 fn unpack(packed: &[u8]) -> Option<KnownValues> {
-    let mut rest = packed;
-    let mut take = || -> Option<&[u8]> {
-        let (length, after) = rest.split_first_chunk()?;
-        let (bytes, after) =
-            after.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-        rest = after;
-        Some(bytes)
-    };
-
-    let out = u64::from_le_bytes(take()?.try_into().ok()?);
-    let tail = SecretBytes::copy_of(take()?);
+    let mut reader = Reader::new(packed);
+    let out = u64::from_be_bytes(reader.prefixed_array()?);
+    let tail = SecretBytes::copy_of(reader.prefixed()?);
     let mut values = Vec::new();
-    while let Some(tag) = take() {
+    while let Some(tag) = reader.prefixed() {
         let tag = Tag::parse(std::str::from_utf8(tag).ok()?).ok()?;
-        values.push((tag, SecretValue::new(SecretBytes::copy_of(take()?), true).ok()?));
+        let value = SecretBytes::copy_of(reader.prefixed()?);
+        values.push((tag, SecretValue::new(value, true).ok()?));
     }
 
     Some(KnownValues { values, tail, out })

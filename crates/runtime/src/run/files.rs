@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::getpid;
+use secrets_core::model::{SecretValue, Tag};
 use secrets_files::{DeferSignals, leftovers};
 
-use crate::model::{SecretValue, Tag};
 use crate::process;
 
 const PREFIX: &str = "run-";

@@ -5,18 +5,19 @@
 
 use std::collections::HashMap;
 
+use secrets_core::codec::Reader;
+use secrets_core::crypto::CryptoError;
+use secrets_core::crypto::aead::Key;
+use secrets_core::crypto::history::{Ancestors, Relation, Revision};
+use secrets_core::crypto::ids::{ProjectId, VaultId};
+use secrets_core::crypto::keyring::Keyring;
+use secrets_core::crypto::root_key::{RootKey, RootMac};
+use secrets_core::crypto::rows::ProjectRow;
+use secrets_core::model::SecretBytes;
+use secrets_core::store::MAX_PROJECTS;
 use sha2::{Digest, Sha256};
 
 use super::protocol::{AgentFault, Handover};
-use crate::crypto::CryptoError;
-use crate::crypto::aead::Key;
-use crate::crypto::history::{Ancestors, Relation, Revision};
-use crate::crypto::ids::{ProjectId, VaultId};
-use crate::crypto::keyring::Keyring;
-use crate::crypto::root_key::{RootKey, RootMac};
-use crate::crypto::rows::ProjectRow;
-use crate::model::SecretBytes;
-use crate::store::MAX_PROJECTS;
 
 type Hash = [u8; 32];
 
@@ -212,7 +213,6 @@ fn follows(now: &Revision, seen: &Revision) -> bool {
 
 /// Splits off a column that must have length `N`, which its length prefix states.
 fn column<const N: usize>(bytes: &[u8]) -> Option<([u8; N], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk()?;
-    let (column, rest) = rest.split_first_chunk()?;
-    (usize::try_from(u32::from_be_bytes(*length)) == Ok(N)).then_some((*column, rest))
+    let mut reader = Reader::new(bytes);
+    Some((reader.prefixed_array()?, reader.rest()))
 }

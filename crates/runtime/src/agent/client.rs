@@ -17,21 +17,21 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use secrets_core::crypto::CryptoError;
+use secrets_core::crypto::aead::Key;
+use secrets_core::crypto::ids::{ProjectId, VaultId};
+use secrets_core::crypto::keyring::{KEYRING, Keyring};
+use secrets_core::crypto::root_key::{ROOT_TABLES, RootKey, projects_and_grants, row_and_slots};
+use secrets_core::crypto::rows::ProjectRow;
+use secrets_core::model::SecretBytes;
+use secrets_core::vault::{KeyServiceError, Locked, RootKeyHandle, RootTables, VaultError};
 use secrets_files::FileId;
 
 use super::protocol::{
     AgentFault, Answer, Handover, LARGEST_FRAME, Request, Unreadable, frame_length,
 };
 use super::runtime_dir::RuntimeDir;
-use crate::crypto::CryptoError;
-use crate::crypto::aead::Key;
-use crate::crypto::ids::{ProjectId, VaultId};
-use crate::crypto::keyring::{KEYRING, Keyring};
-use crate::crypto::root_key::{ROOT_TABLES, RootKey, projects_and_grants, row_and_slots};
-use crate::crypto::rows::ProjectRow;
-use crate::model::SecretBytes;
 use crate::process;
-use crate::vault::{KeyServiceError, Locked, RootKeyHandle, RootTables, VaultError};
 
 /// The pause before another attempt if a connection was closed or the agent is just starting.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -40,7 +40,7 @@ const ASKED_AT_ONCE: usize = 64;
 
 /// The byte that a new agent writes when it listens and its key is kept out of swap. It writes any
 /// other byte if the key is not kept out of swap.
-pub(crate) const READY: u8 = b'.';
+pub const READY: u8 = b'.';
 
 /// The state of a vault in its agent.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@
 //! * `protocol`: frames, requests and answers, for both ends
 //! * `session`: the unlocked vault, its timeouts and its last known state
 //! * `server`: the agent's process
-//! * `client`: the client, which implements [`crate::vault::RootKeyHandle`]
+//! * `client`: the client, which implements [`secrets_core::vault::RootKeyHandle`]
 //!
 //! No socket ever carries a root key. A new agent receives the key through a pipe, and no answer
 //! contains it. The agent runs no programs, reads no vaults, logs nothing and keeps nothing from
@@ -16,12 +16,11 @@ mod runtime_dir;
 mod server;
 mod session;
 
+pub use client::READY;
 pub use client::{Client, Status};
 pub use protocol::{AgentFault, Answer, Handover, LARGEST_FRAME, Request, VERSION};
 pub use runtime_dir::{LONGEST as MAX_RUNTIME_DIR, RuntimeDir, RuntimeDirError};
 pub use server::{MOST_CONNECTIONS, serve};
-
-pub(crate) use client::READY;
 
 /// Returns the milliseconds on a clock that keeps running while the machine is suspended.
 fn now() -> u64 {

@@ -13,9 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 use rustix::termios::isatty;
-
-use crate::mask::{MaskedSpan, Masker, Needles, Sink};
-use crate::model::{SecretBytes, SecretValue, Tag};
+use secrets_core::model::{SecretBytes, SecretValue, Tag};
+use secrets_mask::{MaskedSpan, Masker, Needles, Sink};
 
 /// The maximum number of bytes that are read at once.
 const READ_SIZE: usize = 64 * 1024;

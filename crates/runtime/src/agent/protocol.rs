@@ -9,9 +9,10 @@
 //! One rule holds in all versions: kind 0 locks everything, so that any version of `secrets lock
 //! --all` ends any agent.
 
-use crate::crypto::ids::{ProjectId, VaultId};
-use crate::crypto::rows::ProjectRow;
-use crate::model::SecretBytes;
+use secrets_core::codec::{self, Reader};
+use secrets_core::crypto::ids::{ProjectId, VaultId};
+use secrets_core::crypto::rows::ProjectRow;
+use secrets_core::model::SecretBytes;
 
 /// The protocol version of this binary.
 pub const VERSION: u8 = 3;
@@ -34,7 +35,7 @@ pub enum Request<'a> {
         /// The vault
         path: &'a [u8],
     },
-    /// Begin a root MAC with [`crate::crypto::root_key::row_and_slots`]; not answered
+    /// Begin a root MAC with [`secrets_core::crypto::root_key::row_and_slots`]; not answered
     BeginMac {
         /// The vault
         path: &'a [u8],
@@ -66,7 +67,7 @@ pub enum Request<'a> {
         pid: ProjectId,
         /// The key ring's generation
         epoch: u32,
-        /// The key ring from [`crate::crypto::keyring::Keyring::encode`]
+        /// The key ring from [`secrets_core::crypto::keyring::Keyring::encode`]
         keyring: &'a [u8],
     },
     /// Return the key that seals checkpoints of the verified vault; answered by [`Answer::Bytes`]
@@ -157,9 +158,9 @@ impl Writer {
         self
     }
 
-    fn lp(self, bytes: &[u8]) -> Self {
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        self.put(&length.to_be_bytes()).put(bytes)
+    fn lp(mut self, bytes: &[u8]) -> Self {
+        codec::prefixed(&mut |piece| self.0.extend(piece), &[bytes]);
+        self
     }
 
     /// Returns the complete frame, or `None` if it is too large.
@@ -174,41 +175,11 @@ impl Writer {
     }
 }
 
-/// The remaining fields of a frame that is being read.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*head)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_be_bytes)
-    }
-
-    fn lp(&mut self) -> Option<&'a [u8]> {
-        let length = usize::try_from(self.u32()?).ok()?;
-        let (head, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(head)
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        match self.u8()? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        }
+fn flag(reader: &mut Reader<'_>) -> Option<bool> {
+    match reader.u8()? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
     }
 }
 
@@ -252,7 +223,7 @@ impl<'a> Request<'a> {
 
     /// Decodes a frame without its length.
     pub fn decode(frame: &'a [u8]) -> Result<Self, Unreadable> {
-        let mut fields = Reader(frame);
+        let mut fields = Reader::new(frame);
         let (version, kind) = (fields.u8(), fields.u8());
         match (version, kind) {
             (Some(_), Some(0)) => return Ok(Self::LockAll),
@@ -263,41 +234,41 @@ impl<'a> Request<'a> {
 
         let request =
             Self::fields(kind.unwrap_or_default(), &mut fields).ok_or(Unreadable::Malformed)?;
-        if fields.0.is_empty() { Ok(request) } else { Err(Unreadable::Malformed) }
+        if fields.rest().is_empty() { Ok(request) } else { Err(Unreadable::Malformed) }
     }
 
     fn fields(kind: u8, fields: &mut Reader<'a>) -> Option<Self> {
         Some(match kind {
             1 => {
-                let (path, id) = (fields.lp()?, fields.lp()?);
+                let (path, id) = (fields.prefixed()?, fields.prefixed()?);
                 let vault_id = if id.is_empty() { None } else { Some(id.try_into().ok()?) };
                 Self::Status { path, vault_id }
             }
             // Kind 2 carried a root key in version 2 and is not reused.
-            3 => Self::Lock { path: fields.lp()? },
-            4 => Self::BeginMac { path: fields.lp()?, row_and_slots: fields.lp()? },
-            5 => Self::MoreMac { bytes: fields.lp()? },
-            6 => Self::Verify { mac: fields.lp()? },
+            3 => Self::Lock { path: fields.prefixed()? },
+            4 => Self::BeginMac { path: fields.prefixed()?, row_and_slots: fields.prefixed()? },
+            5 => Self::MoreMac { bytes: fields.prefixed()? },
+            6 => Self::Verify { mac: fields.prefixed()? },
             7 => Self::Sign,
             8 => {
                 let mut rows = Vec::new();
-                while !fields.0.is_empty() {
+                while !fields.rest().is_empty() {
                     rows.push(ProjectRow {
                         pid: fields.array()?,
                         epoch: fields.u32()?,
-                        keys: fields.lp()?.to_vec(),
-                        head: fields.lp()?.to_vec(),
-                        sig: fields.lp()?.to_vec(),
+                        keys: fields.prefixed()?.to_vec(),
+                        head: fields.prefixed()?.to_vec(),
+                        sig: fields.prefixed()?.to_vec(),
                     });
                 }
 
                 Self::Open { rows }
             }
             9 => Self::Seal {
-                path: fields.lp()?,
+                path: fields.prefixed()?,
                 pid: fields.array()?,
                 epoch: fields.u32()?,
-                keyring: fields.lp()?,
+                keyring: fields.prefixed()?,
             },
             10 => Self::CheckpointKey,
             _ => return None,
@@ -322,14 +293,14 @@ impl<'a> Handover<'a> {
             return None;
         }
 
-        let mut fields = Reader(frame);
+        let mut fields = Reader::new(frame);
         if (fields.u8()?, fields.u8()?) != (VERSION, Self::KIND) {
             return None;
         }
 
         let (path, vault_id, ttl, idle) =
-            (fields.lp()?, fields.array()?, fields.u64()?, fields.u64()?);
-        Some(Self { path, vault_id, ttl, idle, key: fields.0.try_into().ok()? })
+            (fields.prefixed()?, fields.array()?, fields.u64()?, fields.u64()?);
+        Some(Self { path, vault_id, ttl, idle, key: fields.rest().try_into().ok()? })
     }
 }
 
@@ -392,11 +363,11 @@ impl<'a> Answer<'a> {
 
     /// Decodes a frame without its length.
     pub fn decode(frame: &'a [u8]) -> Result<Self, Unreadable> {
-        let mut fields = Reader(frame);
+        let mut fields = Reader::new(frame);
         match (fields.u8(), fields.u8()) {
             (Some(VERSION), Some(kind)) => {
                 let answer = Self::fields(kind, &mut fields).ok_or(Unreadable::Malformed)?;
-                if fields.0.is_empty() { Ok(answer) } else { Err(Unreadable::Malformed) }
+                if fields.rest().is_empty() { Ok(answer) } else { Err(Unreadable::Malformed) }
             }
             (Some(_), Some(_)) => Err(Unreadable::Version),
             _ => Err(Unreadable::Malformed),
@@ -405,19 +376,19 @@ impl<'a> Answer<'a> {
 
     fn fields(kind: u8, fields: &mut Reader<'a>) -> Option<Self> {
         Some(match kind {
-            128 => Self::Done(fields.flag()?),
+            128 => Self::Done(flag(fields)?),
             129 => {
-                let (unlocked, left) = (fields.flag()?, (fields.u64()?, fields.u64()?));
+                let (unlocked, left) = (flag(fields)?, (fields.u64()?, fields.u64()?));
 
                 // For a locked vault, the remaining times must be zero.
                 (unlocked || left == (0, 0))
                     .then_some(Self::State { left: unlocked.then_some(left) })?
             }
-            130 => Self::Bytes(fields.lp()?),
+            130 => Self::Bytes(fields.prefixed()?),
             131 => {
                 let mut all = Vec::new();
-                while !fields.0.is_empty() {
-                    all.push(fields.lp()?);
+                while !fields.rest().is_empty() {
+                    all.push(fields.prefixed()?);
                 }
 
                 Self::Keyrings(all)

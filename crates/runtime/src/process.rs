@@ -17,7 +17,7 @@ static ORIGINAL_CORE: OnceLock<Rlimit> = OnceLock::new();
 
 /// Disables core dumps, makes new files private (umask 077) and, on Linux, forbids tracing by other
 /// processes of the same user.
-pub(crate) fn harden() {
+pub fn harden() {
     umask::make_private();
     let core = getrlimit(Resource::Core);
     no_core(core);
@@ -33,7 +33,7 @@ fn no_core(limit: Rlimit) {
 /// Calls `start` with the umask and the core size limit that this process was started with.
 /// Programs that we start should get the caller's settings, not ours. On Linux this process still writes no core dump in the meantime, because it is not
 /// dumpable.
-pub(crate) fn with_original_limits<T>(start: impl FnOnce() -> T) -> T {
+pub fn with_original_limits<T>(start: impl FnOnce() -> T) -> T {
     let Some(core) = ORIGINAL_CORE.get() else { return start() };
     let _ = setrlimit(Resource::Core, *core);
     let outcome = umask::with_original(start);
@@ -45,7 +45,7 @@ pub(crate) fn with_original_limits<T>(start: impl FnOnce() -> T) -> T {
 /// Starts a new session, changes to `/` and closes all inherited descriptors, so that the process
 /// no longer depends on its caller. Call it before the process opens anything. It does not clear
 /// the environment, because the process that started this one already did.
-pub(crate) fn detach(name: &std::ffi::CStr) -> io::Result<()> {
+pub fn detach(name: &std::ffi::CStr) -> io::Result<()> {
     // `setsid` fails if the process already leads a group, for example under a test's `setsid`.
     // Then it is detached anyway.
     let _ = setsid();
@@ -59,7 +59,7 @@ pub(crate) fn detach(name: &std::ffi::CStr) -> io::Result<()> {
 
 /// Returns true if the other end of a socket is a process of our own user.
 #[cfg(target_os = "linux")]
-pub(crate) fn peer_is_us(socket: &impl AsRawFd) -> bool {
+pub fn peer_is_us(socket: &impl AsRawFd) -> bool {
     // rustix cannot be used here. It assumes that the peer's process id is never 0, but it is 0 if
     // the peer is in another PID namespace.
     let mut peer = libc::ucred { pid: 0, uid: libc::uid_t::MAX, gid: libc::gid_t::MAX };
@@ -84,7 +84,7 @@ pub(crate) fn peer_is_us(socket: &impl AsRawFd) -> bool {
 /// Always returns true. On other systems, only the modes of the directory and of the socket keep
 /// other users out.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn peer_is_us(_: &impl AsRawFd) -> bool {
+pub fn peer_is_us(_: &impl AsRawFd) -> bool {
     true
 }
 
@@ -118,7 +118,7 @@ fn is_open(descriptor: RawFd) -> bool {
 /// Returns the path that this process was started with, which the kernel keeps. A relative path
 /// refers to the working directory at that time.
 #[cfg(target_os = "linux")]
-pub(crate) fn started_as() -> Option<PathBuf> {
+pub fn started_as() -> Option<PathBuf> {
     use std::os::unix::ffi::OsStrExt;
 
     // SAFETY: the kernel stores the path, with its terminating zero, at an address that stays valid
@@ -133,18 +133,18 @@ pub(crate) fn started_as() -> Option<PathBuf> {
 
 /// Returns `None`, because other systems report this path in other ways.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn started_as() -> Option<PathBuf> {
+pub fn started_as() -> Option<PathBuf> {
     None
 }
 
 /// Returns the size of a memory page in bytes.
-pub(crate) fn page_size() -> usize {
+pub fn page_size() -> usize {
     // SAFETY: the call reads a constant of the system.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
 /// Returns the signal with this number, which may be a real-time signal.
-pub(crate) fn signal(number: i32) -> Option<Signal> {
+pub fn signal(number: i32) -> Option<Signal> {
     let is_real_time = || (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number);
 
     // SAFETY: these numbers are meant for programs. The C library reserves only the ones below
@@ -155,7 +155,7 @@ pub(crate) fn signal(number: i32) -> Option<Signal> {
 
 /// Ends this process with the default action of a signal. Returns only if that action does not end
 /// processes.
-pub(crate) fn die_of(signal: Signal) {
+pub fn die_of(signal: Signal) {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
 
     // SAFETY: all zeros are the default action with an empty set, and every pointer refers to a
@@ -172,7 +172,7 @@ pub(crate) fn die_of(signal: Signal) {
 }
 
 /// Returns our process group, or `None` if its leader is outside our PID namespace.
-pub(crate) fn group() -> Option<Pid> {
+pub fn group() -> Option<Pid> {
     // rustix cannot be used here: it assumes that this number is never 0.
     // SAFETY: the call takes nothing and cannot fail.
     Pid::from_raw(unsafe { libc::getpgrp() })
@@ -180,7 +180,7 @@ pub(crate) fn group() -> Option<Pid> {
 
 /// Returns the process group of a process, or `None` if the leader is outside our PID namespace or
 /// the process no longer exists.
-pub(crate) fn group_of(process: Pid) -> Option<Pid> {
+pub fn group_of(process: Pid) -> Option<Pid> {
     // SAFETY: the call takes a number and fails if no process has it.
     let group = unsafe { libc::getpgid(process.as_raw_nonzero().get()) };
     if group > 0 { Pid::from_raw(group) } else { None }
@@ -193,7 +193,7 @@ pub(crate) fn group_of(process: Pid) -> Option<Pid> {
 /// No SIGCONT is lost in between. `continued` reports one that arrived before it was called, and a
 /// later one discards the stop that is pending by then (POSIX.1-2017, 2.4.1). SIGSTOP cannot be
 /// held back, so it would take effect after that SIGCONT, and nobody would continue us again.
-pub(crate) fn stop_unless(continued: impl FnOnce() -> bool) {
+pub fn stop_unless(continued: impl FnOnce() -> bool) {
     let signal = libc::SIGTSTP;
     let (mut set, mut mask) =
         (MaybeUninit::<libc::sigset_t>::uninit(), MaybeUninit::<libc::sigset_t>::uninit());

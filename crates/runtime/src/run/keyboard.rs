@@ -13,9 +13,9 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr, tcgetpgrp};
+use secrets_core::model::SecretBytes;
 
 use super::terminal::{Raw, is_in_foreground};
-use crate::model::SecretBytes;
 
 /// Who the keyboard belongs to.
 pub(super) enum Role {

@@ -7,14 +7,15 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::model::{SecretBytes, Tag, TagKey};
-use crate::process;
-use crate::template::grammar::{Grammar, Malformed, Match};
-use crate::template::{
+use secrets_core::model::{SecretBytes, Tag, TagKey};
+use secrets_core::vault::{Reveal, RevealedValues};
+use secrets_project::template::grammar::{Grammar, Malformed, Match};
+use secrets_project::template::{
     ExpandError, Plan, SuspectTexts, Template, TemplateError, TemplateFindings, UnknownTag,
 };
-use crate::variables;
-use crate::vault::{Reveal, RevealedValues};
+use secrets_project::variables;
+
+use crate::process;
 
 /// A variable that is set from a template.
 pub struct Assignment {

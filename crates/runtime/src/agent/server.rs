@@ -15,6 +15,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use secrets_core::crypto::ids::VaultId;
+use secrets_core::crypto::keyring::Keyring;
+use secrets_core::model::{STACK_DEPTH, SecretBytes, overwrite_stack};
 use secrets_files::DeferSignals;
 use secrets_files::FileId;
 
@@ -24,9 +27,6 @@ use super::protocol::{
 };
 use super::runtime_dir::{RuntimeDir, remove, with_lock};
 use super::session::{MacInProgress, Session};
-use crate::crypto::ids::VaultId;
-use crate::crypto::keyring::Keyring;
-use crate::model::{STACK_DEPTH, SecretBytes, overwrite_stack};
 use crate::process;
 
 /// The maximum number of connections. A further one closes the connection that has been idle the

@@ -19,11 +19,11 @@ use rustix::process::{
     Pid, Signal, WaitOptions, getpid, getppid, ioctl_tiocsctty, kill_process, kill_process_group,
     setsid, waitpid,
 };
+use secrets_core::model::SecretBytes;
 
 use super::child::{self, Group, Started};
 use super::signals::Signals;
 use super::{Outcome, RunError};
-use crate::model::SecretBytes;
 use crate::process;
 
 /// Encodes the program's environment for the monitor. Each variable ends with a NUL byte.

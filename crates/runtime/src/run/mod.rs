@@ -34,6 +34,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rustix::process::{Signal, WaitStatus};
+use secrets_core::model::{SecretValue, Tag};
 
 pub use files::{PrivateFiles, guard};
 pub use linger::linger;
@@ -42,7 +43,6 @@ pub use program::check_program;
 pub use stream::{StreamError, mask_stream};
 pub use supervise::{become_program, run};
 
-use crate::model::{SecretValue, Tag};
 use crate::process;
 
 /// The way in which a program ended.

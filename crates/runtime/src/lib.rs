@@ -1,0 +1,13 @@
+//! Processes: this one hardened, the agent that holds a root key, and programs that run with
+//! secrets.
+//!
+//! * [`process`]: hardening, limits, signals and process groups
+//! * [`agent`]: the process that keeps a vault unlocked, and its client
+//! * [`run`]: a program with secrets and masked output, and the helper processes for it
+//!
+//! This crate parses no argument and prints no message. What another process sends is checked.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_precision_loss))]
+
+pub mod agent;
+pub mod process;
+pub mod run;
