@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::rc::Rc;
 
 use super::edit::{Edit, open_or_create};
 use super::inspect::{Report, inspect};
@@ -290,16 +291,16 @@ impl Vault {
             inspection.rows.iter().zip(&inspection.keyrings).zip(&inspection.readable)
         {
             let Some(keyring) = keyring.as_ref().filter(|_| !readable.is_empty()) else { continue };
-            let from = Project::unverified(&inspection.vault.vault_id, row, keyring);
+            let from =
+                Project::unverified(inspection.vault.vault_id, row.clone(), Rc::clone(keyring));
             let mut transaction = store.write()?;
             let state = State::read(&*transaction, &root)?;
-            let mut new_project = None;
 
             // A damaged vault may have two projects of the same name, for example after a rollback
             // of one of them. Both are saved.
             let name = unused_name(&keyring.name, &mut names);
-            let target = open_or_create(&state, &root, &mut *transaction, &name, &mut new_project)?;
-            let mut edit = Edit::new(target);
+            let target = open_or_create(&state, &root, &mut *transaction, &name)?;
+            let mut edit = Edit::new(&mut *transaction, target);
             for one in readable {
                 let found = from.by_leaf(&*snapshot, &one.leaf)?;
                 if !one.proven {
@@ -307,11 +308,11 @@ impl Vault {
                 }
 
                 let value = from.value(&*snapshot, &found.record)?;
-                edit.add_as(&mut *transaction, found.record.rid, found.metadata, &value)?;
+                edit.add_as(found.record.rid, found.metadata, &value)?;
                 saved += 1;
             }
 
-            edit.sign(&mut *transaction)?;
+            edit.sign()?;
             transaction.commit()?;
         }
 
