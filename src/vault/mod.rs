@@ -453,6 +453,9 @@ pub enum VaultError {
     /// A secret would be copied onto itself
     #[error("`{0}` would be copied onto itself")]
     OntoItself(Tag),
+    /// Only a bug in this program can cause this
+    #[error("internal error: {0}")]
+    Internal(&'static str),
 }
 
 impl VaultError {
