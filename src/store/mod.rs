@@ -13,7 +13,7 @@ mod vault_path;
 use std::path::PathBuf;
 
 pub use checkpoints::CheckpointStore;
-pub use neighbours::has_fixed_modes;
+pub use neighbours::{has_fixed_modes, rename_aside};
 pub use records::Records;
 pub use sqlite::{NewFile, SqliteStore};
 pub use vault_path::{

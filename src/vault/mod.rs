@@ -39,7 +39,10 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 pub use checkpointed::{Divergence, DivergenceNotice, SeenElsewhere};
-pub use copies::{Difference, SalvageOutcome, StateFingerprint};
+pub use copies::{
+    Difference, Restore, RestoreEvent, RestoreKeys, RestoreObserver, RestorePlan, RestoreTarget,
+    RestoreWork, SalvageOutcome, StateFingerprint,
+};
 pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, PlannedCopy};
 pub use export::Exported;
 pub use import::{Import, ImportOutcome, ImportResult, IncomingSecret};
