@@ -1,20 +1,21 @@
 //! `secrets restore`: replaces the vault with a backup. Only this command can accept a rollback or
 //! a fork.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use secrets_files::{FileId, directory, rename};
+use secrets_files::FileId;
 use serde_json::{Value, json};
 
 use super::delete::{require_confirmation, require_terminal};
 use crate::context::Context;
-use crate::crypto::root_key::RootKey;
 use crate::error::{Error, Kind};
 use crate::model::Secret;
-use crate::store::{self, JOURNALS, StoreError};
+use crate::store::{self, StoreError};
 use crate::ui::{SecretsJson, counted, prompt};
-use crate::vault::{Difference, Locked, StateFingerprint, Vault, VaultError};
+use crate::vault::{
+    Difference, Locked, Restore, RestoreEvent, RestoreObserver, RestorePlan, RestoreTarget,
+    RestoreWork, Vault, VaultError,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,27 +57,8 @@ pub(crate) fn run(args: &RestoreArgs, cx: &Context) -> Result<(), Error> {
 /// The action that needs confirmation.
 const WHAT: &str = "restoring";
 
-/// The file at the vault's path.
-enum CurrentFile {
-    Nothing,
-    /// A file that cannot be compared and is kept under another name: it is not a vault, is
-    /// damaged, or has another passphrase
-    Kept(Option<(Locked, StateFingerprint)>),
-    /// A vault that was compared, its fingerprint at that time, and its secrets
-    Compared(Locked, StateFingerprint, Vec<Secret>),
-}
-
 fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
-    let backup = Locked::open(path).map_err(|error| {
-        let kind = match &error {
-            VaultError::Store(StoreError::Missing(_)) => Kind::NotFound,
-            VaultError::Store(StoreError::NotAVault(_)) => Kind::Damaged,
-            _ => return error.into(),
-        };
-
-        Error::new(kind, error.to_string()).hint("choose a copy that `secrets backup` created")
-    })?;
-
+    let backup = open_backup(path)?;
     let place = cx.vault_path()?;
     if FileId::at(path) == FileId::at(&place) {
         return Err(Error::usage("that is the vault itself")
@@ -87,236 +69,116 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
         require_terminal(WHAT)?;
     }
 
+    let target = RestoreTarget { path: place.clone(), checkpoints: cx.checkpoint_directory() };
     if !args.dry_run {
-        store::check_directory_for(&place)?;
-
-        // Without the vault's directory there are no checkpoints.
-        if let Ok(Some(checkpoints)) = cx.checkpoints() {
-            checkpoints.check_writable()?;
-        }
+        target.check()?;
     }
 
-    let (root, present) = unlock_backup(&backup, path, &place, cx)?;
-    if let CurrentFile::Kept(_) = present {
-        cx.ui.warn(
-            "the current file is damaged or has another passphrase, so it was not compared; it \
-             will be kept under another name",
-        );
-    }
+    let observer = Observer(cx);
+    let restore = Restore::new(backup, target, &observer)?;
+    let keys = cx
+        .by_credential(path, |by| restore.root_keys(by))
+        .map_err(|error| damaged_backup(error, path))?;
+    let plan = restore.plan(keys).map_err(|error| unusable_backup(error, path))?;
 
-    let backup = backup.unlocked(root);
-    let progress = cx.ui.progress("secrets checked");
-    let report = backup.verify(&|number| progress.on_progress(number))?;
-    drop(progress);
-
-    if !report.damage.is_empty() {
-        return Err(Error::from(VaultError::DamagedVault(Box::new(report))).with_only_hint(
-            format!(
-                "save what can be read of it with `secrets --vault {} salvage OUT`; the backup was \
-             not used",
-                store::quoted(path)
-            ),
-        ));
-    }
-
-    let (now, compared) = match &present {
-        CurrentFile::Nothing => (&[][..], true),
-        CurrentFile::Kept(_) => (&[][..], false),
-        CurrentFile::Compared(_, _, now) => (&now[..], true),
-    };
-
-    let difference = Difference::between(now, backup.list_all()?);
-    show(&difference, compared, cx);
+    show(&plan, cx);
     if args.dry_run {
-        return print_json(&difference, compared, cx);
+        return print_json(&plan, cx);
     }
 
     if !args.yes {
         require_confirmation(&format!("Replace `{}` with `{}`?", place.display(), path.display()))?;
     }
 
-    store::create_directory_for(&place)?;
-
-    // If the checkpoint could not be replaced, the restored vault would be refused from then on.
-    if let Some(checkpoints) = cx.checkpoints()? {
-        checkpoints.check_writable()?;
-    }
-
-    replace_vault(&backup, &present, &place, cx)?;
-
-    // The restored vault is older than its checkpoint on purpose. The agent has its own checkpoint.
-    cx.forget_in_agent();
-    backup.accept_at(cx.checkpoints()?)?;
+    plan.carry_out()?;
     cx.ui.status(&format!("restored `{}`", place.display()));
-    print_json(&difference, compared, cx)
+    print_json(&plan, cx)
 }
 
-/// Returns the root key of the backup, unlocked with the given or typed credential, and the file
-/// that the backup would replace.
-fn unlock_backup(
-    backup: &Locked,
-    path: &Path,
-    place: &Path,
-    cx: &Context,
-) -> Result<(RootKey, CurrentFile), Error> {
-    let current = match Locked::open(place) {
-        // The backup may be one of the copies that the vault keeps.
-        Ok(current) => Some(current.keeping_copies()),
-        Err(VaultError::Store(
-            StoreError::Missing(_) | StoreError::NotAVault(_) | StoreError::Damaged(_),
-        )) => None,
-        Err(error) => return Err(error.into()),
-    };
+fn open_backup(path: &Path) -> Result<Locked, Error> {
+    Locked::open(path).map_err(|error| {
+        let kind = match &error {
+            VaultError::Store(StoreError::Missing(_)) => Kind::NotFound,
+            VaultError::Store(StoreError::NotAVault(_)) => Kind::Damaged,
+            _ => return error.into(),
+        };
 
-    let keys = cx.by_credential(path, |by| backup.root_keys(current.as_ref(), by));
-    let (root, current_root) = keys.map_err(|error| match error.kind() {
-        // Damage of the current file is not reported here, so this is damage of the backup.
+        Error::new(kind, error.to_string()).hint("choose a copy that `secrets backup` created")
+    })
+}
+
+/// Replaces the hints of an error that a damaged backup caused. Damage of the current file is no
+/// error.
+fn damaged_backup(error: Error, path: &Path) -> Error {
+    match error.kind() {
         Kind::Damaged => error.with_only_hint(format!(
             "run `secrets --vault {} verify` for details about the backup; nothing was changed",
             store::quoted(path)
         )),
         _ => error,
-    })?;
-
-    let Some(current) = current else {
-        let is_free = fs::symlink_metadata(place).is_err();
-        return Ok((root, if is_free { CurrentFile::Nothing } else { CurrentFile::Kept(None) }));
-    };
-
-    // Nothing is removed that was not shown to the user as removed.
-    let Ok(fingerprint) = current.fingerprint() else { return Ok((root, CurrentFile::Kept(None))) };
-    let Some(current_root) = current_root else {
-        return Ok((root, CurrentFile::Kept(Some((current, fingerprint)))));
-    };
-
-    warn_of_old_credentials(backup, &current, current_root.is_same(&root), cx)?;
-    Ok(match current_secrets(place, current_root, cx)? {
-        Some(secrets) => (root, CurrentFile::Compared(current, fingerprint, secrets)),
-        None => (root, CurrentFile::Kept(Some((current, fingerprint)))),
-    })
-}
-
-/// Warns if the backup brings back keys, a passphrase or a recovery code that were replaced since
-/// it was made.
-fn warn_of_old_credentials(
-    backup: &Locked,
-    current: &Locked,
-    is_same_root: bool,
-    cx: &Context,
-) -> Result<(), Error> {
-    let is_earlier = backup.root_seq()? < current.root_seq()?;
-    if backup.vault_id()? != current.vault_id()? {
-        cx.ui.warn(
-            "the backup is a different vault from the current one, for example one created by \
-             `salvage`",
-        );
-    } else if is_earlier && !is_same_root {
-        let rekey = cx.hint_command("rekey");
-        cx.ui.warn(&format!(
-            "the backup was made before `secrets rekey` and brings the old keys back; run {rekey} \
-             after restoring it"
-        ));
-    } else if is_earlier && !backup.has_same_slots(current)? {
-        cx.ui.warn(
-            "the passphrase or the recovery code was changed after the backup was made; the old \
-             ones will work again",
-        );
-    }
-
-    Ok(())
-}
-
-/// Returns the secrets of the current vault, or `None` if it is damaged.
-fn current_secrets(
-    place: &Path,
-    root: RootKey,
-    cx: &Context,
-) -> Result<Option<Vec<Secret>>, Error> {
-    let vault = Locked::open(place)?.keeping_copies().unlocked(root);
-    let progress = cx.ui.progress("secrets compared");
-    match vault.verify(&|number| progress.on_progress(number)) {
-        Ok(report) if report.damage.is_empty() => Ok(Some(vault.list_all()?)),
-        Ok(_) => Ok(None),
-        Err(error) if error.is_damage() => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 
-/// Moves the backup to the vault's path. A current file that was not compared is kept under another
-/// name.
-fn replace_vault(
-    backup: &Vault,
-    present: &CurrentFile,
-    place: &Path,
-    cx: &Context,
-) -> Result<(), Error> {
-    let unchanged = match present {
-        CurrentFile::Compared(vault, fingerprint, _) => {
-            return Ok(backup.restore_into(vault, Some(fingerprint))?);
-        }
-        CurrentFile::Kept(Some((vault, fingerprint))) => Some((vault, fingerprint)),
-        // A journal would be applied to the restored vault, so it is moved away as well.
-        CurrentFile::Nothing | CurrentFile::Kept(None) => None,
-    };
-
-    let copy = backup.copy_for(place)?;
-    let asides = match unchanged {
-        // A journal that appears in the meantime belongs to the lock and is removed with it.
-        Some((vault, fingerprint)) => {
-            vault.while_unchanged(fingerprint, || set_aside(place, &[""]))?
-        }
-        None => set_aside(place, &["", JOURNALS[0], JOURNALS[1]])?,
-    };
-
-    if let Err(error) = copy.persist() {
-        // The old file is better than no file.
-        for (from, aside) in &asides {
-            let _ = rename::to_new_name(aside, from);
-        }
-
-        return Err(error.into());
+/// Replaces the hints of an error about a backup with damaged records.
+fn unusable_backup(error: VaultError, path: &Path) -> Error {
+    match error {
+        VaultError::DamagedVault(_) => Error::from(error).with_only_hint(format!(
+            "save what can be read of it with `secrets --vault {} salvage OUT`; the backup was \
+             not used",
+            store::quoted(path)
+        )),
+        error => error.into(),
     }
-
-    for (_, aside) in asides {
-        cx.ui.warn(&format!("the old file was renamed to `{}`", aside.display()));
-    }
-
-    Ok(())
 }
 
-/// Renames the file at `place`, and with it the files whose names have the suffixes `ends`, to
-/// unused names. A journal that stayed would be applied to the restored vault.
-fn set_aside(place: &Path, ends: &[&str]) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
-    let is_free = |number: &u32| {
-        let aside = directory::with_suffix(place, &format!(".replaced-{number}"));
-        std::iter::once("")
-            .chain(JOURNALS)
-            .all(|end| fs::symlink_metadata(directory::with_suffix(&aside, end)).is_err())
-    };
+/// Shows what a restore finds and does.
+struct Observer<'a>(&'a Context);
 
-    let number = (1..u32::MAX).find(is_free).unwrap_or(u32::MAX);
-    let mut names = Vec::new();
-    for end in ends {
-        let from = directory::with_suffix(place, end);
-        let aside = directory::with_suffix(place, &format!(".replaced-{number}{end}"));
-        match rename::to_new_name(&from, &aside) {
-            Ok(()) => names.push((from, aside)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => {
-                return Err(StoreError::Io { action: "rename", path: from, source }.into());
+impl RestoreObserver for Observer<'_> {
+    fn on_event(&self, event: RestoreEvent) {
+        let Self(cx) = self;
+        match event {
+            RestoreEvent::OtherVault => cx.ui.warn(
+                "the backup is a different vault from the current one, for example one created by \
+                 `salvage`",
+            ),
+            RestoreEvent::OldKeys => cx.ui.warn(&format!(
+                "the backup was made before `secrets rekey` and brings the old keys back; run {} \
+                 after restoring it",
+                cx.hint_command("rekey")
+            )),
+            RestoreEvent::OldCredentials => cx.ui.warn(
+                "the passphrase or the recovery code was changed after the backup was made; the \
+                 old ones will work again",
+            ),
+            RestoreEvent::NotCompared => cx.ui.warn(
+                "the current file is damaged or has another passphrase, so it was not compared; it \
+                 will be kept under another name",
+            ),
+            RestoreEvent::Kept(name) => {
+                cx.ui.warn(&format!("the old file was renamed to `{}`", name.display()));
             }
+            // The agent has its own checkpoint.
+            RestoreEvent::Replaced => cx.forget_in_agent(),
         }
     }
 
-    Ok(names)
+    fn begin(&self, work: RestoreWork) -> Box<dyn Fn(u64) + '_> {
+        let progress = self.0.ui.progress(match work {
+            RestoreWork::Compare => "secrets compared",
+            RestoreWork::Verify => "secrets checked",
+        });
+
+        Box::new(move |number| progress.on_progress(number))
+    }
 }
 
 /// The maximum number of lines that are shown for a difference.
 const SHOWN: usize = 50;
 
-fn show(difference: &Difference, compared: bool, cx: &Context) {
-    let Difference { added, removed, changed } = difference;
-    if !compared {
+fn show(plan: &RestorePlan<'_>, cx: &Context) {
+    let Difference { added, removed, changed } = plan.difference();
+    if !plan.is_compared() {
         return cx
             .ui
             .status(&format!("the backup contains {}", counted(added.len() as u64, "secret")));
@@ -344,14 +206,14 @@ fn show(difference: &Difference, compared: bool, cx: &Context) {
     });
 }
 
-fn print_json(difference: &Difference, compared: bool, cx: &Context) -> Result<(), Error> {
+fn print_json(plan: &RestorePlan<'_>, cx: &Context) -> Result<(), Error> {
     if !cx.ui.is_json() {
         return Ok(());
     }
 
     let secrets = |secrets: &[Secret]| json!(SecretsJson::of(secrets))["secrets"].take();
-    let Difference { added, removed, changed } = difference;
-    let compared = |found: &[Secret]| if compared { secrets(found) } else { Value::Null };
+    let Difference { added, removed, changed } = plan.difference();
+    let compared = |found: &[Secret]| if plan.is_compared() { secrets(found) } else { Value::Null };
     let document = json!({ "added": secrets(added), "removed": compared(removed), "changed": compared(changed) });
 
     Ok(cx.ui.json(&document)?)

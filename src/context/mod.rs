@@ -318,6 +318,11 @@ impl Context {
         Ok(Some(CheckpointStore::new(&directory, &self.vault_path()?)?))
     }
 
+    /// Returns the directory of the checkpoints, or `None` without a state directory.
+    pub(crate) fn checkpoint_directory(&self) -> Option<PathBuf> {
+        self.environment.checkpoints()
+    }
+
     /// Returns the id of the vault without unlocking it, or `None` if no vault can be read.
     pub(crate) fn vault_id(&self) -> Option<VaultId> {
         match self.vault.get() {

@@ -38,6 +38,7 @@ impl From<KeyServiceError> for Error {
                  `secrets unlock` again",
             ),
             KeyServiceError::Impostor => Self::new(Kind::Refused, message),
+            KeyServiceError::Internal(_) => Self::internal(message),
             KeyServiceError::Failed | KeyServiceError::NotStarted | KeyServiceError::Io(_) => {
                 Self::new(Kind::Failure, message)
             }

@@ -117,6 +117,11 @@ impl Error {
         Self::new(Kind::Usage, message)
     }
 
+    /// Reports a case that only a bug in this program can cause.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(Kind::Failure, message).hint("this is a bug of `secrets`; please report it")
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
@@ -331,4 +336,28 @@ fn without_number(mut message: String) -> String {
     }
 
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::CryptoError;
+    use crate::vault::{KeyServiceError, VaultError};
+
+    #[test]
+    fn a_bug_is_not_reported_as_damage() {
+        let errors = [
+            VaultError::Internal("what happened"),
+            CryptoError::Internal("what happened").into(),
+            KeyServiceError::Internal("what happened").into(),
+        ];
+
+        for error in errors {
+            assert!(!error.is_damage());
+            let error = Error::from(error);
+            assert_eq!((error.kind(), error.exit_code()), (Kind::Failure, 1));
+            assert_eq!(error.message(), "internal error: what happened");
+            assert_eq!(error.hints(), ["this is a bug of `secrets`; please report it"]);
+        }
+    }
 }

@@ -39,6 +39,7 @@ impl From<CryptoError> for Error {
                  enough to lower the requirement",
             ),
             CryptoError::KeyMemory | CryptoError::Random => Self::new(Kind::Failure, message),
+            CryptoError::Internal(_) => Self::internal(message),
         }
     }
 }
@@ -166,6 +167,7 @@ impl From<VaultError> for Error {
             }
             VaultError::OntoItself(_) => Self::usage(message)
                 .hint("choose another project with `--to`, or another tag with `--tag`"),
+            VaultError::Internal(_) => Self::internal(message),
         }
     }
 }

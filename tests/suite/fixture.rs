@@ -179,7 +179,10 @@ pub fn code(error: &VaultError) -> u8 {
         VaultError::Store(StoreError::BadPath(_))
         | VaultError::OntoItself(_)
         | VaultError::TooManyProjects => 2,
-        VaultError::Store(_) | VaultError::Crypto(_) | VaultError::KeyService(_) => 1,
+        VaultError::Store(_)
+        | VaultError::Crypto(_)
+        | VaultError::KeyService(_)
+        | VaultError::Internal(_) => 1,
     }
 }
 

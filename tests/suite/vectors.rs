@@ -83,7 +83,8 @@ impl Case {
             CryptoError::Memory(_)
             | CryptoError::KeyMemory
             | CryptoError::Random
-            | CryptoError::NoRecoveryCode => "the machine",
+            | CryptoError::NoRecoveryCode
+            | CryptoError::Internal(_) => "the machine",
         });
 
         assert_eq!(code, self.expected.0["error"].as_str(), "{}", self.name);

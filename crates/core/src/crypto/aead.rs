@@ -106,7 +106,7 @@ impl Key {
                 &associated_data(label, vault_id, context),
                 (&mut sealed[SALT..]).into(),
             )
-            .map_err(|_| CryptoError::Damaged("the plaintext"))?;
+            .map_err(|_| CryptoError::Internal("the text is too long to be sealed"))?;
 
         sealed.extend_from_slice(&tag);
         Ok(sealed)

@@ -49,6 +49,13 @@ impl Keyring {
         Self { metadata, value, signing, name, tag_index }
     }
 
+    /// Returns a copy of the keys under another name.
+    #[must_use]
+    pub fn renamed(&self, pid: &ProjectId, name: ProjectName) -> Self {
+        let copy = |key: &Key| Key::copy_of(key.expose());
+        Self::new(pid, copy(&self.metadata), copy(&self.value), copy(&self.signing), name)
+    }
+
     /// Returns the plaintext that is sealed: PMK‖PVK‖PSK‖name.
     pub fn encode(&self) -> SecretBytes {
         let mut plain = SecretBytes::with_capacity(KEYRING_STEP);

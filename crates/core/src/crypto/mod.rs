@@ -63,4 +63,7 @@ pub enum CryptoError {
     /// The system's random generator failed
     #[error("the system's random generator failed")]
     Random,
+    /// Only a bug in this program can cause this
+    #[error("internal error: {0}")]
+    Internal(&'static str),
 }

@@ -12,6 +12,7 @@ mod vault_path;
 use std::path::PathBuf;
 
 pub use checkpoints::CheckpointStore;
+pub use neighbours::rename_aside;
 pub use sqlite::{NewFile, SqliteStore};
 pub use vault_path::{
     IfExists, JOURNALS, absolute, before_recovery, check_directory_for, check_new, check_new_vault,

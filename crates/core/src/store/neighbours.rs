@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 use secrets_files::directory::with_suffix;
 use secrets_files::modes::{self, Probe};
+use secrets_files::rename;
 
 use super::StoreError;
-use super::vault_path::quoted;
+use super::vault_path::{JOURNALS, quoted};
 
 /// The write bits of the group and of all others.
 const GROUP_WRITES: u32 = 0o020;
@@ -115,4 +116,31 @@ pub(super) fn set_aside(path: &Path) -> String {
 
 fn failed(path: &Path, source: io::Error) -> StoreError {
     StoreError::Io { action: "access", path: PathBuf::from(path), source }
+}
+
+/// Renames the file at `place`, and with it the files whose names have the suffixes `ends`, to
+/// unused names. Returns the old and the new names.
+pub fn rename_aside(place: &Path, ends: &[&str]) -> Result<Vec<(PathBuf, PathBuf)>, StoreError> {
+    let is_free = |number: &u32| {
+        let aside = with_suffix(place, &format!(".replaced-{number}"));
+        std::iter::once("")
+            .chain(JOURNALS)
+            .all(|end| fs::symlink_metadata(with_suffix(&aside, end)).is_err())
+    };
+
+    let number = (1..u32::MAX).find(is_free).unwrap_or(u32::MAX);
+    let mut names = Vec::new();
+    for end in ends {
+        let from = with_suffix(place, end);
+        let aside = with_suffix(place, &format!(".replaced-{number}{end}"));
+        match rename::to_new_name(&from, &aside) {
+            Ok(()) => names.push((from, aside)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => {
+                return Err(StoreError::Io { action: "rename", path: from, source });
+            }
+        }
+    }
+
+    Ok(names)
 }

@@ -5,6 +5,7 @@
 //! cannot write a checkpoint, a later rollback goes unnoticed. A read-only home directory is no
 //! reason to refuse a vault.
 
+use std::borrow::Borrow;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -100,7 +101,7 @@ pub(super) fn check_and_record(
     checkpoints: &CheckpointStore,
     key: &Key,
     tables: &RootTables<'_>,
-    keyrings: &[Keyring],
+    keyrings: &[impl Borrow<Keyring>],
     notice: Option<&DivergenceNotice>,
 ) -> Result<bool, VaultError> {
     let vault_id = &tables.vault.vault_id;
@@ -203,7 +204,7 @@ fn current_projects(
     before: Option<&Checkpoint>,
     vault_id: &VaultId,
     rows: &[ProjectRow],
-    keyrings: &[Keyring],
+    keyrings: &[impl Borrow<Keyring>],
 ) -> Vec<ProjectCheckpoint> {
     let known: HashMap<ProjectId, &ProjectCheckpoint> = before
         .iter()
@@ -229,7 +230,7 @@ fn current_projects(
         }
     };
 
-    rows.iter().zip(keyrings).filter_map(see).collect()
+    rows.iter().zip(keyrings.iter().map(Borrow::borrow)).filter_map(see).collect()
 }
 
 /// Returns how a state differs from the one before. Returns `None` if it is the same or follows it.

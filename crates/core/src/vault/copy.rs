@@ -2,18 +2,16 @@
 //!
 //! A copy is re-encrypted under the target's keys. It gets its own id and times.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use super::edit::{Edit, open_or_create};
-use super::find::{FoundAll, find_all};
+use super::find::{FoundIn, find_all, in_order};
 use super::projects::require_project;
 use super::state::{Project, State, VerifiedRecord};
 use super::{Vault, VaultError, WriteOutcome};
-use crate::crypto::CryptoError;
-use crate::crypto::ids::ProjectId;
 use crate::crypto::rows::Record;
 use crate::model::{Metadata, ProjectName, Secret, SecretRef, Tag, TagKey, Timestamp};
-use crate::store::{Snapshot, Transaction};
+use crate::store::Snapshot;
 
 /// The action for a tag that the target already has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,14 +73,15 @@ pub struct CopyOutcome {
 }
 
 /// A copy whose secrets were looked up and checked, before anything is changed.
-struct PreparedCopy<'s> {
-    sources: BTreeMap<ProjectId, Project<'s>>,
+struct PreparedCopy {
+    sources: Vec<Project>,
     steps: Vec<Step>,
     on_conflict: OnConflict,
 }
 
 struct Step {
-    from: ProjectId,
+    /// The position of its project in the sources
+    from: usize,
     source: VerifiedRecord,
     tag: Tag,
     target: Option<VerifiedRecord>,
@@ -106,52 +105,47 @@ impl Vault {
         prepared.steps.retain(|step| action(step, request.on_conflict) != Action::Skip);
         let mut secrets = Vec::new();
         if !prepared.steps.is_empty() {
-            let mut new_project = None;
-            let target = open_or_create(
-                &state,
-                &*self.root,
-                &mut *transaction,
-                request.to,
-                &mut new_project,
-            )?;
-            secrets = prepared.carry_out(Edit::new(target), &mut *transaction)?;
+            let target = open_or_create(&state, &*self.root, &mut *transaction, request.to)?;
+            secrets = prepared.carry_out(Edit::new(&mut *transaction, target))?;
         }
 
         Ok(WriteOutcome::new(CopyOutcome { plan, secrets }, self.commit(transaction)?))
     }
 }
 
-impl<'s> PreparedCopy<'s> {
+impl PreparedCopy {
     fn new(
-        state: &'s State,
+        state: &State,
         snapshot: &dyn Snapshot,
         request: &CopyRequest<'_>,
     ) -> Result<Self, VaultError> {
         let mut prepared =
-            Self { sources: BTreeMap::new(), steps: Vec::new(), on_conflict: request.on_conflict };
+            Self { sources: Vec::new(), steps: Vec::new(), on_conflict: request.on_conflict };
         match request.secrets {
             Some(wanted) => {
-                let FoundAll { projects, secrets } =
-                    find_all(state, snapshot, request.from, wanted)?;
-
                 // A secret may be named twice, by its tag and by its id.
                 let mut seen = HashSet::new();
-                for (at, found) in secrets {
-                    if let Some(project) =
-                        projects.get(&at).filter(|_| seen.insert(found.record.rid))
-                    {
-                        prepared.step(request, project, found);
+                let mut steps = Vec::with_capacity(wanted.len());
+                for FoundIn { project, secrets } in find_all(state, snapshot, request.from, wanted)?
+                {
+                    for (number, found) in secrets {
+                        if seen.insert(found.record.rid) {
+                            steps.push((number, prepared.step(request, found)));
+                        }
                     }
+
+                    prepared.sources.push(project);
                 }
 
-                prepared.sources =
-                    projects.into_values().map(|project| (project.row.pid, project)).collect();
+                prepared.steps = in_order(steps);
             }
             None => {
                 let at = require_project(state, request.from)?;
                 let project = state.project(snapshot, at)?;
-                project.each(snapshot, |found| prepared.step(request, &project, found))?;
-                prepared.sources.insert(project.row.pid, project);
+                let mut steps = Vec::new();
+                project.each(snapshot, |found| steps.push(prepared.step(request, found)))?;
+                prepared.steps = steps;
+                prepared.sources.push(project);
             }
         }
 
@@ -166,9 +160,10 @@ impl<'s> PreparedCopy<'s> {
         Ok(prepared)
     }
 
-    fn step(&mut self, request: &CopyRequest<'_>, project: &Project<'_>, source: VerifiedRecord) {
+    /// Returns the step for a secret of the project that is added to the sources next.
+    fn step(&self, request: &CopyRequest<'_>, source: VerifiedRecord) -> Step {
         let tag = request.tag.unwrap_or(&source.metadata.tag).clone();
-        self.steps.push(Step { from: project.row.pid, source, tag, target: None });
+        Step { from: self.sources.len(), source, tag, target: None }
     }
 
     fn find_targets(
@@ -205,49 +200,36 @@ impl<'s> PreparedCopy<'s> {
     }
 
     fn plan(&self) -> CopyPlan {
-        let planned = |step: &Step| {
-            let source = self.sources.get(&step.from)?.secret(step.source.clone());
-            Some(PlannedCopy {
-                source,
-                tag: step.tag.clone(),
-                action: action(step, self.on_conflict),
-            })
+        let planned = |step: &Step| PlannedCopy {
+            source: self.sources[step.from].secret(step.source.clone()),
+            tag: step.tag.clone(),
+            action: action(step, self.on_conflict),
         };
 
-        self.steps.iter().filter_map(planned).collect()
+        self.steps.iter().map(planned).collect()
     }
 
-    fn carry_out(
-        self,
-        mut edit: Edit<'_>,
-        transaction: &mut dyn Transaction,
-    ) -> Result<Vec<Secret>, VaultError> {
+    fn carry_out(self, mut edit: Edit<'_>) -> Result<Vec<Secret>, VaultError> {
         let mut drafts = Vec::with_capacity(self.steps.len());
         for (number, step) in self.steps.iter().enumerate() {
             drafts.push(match &step.target {
                 Some(found) => (number, Record { meta: Vec::new(), ..found.record }),
-                None => (number, edit.draft(transaction, &step.tag.key())?),
+                None => (number, edit.draft(&step.tag.key())?),
             });
         }
 
         let now = Timestamp::now();
         let value = |snapshot: &dyn Snapshot, number: usize| {
             let step: &Step = &self.steps[number];
-            let project = self
-                .sources
-                .get(&step.from)
-                .ok_or(CryptoError::Damaged("the table of projects"))?;
-
-            project.value(snapshot, &step.source.record)
+            self.sources[step.from].value(snapshot, &step.source.record)
         };
 
         let mut secrets = Vec::with_capacity(drafts.len());
         let take = |number, secret| secrets.push((number, secret));
-        edit.put_all(transaction, drafts, value, |number| self.steps[number].metadata(now), take)?;
+        edit.put_all(drafts, value, |number| self.steps[number].metadata(now), take)?;
 
-        edit.sign(transaction)?;
-        secrets.sort_unstable_by_key(|(number, _)| *number);
-        Ok(secrets.into_iter().map(|(_, secret)| secret).collect())
+        edit.sign()?;
+        Ok(in_order(secrets))
     }
 }
 

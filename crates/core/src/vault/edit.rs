@@ -6,11 +6,11 @@
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
 
 use super::VaultError;
 use super::key_handle::{RootKeyHandle, RootTables};
 use super::state::{Project, State, VerifiedRecord};
-use crate::crypto::CryptoError;
 use crate::crypto::head::{Head, HeadHistory};
 use crate::crypto::history::Ancestors;
 use crate::crypto::ids::{Hash, ProjectId, RecordId};
@@ -21,9 +21,11 @@ use crate::crypto::tree::{self, BUCKETS, EMPTY_BUCKET, Leaf};
 use crate::model::{Metadata, ProjectName, Secret, SecretValue, TagKey, Timestamp};
 use crate::store::{Change, MAX_PROJECTS, Snapshot, Transaction};
 
-/// A project that is being created or changed within one transaction.
+/// A project that is being created or changed in a transaction. The caller commits, because one
+/// transaction may change several projects, one after the other.
 pub(super) struct Edit<'a> {
-    project: Project<'a>,
+    transaction: &'a mut dyn Transaction,
+    project: Project,
     leaves: BTreeMap<u8, Vec<Leaf>>,
     count: u64,
     /// The ids of new secrets
@@ -31,56 +33,46 @@ pub(super) struct Edit<'a> {
 }
 
 impl<'a> Edit<'a> {
-    pub(super) fn new(project: Project<'a>) -> Self {
+    pub(super) fn new(transaction: &'a mut dyn Transaction, project: Project) -> Self {
         let count = project.head.count;
-        Self { project, leaves: BTreeMap::new(), count, drawn: HashSet::new() }
+        Self { transaction, project, leaves: BTreeMap::new(), count, drawn: HashSet::new() }
     }
 
-    fn leaves(
-        &mut self,
-        snapshot: &dyn Snapshot,
-        bucket: u8,
-    ) -> Result<&mut Vec<Leaf>, VaultError> {
+    fn leaves(&mut self, bucket: u8) -> Result<&mut Vec<Leaf>, VaultError> {
         if !self.leaves.contains_key(&bucket) {
-            self.leaves.insert(bucket, self.project.bucket(snapshot, bucket)?);
+            self.leaves.insert(bucket, self.project.bucket(self.transaction, bucket)?);
         }
 
         Ok(self.leaves.entry(bucket).or_default())
     }
 
     /// Returns the secret with this tag, including changes of this edit.
-    pub(super) fn find(
-        &mut self,
-        snapshot: &dyn Snapshot,
-        key: &TagKey,
-    ) -> Result<Option<Secret>, VaultError> {
+    pub(super) fn find(&mut self, key: &TagKey) -> Result<Option<Secret>, VaultError> {
         let tag_ix = self.project.keyring.tag_ix(key);
-        let leaves = self.leaves(snapshot, tag_ix[0])?;
+        let leaves = self.leaves(tag_ix[0])?;
         let Ok(at) = leaves.binary_search_by(|leaf| leaf.tag_ix.cmp(&tag_ix)) else {
             return Ok(None);
         };
 
         let leaf = leaves[at];
-        let found = self.project.by_leaf(snapshot, &leaf)?;
+        let found = self.project.by_leaf(self.transaction, &leaf)?;
         Ok(Some(self.project.secret(found)))
     }
 
     /// Stores a new secret under an id that no other secret has.
     pub(super) fn add_as(
         &mut self,
-        transaction: &mut dyn Transaction,
         rid: RecordId,
         metadata: Metadata,
         value: &SecretValue,
     ) -> Result<Secret, VaultError> {
         let record = self.first_draft(rid, &metadata.tag.key());
-        self.put(transaction, VerifiedRecord { record, metadata }, Some(value))
+        self.put(VerifiedRecord { record, metadata }, Some(value))
     }
 
     /// Stores the next version of a record. Without `value`, the record keeps its value.
     pub(super) fn put(
         &mut self,
-        transaction: &mut dyn Transaction,
         found: VerifiedRecord,
         value: Option<&SecretValue>,
     ) -> Result<Secret, VaultError> {
@@ -88,19 +80,15 @@ impl<'a> Edit<'a> {
 
         record.ver += 1;
         if let Some(value) = value {
-            self.put_value(transaction, &mut record, value)?;
+            self.put_value(&mut record, value)?;
         }
 
-        self.put_record(transaction, record, metadata)
+        self.put_record(record, metadata)
     }
 
     /// Begins a new secret for [`Edit::put_all`], under a new id.
-    pub(super) fn draft(
-        &mut self,
-        transaction: &dyn Transaction,
-        key: &TagKey,
-    ) -> Result<Record, VaultError> {
-        let rid = self.free_id(transaction)?;
+    pub(super) fn draft(&mut self, key: &TagKey) -> Result<Record, VaultError> {
+        let rid = self.free_id()?;
         Ok(self.first_draft(rid, key))
     }
 
@@ -112,7 +100,6 @@ impl<'a> Edit<'a> {
     /// read and written many times.
     pub(super) fn put_all<V: Borrow<SecretValue>>(
         &mut self,
-        transaction: &mut dyn Transaction,
         mut drafts: Vec<(usize, Record)>,
         mut value: impl FnMut(&dyn Snapshot, usize) -> Result<V, VaultError>,
         mut metadata: impl FnMut(usize) -> Metadata,
@@ -121,13 +108,13 @@ impl<'a> Edit<'a> {
         drafts.sort_unstable_by_key(|(_, record)| record.rid);
         for (number, record) in &mut drafts {
             record.ver += 1;
-            let value = value(transaction, *number)?;
-            self.put_value(transaction, record, value.borrow())?;
+            let value = value(self.transaction, *number)?;
+            self.put_value(record, value.borrow())?;
         }
 
         drafts.sort_unstable_by_key(|(_, record)| record.tag_ix);
         for (number, record) in drafts {
-            take(number, self.put_record(transaction, record, metadata(number))?);
+            take(number, self.put_record(record, metadata(number))?);
         }
 
         Ok(())
@@ -149,12 +136,7 @@ impl<'a> Edit<'a> {
     }
 
     /// Stores the value of a record's current version.
-    fn put_value(
-        &self,
-        transaction: &mut dyn Transaction,
-        record: &mut Record,
-        value: &SecretValue,
-    ) -> Result<(), VaultError> {
+    fn put_value(&mut self, record: &mut Record, value: &SecretValue) -> Result<(), VaultError> {
         record.vver = record.ver;
         let sealed = self.project.keyring.seal_value(
             self.project.context(&record.rid),
@@ -163,54 +145,45 @@ impl<'a> Edit<'a> {
         )?;
         record.val_hash = tree::value_hash(&sealed);
 
-        Ok(transaction.apply(Change::Value(&record.rid, &sealed))?)
+        Ok(self.transaction.apply(Change::Value(&record.rid, &sealed))?)
     }
 
     /// Stores the current version of a record whose value is already stored.
-    fn put_record(
-        &mut self,
-        transaction: &mut dyn Transaction,
-        mut record: Record,
-        metadata: Metadata,
-    ) -> Result<Secret, VaultError> {
+    fn put_record(&mut self, mut record: Record, metadata: Metadata) -> Result<Secret, VaultError> {
         record.meta = self.project.keyring.seal_metadata(
             self.project.context(&record.rid),
             record.ver,
             &metadata,
         )?;
 
-        record.leaf = tree::leaf(self.project.vault_id, &self.project.row.pid, &record);
+        record.leaf = tree::leaf(&self.project.vault_id, &self.project.row.pid, &record);
 
         // The bucket is read before the record is written, so its old content is verified.
-        let leaves = self.leaves(transaction, record.tag_ix[0])?;
+        let leaves = self.leaves(record.tag_ix[0])?;
         let leaf = Leaf { tag_ix: record.tag_ix, rid: record.rid, leaf: record.leaf };
         match leaves.binary_search_by(|other| other.tag_ix.cmp(&record.tag_ix)) {
             Ok(at) => leaves[at] = leaf,
             Err(at) => leaves.insert(at, leaf),
         }
 
-        transaction.apply(Change::Record(&self.project.row.pid, &record))?;
+        self.transaction.apply(Change::Record(&self.project.row.pid, &record))?;
         Ok(self.project.secret(VerifiedRecord { record, metadata }))
     }
 
     /// Draws an id that neither the vault nor this edit uses yet.
-    fn free_id(&mut self, snapshot: &dyn Transaction) -> Result<RecordId, VaultError> {
+    fn free_id(&mut self) -> Result<RecordId, VaultError> {
         loop {
             let rid: RecordId = random::array()?;
-            if snapshot.locate(&rid)?.is_none() && self.drawn.insert(rid) {
+            if self.transaction.locate(&rid)?.is_none() && self.drawn.insert(rid) {
                 return Ok(rid);
             }
         }
     }
 
     /// Removes a record.
-    pub(super) fn remove(
-        &mut self,
-        transaction: &mut dyn Transaction,
-        found: VerifiedRecord,
-    ) -> Result<Secret, VaultError> {
+    pub(super) fn remove(&mut self, found: VerifiedRecord) -> Result<Secret, VaultError> {
         let record = &found.record;
-        let leaves = self.leaves(transaction, record.tag_ix[0])?;
+        let leaves = self.leaves(record.tag_ix[0])?;
         if let Ok(at) = leaves.binary_search_by(|leaf| leaf.tag_ix.cmp(&record.tag_ix)) {
             leaves.remove(at);
         }
@@ -220,20 +193,20 @@ impl<'a> Edit<'a> {
             .checked_sub(1)
             .ok_or_else(|| self.project.damaged("the number of records"))?;
 
-        transaction.apply(Change::DropRecord(&self.project.row.pid, record))?;
+        self.transaction.apply(Change::DropRecord(&self.project.row.pid, record))?;
         Ok(self.project.secret(found))
     }
 
-    /// Writes the changed buckets and the new head. The caller commits.
-    pub(super) fn sign(self, transaction: &mut dyn Transaction) -> Result<(), VaultError> {
-        let pid = &self.project.row.pid;
-        let mut buckets = self.project.buckets.clone();
-        for (number, leaves) in &self.leaves {
-            buckets[usize::from(*number)] = write_bucket(transaction, pid, *number, leaves)?;
+    /// Writes the changed buckets and the new head.
+    pub(super) fn sign(self) -> Result<(), VaultError> {
+        let Self { transaction, project, leaves, count, .. } = self;
+        let Project { row, keyring, .. } = &project;
+        let mut buckets = project.buckets.clone();
+        for (number, leaves) in &leaves {
+            buckets[usize::from(*number)] = write_bucket(transaction, &row.pid, *number, leaves)?;
         }
 
-        let Project { row, keyring, .. } = self.project;
-        sign_next(transaction, &self.project, row, keyring, &buckets, self.count).map(drop)
+        sign_next(transaction, &project, row, keyring, &buckets, count).map(drop)
     }
 }
 
@@ -253,7 +226,7 @@ pub(super) fn write_bucket(
 /// `row`. Returns the row that was written.
 pub(super) fn sign_next(
     transaction: &mut dyn Transaction,
-    project: &Project<'_>,
+    project: &Project,
     row: &ProjectRow,
     keyring: &Keyring,
     buckets: &[Hash; BUCKETS],
@@ -278,91 +251,97 @@ pub(super) fn sign_next(
     Ok(written)
 }
 
-/// A project that is being created: its row has keys but no head yet.
-pub(super) struct NewProject {
-    row: ProjectRow,
-    keyring: Keyring,
+/// A project to edit: one of the vault's by its position, or a new one, whose row has keys but no
+/// head yet. Its buckets are not read before it is its turn.
+pub(super) enum Target {
+    Existing(usize),
+    New(ProjectRow, Rc<Keyring>),
 }
 
-impl NewProject {
+impl Target {
     fn new(
         state: &State,
         root: &dyn RootKeyHandle,
         name: &ProjectName,
     ) -> Result<Self, VaultError> {
+        if let Some(at) = state.position(name) {
+            return Ok(Self::Existing(at));
+        }
+
         let pid: ProjectId = random::array()?;
         let keyring = Keyring::random(&pid, name.clone())?;
         let keys = root.seal_keyring(&state.vault.vault_id, &pid, 1, &keyring)?;
-        Ok(Self {
-            row: ProjectRow { pid, epoch: 1, keys, head: Vec::new(), sig: Vec::new() },
-            keyring,
-        })
+        let row = ProjectRow { pid, epoch: 1, keys, head: Vec::new(), sig: Vec::new() };
+        Ok(Self::New(row, Rc::new(keyring)))
     }
 
-    /// Returns the empty project, for editing.
-    pub(super) fn project<'a>(&'a self, state: &'a State) -> Project<'a> {
-        Project::unverified(&state.vault.vault_id, &self.row, &self.keyring)
+    fn new_row(&self) -> Option<&ProjectRow> {
+        match self {
+            Self::Existing(_) => None,
+            Self::New(row, _) => Some(row),
+        }
     }
 
-    pub(super) fn is_named(&self, name: &ProjectName) -> bool {
-        self.keyring.name == *name
+    /// Returns the verified project, or the empty new one.
+    pub(super) fn open(
+        self,
+        state: &State,
+        snapshot: &dyn Snapshot,
+    ) -> Result<Project, VaultError> {
+        match self {
+            Self::Existing(at) => state.project(snapshot, at),
+            Self::New(row, keyring) => Ok(Project::unverified(state.vault.vault_id, row, keyring)),
+        }
     }
 }
 
-/// Returns those of `names` that the vault does not have. Fails if they would exceed the maximum
-/// number of projects.
-pub(super) fn absent<'n>(
+/// Fails if the vault would exceed the maximum number of projects with those of `names` that it
+/// does not have.
+pub(super) fn check_room(state: &State, names: &[&ProjectName]) -> Result<(), VaultError> {
+    let absent = names.iter().filter(|name| state.position(name).is_none()).count();
+    if state.rows.len() + absent > MAX_PROJECTS { Err(VaultError::TooManyProjects) } else { Ok(()) }
+}
+
+/// Opens the project of this name, or creates it. The caller then edits and signs it.
+pub(super) fn open_or_create(
     state: &State,
-    names: &[&'n ProjectName],
-) -> Result<Vec<&'n ProjectName>, VaultError> {
-    let absent: Vec<_> =
-        names.iter().copied().filter(|name| state.position(name).is_none()).collect();
-    if state.rows.len() + absent.len() > MAX_PROJECTS {
-        Err(VaultError::TooManyProjects)
-    } else {
-        Ok(absent)
-    }
+    root: &dyn RootKeyHandle,
+    transaction: &mut dyn Transaction,
+    name: &ProjectName,
+) -> Result<Project, VaultError> {
+    check_room(state, &[name])?;
+    let target = Target::new(state, root, name)?;
+    create(state, root, transaction, std::slice::from_ref(&target))?;
+    target.open(state, transaction)
 }
 
-/// Creates the missing projects among `names`, and updates the root MAC once for all of them. The
-/// caller then edits and signs each one.
-pub(super) fn create_projects(
+/// Creates the missing projects among `names`, and returns one target for each name. The caller
+/// then edits and signs each one.
+pub(super) fn create_missing(
     state: &State,
     root: &dyn RootKeyHandle,
     transaction: &mut dyn Transaction,
     names: &[&ProjectName],
-) -> Result<Vec<NewProject>, VaultError> {
-    let new_project = absent(state, names)?
-        .into_iter()
-        .map(|name| NewProject::new(state, root, name))
-        .collect::<Result<Vec<_>, _>>()?;
+) -> Result<Vec<Target>, VaultError> {
+    check_room(state, names)?;
+    let targets: Vec<Target> =
+        names.iter().map(|name| Target::new(state, root, name)).collect::<Result<_, _>>()?;
 
-    if !new_project.is_empty() {
-        let rows =
-            state.rows.iter().chain(new_project.iter().map(|new| &new.row)).cloned().collect();
-        seal_root(state, root, rows, transaction)?;
-    }
-
-    Ok(new_project)
+    create(state, root, transaction, &targets)?;
+    Ok(targets)
 }
 
-/// Opens the project of this name, or creates it. `new_project` owns the data of a new one.
-pub(super) fn open_or_create<'a>(
-    state: &'a State,
+/// Updates the root MAC once for all new projects.
+fn create(
+    state: &State,
     root: &dyn RootKeyHandle,
     transaction: &mut dyn Transaction,
-    name: &ProjectName,
-    new_project: &'a mut Option<NewProject>,
-) -> Result<Project<'a>, VaultError> {
-    if let Some(project) = state.named(transaction, name)? {
-        return Ok(project);
-    }
+    targets: &[Target],
+) -> Result<(), VaultError> {
+    let mut rows = state.rows.clone();
+    rows.extend(targets.iter().filter_map(Target::new_row).cloned());
 
-    let made = create_projects(state, root, transaction, &[name])?.pop();
-
-    // The project did not exist, so exactly one was created.
-    let new = new_project.insert(made.ok_or(CryptoError::Damaged("a new project"))?);
-    Ok(new.project(state))
+    if rows.len() == state.rows.len() { Ok(()) } else { seal_root(state, root, rows, transaction) }
 }
 
 /// Writes the vault's row for the revision after `state`, with the projects `rows`.

@@ -11,64 +11,76 @@ use crate::store::Snapshot;
 /// of every secret.
 const SUGGEST_AMONG: u64 = 10_000;
 
-/// Secrets that were looked up together.
-pub(super) struct FoundAll<'s> {
-    /// Their projects by position in the state; each was opened once
-    pub(super) projects: BTreeMap<usize, Project<'s>>,
-    /// The secrets in the requested order, each with the position of its project
+/// The secrets of one project that were looked up together.
+pub(super) struct FoundIn {
+    /// Their project
+    pub(super) project: Project,
+    /// The secrets, each with its position in the request, by which they are sorted
     pub(super) secrets: Vec<(usize, VerifiedRecord)>,
 }
 
 /// Finds secrets by tag in `project`, or by id in any project. Opens each project once and reads
 /// each bucket once. Fails for the first secret that does not exist.
-pub(super) fn find_all<'s>(
-    state: &'s State,
+pub(super) fn find_all(
+    state: &State,
     snapshot: &dyn Snapshot,
     project: &ProjectName,
     wanted: &[SecretRef],
-) -> Result<FoundAll<'s>, VaultError> {
+) -> Result<Vec<FoundIn>, VaultError> {
+    let mut missing: Vec<usize> = Vec::new();
     let mut by_project: BTreeMap<usize, Vec<([u8; 16], usize)>> = BTreeMap::new();
     for (number, wanted) in wanted.iter().enumerate() {
-        if let Some((at, tag_ix)) = look_up(state, snapshot, project, wanted)? {
-            by_project.entry(at).or_default().push((tag_ix, number));
+        match look_up(state, snapshot, project, wanted)? {
+            Some((at, tag_ix)) => by_project.entry(at).or_default().push((tag_ix, number)),
+            None => missing.push(number),
         }
     }
 
-    let mut projects = BTreeMap::new();
-    let mut found: Vec<Option<(usize, VerifiedRecord)>> = vec![None; wanted.len()];
+    let mut found = Vec::with_capacity(by_project.len());
     for (at, indexes) in by_project {
         let project = state.project(snapshot, at)?;
+        let mut secrets = Vec::with_capacity(indexes.len());
         project.by_indexes(snapshot, indexes, |number, record| {
-            found[number] = checked(&project, record, &wanted[number])?.map(|record| (at, record));
+            match checked(&project, record, &wanted[number])? {
+                Some(record) => secrets.push((number, record)),
+                None => missing.push(number),
+            }
+
             Ok(())
         })?;
 
-        projects.insert(at, project);
+        secrets.sort_unstable_by_key(|(number, _)| *number);
+        found.push(FoundIn { project, secrets });
     }
 
-    let mut secrets = Vec::with_capacity(wanted.len());
-    for (found, wanted) in found.into_iter().zip(wanted) {
-        match found {
-            Some(found) => secrets.push(found),
-            None => return Err(not_found(state, snapshot, project, wanted)?),
-        }
+    match missing.into_iter().min() {
+        Some(first) => Err(not_found(state, snapshot, project, &wanted[first])?),
+        None => Ok(found),
     }
+}
 
-    Ok(FoundAll { projects, secrets })
+/// Returns what was collected for the positions of a request, in their order.
+pub(super) fn in_order<T>(mut numbered: Vec<(usize, T)>) -> Vec<T> {
+    numbered.sort_unstable_by_key(|(number, _)| *number);
+    numbered.into_iter().map(|(_, one)| one).collect()
 }
 
 /// Finds one secret.
-pub(super) fn find<'s>(
-    state: &'s State,
+pub(super) fn find(
+    state: &State,
     snapshot: &dyn Snapshot,
     project: &ProjectName,
     wanted: &SecretRef,
-) -> Result<(Project<'s>, VerifiedRecord), VaultError> {
-    let mut all = find_all(state, snapshot, project, std::slice::from_ref(wanted))?;
-    match (all.projects.pop_first(), all.secrets.pop()) {
-        (Some((_, project)), Some((_, found))) => Ok((project, found)),
-        _ => Err(not_found(state, snapshot, project, wanted)?),
+) -> Result<(Project, VerifiedRecord), VaultError> {
+    if let Some((at, tag_ix)) = look_up(state, snapshot, project, wanted)? {
+        let project = state.project(snapshot, at)?;
+        let found = project.by_index(snapshot, &tag_ix)?;
+        if let Some(found) = checked(&project, found, wanted)? {
+            return Ok((project, found));
+        }
     }
+
+    Err(not_found(state, snapshot, project, wanted)?)
 }
 
 /// Returns the position of a secret's project and the secret's index, if it exists.
@@ -88,7 +100,7 @@ fn look_up(
 
 /// Checks that the record found at the index of `wanted` is that secret.
 fn checked(
-    project: &Project<'_>,
+    project: &Project,
     found: Option<VerifiedRecord>,
     wanted: &SecretRef,
 ) -> Result<Option<VerifiedRecord>, VaultError> {
@@ -123,10 +135,7 @@ fn not_found(
 }
 
 /// Returns every tag of a project, or none if it is too large to suggest from.
-pub(super) fn all_tags(
-    project: &Project<'_>,
-    snapshot: &dyn Snapshot,
-) -> Result<Vec<Tag>, VaultError> {
+pub(super) fn all_tags(project: &Project, snapshot: &dyn Snapshot) -> Result<Vec<Tag>, VaultError> {
     let mut tags = Vec::new();
     if project.head.count <= SUGGEST_AMONG {
         project.each(snapshot, |found| tags.push(found.metadata.tag))?;

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::copy::{Action, OnConflict};
-use super::edit::{Edit, NewProject, absent, create_projects};
+use super::edit::{Edit, check_room, create_missing};
+use super::find::in_order;
 use super::state::{State, VerifiedRecord};
 use super::{NewSecret, Vault, VaultError, WriteOutcome};
 use crate::crypto::rows::Record;
 use crate::model::{Metadata, ProjectName, Secret, Tag, TagKey, Timestamp};
-use crate::store::{Snapshot, Transaction};
+use crate::store::Snapshot;
 
 /// The secrets to store, with at most one for each tag of a project.
 pub struct Import<'a> {
@@ -126,7 +127,7 @@ impl Vault {
     pub fn plan_import(&self, import: &Import<'_>) -> Result<ImportOutcome, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        absent(&state, &import.projects())?;
+        check_room(&state, &import.projects())?;
         Ok(ImportOutcome::new(steps(&state, &*snapshot, import)?, Vec::new()))
     }
 
@@ -187,20 +188,12 @@ impl Vault {
         }
 
         let names: Vec<&ProjectName> = written.keys().copied().collect();
-        let new_project = create_projects(&state, &*self.root, &mut *transaction, &names)?;
+        let targets = create_missing(&state, &*self.root, &mut *transaction, &names)?;
         let mut storing = Storing { import, stored, secrets: Vec::new() };
 
-        for (name, positions) in written {
-            let project = match state.named(&*transaction, name)? {
-                Some(project) => project,
-                // The project did not exist, so it was created above.
-                None => match new_project.iter().find(|new| new.is_named(name)) {
-                    Some(new) => NewProject::project(new, &state),
-                    None => continue,
-                },
-            };
-
-            storing.project(Edit::new(project), &mut *transaction, &positions, &mut steps)?;
+        for (target, positions) in targets.into_iter().zip(written.values()) {
+            let project = target.open(&state, &*transaction)?;
+            storing.project(Edit::new(&mut *transaction, project), positions, &mut steps)?;
         }
 
         let Storing { secrets, .. } = storing;
@@ -221,7 +214,6 @@ impl Storing<'_> {
     fn project(
         &mut self,
         mut edit: Edit<'_>,
-        transaction: &mut dyn Transaction,
         positions: &[usize],
         steps: &mut [Step],
     ) -> Result<(), VaultError> {
@@ -235,7 +227,7 @@ impl Storing<'_> {
                     before.insert(at, metadata);
                     (at, Record { meta: Vec::new(), ..record })
                 }
-                None => (at, edit.draft(transaction, &self.import.secrets[at].new.tag.key())?),
+                None => (at, edit.draft(&self.import.secrets[at].new.tag.key())?),
             });
         }
 
@@ -249,13 +241,12 @@ impl Storing<'_> {
 
         let metadata = |at: usize| self.import.secrets[at].metadata(before.remove(&at), now);
         let mut secrets = Vec::with_capacity(positions.len());
-        edit.put_all(transaction, drafts, value, metadata, |at, secret| {
+        edit.put_all(drafts, value, metadata, |at, secret| {
             secrets.push((at, secret));
         })?;
 
-        secrets.sort_unstable_by_key(|(at, _)| *at);
-        self.secrets.extend(secrets.into_iter().map(|(_, secret)| secret));
-        edit.sign(transaction)
+        self.secrets.extend(in_order(secrets));
+        edit.sign()
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
+use std::rc::Rc;
 
 use super::checkpointed::Divergence;
 use super::key_handle::{RootKeyHandle, RootTables};
@@ -72,7 +73,7 @@ pub(super) struct Inspection {
     pub(super) vault: VaultRow,
     pub(super) slots: Vec<Slot>,
     pub(super) rows: Vec<ProjectRow>,
-    pub(super) keyrings: Vec<Option<Keyring>>,
+    pub(super) keyrings: Vec<Option<Rc<Keyring>>>,
     /// The readable records of each project, in the order of the rows
     pub(super) readable: Vec<Vec<ReadableRecord>>,
     pub(super) report: Report,
@@ -167,8 +168,8 @@ fn open(snapshot: &dyn Snapshot, root: &dyn RootKeyHandle) -> Result<Inspection,
         opened => opened,
     };
 
-    let keyrings: Vec<Option<Keyring>> = match (opened, root.root_key()) {
-        (Ok(keyrings), _) => keyrings.into_iter().map(Some).collect(),
+    let keyrings: Vec<Option<Rc<Keyring>>> = match (opened, root.root_key()) {
+        (Ok(keyrings), _) => keyrings.into_iter().map(Rc::new).map(Some).collect(),
         (Err(error), Some(root)) if error.is_damage() => {
             if root.verify_mac(&vault, &slots, &rows, &grants).is_err() {
                 report.damage.push(Damage::new(ROOT_TABLES));
@@ -180,7 +181,7 @@ fn open(snapshot: &dyn Snapshot, root: &dyn RootKeyHandle) -> Result<Inspection,
                     report.damage.push(Damage::new(KEYRING));
                 }
 
-                keyring
+                keyring.map(Rc::new)
             };
 
             rows.iter().map(&mut open).collect()
@@ -278,16 +279,17 @@ impl ProjectInspector<'_> {
         mut self,
         vault: &VaultRow,
         row: &ProjectRow,
-        keyring: &Keyring,
+        keyring: &Rc<Keyring>,
         id_index: &IdIndex,
         on_progress: &mut dyn FnMut(u64),
     ) -> ProjectFindings {
-        let opened = Project::open(self.snapshot, &vault.vault_id, row, keyring);
+        let (vault_id, keyring) = (vault.vault_id, Rc::clone(keyring));
+        let opened = Project::open(self.snapshot, vault_id, row.clone(), Rc::clone(&keyring));
         let (project, is_verified) = match opened {
             Ok(project) => (project, true),
             Err(error) => {
                 self.note(damaged_part(&error), None, None);
-                (Project::unverified(&vault.vault_id, row, keyring), false)
+                (Project::unverified(vault_id, row.clone(), keyring), false)
             }
         };
 
@@ -340,7 +342,7 @@ impl ProjectInspector<'_> {
     }
 
     /// Returns true if a record and its value open.
-    fn record(&mut self, project: &Project<'_>, leaf: &Leaf) -> bool {
+    fn record(&mut self, project: &Project, leaf: &Leaf) -> bool {
         let id = Some(SecretId(leaf.rid));
         let found = match retry_once(|| project.by_leaf(self.snapshot, leaf)) {
             Ok(found) => found,

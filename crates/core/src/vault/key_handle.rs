@@ -127,6 +127,9 @@ pub enum KeyServiceError {
     /// The process that listens instead of the agent belongs to another user
     #[error("the process that listens on the agent's socket belongs to another user")]
     Impostor,
+    /// Only a bug in this program can cause this
+    #[error("internal error: {0}")]
+    Internal(&'static str),
     /// The connection failed
     #[error("cannot reach the agent: {0}")]
     Io(#[from] std::io::Error),

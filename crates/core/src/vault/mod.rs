@@ -39,7 +39,10 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 pub use checkpointed::{Divergence, DivergenceNotice, SeenElsewhere};
-pub use copies::{Difference, SalvageOutcome, StateFingerprint};
+pub use copies::{
+    Difference, Restore, RestoreEvent, RestoreKeys, RestoreObserver, RestorePlan, RestoreTarget,
+    RestoreWork, SalvageOutcome, StateFingerprint,
+};
 pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, PlannedCopy};
 pub use export::Exported;
 pub use import::{Import, ImportOutcome, ImportResult, IncomingSecret};
@@ -453,6 +456,9 @@ pub enum VaultError {
     /// A secret would be copied onto itself
     #[error("`{0}` would be copied onto itself")]
     OntoItself(Tag),
+    /// Only a bug in this program can cause this
+    #[error("internal error: {0}")]
+    Internal(&'static str),
 }
 
 impl VaultError {

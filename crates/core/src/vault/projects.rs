@@ -57,21 +57,16 @@ impl Vault {
         to: &ProjectName,
     ) -> Result<WriteOutcome<()>, VaultError> {
         let mut transaction = self.store.write()?;
-        let mut state = self.state(&*transaction)?;
+        let state = self.state(&*transaction)?;
         let at = require_project(&state, from)?;
         if state.position(to).is_some_and(|other| other != at) {
             return Err(VaultError::ProjectExists(to.clone()));
         }
 
-        state.keyrings[at].name = to.clone();
         let mut rows = state.rows.clone();
         let row = &mut rows[at];
-        row.keys = self.root.seal_keyring(
-            &state.vault.vault_id,
-            &row.pid,
-            row.epoch,
-            &state.keyrings[at],
-        )?;
+        let renamed = state.keyrings[at].renamed(&row.pid, to.clone());
+        row.keys = self.root.seal_keyring(&state.vault.vault_id, &row.pid, row.epoch, &renamed)?;
 
         transaction.apply(Change::Project(row))?;
         seal_root(&state, &*self.root, rows, &mut *transaction)?;

@@ -199,7 +199,7 @@ impl ProjectRekey<'_> {
 
 /// A project and its new keys.
 struct NewProjectKeys<'a> {
-    project: &'a Project<'a>,
+    project: &'a Project,
     row: &'a ProjectRow,
     keyring: &'a Keyring,
 }
@@ -207,7 +207,7 @@ struct NewProjectKeys<'a> {
 impl NewProjectKeys<'_> {
     fn context<'p>(&'p self, rid: &'p [u8; 8]) -> RecordContext<'p> {
         RecordContext {
-            vault_id: self.project.vault_id,
+            vault_id: &self.project.vault_id,
             pid: &self.row.pid,
             rid,
             epoch: self.row.epoch,
@@ -246,7 +246,7 @@ impl NewProjectKeys<'_> {
                 record.ver,
                 &found.metadata,
             )?;
-            record.leaf = tree::leaf(self.project.vault_id, pid, &record);
+            record.leaf = tree::leaf(&self.project.vault_id, pid, &record);
             transaction.apply(Change::MoveRecord(pid, &old.tag_ix, &record))?;
             leaves[usize::from(tag_ix[0])].push(Leaf {
                 tag_ix,

@@ -1,18 +1,18 @@
 //! The operations on secrets: create, get, list, update, delete, and revealing values for use.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use super::edit::{Edit, open_or_create};
-use super::find::{FoundAll, all_tags, find, find_all, nearest_tag};
+use super::find::{FoundIn, all_tags, find, find_all, in_order, nearest_tag};
 use super::projects::require_project;
 use super::state::{Project, VerifiedRecord};
 use super::{Reveal, Revealed, Vault, VaultError, WriteOutcome};
-use crate::crypto::CryptoError;
+use crate::crypto::rows::Record;
 use crate::model::{
     Description, Metadata, Name, ProjectName, Secret, SecretRef, SecretValue, Tag, TagKey,
     Timestamp,
 };
-use crate::store::{Snapshot, Transaction};
+use crate::store::Snapshot;
 
 /// A secret to store.
 pub struct NewSecret {
@@ -52,12 +52,11 @@ impl Vault {
         project: &ProjectName,
         new: NewSecret,
     ) -> Result<WriteOutcome<Secret>, VaultError> {
-        let mut secret = None;
-        let written = self.store_new(project, [new], |stored| secret = Some(stored))?;
-
-        // One secret was passed in, so one was stored.
-        let value = secret.ok_or(CryptoError::Damaged("a new secret"))?;
-        Ok(WriteOutcome { value, compaction_due: written.compaction_due })
+        self.edit(project, move |edit| {
+            let record = draft(edit, &new)?;
+            let metadata = new.metadata(Timestamp::now());
+            edit.put(VerifiedRecord { record, metadata }, Some(&new.value))
+        })
     }
 
     /// Stores new secrets in one transaction. If one of the tags is taken, none is stored. Returns
@@ -67,36 +66,35 @@ impl Vault {
         project: &ProjectName,
         new: impl IntoIterator<Item = NewSecret>,
     ) -> Result<WriteOutcome<u64>, VaultError> {
-        let mut count = 0;
-        let written = self.store_new(project, new, |_| count += 1)?;
-        Ok(WriteOutcome { value: count, compaction_due: written.compaction_due })
+        self.edit(project, |edit| {
+            let mut new = new.into_iter();
+            let mut count = 0;
+            loop {
+                let batch = next_batch(&mut new);
+                if batch.is_empty() {
+                    return Ok(count);
+                }
+
+                store_batch(edit, &batch)?;
+                count += batch.len() as u64;
+            }
+        })
     }
 
-    fn store_new(
+    /// Changes a project in one transaction. Creates it if it does not exist.
+    fn edit<T>(
         &self,
         project: &ProjectName,
-        new: impl IntoIterator<Item = NewSecret>,
-        mut take: impl FnMut(Secret),
-    ) -> Result<WriteOutcome<()>, VaultError> {
+        change: impl FnOnce(&mut Edit<'_>) -> Result<T, VaultError>,
+    ) -> Result<WriteOutcome<T>, VaultError> {
         let mut transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
-        let mut new_project = None;
-        let target =
-            open_or_create(&state, &*self.root, &mut *transaction, project, &mut new_project)?;
-        let mut edit = Edit::new(target);
+        let project = open_or_create(&state, &*self.root, &mut *transaction, project)?;
+        let mut edit = Edit::new(&mut *transaction, project);
+        let value = change(&mut edit)?;
 
-        let mut new = new.into_iter();
-        loop {
-            let batch = next_batch(&mut new);
-            if batch.is_empty() {
-                break;
-            }
-
-            store_batch(&mut edit, &mut *transaction, &batch, &mut take)?;
-        }
-
-        edit.sign(&mut *transaction)?;
-        Ok(WriteOutcome::new((), self.commit(transaction)?))
+        edit.sign()?;
+        Ok(WriteOutcome::new(value, self.commit(transaction)?))
     }
 
     /// Returns one secret's metadata.
@@ -116,12 +114,12 @@ impl Vault {
     ) -> Result<Vec<Secret>, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        let FoundAll { projects, secrets } = find_all(&state, &*snapshot, project, wanted)?;
+        let mut found = Vec::with_capacity(wanted.len());
+        for FoundIn { project, secrets } in find_all(&state, &*snapshot, project, wanted)? {
+            found.extend(secrets.into_iter().map(|(number, one)| (number, project.secret(one))));
+        }
 
-        Ok(secrets
-            .into_iter()
-            .filter_map(|(at, found)| Some(projects.get(&at)?.secret(found)))
-            .collect())
+        Ok(in_order(found))
     }
 
     /// Returns the secret with this tag, if it exists.
@@ -186,9 +184,9 @@ impl Vault {
         }
 
         found.metadata.updated = Timestamp::now();
-        let mut edit = Edit::new(project);
-        let secret = edit.put(&mut *transaction, found, changes.value.as_ref())?;
-        edit.sign(&mut *transaction)?;
+        let mut edit = Edit::new(&mut *transaction, project);
+        let secret = edit.put(found, changes.value.as_ref())?;
+        edit.sign()?;
 
         Ok(WriteOutcome::new(secret, self.commit(transaction)?))
     }
@@ -204,24 +202,22 @@ impl Vault {
 
         // All secrets are found before the first one is removed, because a bucket is verified in
         // the state that was signed.
-        let FoundAll { projects, secrets } = find_all(&state, &*transaction, project, wanted)?;
-        let mut edits: BTreeMap<usize, Edit<'_>> =
-            projects.into_iter().map(|(at, project)| (at, Edit::new(project))).collect();
-
-        // A secret may be named twice, by its tag and by its id.
-        let mut seen = HashSet::new();
         let mut deleted = Vec::new();
-        for (at, found) in secrets {
-            if let Some(edit) = edits.get_mut(&at).filter(|_| seen.insert(found.record.rid)) {
-                deleted.push(edit.remove(&mut *transaction, found)?);
+        for FoundIn { project, secrets } in find_all(&state, &*transaction, project, wanted)? {
+            let mut edit = Edit::new(&mut *transaction, project);
+
+            // A secret may be named twice, by its tag and by its id.
+            let mut seen = HashSet::new();
+            for (number, found) in secrets {
+                if seen.insert(found.record.rid) {
+                    deleted.push((number, edit.remove(found)?));
+                }
             }
+
+            edit.sign()?;
         }
 
-        for edit in edits.into_values() {
-            edit.sign(&mut *transaction)?;
-        }
-
-        Ok(WriteOutcome::new(deleted, self.commit(transaction)?))
+        Ok(WriteOutcome::new(in_order(deleted), self.commit(transaction)?))
     }
 
     /// Returns a project as a source of values.
@@ -307,7 +303,7 @@ impl Reveal for Scope<'_> {
 
 /// Opens the values of `tags` in their order. Tags that do not exist give `None`.
 fn opened(
-    project: &Project<'_>,
+    project: &Project,
     snapshot: &dyn Snapshot,
     tags: &[Tag],
 ) -> Result<Vec<Option<(Tag, SecretValue)>>, VaultError> {
@@ -343,33 +339,35 @@ fn next_batch(new: &mut impl Iterator<Item = NewSecret>) -> Vec<NewSecret> {
 }
 
 /// Stores new secrets. Fails if one of the tags is taken.
-fn store_batch(
-    edit: &mut Edit<'_>,
-    transaction: &mut dyn Transaction,
-    batch: &[NewSecret],
-    take: &mut impl FnMut(Secret),
-) -> Result<(), VaultError> {
+fn store_batch(edit: &mut Edit<'_>, batch: &[NewSecret]) -> Result<(), VaultError> {
     let mut tags: HashMap<TagKey, &Tag> = HashMap::new();
     let mut drafts = Vec::with_capacity(batch.len());
-    for (number, NewSecret { tag, .. }) in batch.iter().enumerate() {
-        if let Some(existing) = edit.find(transaction, &tag.key())? {
-            return Err(VaultError::Exists(vec![existing]));
+    for (number, new) in batch.iter().enumerate() {
+        drafts.push((number, draft(edit, new)?));
+        if let Some(other) = tags.insert(new.tag.key(), &new.tag) {
+            return Err(VaultError::SameTarget(other.clone(), new.tag.clone()));
         }
-
-        if let Some(other) = tags.insert(tag.key(), tag) {
-            return Err(VaultError::SameTarget(other.clone(), tag.clone()));
-        }
-
-        drafts.push((number, edit.draft(transaction, &tag.key())?));
     }
 
     let now = Timestamp::now();
     let value = |_: &dyn Snapshot, number: usize| Ok(&batch[number].value);
-    let metadata = |number: usize| {
-        let NewSecret { tag, name, description, value } = &batch[number];
+    edit.put_all(drafts, value, |number| batch[number].metadata(now), |_, _| {})
+}
+
+/// Begins a new secret. Fails if its tag is taken.
+fn draft(edit: &mut Edit<'_>, new: &NewSecret) -> Result<Record, VaultError> {
+    let key = new.tag.key();
+    match edit.find(&key)? {
+        Some(existing) => Err(VaultError::Exists(vec![existing])),
+        None => edit.draft(&key),
+    }
+}
+
+impl NewSecret {
+    /// Returns the metadata of a secret that is created at the time `now`.
+    fn metadata(&self, now: Timestamp) -> Metadata {
+        let Self { tag, name, description, value } = self;
         let (tag, name, description) = (tag.clone(), name.clone(), description.clone());
         Metadata { tag, name, description, hint: value.hint(), created: now, updated: now }
-    };
-
-    edit.put_all(transaction, drafts, value, metadata, |_, secret| take(secret))
+    }
 }

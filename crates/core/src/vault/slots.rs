@@ -157,6 +157,10 @@ pub(super) fn add_slot(
 ) -> Result<(), VaultError> {
     transaction.apply(Change::Slot(slot))?;
     let stored = transaction.slots()?.into_iter().find(|stored| stored.slot_id == slot.slot_id);
-    let opened = stored.ok_or(CryptoError::Damaged("the new key slot"))?.open(by, vault_id)?;
-    if opened.is_same(root) { Ok(()) } else { Err(CryptoError::Damaged("the new key slot").into()) }
+    match stored.map(|stored| stored.open(by, vault_id)) {
+        Some(Ok(opened)) if opened.is_same(root) => Ok(()),
+        Some(Err(error @ (CryptoError::Memory(_) | CryptoError::KeyMemory))) => Err(error.into()),
+        // Nobody else can change what this transaction has just written.
+        _ => Err(VaultError::Internal("the new key slot does not open")),
+    }
 }

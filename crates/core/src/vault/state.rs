@@ -2,6 +2,7 @@
 //! 5).
 
 use std::collections::HashSet;
+use std::rc::Rc;
 
 use super::VaultError;
 use super::key_handle::{RootKeyHandle, RootTables};
@@ -34,7 +35,7 @@ pub(super) struct State {
     pub(super) slots: Vec<Slot>,
     pub(super) grants: Vec<Grant>,
     pub(super) rows: Vec<ProjectRow>,
-    pub(super) keyrings: Vec<Keyring>,
+    pub(super) keyrings: Vec<Rc<Keyring>>,
 }
 
 impl State {
@@ -56,6 +57,7 @@ impl State {
             return Err(CryptoError::Damaged("the table of projects").into());
         }
 
+        let keyrings = keyrings.into_iter().map(Rc::new).collect();
         Ok(Self { vault, slots, grants, rows, keyrings })
     }
 
@@ -78,8 +80,13 @@ impl State {
         &self,
         snapshot: &dyn Snapshot,
         at: usize,
-    ) -> Result<Project<'_>, VaultError> {
-        Project::open(snapshot, &self.vault.vault_id, &self.rows[at], &self.keyrings[at])
+    ) -> Result<Project, VaultError> {
+        Project::open(
+            snapshot,
+            self.vault.vault_id,
+            self.rows[at].clone(),
+            Rc::clone(&self.keyrings[at]),
+        )
     }
 
     /// Opens a project by its name. Returns `None` if it does not exist.
@@ -87,7 +94,7 @@ impl State {
         &self,
         snapshot: &dyn Snapshot,
         name: &ProjectName,
-    ) -> Result<Option<Project<'_>>, VaultError> {
+    ) -> Result<Option<Project>, VaultError> {
         self.position(name).map(|at| self.project(snapshot, at)).transpose()
     }
 
@@ -130,22 +137,18 @@ pub(super) struct VerifiedRecord {
 }
 
 /// A project with a verified head and root hash.
-pub(super) struct Project<'a> {
-    pub(super) vault_id: &'a VaultId,
-    pub(super) row: &'a ProjectRow,
-    pub(super) keyring: &'a Keyring,
+pub(super) struct Project {
+    pub(super) vault_id: VaultId,
+    pub(super) row: ProjectRow,
+    pub(super) keyring: Rc<Keyring>,
     pub(super) head: Head,
     pub(super) buckets: Box<[Hash; BUCKETS]>,
 }
 
-impl<'a> Project<'a> {
+impl Project {
     /// Returns a project whose head was not verified. Its records can be opened, but cannot be
     /// verified as current.
-    pub(super) fn unverified(
-        vault_id: &'a VaultId,
-        row: &'a ProjectRow,
-        keyring: &'a Keyring,
-    ) -> Self {
+    pub(super) fn unverified(vault_id: VaultId, row: ProjectRow, keyring: Rc<Keyring>) -> Self {
         Self {
             vault_id,
             row,
@@ -157,12 +160,12 @@ impl<'a> Project<'a> {
 
     pub(super) fn open(
         snapshot: &dyn Snapshot,
-        vault_id: &'a VaultId,
-        row: &'a ProjectRow,
-        keyring: &'a Keyring,
+        vault_id: VaultId,
+        row: ProjectRow,
+        keyring: Rc<Keyring>,
     ) -> Result<Self, VaultError> {
         let damaged = |what| VaultError::Project { what, project: keyring.name.clone() };
-        let head = keyring.open_head(vault_id, row).map_err(|_| damaged("the head"))?;
+        let head = keyring.open_head(&vault_id, &row).map_err(|_| damaged("the head"))?;
         let mut buckets = Box::new([EMPTY_BUCKET; BUCKETS]);
         let mut empty_row = false;
 
@@ -187,7 +190,7 @@ impl<'a> Project<'a> {
     }
 
     pub(super) fn context<'p>(&'p self, rid: &'p RecordId) -> RecordContext<'p> {
-        RecordContext { vault_id: self.vault_id, pid: &self.row.pid, rid, epoch: self.row.epoch }
+        RecordContext { vault_id: &self.vault_id, pid: &self.row.pid, rid, epoch: self.row.epoch }
     }
 
     /// Returns the leaves of one bucket, verified against its hash.
@@ -215,13 +218,17 @@ impl<'a> Project<'a> {
         snapshot: &dyn Snapshot,
         key: &TagKey,
     ) -> Result<Option<VerifiedRecord>, VaultError> {
-        let mut answer = None;
-        self.by_tags(snapshot, std::slice::from_ref(key), |_, found| {
-            answer = found;
-            Ok(())
-        })?;
+        self.of_tag(self.by_index(snapshot, &self.keyring.tag_ix(key))?, key)
+    }
 
-        Ok(answer)
+    /// Finds a record by its index. The bucket proves that the answer is right, also for `None`.
+    pub(super) fn by_index(
+        &self,
+        snapshot: &dyn Snapshot,
+        tag_ix: &[u8; 16],
+    ) -> Result<Option<VerifiedRecord>, VaultError> {
+        let leaves = self.bucket(snapshot, tag_ix[0])?;
+        leaf_at(&leaves, tag_ix).map(|leaf| self.by_leaf(snapshot, leaf)).transpose()
     }
 
     /// Finds many records by their tags, reading each bucket once. Calls `visit` with a position in
@@ -265,11 +272,7 @@ impl<'a> Project<'a> {
             let leaves = self.bucket(snapshot, of_bucket[0].0[0])?;
 
             for (tag_ix, at) in of_bucket {
-                let leaf = leaves
-                    .binary_search_by(|leaf| leaf.tag_ix.cmp(tag_ix))
-                    .ok()
-                    .map(|at| &leaves[at]);
-
+                let leaf = leaf_at(&leaves, tag_ix);
                 visit(*at, leaf.map(|leaf| self.by_leaf(snapshot, leaf)).transpose()?)?;
             }
         }
@@ -293,7 +296,7 @@ impl<'a> Project<'a> {
 
     /// Checks a record against its leaf and opens its metadata.
     fn opened(&self, record: Record) -> Result<VerifiedRecord, VaultError> {
-        let current = tree::leaf(self.vault_id, &self.row.pid, &record) == record.leaf;
+        let current = tree::leaf(&self.vault_id, &self.row.pid, &record) == record.leaf;
         if !current || record.epoch != self.row.epoch {
             return Err(self.damaged_record("the record", &record));
         }
@@ -361,9 +364,14 @@ impl<'a> Project<'a> {
     }
 }
 
+/// Returns the leaf of a record among the sorted leaves of its bucket.
+fn leaf_at<'l>(leaves: &'l [Leaf], tag_ix: &[u8; 16]) -> Option<&'l Leaf> {
+    leaves.binary_search_by(|leaf| leaf.tag_ix.cmp(tag_ix)).ok().map(|at| &leaves[at])
+}
+
 /// The leaves of a project in the order of the store, verified bucket by bucket.
-struct BucketWalk<'w, 'a> {
-    project: &'w Project<'a>,
+struct BucketWalk<'a> {
+    project: &'a Project,
     /// The current bucket
     number: u8,
     /// Its leaves so far
@@ -372,7 +380,7 @@ struct BucketWalk<'w, 'a> {
     count: u64,
 }
 
-impl BucketWalk<'_, '_> {
+impl BucketWalk<'_> {
     fn next(&mut self, leaf: Leaf) -> Result<(), VaultError> {
         let is_behind = leaf.tag_ix[0] < self.number
             || self.leaves.last().is_some_and(|last| last.tag_ix >= leaf.tag_ix);

@@ -38,6 +38,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The maximum number of agents that `lock --all` contacts at once.
 const ASKED_AT_ONCE: usize = 64;
 
+/// The error for a frame of ours that would be too long. Whatever comes from the vault's file is cut
+/// into frames or checked before.
+const TOO_LONG: KeyServiceError = KeyServiceError::Internal("a request to the agent is too long");
+
 /// The byte that a new agent writes when it listens and its key is kept out of swap. It writes any
 /// other byte if the key is not kept out of swap.
 pub const READY: u8 = b'.';
@@ -216,9 +220,8 @@ impl Client {
     ) -> Result<bool, KeyServiceError> {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (ttl, idle, path) = (milliseconds(ttl), milliseconds(idle), self.vault.as_slice());
-        let frame = Handover { path, vault_id, ttl, idle, key: root.expose() }
-            .encode()
-            .ok_or(KeyServiceError::Nonsense)?;
+        let frame =
+            Handover { path, vault_id, ttl, idle, key: root.expose() }.encode().ok_or(TOO_LONG)?;
 
         let mut command = Command::new(executable);
         command.arg0("secrets").arg("agent").arg("--directory").arg(self.runtime_dir.directory());
@@ -431,7 +434,8 @@ impl RootKeyHandle for Client {
     }
 
     fn checkpoint_key(&self) -> Result<Key, VaultError> {
-        let key = self.checkpoint_key.get().ok_or(KeyServiceError::Locked)?;
+        let unread = KeyServiceError::Internal("the checkpoint key is used before the key rings");
+        let key = self.checkpoint_key.get().ok_or(unread)?;
         Ok(Key::copy_of(key.expose()))
     }
 
@@ -458,7 +462,7 @@ impl Client {
 /// Sends the agent on a socket a request to exit. Does not wait for the answer.
 fn ask_to_end(socket: &Path, deadline: Instant) -> Result<Connection, KeyServiceError> {
     let mut connection = Connection::to(socket, deadline)?;
-    let frame = Request::LockAll.encode().ok_or(KeyServiceError::Nonsense)?;
+    let frame = Request::LockAll.encode().ok_or(TOO_LONG)?;
     match connection.send(&frame) {
         Err(error) if !connection.closed => Err(error),
         _ => Ok(connection),
@@ -522,11 +526,11 @@ impl Connection {
     }
 
     fn send_more(&mut self, bytes: &[u8]) -> Result<(), KeyServiceError> {
-        self.send(&Request::MoreMac { bytes }.encode().ok_or(KeyServiceError::Nonsense)?)
+        self.send(&Request::MoreMac { bytes }.encode().ok_or(TOO_LONG)?)
     }
 
     fn ask(&mut self, request: &Request<'_>) -> Result<Frame, KeyServiceError> {
-        self.send(&request.encode().ok_or(KeyServiceError::Nonsense)?)?;
+        self.send(&request.encode().ok_or(TOO_LONG)?)?;
         let deadline = Instant::now() + self.timeout;
         let mut prefix = [0; 4];
         self.fill(&mut prefix, deadline)?;

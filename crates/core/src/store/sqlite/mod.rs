@@ -558,8 +558,17 @@ impl Transaction for SqliteTransaction<'_> {
 /// Converts SQLite's error into ours, without its text.
 #[allow(clippy::needless_pass_by_value)] // for `map_err`
 fn translate(error: rusqlite::Error) -> StoreError {
-    let rusqlite::Error::SqliteFailure(failure, _) = error else {
-        return StoreError::Damaged("file");
+    let failure = match error {
+        rusqlite::Error::SqliteFailure(failure, _) => failure,
+        // A statement of ours does not fit its parameters or columns, whatever the file contains.
+        rusqlite::Error::InvalidParameterCount(..)
+        | rusqlite::Error::InvalidColumnIndex(_)
+        | rusqlite::Error::InvalidQuery
+        | rusqlite::Error::MultipleStatement
+        | rusqlite::Error::ExecuteReturnedResults => {
+            return StoreError::Sqlite(rusqlite::ffi::SQLITE_MISUSE);
+        }
+        _ => return StoreError::Damaged("file"),
     };
 
     match failure.code {
@@ -575,6 +584,8 @@ fn translate(error: rusqlite::Error) -> StoreError {
         ErrorCode::CannotOpen
         | ErrorCode::PermissionDenied
         | ErrorCode::OutOfMemory
+        | ErrorCode::ApiMisuse
+        | ErrorCode::ParameterOutOfRange
         | ErrorCode::FileLockingProtocolFailed => StoreError::Sqlite(failure.extended_code),
         // SQLite cannot make sense of the file, which is cut short, garbled or has other types than
         // its schema says. Or the budget ran out, which interrupts SQLite.

@@ -1,0 +1,126 @@
+//! Backups: writes a verified copy of the vault, or replaces an earlier copy.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::copy_rows;
+use crate::crypto::head::Head;
+use crate::crypto::history::{Relation, Revision};
+use crate::store::{IfExists, NewFile, Snapshot, SqliteStore, Store, StoreError, check_new};
+use crate::vault::inspect::inspect;
+use crate::vault::state::{State, checked_row};
+use crate::vault::{Locked, Vault, VaultError};
+
+impl Locked {
+    /// Checks the path of a backup as far as that is possible before unlocking, see
+    /// [`Vault::backup`].
+    pub fn check_backup(&self, path: &Path, replace: bool) -> Result<(), VaultError> {
+        if replace {
+            match Locked::open(path) {
+                Ok(existing) if existing.vault_id()? != self.vault_id()? => {
+                    return Err(VaultError::AnotherVault(path.to_owned()));
+                }
+                Ok(_) | Err(VaultError::Store(StoreError::Missing(_))) => {}
+                Err(error) => return Err(error),
+            }
+        }
+
+        let if_exists = if replace { IfExists::Replaced } else { IfExists::Refused };
+        Ok(check_new(path, if_exists).map(drop)?)
+    }
+}
+
+impl Vault {
+    /// Copies the vault to `path`. The copy is flushed and fully verified before it gets that name.
+    /// With `replace`, it replaces an existing file, which must be an earlier copy of the same
+    /// vault. Calls `on_progress` with the number of secrets verified so far. Returns the number of
+    /// secrets.
+    pub fn backup(
+        &self,
+        path: &Path,
+        replace: bool,
+        on_progress: &dyn Fn(u64),
+    ) -> Result<u64, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = self.state(&*snapshot)?;
+
+        if replace {
+            match Locked::open(path) {
+                Ok(existing) => Self::check_replaceable(&state, &*snapshot, &existing, path)?,
+                Err(VaultError::Store(StoreError::Missing(_))) => {}
+                Err(error) => return Err(error),
+            }
+        }
+
+        let if_exists = if replace { IfExists::Replaced } else { IfExists::Refused };
+        let (copy, secrets) =
+            self.copy_and_verify(&*snapshot, SqliteStore::begin(path, if_exists)?, on_progress)?;
+        copy.persist()?;
+        Ok(secrets)
+    }
+
+    /// Returns a flushed and fully verified copy for `path`. The caller moves the existing file
+    /// away before it persists the copy.
+    pub(super) fn copy_for(&self, path: &Path) -> Result<NewFile, VaultError> {
+        let snapshot = self.store.read()?;
+        self.state(&*snapshot)?;
+        Ok(self.copy_and_verify(&*snapshot, SqliteStore::begin(path, IfExists::Moved)?, &|_| {})?.0)
+    }
+
+    /// Copies all rows and verifies the whole copy.
+    fn copy_and_verify(
+        &self,
+        snapshot: &dyn Snapshot,
+        copy: NewFile,
+        on_progress: &dyn Fn(u64),
+    ) -> Result<(NewFile, u64), VaultError> {
+        {
+            let store = copy.open()?;
+            let mut transaction = store.write()?;
+            copy_rows(snapshot, &mut *transaction)?;
+            transaction.commit()?;
+        }
+
+        let store = copy.open()?;
+        let report = inspect(&*store.read()?, &*self.root, on_progress)?.report;
+        if !report.damage.is_empty() {
+            return Err(VaultError::DamagedVault(Box::new(report)));
+        }
+
+        drop(store);
+        Ok((copy, report.projects.iter().map(|project| project.secrets).sum()))
+    }
+
+    /// Fails unless `state` is the same as the vault at `path` or follows it. Projects whose keys
+    /// were changed since cannot be compared.
+    fn check_replaceable(
+        state: &State,
+        snapshot: &dyn Snapshot,
+        existing: &Locked,
+        path: &Path,
+    ) -> Result<(), VaultError> {
+        let before = existing.store.read()?;
+        let vault = checked_row(&*before)?;
+        if vault.vault_id != state.vault.vault_id {
+            return Err(VaultError::AnotherVault(path.to_owned()));
+        }
+
+        let follows = |now: &Revision, before: &Revision| {
+            matches!(now.compare(before), Relation::Equal | Relation::Ahead)
+        };
+
+        let mut is_earlier = follows(&state.vault.revision(), &vault.revision());
+        let positions: HashMap<_, _> =
+            state.rows.iter().enumerate().map(|(at, row)| (row.pid, at)).collect();
+        for row in before.projects()? {
+            let Some(at) = positions.get(&row.pid) else { continue };
+            let revision = |head: Head| head.revision(&vault.vault_id, &row.pid, row.epoch);
+            if let Ok(head) = state.keyrings[*at].open_head(&vault.vault_id, &row) {
+                let now = revision(state.project(snapshot, *at)?.head);
+                is_earlier &= follows(&now, &revision(head));
+            }
+        }
+
+        if is_earlier { Ok(()) } else { Err(VaultError::NoEarlierCopy(path.to_owned())) }
+    }
+}

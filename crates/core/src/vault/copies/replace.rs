@@ -1,0 +1,145 @@
+//! Replaces the file at the vault's path with a backup. A vault that was compared is replaced in
+//! one transaction. Any other file is kept under another name.
+
+use std::path::{Path, PathBuf};
+
+use secrets_files::rename;
+
+use super::copy_rows;
+use crate::crypto::rows::{ProjectRow, VaultRow};
+use crate::model::Secret;
+use crate::store::{Change, JOURNALS, Snapshot, StoreError, rename_aside};
+use crate::vault::inspect::inspect;
+use crate::vault::{Locked, Vault, VaultError};
+
+/// A fingerprint of the vault's state that is readable without a key. Every commit changes it.
+#[derive(PartialEq, Eq)]
+pub struct StateFingerprint(VaultRow, Vec<ProjectRow>);
+
+impl StateFingerprint {
+    fn read(snapshot: &dyn Snapshot) -> Result<Self, VaultError> {
+        Ok(Self(snapshot.vault()?, snapshot.projects()?))
+    }
+}
+
+/// The file at the path of a vault that will be replaced.
+pub(super) enum CurrentFile {
+    Nothing,
+    /// A file that cannot be compared and is kept under another name: it is not a vault, is
+    /// damaged, or has another passphrase
+    Kept(Option<(Locked, StateFingerprint)>),
+    /// A vault that was compared, its fingerprint at that time, and its secrets
+    Compared(Locked, StateFingerprint, Vec<Secret>),
+}
+
+impl CurrentFile {
+    /// Returns the secrets that are compared with those of the backup, or `None` if the file cannot
+    /// be compared.
+    pub(super) fn secrets(&self) -> Option<&[Secret]> {
+        match self {
+            Self::Nothing => Some(&[]),
+            Self::Kept(_) => None,
+            Self::Compared(_, _, secrets) => Some(secrets),
+        }
+    }
+
+    /// Replaces this file, which is at `place`, with the backup. Returns the names of the files that
+    /// were kept.
+    pub(super) fn replace_with(
+        &self,
+        backup: &Vault,
+        place: &Path,
+    ) -> Result<Vec<PathBuf>, VaultError> {
+        let unchanged = match self {
+            Self::Compared(vault, fingerprint, _) => {
+                return backup.restore_into(vault, Some(fingerprint)).map(|()| Vec::new());
+            }
+            Self::Kept(Some((vault, fingerprint))) => Some((vault, fingerprint)),
+            // A journal would be applied to the restored vault, so it is moved away as well.
+            Self::Nothing | Self::Kept(None) => None,
+        };
+
+        let copy = backup.copy_for(place)?;
+        let kept = match unchanged {
+            // A journal that appears in the meantime belongs to the lock and is removed with it.
+            Some((vault, fingerprint)) => {
+                vault.while_unchanged(fingerprint, || rename_aside(place, &[""]))?
+            }
+            None => rename_aside(place, &["", JOURNALS[0], JOURNALS[1]])?,
+        };
+
+        if let Err(error) = copy.persist() {
+            // The old file is better than no file.
+            for (from, aside) in &kept {
+                let _ = rename::to_new_name(aside, from);
+            }
+
+            return Err(error.into());
+        }
+
+        Ok(kept.into_iter().map(|(_, aside)| aside).collect())
+    }
+}
+
+impl Vault {
+    /// Replaces the content of `to` with this vault's, in one transaction. Fails if `to` no longer
+    /// has the state `seen`.
+    pub fn restore_into(
+        &self,
+        to: &Locked,
+        seen: Option<&StateFingerprint>,
+    ) -> Result<(), VaultError> {
+        let snapshot = self.store.read()?;
+        self.state(&*snapshot)?;
+        let mut transaction = to.store.write()?;
+
+        if seen.is_some_and(|seen| {
+            !StateFingerprint::read(&*transaction).is_ok_and(|now| now == *seen)
+        }) {
+            return Err(VaultError::VaultChanged);
+        }
+
+        transaction.apply(Change::Clear)?;
+        copy_rows(&*snapshot, &mut *transaction)?;
+
+        // This inspects what is stored there now, because the backup may have changed since it was
+        // inspected.
+        let report = inspect(&*transaction, &*self.root, &|_| {})?.report;
+        if !report.damage.is_empty() {
+            return Err(VaultError::DamagedVault(Box::new(report)));
+        }
+
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+impl Locked {
+    /// Returns the fingerprint of the current state.
+    pub fn fingerprint(&self) -> Result<StateFingerprint, VaultError> {
+        StateFingerprint::read(&*self.store.read()?)
+    }
+
+    /// Calls `act` while no other process can change this vault, if its state is still `seen`.
+    fn while_unchanged<T>(
+        &self,
+        seen: &StateFingerprint,
+        act: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, VaultError> {
+        let held = match self.store.write() {
+            Ok(held) => Some(held),
+            // Nobody can change a vault that cannot be written.
+            Err(StoreError::Damaged(_) | StoreError::ReadOnly) => None,
+            Err(error) => return Err(error.into()),
+        };
+
+        if held
+            .as_ref()
+            .is_some_and(|held| !StateFingerprint::read(&**held).is_ok_and(|now| now == *seen))
+        {
+            return Err(VaultError::VaultChanged);
+        }
+
+        Ok(act()?)
+    }
+}

@@ -1,0 +1,324 @@
+//! Restores a backup: opens it next to the vault that it replaces, compares both, verifies the
+//! backup, replaces the vault and resets its checkpoint.
+//!
+//! The caller asks for the credential and for consent, and shows what a [`RestoreObserver`]
+//! receives. Everything else, and the order of it, is decided here.
+
+use std::path::PathBuf;
+
+use super::difference::Difference;
+use super::replace::CurrentFile;
+use crate::crypto::CryptoError;
+use crate::crypto::root_key::RootKey;
+use crate::crypto::slot::Credential;
+use crate::model::Secret;
+use crate::store::{self, CheckpointStore, StoreError};
+use crate::vault::state::{State, checked_row};
+use crate::vault::{Locked, Vault, VaultError, checkpointed_handle, detect_slot_change};
+
+/// The vault that a backup will replace.
+pub struct RestoreTarget {
+    /// The path of the vault, which may not exist
+    pub path: PathBuf,
+    /// The directory of the checkpoints on this machine, if there is one
+    pub checkpoints: Option<PathBuf>,
+}
+
+impl RestoreTarget {
+    /// Fails if the vault's directory or its checkpoint could not be written. Call it before asking
+    /// for a credential.
+    pub fn check(&self) -> Result<(), VaultError> {
+        store::check_directory_for(&self.path)?;
+
+        // Without the vault's directory there are no checkpoints.
+        if let Ok(Some(checkpoints)) = self.open_checkpoints() {
+            checkpoints.check_writable()?;
+        }
+
+        Ok(())
+    }
+
+    /// Opens the checkpoints of the vault. Its path may lead elsewhere once the file is replaced.
+    fn open_checkpoints(&self) -> Result<Option<CheckpointStore>, StoreError> {
+        let open = |directory: &PathBuf| CheckpointStore::new(directory, &self.path);
+        self.checkpoints.as_ref().map(open).transpose()
+    }
+}
+
+/// What a restore finds and does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoreEvent {
+    /// The backup is a different vault from the current one
+    OtherVault,
+    /// The backup brings back keys that were replaced after it was made
+    OldKeys,
+    /// The backup brings back a passphrase or a recovery code that was replaced after it was made
+    OldCredentials,
+    /// The current file is damaged or has another passphrase, so it will be kept
+    NotCompared,
+    /// The current file, or a journal of it, now has this name
+    Kept(PathBuf),
+    /// The vault was replaced. Its old state must be forgotten wherever else it is remembered.
+    Replaced,
+}
+
+/// The parts of a restore that take long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestoreWork {
+    /// Verifying the current vault
+    Compare,
+    /// Verifying the backup
+    Verify,
+}
+
+/// Receives what a restore finds and does, in the order in which it happens.
+pub trait RestoreObserver {
+    /// Receives an event.
+    fn on_event(&self, event: RestoreEvent);
+    /// Begins a part that takes long. The result is called with the number of secrets so far, and
+    /// dropped at the end of that part.
+    fn begin(&self, work: RestoreWork) -> Box<dyn Fn(u64) + '_>;
+}
+
+/// A backup, opened next to the vault that it will replace. Nothing is unlocked yet.
+pub struct Restore<'o> {
+    backup: Locked,
+    current: Option<Locked>,
+    target: RestoreTarget,
+    observer: &'o dyn RestoreObserver,
+}
+
+/// The root keys of a backup and of the vault that it will replace.
+pub struct RestoreKeys {
+    backup: RootKey,
+    /// `None` if the credential does not open the current vault
+    current: Option<RootKey>,
+}
+
+impl<'o> Restore<'o> {
+    /// Opens the vault that `backup` will replace, if it can be opened.
+    pub fn new(
+        backup: Locked,
+        target: RestoreTarget,
+        observer: &'o dyn RestoreObserver,
+    ) -> Result<Self, VaultError> {
+        let current = match Locked::open(&target.path) {
+            // The backup may be one of the copies that the vault keeps.
+            Ok(current) => Some(current.keeping_copies()),
+            Err(VaultError::Store(
+                StoreError::Missing(_) | StoreError::NotAVault(_) | StoreError::Damaged(_),
+            )) => None,
+            Err(error) => return Err(error),
+        };
+
+        Ok(Self { backup, current, target, observer })
+    }
+
+    /// Opens the root keys of both vaults with one credential. If it opens only the current vault,
+    /// that root key is tried on the backup, because only the passphrase may have been changed.
+    pub fn root_keys(&self, by: &dyn Credential) -> Result<RestoreKeys, VaultError> {
+        let is_other = |error: &VaultError| match error {
+            VaultError::Crypto(error) => {
+                *error == by.wrong() || *error == CryptoError::NoRecoveryCode
+            }
+            _ => false,
+        };
+
+        let backup = match (self.backup.own_root_key(by), &self.current) {
+            (Err(wrong), Some(current)) if is_other(&wrong) => {
+                let root = match current.own_root_key(by) {
+                    Err(error) if is_other(&error) || error.is_damage() => return Err(wrong),
+                    root => root?,
+                };
+
+                return match self.backup.check_root_key(&root) {
+                    Err(error) if error.is_damage() => Err(VaultError::OtherKeys),
+                    checked => {
+                        checked?;
+                        Ok(RestoreKeys { backup: root.copy()?, current: Some(root) })
+                    }
+                };
+            }
+            (root, _) => root?,
+        };
+
+        let Some(current) = &self.current else {
+            return Ok(RestoreKeys { backup, current: None });
+        };
+
+        let current = match current.check_root_key(&backup) {
+            Err(error) if error.is_damage() => match current.own_root_key(by) {
+                Err(error) if is_other(&error) || error.is_damage() => None,
+                root => Some(root?),
+            },
+            checked => {
+                checked?;
+                Some(backup.copy()?)
+            }
+        };
+
+        Ok(RestoreKeys { backup, current })
+    }
+
+    /// Compares the backup with the current vault and verifies every record of it. Changes nothing.
+    pub fn plan(mut self, keys: RestoreKeys) -> Result<RestorePlan<'o>, VaultError> {
+        let current = match self.current.take() {
+            Some(vault) => self.compare(vault, keys.current, &keys.backup)?,
+            None if self.target.path.symlink_metadata().is_err() => CurrentFile::Nothing,
+            None => CurrentFile::Kept(None),
+        };
+
+        let Self { backup, target, observer, .. } = self;
+        if let CurrentFile::Kept(_) = current {
+            observer.on_event(RestoreEvent::NotCompared);
+        }
+
+        let backup = backup.unlocked(keys.backup);
+        let report = backup.verify(&*observer.begin(RestoreWork::Verify))?;
+        if !report.damage.is_empty() {
+            return Err(VaultError::DamagedVault(Box::new(report)));
+        }
+
+        let secrets = backup.list(None, |_| true)?;
+        let difference = Difference::between(current.secrets().unwrap_or_default(), secrets);
+        Ok(RestorePlan { backup, current, target, observer, difference })
+    }
+
+    /// Reads the current vault, if `root` opens it and it is not damaged.
+    fn compare(
+        &self,
+        vault: Locked,
+        root: Option<RootKey>,
+        backup_root: &RootKey,
+    ) -> Result<CurrentFile, VaultError> {
+        // Nothing is removed that was not shown to the user as removed.
+        let Ok(fingerprint) = vault.fingerprint() else { return Ok(CurrentFile::Kept(None)) };
+        let Some(root) = root else { return Ok(CurrentFile::Kept(Some((vault, fingerprint)))) };
+        if let Some(event) = brings_back(&self.backup, &vault, root.is_same(backup_root))? {
+            self.observer.on_event(event);
+        }
+
+        let unlocked = Locked::open(&self.target.path)?.keeping_copies().unlocked(root);
+        Ok(match secrets_of(&unlocked, &*self.observer.begin(RestoreWork::Compare))? {
+            Some(secrets) => CurrentFile::Compared(vault, fingerprint, secrets),
+            None => CurrentFile::Kept(Some((vault, fingerprint))),
+        })
+    }
+}
+
+/// Returns what the backup brings back: keys, a passphrase or a recovery code that were replaced
+/// since it was made.
+fn brings_back(
+    backup: &Locked,
+    current: &Locked,
+    is_same_root: bool,
+) -> Result<Option<RestoreEvent>, VaultError> {
+    let (then, now) = (backup.store.read()?, current.store.read()?);
+    let (old, new) = (checked_row(&*then)?, checked_row(&*now)?);
+    let is_earlier = old.root_seq < new.root_seq;
+
+    Ok(if old.vault_id != new.vault_id {
+        Some(RestoreEvent::OtherVault)
+    } else if is_earlier && !is_same_root {
+        Some(RestoreEvent::OldKeys)
+    } else if is_earlier && then.slots()? != now.slots()? {
+        Some(RestoreEvent::OldCredentials)
+    } else {
+        None
+    })
+}
+
+/// Returns the secrets of the current vault, or `None` if it is damaged.
+fn secrets_of(vault: &Vault, on_progress: &dyn Fn(u64)) -> Result<Option<Vec<Secret>>, VaultError> {
+    match vault.verify(on_progress) {
+        Ok(report) if report.damage.is_empty() => Ok(Some(vault.list(None, |_| true)?)),
+        Ok(_) => Ok(None),
+        Err(error) if error.is_damage() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A verified backup and what it would change.
+pub struct RestorePlan<'o> {
+    backup: Vault,
+    current: CurrentFile,
+    target: RestoreTarget,
+    observer: &'o dyn RestoreObserver,
+    difference: Difference,
+}
+
+impl RestorePlan<'_> {
+    /// Returns what the restore would add, remove and change. If the current file cannot be
+    /// compared, everything in the backup is added.
+    pub fn difference(&self) -> &Difference {
+        &self.difference
+    }
+
+    /// Returns false if the current file cannot be compared.
+    pub fn is_compared(&self) -> bool {
+        self.current.secrets().is_some()
+    }
+
+    /// Replaces the current file, if it is still the one that was compared, and resets the
+    /// checkpoint. A file that was not compared is kept under another name.
+    pub fn carry_out(&self) -> Result<(), VaultError> {
+        store::create_directory_for(&self.target.path)?;
+
+        // If the checkpoint could not be replaced, the restored vault would be refused from then
+        // on.
+        if let Some(checkpoints) = self.target.open_checkpoints()? {
+            checkpoints.check_writable()?;
+        }
+
+        for kept in self.current.replace_with(&self.backup, &self.target.path)? {
+            self.observer.on_event(RestoreEvent::Kept(kept));
+        }
+
+        // The restored vault is older than its checkpoint on purpose.
+        self.observer.on_event(RestoreEvent::Replaced);
+        match self.target.open_checkpoints()? {
+            Some(checkpoints) => self.backup.accept_at(&checkpoints),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Locked {
+    /// Opens the root key. Everything that does not open with it is damaged, because it came from a
+    /// slot of this vault.
+    fn own_root_key(&self, by: &dyn Credential) -> Result<RootKey, VaultError> {
+        let root = self.root_key(by)?;
+        self.check_root_key(&root)?;
+        Ok(root)
+    }
+
+    /// Checks that `root` is this vault's root key, which means that the root MAC is valid under
+    /// it.
+    pub fn check_root_key(&self, root: &RootKey) -> Result<(), VaultError> {
+        let snapshot = self.store.read()?;
+        detect_slot_change(State::read(&*snapshot, root), &self.opened, &*snapshot).map(drop)
+    }
+}
+
+impl Vault {
+    /// Removes the vault's checkpoint here and records the current state instead.
+    pub fn accept(&self) -> Result<(), VaultError> {
+        let snapshot = self.store.read()?;
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.remove(&snapshot.vault()?.vault_id)?;
+        }
+
+        self.state(&*snapshot)?;
+        Ok(())
+    }
+
+    /// Does the same as [`Vault::accept`] for a copy of this vault at the path that `checkpoints`
+    /// belong to.
+    fn accept_at(&self, checkpoints: &CheckpointStore) -> Result<(), VaultError> {
+        let snapshot = self.store.read()?;
+        checkpoints.remove(&snapshot.vault()?.vault_id)?;
+
+        let root = checkpointed_handle(self.root_key()?.copy()?, Some(checkpoints), None);
+        State::read(&*snapshot, &*root).map(drop)
+    }
+}
