@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::ops::Deref;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,7 +19,6 @@ use terminal_secrets::agent::{
     AgentFault, Answer, Client, Handover, LARGEST_FRAME, MOST_CONNECTIONS, Request, RuntimeDir,
     VERSION,
 };
-use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
 use terminal_secrets::crypto::root_key::{RootKey, row_and_slots};
 use terminal_secrets::crypto::rows::{ProjectRow, Slot, VaultRow};
@@ -29,16 +28,20 @@ use terminal_secrets::vault::{
     KeyServiceError, Locked, RootKeyHandle, RootTables, SecretChanges, Vault, VaultError,
 };
 
-use crate::concurrency::Dice;
-use crate::fixture::{self, Specimen, reveal};
-use crate::support::{Prepared, Sandbox, passphrase, project, secret, value};
+use crate::support::programs::{NOBODY, am_root, has_ended, within};
+use crate::support::random::Dice;
+use crate::support::specimen::Specimen;
+use crate::support::traces::{find_in_memory, keys, kib, proc};
+use crate::support::values::reveal;
+use crate::support::{
+    PATH, Prepared, Sandbox, passphrase, project, secret, specimen, value, wrapped_in,
+};
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same, with a margin for a busy machine.
 const AT_MOST: Duration = Duration::from_secs(8);
 const HOUR: Duration = Duration::from_secs(3600);
-const NOBODY: u32 = 65534;
 
 /// A sandbox whose agent ends with it.
 struct Home {
@@ -200,22 +203,6 @@ fn rest(mut stream: &UnixStream) -> Option<Vec<u8>> {
     }
 }
 
-/// Returns true if a process has ended, even if nobody has reaped it.
-fn has_ended(pid: Pid) -> bool {
-    let stat =
-        fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    stat.is_empty() || stat.contains(") Z ")
-}
-
-#[track_caller]
-fn within(time: Duration, what: &str, condition: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < time, "{what}: not in {time:?}");
-        sleep(Duration::from_millis(10));
-    }
-}
-
 /// Asserts that the agent ends and removes its socket.
 #[track_caller]
 fn assert_ends(home: &Home, pid: Pid) {
@@ -237,21 +224,6 @@ fn row_of_steady() -> Vec<u8> {
         &[0; 4],
     ]
     .concat()
-}
-
-pub fn am_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-fn proc(pid: Pid, file: &str) -> Vec<u8> {
-    fs::read(format!("/proc/{}/{file}", pid.as_raw_nonzero())).unwrap()
-}
-
-/// Returns a line of /proc/PID/status in KiB.
-fn kib(pid: Pid, name: &str) -> u64 {
-    let status = String::from_utf8(proc(pid, "status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 fn descriptors(pid: Pid) -> Vec<PathBuf> {
@@ -1435,27 +1407,23 @@ fn a_new_client_is_served_despite_a_flood_of_small_frames() {
 #[test]
 fn the_agent_inherits_nothing_from_its_first_caller() {
     let home = Home::new();
-    let mut caller = home.command(["unlock", "-q"]).env("A_CALLERS_VARIABLE", "x").command;
+    let mut caller = home.command(["unlock", "-q"]).env("A_CALLERS_VARIABLE", "x");
     let inherited = home.write("inherited", "");
     let script = format!(
         "umask 0; trap '' TERM HUP; exec 7<'{0}' 9>'{0}'; \"$@\" <&7 | cat",
         inherited.display()
     );
 
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &script, "sh"]).arg(caller.get_program()).args(caller.get_args()).env_clear();
-    shell
-        .envs(caller.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .env("PATH", "/usr/bin:/bin");
+    let mut shell = wrapped_in(&["sh", "-c", &script, "sh"], &caller);
 
     // Reading the pipe ends when the caller exits, because the agent does not keep it open.
-    let output = shell.current_dir(home.path("")).stdin(Stdio::null()).output().unwrap();
+    let output = shell.env("PATH", PATH).output().unwrap();
     assert!(
         output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(),
         "{output:?}"
     );
 
-    caller.env_clear();
+    caller.command.env_clear();
     let pid = home.pid().unwrap();
     let number = pid.as_raw_nonzero();
     assert_eq!(proc(pid, "environ"), b"");
@@ -1494,42 +1462,6 @@ fn the_agent_inherits_nothing_from_its_first_caller() {
     assert_ends(&home, pid);
 }
 
-/// Returns the memory mappings, each with its lines of smaps.
-pub fn mappings(pid: Pid) -> Vec<(u64, u64, String)> {
-    let smaps = String::from_utf8(proc(pid, "smaps")).unwrap();
-    let mut all: Vec<(u64, u64, String)> = Vec::new();
-    for line in smaps.lines() {
-        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
-        let number = |text: &str| u64::from_str_radix(text, 16).ok();
-        match range.and_then(|(from, to)| Some((number(from)?, number(to)?))) {
-            Some((from, to)) => all.push((from, to, format!("{line}\n"))),
-            None => all.last_mut().unwrap().2 += &format!("{line}\n"),
-        }
-    }
-
-    all
-}
-
-/// Returns the addresses of `wanted` in a process's writable memory.
-fn find_in_memory(pid: Pid, wanted: &[u8]) -> Vec<(u64, String)> {
-    let memory = fs::File::open(format!("/proc/{}/mem", pid.as_raw_nonzero())).unwrap();
-    let mut found = Vec::new();
-    for (from, to, lines) in mappings(pid) {
-        if lines.split(' ').nth(1).is_none_or(|rights| !rights.starts_with("rw")) {
-            continue;
-        }
-
-        let mut bytes = vec![0; (to - from) as usize];
-        if memory.read_exact_at(&mut bytes, from).is_ok() {
-            found.extend(
-                memmem::find_iter(&bytes, wanted).map(|at| (from + at as u64, lines.clone())),
-            );
-        }
-    }
-
-    found
-}
-
 #[test]
 fn the_key_is_in_one_page_locked_and_left_out_of_dumps_and_forks() {
     if !am_root() {
@@ -1563,24 +1495,16 @@ fn the_key_is_in_one_page_locked_and_left_out_of_dumps_and_forks() {
 #[test]
 fn memory_that_cannot_be_locked_is_a_warning() {
     let home = Home::new();
-    let unlock = home.command(["unlock"]).command;
+    let unlock = home.command(["unlock"]);
 
     // Root can lock any amount of memory unless it lacks the capability.
-    let mut command = Command::new(if am_root() { "setpriv" } else { "env" });
-    if am_root() {
-        command.args(["--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"]);
-    }
-
-    command
-        .args(["prlimit", "--memlock=0:0"])
-        .arg(unlock.get_program())
-        .args(unlock.get_args())
-        .env_clear();
-
-    command
-        .envs(unlock.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .env("PATH", "/usr/bin:/bin");
-    let output = command.stdin(Stdio::null()).output().unwrap();
+    let without: &[&str] = if am_root() {
+        &["setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"]
+    } else {
+        &["env"]
+    };
+    let wrapper = [without, &["prlimit", "--memlock=0:0"]].concat();
+    let output = wrapped_in(&wrapper, &unlock).env("PATH", PATH).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
 
     assert!(output.status.success(), "{stderr}");
@@ -1670,7 +1594,7 @@ impl Watched {
     fn unseen(specimen: Specimen) -> Self {
         let vault = specimen.path().canonicalize().unwrap();
         let watched = Self { home: Home { sandbox: Sandbox::empty(), vault }, specimen };
-        watched.client().start(program(), [9; 16], &fixture::root(), (HOUR, HOUR)).unwrap();
+        watched.client().start(program(), [9; 16], &specimen::root(), (HOUR, HOUR)).unwrap();
         watched
     }
 
@@ -1681,7 +1605,7 @@ impl Watched {
     /// Does what the command `unlock` does.
     fn unlock(&self) -> Result<bool, VaultError> {
         let locked = Locked::open(&self.specimen.path()).unwrap();
-        self.client().unlock(program(), &locked, &fixture::root(), (HOUR, HOUR))
+        self.client().unlock(program(), &locked, &specimen::root(), (HOUR, HOUR))
     }
 
     fn vault(&self) -> Vault {
@@ -1818,10 +1742,10 @@ fn slots_are_signed_only_after_they_were_verified() {
     vault.root_seq += 1;
     assert!(refused(mac(&vault, &slots)), "the agent has seen no state yet");
     watched.look().unwrap();
-    assert_eq!(mac(&vault, &slots).unwrap(), fixture::root().mac(&vault, &slots, &projects, &[]));
+    assert_eq!(mac(&vault, &slots).unwrap(), specimen::root().mac(&vault, &slots, &projects, &[]));
 
     let other = Passphrase::new(&SecretBytes::copy_of(b"another passphrase")).unwrap();
-    let added = Slot::create(&other, KdfParams::LEAST, &vault.vault_id, &fixture::root()).unwrap();
+    let added = Slot::create(&other, KdfParams::LEAST, &vault.vault_id, &specimen::root()).unwrap();
     let mut changed = slots[0].clone();
     changed.wrap[0] ^= 1;
 
@@ -2079,38 +2003,6 @@ fn three_hundred_slow_connections_time_out() {
     let silent: Vec<UnixStream> = (0..20).map(|_| home.dial()).collect();
     within(Duration::from_secs(15), "the connections are closed", || descriptors(pid).len() < 16);
     drop(silent);
-}
-
-/// Returns the root key and the keys of every project.
-pub fn keys(path: &Path, passphrase: &Passphrase) -> Vec<(&'static str, [u8; 32])> {
-    let root = Locked::open(path).unwrap().root_key(passphrase).unwrap();
-    let store = SqliteStore::open(path).unwrap();
-    let snapshot = store.read().unwrap();
-    let vault = snapshot.vault().unwrap();
-    let mut keys =
-        vec![("root", *root.expose()), ("projects", *root_of(&root, "projects").expose())];
-    keys.push(("root-mac", *root_of(&root, "root-mac").expose()));
-
-    for row in snapshot.projects().unwrap() {
-        let ring = root.open_keyring(&vault.vault_id, &row).unwrap();
-
-        // The one-time key of the key ring's seal (docs/format.md, section 2).
-        let once =
-            root_of(&root, "projects").expand("aead", &[b"project\0", &row.keys[..24]].concat());
-        keys.push(("the key ring's seal", *once.expose()));
-        keys.extend([
-            ("PMK", *ring.metadata.expose()),
-            ("PVK", *ring.value.expose()),
-            ("PSK", *ring.signing.expose()),
-        ]);
-    }
-
-    keys
-}
-
-/// Derives a key from the root key: the one that opens key rings, or the one for the root MAC.
-fn root_of(root: &RootKey, label: &str) -> Key {
-    Key::copy_of(root.expose()).expand(label, &[])
 }
 
 fn remains(pid: Pid, keys: &[(&'static str, [u8; 32])]) -> Vec<String> {

@@ -8,8 +8,9 @@
 use terminal_secrets::model::{SecretId, SecretRef};
 use terminal_secrets::vault::{CopyRequest, OnConflict, SecretChanges, Vault, VaultError};
 
-use crate::fixture::{self, Specimen, code, reveal};
-use crate::support::{Sandbox, project, secret, value};
+use crate::support::specimen::{Specimen, code};
+use crate::support::values::reveal;
+use crate::support::{Sandbox, project, secret, specimen, value};
 
 /// One operation on secret `one` of project `alpha`, or on its project.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -443,7 +444,7 @@ fn orphan_rows_change_no_answer() {
             vault.list(None, |_| true).unwrap(),
             Specimen::new().vault().unwrap().list(None, |_| true).unwrap()
         );
-        for (name, tag, text) in fixture::SECRETS {
+        for (name, tag, text) in specimen::SECRETS {
             assert_eq!(reveal(&vault, name, tag).unwrap().unwrap(), text.as_bytes());
         }
     }

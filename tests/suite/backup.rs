@@ -1,28 +1,18 @@
 //! `secrets backup` and `secrets restore`.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
 use serde_json::json;
 use terminal_secrets::vault::Locked;
 
-use crate::create::revealed;
-use crate::output_faults::Small;
-use crate::passwd::{NEW, file};
-use crate::prompts::Terminal;
-use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret};
+use crate::support::faults::Small;
+use crate::support::files::{is_left, names, passphrase_file, set_mode, write_private};
+use crate::support::terminal::Terminal;
+use crate::support::values::{NEW_PASSPHRASE, revealed};
+use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret, specimen, wrapped_in};
 
 fn sandbox() -> Sandbox {
     Sandbox::with_secrets(&[("one", "value one"), ("two", "value two")])
-}
-
-/// Returns the names in the sandbox.
-fn names(sandbox: &Sandbox) -> Vec<String> {
-    let entries = std::fs::read_dir(sandbox.path("")).unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 /// Mounts a disk of 1 MiB at `small`, and fills the vault with four times that.
@@ -42,17 +32,8 @@ fn a_copy_is_a_private_vault() {
     let sandbox = sandbox();
 
     // The umask of the caller does not matter.
-    let mut command = Command::new("sh");
-    let prepared = sandbox.command([""; 0]).command;
-    command
-        .args(["-c", "umask 000; exec \"$0\" backup copy.db"])
-        .arg(env!("CARGO_BIN_EXE_secrets"))
-        .env_clear();
-
-    command
-        .envs(prepared.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .env("PATH", "/usr/bin:/bin");
-    let output = command.current_dir(sandbox.path("")).output().unwrap();
+    let umask = ["sh", "-c", "umask 000; exec \"$0\" \"$@\""];
+    let output = wrapped_in(&umask, &sandbox.command(["backup", "copy.db"])).output().unwrap();
 
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
@@ -64,7 +45,7 @@ fn a_copy_is_a_private_vault() {
     assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
     sandbox.run(["--vault", "copy.db", "render", "-e", "{{ ONE }}"]).succeeds().stdout("value one");
     sandbox.run(["--vault", "copy.db", "verify", "-q"]).succeeds().stdout_has("secrets      2\n");
-    assert_eq!(names(&sandbox), ["copy.db", "vault.db"]);
+    assert_eq!(names(&sandbox.path("")), ["copy.db", "vault.db"]);
 
     let found = sandbox.run(["backup", "--json", "./another.db"]).succeeds().json();
     assert_eq!(found, json!({ "vault": "./another.db", "secrets": 2 }));
@@ -104,8 +85,7 @@ fn backup_replaces_only_an_earlier_copy_of_the_same_vault() {
         .succeeds()
         .stdout("a newer value");
 
-    let private = PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(sandbox.path("note"), private).unwrap();
+    set_mode(&sandbox.path("note"), 0o600);
     sandbox.run(["backup", "--replace", "note"]).fails_with(6).stderr_has("is not a vault\n");
     assert_eq!(sandbox.read("note"), b"mine");
 
@@ -165,7 +145,7 @@ fn a_damaged_vault_is_not_copied() {
     run.stderr_has("error: the vault is damaged or was tampered with\n  the value of `")
         .stderr_has("hint: save what can be read into a new vault with `secrets salvage OUT`\n");
 
-    assert_eq!(names(&sandbox), ["vault.db"]);
+    assert_eq!(names(&sandbox.path("")), ["vault.db"]);
 }
 
 #[test]
@@ -207,7 +187,7 @@ fn the_next_backup_removes_what_a_killed_one_left() {
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     assert!(dead.iter().all(|name| !sandbox.path(name).exists()));
     assert!(kept.iter().all(|name| sandbox.path(name).exists()));
-    assert_eq!(names(&sandbox).len(), kept.len() + 2);
+    assert_eq!(names(&sandbox.path("")).len(), kept.len() + 2);
 }
 
 #[test]
@@ -283,7 +263,7 @@ fn restore_shows_the_difference_and_asks() {
     restored `[dir]/vault.db`
     ");
 
-    assert_eq!(names(&sandbox), ["copy.db", "vault.db"]);
+    assert_eq!(names(&sandbox.path("")), ["copy.db", "vault.db"]);
 }
 
 #[test]
@@ -301,9 +281,9 @@ fn restore_leaves_no_bytes_of_the_replaced_vault() {
         .unwrap();
 
     drop(connection);
-    assert!(crate::passwd::is_left(&sandbox, &sealed));
+    assert!(is_left(&sandbox, &sealed));
     sandbox.run(["restore", "copy.db", "-y", "-q"]).succeeds();
-    assert!(!crate::passwd::is_left(&sandbox, &sealed));
+    assert!(!is_left(&sandbox, &sealed));
 }
 
 #[test]
@@ -344,7 +324,7 @@ fn restore_keeps_a_file_that_is_no_longer_a_vault() {
 #[test]
 fn a_backup_opens_with_the_passphrase_of_its_time() {
     let sandbox = sandbox();
-    file(&sandbox, "new", NEW);
+    passphrase_file(&sandbox, "new", NEW_PASSPHRASE);
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`");
 
@@ -413,8 +393,8 @@ fn restore_compares_a_backup_from_before_rekey() {
     restored `[dir]/vault.db`
     ");
 
-    assert_eq!(names(&sandbox), ["copy.db", "vault.db"]);
-    file(&sandbox, "new", NEW);
+    assert_eq!(names(&sandbox.path("")), ["copy.db", "vault.db"]);
+    passphrase_file(&sandbox, "new", NEW_PASSPHRASE);
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`");
     let run =
         sandbox.run(["restore", "copy.db", "--dry-run", "--passphrase-file", "new"]).succeeds();
@@ -575,9 +555,7 @@ fn restore_keeps_the_vault_if_the_disk_is_too_small() {
     let Some(small) = too_small(&sandbox) else { return };
 
     // It is damaged, so a successful restore would keep it next to the vault.
-    sandbox.write("small/vault.db", "no vault any more");
-    std::fs::set_permissions(sandbox.path("small/vault.db"), PermissionsExt::from_mode(0o600))
-        .unwrap();
+    write_private(&sandbox.path("small/vault.db"), "no vault any more");
     let run = sandbox
         .run(["--vault", "small/vault.db", "restore", "vault.db", "-y"])
         .fails_with(1)
@@ -744,7 +722,7 @@ fn no_vault_is_created_next_to_a_journal() {
         sandbox.vault_path().display()
     ));
 
-    assert_eq!(names(&sandbox), ["copy.db", "vault.db", "vault.db.replaced-1-journal"]);
+    assert_eq!(names(&sandbox.path("")), ["copy.db", "vault.db", "vault.db.replaced-1-journal"]);
     assert_eq!(revealed(&sandbox, "one"), b"value one");
 }
 
@@ -759,7 +737,7 @@ fn restore_removes_only_what_the_difference_showed() {
     sandbox.vault().create(&project("default"), secret("meanwhile", b"written meanwhile")).unwrap();
     let refused = copy.restore_into(&present, Some(&seen)).err().unwrap();
     assert_eq!(
-        (crate::fixture::code(&refused), refused.to_string()),
+        (specimen::code(&refused), refused.to_string()),
         (4, "another process changed the vault in the meantime".into())
     );
 

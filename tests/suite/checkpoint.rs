@@ -11,8 +11,8 @@ use terminal_secrets::crypto::history::Relation;
 use terminal_secrets::store::CheckpointStore;
 use terminal_secrets::vault::{Divergence, Locked, SecretChanges, Vault, VaultError};
 
-use crate::fixture::{Specimen, root};
-use crate::prompts::Terminal;
+use crate::support::specimen::{Specimen, root};
+use crate::support::terminal::Terminal;
 use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret, value};
 
 /// A vault with checkpoints that belong to this test.

@@ -13,7 +13,9 @@ use terminal_secrets::model::{ProjectName, SecretRef, Tag};
 use terminal_secrets::store::SqliteStore;
 use terminal_secrets::vault::{Locked, SecretChanges, Vault, VaultError};
 
-use crate::fixture::{reveal, root, vault_rows};
+use crate::support::random::Dice;
+use crate::support::specimen::{root, vault_rows};
+use crate::support::values::reveal;
 use crate::support::{Sandbox, project, secret, value};
 
 /// Returns a vault whose root key is known, so a thread opens it without a key derivation.
@@ -147,24 +149,6 @@ fn concurrent_processes_lose_nothing() {
 fn spawn(sandbox: &Sandbox, arguments: &[&str]) -> Child {
     let mut command = sandbox.command(arguments).command;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap()
-}
-
-/// A random number generator. Its seed differs from run to run and is part of every failure
-/// message.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn new() -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        Self(now.as_nanos() as u64 | 1)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
 }
 
 /// The acknowledged changes of one writer, and those that may have happened in addition.

@@ -13,24 +13,22 @@ use terminal_secrets::export::ExportWriter;
 use terminal_secrets::model::{Description, Name, ProjectName, SecretBytes, Tag};
 use terminal_secrets::template::ExpandError;
 use terminal_secrets::template::output::Output;
-use terminal_secrets::vault::{NewSecret, Reveal, Revealed, Vault};
+use terminal_secrets::vault::NewSecret;
 
-use crate::prompts::Terminal;
-use crate::support::{Sandbox, project, secret, value};
+use crate::support::files::{passphrase_file, root, write_private};
+use crate::support::programs::environment;
+use crate::support::terminal::Terminal;
+use crate::support::values::reveal;
+use crate::support::{PASSPHRASE, Sandbox, project, secret, value};
 
 const MARKER: &str = "mRk7vQz2TgXe8NbHc4YdUf6PjAo1KiSx5WlVr3ZtBnGqEhCy0MaDuFpJ9wLs";
 
 /// Creates an age key. Returns the recipient and writes an identity file.
 fn key(sandbox: &Sandbox, name: &str) -> String {
     let identity = age::x25519::Identity::generate();
-    let path = sandbox.write(name, format!("# a key\n{}\n", identity.to_string().expose_secret()));
-    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+    let text = format!("# a key\n{}\n", identity.to_string().expose_secret());
+    write_private(&sandbox.path(name), text);
     identity.to_public().to_string()
-}
-
-fn private(sandbox: &Sandbox, name: &str, text: &str) {
-    let path = sandbox.write(name, text);
-    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
 }
 
 /// Creates an age file without the program.
@@ -49,13 +47,6 @@ fn opened(sandbox: &Sandbox, file: &str, identity: &str) -> Vec<u8> {
 
     decryptor.decrypt(std::iter::once(&identity as _)).unwrap().read_to_end(&mut all).unwrap();
     all
-}
-
-fn revealed(vault: &Vault, name: &str, tag: &str) -> Vec<u8> {
-    match vault.scope(&project(name)).reveal(&[Tag::parse(tag).unwrap()]).unwrap().remove(0) {
-        Revealed::Value { value, .. } => value.expose().to_vec(),
-        Revealed::Missing { .. } => panic!("no secret {name}/{tag}"),
-    }
 }
 
 /// Returns values of every kind.
@@ -106,7 +97,8 @@ fn listed(sandbox: &Sandbox) -> Value {
 
 fn assert_values(sandbox: &Sandbox) {
     for (number, (tag, bytes)) in values().into_iter().enumerate() {
-        let found = revealed(&sandbox.vault(), ["web", "web.api", "1"][number % 3], tag);
+        let found =
+            reveal(&sandbox.vault(), ["web", "web.api", "1"][number % 3], tag).unwrap().unwrap();
         assert!(found == bytes, "{tag}");
     }
 }
@@ -114,8 +106,7 @@ fn assert_values(sandbox: &Sandbox) {
 /// Copies a file from one sandbox to another.
 fn carry(from: &Sandbox, to: &Sandbox, names: &[&str]) {
     for name in names {
-        let path = to.write(name, from.read(name));
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+        write_private(&to.path(name), from.read(name));
     }
 }
 
@@ -187,9 +178,7 @@ fn the_document_matches_its_page() {
     assert_eq!(text.split(|byte| *byte == b'\n').count(), 7);
 
     // The example on the page can be imported.
-    let page =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/export.md"))
-            .unwrap();
+    let page = std::fs::read_to_string(root().join("docs/export.md")).unwrap();
     let example = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
     sandbox.write("example", sealed(&to, example.as_bytes()));
     stderr!(sandbox.run(["import", "example", "-i", "key"]).succeeds(), @"imported into project `web`: 2 created");
@@ -198,8 +187,8 @@ fn the_document_matches_its_page() {
 #[test]
 fn only_its_passphrase_opens_the_file() {
     let sandbox = Sandbox::with_secrets(&[("key", "old")]);
-    private(&sandbox, "pass", "the export's own passphrase\n");
-    private(&sandbox, "wrong", "another one\n");
+    write_private(&sandbox.path("pass"), "the export's own passphrase\n");
+    write_private(&sandbox.path("wrong"), "another one\n");
     let line = ["export", "--encrypted", "f.age", "--export-passphrase-file", "pass"];
     let output = sandbox.run(line).succeeds();
 
@@ -250,8 +239,7 @@ fn without_a_terminal_a_passphrase_must_be_given() {
 #[test]
 fn the_passphrase_is_asked_for_twice_and_hidden() {
     let sandbox = Sandbox::with_secrets(&[("key", MARKER)]);
-    sandbox.write("vault-pass", crate::support::PASSPHRASE);
-    std::fs::set_permissions(sandbox.path("vault-pass"), PermissionsExt::from_mode(0o600)).unwrap();
+    passphrase_file(&sandbox, "vault-pass", PASSPHRASE);
     let script = "\"$secrets\" --passphrase-file vault-pass export --encrypted f.age && \
                   \"$secrets\" --passphrase-file vault-pass import f.age";
     let mut terminal = Terminal::shell(&sandbox, script);
@@ -317,7 +305,7 @@ fn an_import_stores_all_projects_or_none() {
     assert_eq!(listed(&other), before);
     let skipped = other.run([&import[..], &["--on-conflict", "skip"]].concat());
     stderr!(skipped.succeeds(), @"imported into 3 projects: 1 created, 2 skipped, 1 unchanged");
-    assert_eq!(revealed(&other.vault(), "b", "x"), b"mine");
+    assert_eq!(reveal(&other.vault(), "b", "x").unwrap().unwrap(), b"mine");
 
     // Skipped secrets prevent the removal of the source file.
     let run = other.run([&import[..], &["--on-conflict", "skip", "--delete-source"]].concat());
@@ -334,7 +322,10 @@ fn an_import_stores_all_projects_or_none() {
 
     assert!(!other.path("f").exists());
     for (name, tag) in [("a", "x"), ("a", "y"), ("b", "x"), ("c", "x")] {
-        assert_eq!(revealed(&other.vault(), name, tag), format!("{name}/{tag}").as_bytes());
+        assert_eq!(
+            reveal(&other.vault(), name, tag).unwrap().unwrap(),
+            format!("{name}/{tag}").as_bytes()
+        );
     }
 
     other.run(["verify"]).succeeds().stdout_has("").stderr_has("");
@@ -382,7 +373,7 @@ fn a_named_project_is_exported_alone() {
         (&json!("old-x"), &json!("copy"))
     );
 
-    assert_eq!(revealed(&sandbox.vault(), "copy", "old-x"), b"1");
+    assert_eq!(reveal(&sandbox.vault(), "copy", "old-x").unwrap().unwrap(), b"1");
     stderr!(sandbox.run(["import", "two", "-i", "key", "-p", "copy"]).fails_with(2), @"
     error: `two` contains 2 projects, which cannot be imported into one project
     hint: remove `--project` to import each project under its own name
@@ -549,7 +540,7 @@ fn a_damaged_file_stores_nothing() {
     let mut hostile = b"age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 34\n".to_vec();
     hostile
         .extend(format!("{}\n--- {}\n{}", "A".repeat(43), "A".repeat(43), "x".repeat(99)).bytes());
-    private(&sandbox, "pass", "x\n");
+    write_private(&sandbox.path("pass"), "x\n");
 
     for (what, bad) in cases {
         sandbox.write("bad", bad);
@@ -683,10 +674,7 @@ fn no_plaintext_is_written_on_the_way() {
                 .arg(program);
 
             traced.args(line).env_clear().current_dir(sandbox.path(""));
-            for (name, value) in prepared.command.get_envs() {
-                traced.env(name, value.unwrap());
-            }
-
+            traced.envs(environment(&prepared.command));
             prepared.command = traced;
         }
 
@@ -794,7 +782,7 @@ fn the_real_program_accepts_our_passphrase_files() {
     }
 
     let sandbox = Sandbox::with_secrets(&[("key", "hunter2")]);
-    private(&sandbox, "pass", "the export's own passphrase\n");
+    write_private(&sandbox.path("pass"), "the export's own passphrase\n");
     sandbox
         .run(["export", "--encrypted", "f.age", "--export-passphrase-file", "pass", "-q"])
         .succeeds();
@@ -807,11 +795,11 @@ fn the_real_program_accepts_our_passphrase_files() {
 
     let document: Value = serde_json::from_slice(&sandbox.read("plain")).unwrap();
     assert_eq!(document["projects"][0]["secrets"][0]["value"], "hunter2");
-    private(&sandbox, "other", "another passphrase\n");
+    write_private(&sandbox.path("other"), "another passphrase\n");
     let run =
         sandbox.run(["import", "theirs.age", "-p", "copy", "--import-passphrase-file", "other"]);
     stderr!(run.succeeds(), @"");
-    assert_eq!(revealed(&sandbox.vault(), "copy", "key"), b"hunter2");
+    assert_eq!(reveal(&sandbox.vault(), "copy", "key").unwrap().unwrap(), b"hunter2");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,8 +21,11 @@ use terminal_secrets::model::Description;
 use terminal_secrets::store::SqliteStore;
 use terminal_secrets::vault::{Locked, SecretChanges};
 
-use crate::fixture::{reveal, root, vault_rows};
-use crate::output_faults::skipped;
+use crate::support::faults::strace_is_here;
+use crate::support::files::passphrase_file;
+use crate::support::programs::environment;
+use crate::support::specimen::{root, vault_rows};
+use crate::support::values::reveal;
 use crate::support::{PASSPHRASE, Run, Sandbox, passphrase, project, secret};
 
 /// The stored value, the one that replaces it, and the text that no message may contain a piece of.
@@ -89,7 +92,7 @@ fn given(sandbox: &Sandbox) {
 }
 
 fn same_passphrase(sandbox: &Sandbox) {
-    crate::passwd::file(sandbox, "same", PASSPHRASE);
+    passphrase_file(sandbox, "same", PASSPHRASE);
 }
 
 /// Creates a copy of the vault as it was before its last change.
@@ -401,7 +404,7 @@ fn traced(sandbox: &Sandbox, case: &Case, fault: Option<&Fault>) -> Trace {
     let program = std::mem::replace(&mut prepared.command, strace);
     prepared.command.arg(program.get_program()).args(program.get_args()).env_clear();
     prepared.command.current_dir(program.get_current_dir().unwrap());
-    prepared.command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    prepared.command.envs(environment(&program));
 
     let (_, stdout, stderr) = prepared.run().everything();
     let log = fs::read(log).unwrap_or_default();
@@ -626,21 +629,6 @@ impl<'a> Disk<'a> {
             self.wrong.push(format!("success was reported ({}) before a flush: {name}", call.name));
         }
     }
-}
-
-pub fn strace_is_here() -> bool {
-    let mut strace = Command::new("strace");
-    strace
-        .args(["-f", "-qq", "-o", "/dev/null", "true"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null());
-
-    let here = strace.status().is_ok_and(|status| status.success());
-    if !here {
-        skipped("strace is not installed or is not permitted to trace");
-    }
-
-    here
 }
 
 /// A case with its start and its expected result.

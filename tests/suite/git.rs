@@ -12,9 +12,7 @@ use std::process::Command;
 use tempfile::TempDir;
 use terminal_secrets::git::{Git, GitEnvironment, GitError, GitStatus, is_in_git_directory};
 
-use crate::support::{self, PATH, Sandbox};
-
-const TOKEN: &str = "t0ken-abcdefghijklmnop";
+use crate::support::{self, PATH, Sandbox, TOKEN};
 
 fn git_in(directory: &Path, home: &Path, arguments: &[&str]) -> Vec<u8> {
     let allowed = [&["-c", "protocol.file.allow=always"], arguments].concat();

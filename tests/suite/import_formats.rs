@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -14,6 +13,8 @@ use terminal_secrets::import::{
     Container, Format, ImportError, ImportOptions, Items, Skipped, Why, read,
 };
 use terminal_secrets::model::{Description, Name};
+
+use crate::support::files::root;
 
 const SAMPLES: [(Format, &str); 8] = [
     (Format::Dotenv, "values.env"),
@@ -29,8 +30,7 @@ const FORMATS: [Format; 5] =
     [Format::Dotenv, Format::Json, Format::OnePassword, Format::Bitwarden, Format::KeePass];
 
 fn sample(name: &str) -> Vec<u8> {
-    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/import").join(name))
-        .unwrap()
+    fs::read(root().join("tests/fixtures/import").join(name)).unwrap()
 }
 
 fn taken(format: Format, text: &[u8]) -> Items {

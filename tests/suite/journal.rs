@@ -12,7 +12,10 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use terminal_secrets::store::StoreError;
 use terminal_secrets::vault::{Locked, VaultError};
 
-use crate::fixture::{Specimen, code, reveal};
+use crate::support::files::{names, set_mode, write_private};
+use crate::support::programs::am_root;
+use crate::support::specimen::{Specimen, code};
+use crate::support::values::reveal;
 use crate::support::{Sandbox, project, secret};
 
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
@@ -44,11 +47,6 @@ fn header(records: u32, pages: u32, page_size: u32) -> Vec<u8> {
     header
 }
 
-fn private(path: &Path, bytes: &[u8]) {
-    fs::write(path, bytes).unwrap();
-    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
-}
-
 fn next_to(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
@@ -70,22 +68,12 @@ fn changed(changes: usize) -> (Specimen, Vec<u8>) {
     (specimen, before)
 }
 
-fn names(directory: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-
-    names.sort();
-    names
-}
-
 #[test]
 fn our_own_journal_is_replayed_and_the_earlier_state_kept_until_the_check() {
     let (specimen, before) = changed(1);
     let after = specimen.bytes();
     let journal = journal_of(&before);
-    private(&next_to(&specimen.path(), "-journal"), &journal);
+    write_private(&next_to(&specimen.path(), "-journal"), &journal);
 
     let locked = Locked::open(&specimen.path()).unwrap();
     let kept = names(specimen.directory());
@@ -113,12 +101,12 @@ fn copies_of_an_earlier_journal_are_replaced() {
     let copy = next_to(&specimen.path(), ".before-recovery");
 
     for old in [b"the journal of another change".to_vec(), vec![7; journal.len()]] {
-        private(&specimen.path(), &after);
-        private(&next_to(&specimen.path(), "-journal"), &journal);
+        write_private(&specimen.path(), &after);
+        write_private(&next_to(&specimen.path(), "-journal"), &journal);
 
         // A power cut brought these files back.
-        private(&copy, b"another state");
-        private(&next_to(&copy, ".journal"), &old);
+        write_private(&copy, b"another state");
+        write_private(&next_to(&copy, ".journal"), &old);
         drop(Locked::open(&specimen.path()).unwrap());
         assert!(
             fs::read(&copy).unwrap() == after
@@ -168,7 +156,7 @@ fn a_journal_for_another_state_is_refused_and_changes_nothing() {
     ];
 
     for (name, bytes) in cases {
-        private(&next_to(&specimen.path(), "-journal"), &bytes);
+        write_private(&next_to(&specimen.path(), "-journal"), &bytes);
         let opened = Locked::open(&specimen.path()).map(drop);
         assert!(
             matches!(opened, Err(VaultError::Store(StoreError::ForeignJournal(_)))),
@@ -180,7 +168,7 @@ fn a_journal_for_another_state_is_refused_and_changes_nothing() {
     }
 
     // A journal of zeros belongs to a writer that was killed early. SQLite does not replay it.
-    private(&next_to(&specimen.path(), "-journal"), &[0; SECTOR]);
+    write_private(&next_to(&specimen.path(), "-journal"), &[0; SECTOR]);
     assert!(reveal(&specimen.vault().unwrap(), "alpha", "new-1").unwrap().is_some());
 }
 
@@ -206,18 +194,18 @@ const NEIGHBOURS: &[Neighbour] = &[
     ("-journal", "is not a regular file", |path| symlink("/dev/zero", path).unwrap()),
     ("-journal", "is not a regular file", |path| fs::create_dir(path).unwrap()),
     ("-journal", "can be accessed by other users", |path| {
-        private(path, b"");
+        write_private(path, b"");
         fs::set_permissions(path, Permissions::from_mode(0o640)).unwrap();
     }),
     ("-journal", "has several names", |path| {
-        private(path, b"");
+        write_private(path, b"");
         fs::hard_link(path, next_to(path, ".link")).unwrap();
     }),
     ("-journal", "belongs to another user", |path| {
-        private(path, b"");
+        write_private(path, b"");
         std::os::unix::fs::chown(path, Some(12345), None).unwrap();
     }),
-    ("-wal", "is a write-ahead log", |path| private(path, b"")),
+    ("-wal", "is a write-ahead log", |path| write_private(path, b"")),
     ("-wal", "is a write-ahead log", |path| mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap()),
     ("-compact", "is not a regular file", |path| {
         mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
@@ -228,7 +216,7 @@ const NEIGHBOURS: &[Neighbour] = &[
 #[test]
 fn a_foreign_file_next_to_a_vault_is_refused() {
     for (end, message, make) in NEIGHBOURS {
-        if message.contains("another user") && !rustix::process::geteuid().is_root() {
+        if message.contains("another user") && !am_root() {
             continue;
         }
 
@@ -284,7 +272,7 @@ fn a_rollback_by_a_journal_is_noticed_and_can_be_undone() {
         .run()
         .succeeds();
 
-    private(&sandbox.path("vault.db-journal"), &journal_of(&before));
+    write_private(&sandbox.path("vault.db-journal"), &journal_of(&before));
 
     let copy = sandbox.path("vault.db.before-recovery").display().to_string();
     let hint = format!(
@@ -316,7 +304,7 @@ fn a_rollback_by_a_journal_is_noticed_and_can_be_undone() {
 
 #[test]
 fn a_directory_that_others_can_write_to_is_refused() {
-    let is_root = rustix::process::geteuid().is_root();
+    let is_root = am_root();
     #[allow(clippy::type_complexity)]
     let cases: [(u32, Option<(u32, u32)>, Option<&str>); 7] = [
         (0o777, None, Some("can be written by other users")),
@@ -425,7 +413,7 @@ fn foreign(directory: &Path) -> [PathBuf; 4] {
 
     let found = [with_log, log_mode, hot, empty];
     for path in &found {
-        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+        set_mode(path, 0o600);
     }
 
     found

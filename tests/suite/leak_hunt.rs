@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
 use terminal_secrets::model::SecretBytes;
 use terminal_secrets::vault::{Locked, Vault};
 
-use crate::agent::{am_root, keys, mappings};
-use crate::faults::strace_is_here;
-use crate::leaks::forms;
-use crate::output_faults::skipped;
+use crate::support::faults::{skipped, strace_is_here};
+use crate::support::files::write_private;
+use crate::support::programs::{am_root, environment};
+use crate::support::traces::{forms, keys, mappings};
 use crate::support::{Sandbox, project, secret};
 
 /// The stored value, and the value that is given to a command that stores. Both are ASCII, because
@@ -164,16 +164,13 @@ fn home() -> Sandbox {
                 .to_owned(),
         ),
     ] {
-        let path = sandbox.write(name, content);
-        fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+        write_private(&sandbox.path(name), content);
     }
 
     sandbox.trust(&sandbox.path(""));
 
     // The file is outside of the tree, because some commands search the tree.
-    fs::write(sandbox.state().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
-    fs::set_permissions(sandbox.state().join("passphrase"), PermissionsExt::from_mode(0o600))
-        .unwrap();
+    write_private(&sandbox.state().join("passphrase"), format!("{PASSPHRASE}\n"));
     sandbox
 }
 
@@ -184,7 +181,7 @@ fn under_strace(sandbox: &Sandbox, row: &Row, options: &[&str]) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["-qq", "-o"]).arg(sandbox.path("trace")).args(options);
     strace.arg(program.get_program()).args(program.get_args()).env_clear();
-    strace.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    strace.envs(environment(&program));
     strace
         .env_remove("SECRETS_PASSPHRASE")
         .env("SECRETS_PASSPHRASE_FILE", sandbox.state().join("passphrase"));
@@ -504,7 +501,7 @@ fn leaves_a_core(sandbox: &Sandbox, program: &Command, signal: Signal) -> bool {
         .arg(program.get_program())
         .args(program.get_args());
 
-    shell.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.env_clear().envs(environment(&program));
     shell
         .current_dir(sandbox.path(""))
         .stdin(Stdio::piped())

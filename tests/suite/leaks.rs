@@ -6,34 +6,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::files::{passphrase_file, root};
+use crate::support::programs::NOBODY;
+use crate::support::traces::{forms, hex};
 use crate::support::{PASSPHRASE, Run, Sandbox};
 
 /// A value that can be found in any form. Its hint is `mRk7…9wLs`.
 const VALUE: &str = "mRk7vQz2TgXe8NbHc4YdUf6PjAo1KiSx5WlVr3ZtBnGqEhCy0MaDuFpJ9wLs";
 const OTHER: &str = "Zk3nWq8RtYv5HbJm1XcLs7PfGd4AeUo9KiNz2TgVx6QlCr0MhByEwSaDuFj";
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
-}
-
-/// Returns the likely forms of a secret: pieces of eight bytes (a hint shows four), hex, base64.
-pub fn forms(secret: &str) -> Vec<Vec<u8>> {
-    use base64ct::{Base64Unpadded, Encoding};
-    let bytes = secret.as_bytes();
-    let mut forms: Vec<Vec<u8>> = bytes.windows(8).map(<[u8]>::to_vec).collect();
-    let hex = hex(&bytes[8..24]);
-
-    forms.extend([hex.to_uppercase().into_bytes(), hex.into_bytes()]);
-
-    // Base64 can start at three different offsets.
-    forms.extend((0..3).map(|at| Base64Unpadded::encode_string(&bytes[at..at + 24]).into_bytes()));
-    forms.push(bytes.iter().rev().copied().take(16).collect());
-    forms
-}
 
 #[track_caller]
 fn clean(what: &str, content: &[u8]) {
@@ -95,9 +75,8 @@ fn the_search_finds_what_it_looks_for() {
 #[test]
 fn no_command_prints_a_value() {
     let sandbox = with_value();
-    crate::passwd::file(&sandbox, "same", PASSPHRASE);
-    sandbox.write("file-pass", "a passphrase for the file");
-    std::fs::set_permissions(sandbox.path("file-pass"), PermissionsExt::from_mode(0o600)).unwrap();
+    passphrase_file(&sandbox, "same", PASSPHRASE);
+    passphrase_file(&sandbox, "file-pass", "a passphrase for the file");
 
     let id =
         sandbox.run(["get", "key", "--json"]).succeeds().json()["id"].as_str().unwrap().to_owned();
@@ -529,11 +508,8 @@ fn only_known_files_start_programs() {
         }
     }
 
-    look(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    look(&root().join("src"));
 }
-
-/// The user id of `nobody`.
-const NOBODY: u32 = 65534;
 
 fn as_nobody(program: &Path) -> Command {
     let mut command = Command::new("setpriv");

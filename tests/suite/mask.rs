@@ -16,6 +16,8 @@ use proptest::prelude::*;
 use terminal_secrets::mask::{Form, MaskedSpan, Masker, Needles, Sink};
 use terminal_secrets::model::Tag;
 
+use crate::support::random::cases;
+
 /// The output, with `<tag>` for each region. It also checks that offsets add up.
 #[derive(Default)]
 struct Out {
@@ -211,10 +213,6 @@ fn cut<'a>(text: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
 
     pieces.push(rest);
     pieces
-}
-
-fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {

@@ -2,7 +2,6 @@
 //! none of them.
 
 use std::path::Path;
-use std::process::Command;
 
 use proptest::prelude::*;
 use terminal_secrets::dotenv;
@@ -10,28 +9,18 @@ use terminal_secrets::dotenv::readers::{Reader, Readers};
 use terminal_secrets::setup::migration::{KeptNames, Migration, MigrationError, Obstacle, Wanted};
 use terminal_secrets::template::{Plan, Template, grammar::Grammar};
 
-use crate::prompts::Terminal;
+use crate::support::random::cases;
+use crate::support::terminal::Terminal;
 use crate::support::{PASSPHRASE, Sandbox};
 
 const FILE: &str = "# Settings of the shop\n\n# The database of the dev server\nDATABASE_URL=\"postgres://x:\\\"y$z@h/db\"\n\
                     export API_KEY='sk_live_51Hx0aBcDeFgHiJk'  # live!\n\nPORT=3000\nEMPTY=\n\
                     PEM=\"-----BEGIN\nabc\\n\n-----END\"\n";
 
-fn git(sandbox: &Sandbox) {
-    assert!(
-        Command::new("git")
-            .args(["init", "-q", "."])
-            .current_dir(sandbox.path(""))
-            .status()
-            .unwrap()
-            .success()
-    );
-}
-
 #[test]
 fn one_command_turns_a_dotenv_file_into_a_project() {
     let sandbox = Sandbox::new();
-    git(&sandbox);
+    sandbox.git("", &["init", "-q"]);
     sandbox.write(".gitignore", "vault.db*");
     sandbox.write(".env", FILE);
     stderr!(sandbox.run(["-p", "web", "template", ".env", "--keep", "PORT"]).succeeds(), @"
@@ -309,7 +298,7 @@ fn every_reader_gets_the_same_value_as_before() {
 #[test]
 fn nothing_is_stored_if_the_migration_cannot_be_finished() {
     let sandbox = Sandbox::new();
-    git(&sandbox);
+    sandbox.git("", &["init", "-q"]);
     sandbox.write(".env", "KEY=sk_live_51Hx0aBcDeFgHiJk\n");
     std::fs::create_dir(sandbox.path(".gitignore")).unwrap();
     stderr!(sandbox.run(["template", ".env"]).fails_with(7), @"
@@ -649,7 +638,7 @@ fn rendered(made: &Migration, readers: Readers) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(2000))]
 
     #[test]
     fn the_rendered_file_has_the_same_values(

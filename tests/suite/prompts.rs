@@ -4,133 +4,12 @@
 //! A shell runs the program, as for a user. It reports the exit code, whether the terminal echoes
 //! again, and the unread input.
 
-use std::process::Command;
-use std::time::{Duration, Instant};
-
-use expectrl::Expect;
-use expectrl::session::OsSession;
-
-use crate::create::revealed;
-use crate::support::{PASSPHRASE, Sandbox};
+use crate::support::files::passphrase_file;
+use crate::support::terminal::Terminal;
+use crate::support::values::revealed;
+use crate::support::{PASSPHRASE, Sandbox, project};
 
 const CTRL_C: &str = "\x03";
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The final report of the shell. The last input is read after all earlier input, so the test knows
-/// without waiting that nothing else is unread.
-const EPILOGUE: &str = r#"
-    echo "code=$?"
-    stty -a | grep -q -- '-echo ' && echo "echo=off" || echo "echo=on"
-    stty -echo -icanon min 1 time 0
-    echo "what is unread?"
-    printf 'unread=[%s]\n' "$(dd bs=4096 count=1 2>/dev/null)"
-    echo "the end"
-"#;
-
-/// A terminal with a program on it.
-pub struct Terminal {
-    pub session: OsSession,
-    screen: String,
-    /// The position up to which the screen has been checked.
-    read: usize,
-}
-
-impl Terminal {
-    /// Runs a shell script in which `$secrets` is the program. No passphrase is given.
-    pub fn shell(sandbox: &Sandbox, script: &str) -> Self {
-        sandbox.trust(&sandbox.path(""));
-        sandbox.trust(&sandbox.path("repo"));
-        let no_arguments: [&str; 0] = [];
-        let program = sandbox.command(no_arguments).command;
-
-        // A background job starts the tests with Ctrl-C ignored.
-        let mut shell = Command::new("env");
-        shell.args(["--default-signal=INT", "sh"]);
-
-        // `spawn` sets the size and the echo of the terminal while the shell already runs. The
-        // shell waits for that, so that its own settings stay. The trap does nothing: Ctrl-C is for
-        // the program, and the shell continues and reports its exit code.
-        shell
-            .arg("-c")
-            .arg(format!("read begin; stty sane; trap : INT\n{script}\n{EPILOGUE}"))
-            .env_clear();
-
-        shell
-            .env("secrets", program.get_program())
-            .env("PATH", "/usr/bin:/bin")
-            .env("NO_COLOR", "1");
-
-        for (name, value) in program.get_envs().filter(|(name, _)| *name != "SECRETS_PASSPHRASE") {
-            shell.env(name, value.unwrap());
-        }
-
-        shell.current_dir(sandbox.path(""));
-        let mut session = OsSession::spawn(shell).unwrap();
-        session.send("\n").unwrap();
-        Self { session, screen: String::new(), read: 0 }
-    }
-
-    /// Runs the program.
-    fn run(sandbox: &Sandbox, arguments: &str) -> Self {
-        Self::shell(sandbox, &format!("\"$secrets\" {arguments}"))
-    }
-
-    #[track_caller]
-    pub fn waits_for(&mut self, text: &str) -> &mut Self {
-        let begun = Instant::now();
-        loop {
-            if let Some(at) = self.screen[self.read..].find(text) {
-                self.read += at + text.len();
-                return self;
-            }
-
-            let mut piece = [0; 4096];
-            match self.session.try_read(&mut piece) {
-                Ok(length) if length > 0 => {
-                    self.screen += &String::from_utf8_lossy(&piece[..length]);
-                }
-                _ => std::thread::sleep(Duration::from_millis(2)),
-            }
-
-            assert!(begun.elapsed() < PATIENCE, "no {text:?} on the screen:\n{}", self.screen);
-        }
-    }
-
-    #[track_caller]
-    pub fn types(&mut self, text: &str) -> &mut Self {
-        self.session.send(text).unwrap();
-        self
-    }
-
-    /// Waits for the end, with any exit code.
-    #[track_caller]
-    pub fn ends(&mut self) -> &mut Self {
-        self.waits_for("what is unread?").types("#").waits_for("the end")
-    }
-
-    /// Returns the screen so far.
-    pub fn screen(&self) -> &str {
-        &self.screen
-    }
-
-    /// Waits for the end, and asserts that the terminal echoes and holds no unread input.
-    #[track_caller]
-    pub fn ends_with(&mut self, code: i32) -> &str {
-        self.ends();
-        let epilogue =
-            format!("code={code}\r\necho=on\r\nwhat is unread?\r\nunread=[#]\r\nthe end");
-        assert!(self.screen.contains(&epilogue), "not {epilogue:?}:\n{}", self.screen);
-        &self.screen
-    }
-}
-
-/// Creates a vault with a typed passphrase.
-pub fn init(sandbox: &Sandbox) {
-    let mut terminal =
-        Terminal::run(sandbox, "init --kdf-memory 19 --kdf-iterations 1 --kdf-parallelism 1");
-    terminal.waits_for("New passphrase: ").types(PASSPHRASE).types("\n");
-    terminal.waits_for("Repeat passphrase: ").types(PASSPHRASE).types("\n");
-    terminal.waits_for("created the vault").ends_with(0);
-}
 
 fn is_empty(sandbox: &Sandbox) -> bool {
     sandbox.vault().list(None, |_| true).unwrap().is_empty()
@@ -161,8 +40,10 @@ fn init_suggests_six_random_words() {
         let sandbox = Sandbox::empty();
         let mut terminal =
             Terminal::run(&sandbox, "init --suggest --kdf-memory 19 --kdf-iterations 1 >out 2>err");
-        let screen =
-            terminal.waits_for("New passphrase (press Enter to use these words): ").screen.clone();
+        let screen = terminal
+            .waits_for("New passphrase (press Enter to use these words): ")
+            .screen()
+            .to_owned();
         let (_, words) = screen.split_once("Write down these six random words:\r\n  ").unwrap();
         let words = words.lines().next().unwrap().to_owned();
         let passphrase = if typed.is_empty() { words.clone() } else { typed.to_owned() };
@@ -211,7 +92,7 @@ fn a_background_question_blocks_nobody() {
     let mut terminal = Terminal::shell(&sandbox, script);
     terminal.waits_for("Passphrase for ").types(PASSPHRASE).types("\n").waits_for("key  ");
     terminal.ends();
-    assert_eq!(terminal.screen.matches("Passphrase for ").count(), 1, "{}", terminal.screen);
+    assert_eq!(terminal.screen().matches("Passphrase for ").count(), 1, "{}", terminal.screen());
 }
 
 #[test]
@@ -221,19 +102,19 @@ fn ctrl_c_ends_the_wait_for_a_turn() {
     let script = "sh -c 'echo \"pid=$$,\"; exec \"$secrets\" list' | cat; echo first";
     let both = format!("\"$secrets\" list >/dev/null | {{ sleep 0.3; {script}; }}");
     let mut terminal = Terminal::shell(&sandbox, &both);
-    let screen = &terminal.waits_for("Passphrase for ").waits_for("pid=").waits_for(",").screen;
+    let screen = terminal.waits_for("Passphrase for ").waits_for("pid=").waits_for(",").screen();
     let (_, rest) = screen.split_once("pid=").unwrap();
     let pid = rest.split(',').next().unwrap().parse().unwrap();
 
     kill_process(Pid::from_raw(pid).unwrap(), Signal::INT).unwrap();
     terminal.waits_for("first").types(PASSPHRASE).types("\n").ends();
-    assert_eq!(terminal.screen.matches("Passphrase for ").count(), 1, "{}", terminal.screen);
+    assert_eq!(terminal.screen().matches("Passphrase for ").count(), 1, "{}", terminal.screen());
 }
 
 #[test]
 fn a_slow_key_derivation_is_announced() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
-    crate::passwd::file(&sandbox, "p", "a passphrase of the export, and long");
+    passphrase_file(&sandbox, "p", "a passphrase of the export, and long");
 
     // The test does not wait for the key derivation itself.
     let mut terminal =
@@ -436,14 +317,14 @@ fn a_signal_ends_a_prompt_and_restores_the_echo() {
         let sandbox = Sandbox::with_secrets(&[("key", "x")]);
         let mut terminal =
             Terminal::shell(&sandbox, "sh -c 'echo \"pid=$$,\"; exec \"$secrets\" list'");
-        let screen = &terminal.waits_for("Passphrase for ").screen;
+        let screen = terminal.waits_for("Passphrase for ").screen();
         let (_, rest) = screen.split_once("pid=").unwrap();
         let pid = rest.split(',').next().unwrap().parse().unwrap();
 
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
         terminal.ends();
-        assert!(terminal.screen.contains("echo=on"), "{signal:?}: {}", terminal.screen);
-        assert!(!terminal.screen.contains("code=0"), "{signal:?}: {}", terminal.screen);
+        assert!(terminal.screen().contains("echo=on"), "{signal:?}: {}", terminal.screen());
+        assert!(!terminal.screen().contains("code=0"), "{signal:?}: {}", terminal.screen());
     }
 }
 
@@ -513,13 +394,7 @@ fn a_pasted_value_of_several_lines_is_refused_and_discarded() {
     }
 
     assert_eq!(revealed(&sandbox, "key"), b"old");
-    assert!(
-        sandbox
-            .vault()
-            .find(&crate::support::project("default"), &"new".parse().unwrap())
-            .unwrap()
-            .is_none()
-    );
+    assert!(sandbox.vault().find(&project("default"), &"new".parse().unwrap()).unwrap().is_none());
 }
 
 #[test]

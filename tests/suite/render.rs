@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::prompts::Terminal;
-use crate::support::{self, PASSPHRASE, Prepared, Sandbox, project, secret};
+use crate::support::terminal::Terminal;
+use crate::support::{PASSPHRASE, Prepared, Sandbox, project, secret};
 
 /// Returns a vault whose values identify their secrets.
 fn sandbox() -> Sandbox {
@@ -639,12 +639,6 @@ fn pipes_and_files_get_the_values_with_and_without_reveal() {
     }
 }
 
-/// Runs git in the sandbox's directory `repo`.
-fn git(sandbox: &Sandbox, arguments: &[&str]) {
-    let mut git = support::git(&sandbox.path("repo"), &sandbox.path(""), arguments);
-    assert!(git.output().unwrap().status.success(), "{arguments:?}");
-}
-
 #[test]
 fn an_output_that_git_tracks_is_refused_and_an_unignored_one_is_a_warning() {
     let sandbox = Sandbox::with_secrets(&[("key", "a-value-of-it")]);
@@ -653,8 +647,8 @@ fn an_output_that_git_tracks_is_refused_and_an_unignored_one_is_a_warning() {
     sandbox.write("repo/plain", "no placeholder\n");
     sandbox.write("repo/out", "before\n");
     sandbox.write("repo/.gitignore", "/ignored\n");
-    git(&sandbox, &["init", "-q"]);
-    git(&sandbox, &["add", "."]);
+    sandbox.git("repo", &["init", "-q"]);
+    sandbox.git("repo", &["add", "."]);
 
     let render = |arguments: &[&str]| {
         sandbox.command([&["render"], arguments].concat()).current_dir(sandbox.path("repo")).run()
@@ -718,7 +712,7 @@ fn an_output_that_git_tracks_is_refused_and_an_unignored_one_is_a_warning() {
 fn no_link_leads_a_template_or_an_output_into_a_git_directory() {
     let sandbox = Sandbox::with_secrets(&[("key", "a-value-of-it")]);
     fs::create_dir(sandbox.path("repo")).unwrap();
-    git(&sandbox, &["init", "-q"]);
+    sandbox.git("repo", &["init", "-q"]);
     sandbox.write("repo/t", "K={{ secrets.key }}\n");
     std::os::unix::fs::symlink(".git/config", sandbox.path("repo/app.tmpl")).unwrap();
     std::os::unix::fs::symlink(".git/hooks", sandbox.path("repo/conf")).unwrap();

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{PASSPHRASE, PATH, Prepared, Sandbox, project, secret, wrapped_in};
+use crate::support::programs::{environment, is_alive, until};
+use crate::support::{PASSPHRASE, PATH, Prepared, Sandbox, TOKEN, project, secret, wrapped_in};
 
-const TOKEN: &str = "t0ken-abcdefghijklmnop";
 const URL: &str = "postgres://app:p%40ss@db/dev";
 /// A limit that even a busy machine does not reach.
 const AT_MOST: Duration = Duration::from_secs(20);
@@ -69,24 +69,6 @@ impl Running {
         let status = self.0.wait().unwrap();
         status.code().or_else(|| status.signal().map(|signal| 128 + signal))
     }
-}
-
-#[track_caller]
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < AT_MOST, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn is_alive(pid: &str) -> bool {
-    let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
-    let stat =
-        std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-
-    // A zombie counts as ended, because nobody may reap it.
-    test_kill_process(pid).is_ok() && !stat.contains(") Z ")
 }
 
 #[test]
@@ -502,7 +484,7 @@ fn lost_output_is_an_error() {
             .arg(program.get_program())
             .current_dir(sandbox.path(""))
             .env_clear();
-        shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.envs(environment(&program));
         assert_eq!(shell.stderr(Stdio::null()).status().unwrap().code(), Some(code), "{line}");
     }
 }
@@ -510,16 +492,8 @@ fn lost_output_is_an_error() {
 #[test]
 fn two_streams_on_one_pipe_keep_their_order() {
     let sandbox = sandbox();
-    let program =
-        script(&sandbox, "for n in 1 2 3 4 5; do echo out$n; echo err$n >&2; done").command;
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", "exec \"$0\" \"$@\" 2>&1"])
-        .arg(program.get_program())
-        .args(program.get_args())
-        .env_clear();
-
-    shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let program = script(&sandbox, "for n in 1 2 3 4 5; do echo out$n; echo err$n >&2; done");
+    let mut shell = wrapped_in(&["sh", "-c", "exec \"$0\" \"$@\" 2>&1"], &program);
     let printed = String::from_utf8(shell.output().unwrap().stdout).unwrap();
     assert_eq!(printed, "out1\nerr1\nout2\nerr2\nout3\nerr3\nout4\nerr4\nout5\nerr5\n");
 }
@@ -528,14 +502,8 @@ fn two_streams_on_one_pipe_keep_their_order() {
 fn a_caller_that_ignores_its_children_changes_nothing() {
     let sandbox = sandbox();
     let program =
-        prepared(&sandbox, &["--no-mask", "--stdin", "api-token", "--", "sh", "-c", "cat; exit 5"])
-            .command;
-    let mut perl = Command::new("perl");
-
-    perl.args(["-e", "$SIG{CHLD} = 'IGNORE'; exec @ARGV"])
-        .arg(program.get_program())
-        .args(program.get_args());
-    perl.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        prepared(&sandbox, &["--no-mask", "--stdin", "api-token", "--", "sh", "-c", "cat; exit 5"]);
+    let mut perl = wrapped_in(&["perl", "-e", "$SIG{CHLD} = 'IGNORE'; exec @ARGV"], &program);
 
     let Ok(output) = perl.output() else { return };
     assert_eq!((output.status.code(), output.stdout), (Some(5), TOKEN.as_bytes().to_vec()));
@@ -713,17 +681,8 @@ fn the_process_state_is_the_same_as_without_run() {
 #[test]
 fn ignored_signals_stay_ignored() {
     let sandbox = sandbox();
-    let program = script(&sandbox, "grep SigIgn /proc/self/status").command;
-    let mut shell = Command::new("sh");
-    shell
-        .arg("-c")
-        .arg("trap '' HUP; exec \"$@\"")
-        .arg("sh")
-        .arg(program.get_program())
-        .args(program.get_args());
-
-    shell.env_clear();
-    shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let program = script(&sandbox, "grep SigIgn /proc/self/status");
+    let mut shell = wrapped_in(&["sh", "-c", "trap '' HUP; exec \"$0\" \"$@\""], &program);
     let with = shell.output().unwrap().stdout;
     let without = Command::new("sh")
         .args(["-c", "trap '' HUP; exec grep SigIgn /proc/self/status"])
@@ -951,16 +910,8 @@ fn fill_without_pattern(bytes: &mut [u8]) {
 /// Returns `None` without root.
 fn in_a_pid_namespace(first: &[&str], line: &str) -> Option<(Option<i32>, String)> {
     let sandbox = sandbox();
-    let mut unshare = Command::new("unshare");
-    let program = script(&sandbox, line).command;
-    unshare
-        .args(["-pf", "--mount-proc"])
-        .args(first)
-        .arg(program.get_program())
-        .args(program.get_args())
-        .env_clear();
-
-    unshare.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let wrapper = [&["unshare", "-pf", "--mount-proc"], first].concat();
+    let mut unshare = wrapped_in(&wrapper, &script(&sandbox, line));
     let output =
         std::os::unix::process::CommandExt::process_group(&mut unshare, 0).output().unwrap();
     let refused = String::from_utf8_lossy(&output.stderr).contains("unshare");
@@ -1507,7 +1458,7 @@ fn private_files_are_removed_in_any_state() {
     stderr!(run, @"error: program `no-such-program` not found");
     assert!(private_directories(&sandbox).is_empty());
 
-    // A process that no longer exists left this wrapped_in, for example after a power failure.
+    // A process that no longer exists left this behind, for example after a power failure.
     let old = sandbox.path("secrets/run-999999999-0");
     std::fs::create_dir(&old).unwrap();
     std::fs::write(old.join("api_token"), TOKEN).unwrap();

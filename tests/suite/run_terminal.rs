@@ -2,14 +2,13 @@
 //! masked.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::prompts::Terminal;
-use crate::support::Sandbox;
-
-const TOKEN: &str = "t0ken-abcdefghijklmnop";
+use crate::support::programs::{has, is_alive, until};
+use crate::support::terminal::Terminal;
+use crate::support::{Sandbox, TOKEN};
 
 /// A vault that is unlocked until this is dropped.
 struct Unlocked(Sandbox);
@@ -42,19 +41,6 @@ impl Unlocked {
 impl Drop for Unlocked {
     fn drop(&mut self) {
         let _ = self.0.run(["lock", "--all", "-q"]).everything();
-    }
-}
-
-fn has(program: &str) -> bool {
-    Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().unwrap().status.success()
-}
-
-#[track_caller]
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -514,13 +500,6 @@ fn run_inside_run_works() {
     let mut terminal =
         home.run("\"$secrets\" run -- sh -c 'read x; echo \"$x <$API_TOKEN>\"; exit 6'");
     terminal.shell_is_up().types("deep\n").waits_for("deep <‹api-token›>").ends_with(6);
-}
-
-fn is_alive(pid: &str) -> bool {
-    let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
-    let stat =
-        std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    test_kill_process(pid).is_ok() && !stat.contains(") Z ")
 }
 
 /// Returns the process ids of a program and of the `run` above it.

@@ -4,9 +4,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{self, PASSPHRASE, PATH, Prepared, Sandbox, wrapped_in};
-
-const TOKEN: &str = "t0ken-abcdefghijklmnop";
+use crate::support::programs::environment;
+use crate::support::{self, PASSPHRASE, PATH, Prepared, Sandbox, TOKEN, wrapped_in};
 
 fn sandbox() -> Sandbox {
     Sandbox::with_secrets(&[("api-token", TOKEN), ("key", "first line of it\nsecond line of it\n")])
@@ -586,9 +585,7 @@ fn files_without_permission_are_reported_and_the_rest_is_searched() {
             .arg("scan")
             .args(arguments);
 
-        command
-            .env_clear()
-            .envs(prepared.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env_clear().envs(environment(&prepared.command));
         let output = command.env("PATH", PATH).current_dir(sandbox.path("")).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
 

@@ -19,6 +19,7 @@ use terminal_secrets::template::grammar::Grammar;
 use terminal_secrets::template::{Event, Plan, ScanDetails, Template, WINDOW, scan};
 use terminal_secrets::vault::{Reveal, Revealed, VaultError};
 
+use crate::support::random::cases;
 use crate::support::value;
 
 /// A part of a template. Positions are line and column.
@@ -289,10 +290,6 @@ fn templates(
         let style = STYLES[style];
         (style, tokens.into_iter().flat_map(|number| token(number, style)).collect())
     })
-}
-
-fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 /// Compares without printing kilobytes of numbers on failure.

@@ -2,13 +2,15 @@
 //! else.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::prompts::Terminal;
-use crate::setup::{MARKER, Project};
+use crate::support::files::set_mode;
+use crate::support::programs::environment;
+use crate::support::repository::{MARKER, Project};
+use crate::support::terminal::Terminal;
 use crate::support::{PASSPHRASE, Run, Sandbox};
 
 const MANIFEST: &str = "project = \"web\"\n[secrets.key]\n\
@@ -419,9 +421,9 @@ fn a_record_that_somebody_else_could_have_written_does_not_count() {
         run.stderr_has(&format!("is not trusted: its record of trust is invalid: {why}"));
     };
 
-    fs::set_permissions(file, fs::Permissions::from_mode(0o622)).unwrap();
+    set_mode(file, 0o622);
     text("other users can write to it\n");
-    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    set_mode(file, 0o600);
     fs::rename(file, &aside).unwrap();
     symlink(&aside, file).unwrap();
     text("");
@@ -624,9 +626,7 @@ fn a_strangers_branch_leaks_nothing() {
         let mut shell = std::process::Command::new("sh");
 
         shell.args(["-c", recipe]).current_dir(project.path("")).env_clear();
-        shell
-            .envs(run.command.get_envs().filter_map(|(name, value)| Some((name, value?))))
-            .env("PATH", path);
+        shell.envs(environment(&run.command)).env("PATH", path);
         run.command = shell;
         run.run()
     };

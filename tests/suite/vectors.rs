@@ -6,7 +6,7 @@
 //! salt through `Key::seal_with_salt`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -30,6 +30,8 @@ use terminal_secrets::crypto::tree::{self, BUCKETS, EMPTY_BUCKET, Leaf};
 use terminal_secrets::model::{
     Description, Hint, Metadata, Name, ProjectName, SecretBytes, SecretValue, Tag, Timestamp,
 };
+
+use crate::support::files::root;
 
 /// Defines one test for each kind of case, over all files of that kind.
 macro_rules! kinds {
@@ -108,7 +110,7 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let folder = root().join("tests/vectors");
     let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
     let read = |path: PathBuf| {
         let mut case: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();

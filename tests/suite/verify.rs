@@ -6,16 +6,15 @@ use rusqlite::Connection;
 use serde_json::json;
 use terminal_secrets::vault::{Locked, Report, VaultError};
 
-use crate::fixture::{SECRETS, Specimen, reveal};
-use crate::support::{Sandbox, passphrase, project, secret};
+use crate::support::files::passphrase_file;
+use crate::support::specimen::{SECRETS, Specimen};
+use crate::support::values::{NEW_PASSPHRASE, recovery_code, reveal, store_forty};
+use crate::support::{Sandbox, passphrase, project, specimen};
 
 /// Returns a vault with forty secrets in `web` and two in `default`.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::with_secrets(&[("one", "value one"), ("two", "value two")]);
-    let many = (0..40)
-        .map(|number| secret(&format!("key-{number}"), format!("web value {number}").as_bytes()));
-    sandbox.vault().create_all(&project("web"), many).unwrap();
-
+    store_forty(&sandbox);
     sandbox
 }
 
@@ -243,7 +242,7 @@ fn a_zeroed_page_leaves_the_others_readable() {
         let found = specimen.vault().and_then(|vault| vault.verify(&|_| {}));
 
         assert!(
-            found.is_err_and(|error| crate::fixture::code(&error) == 6)
+            found.is_err_and(|error| specimen::code(&error) == 6)
                 || !report(&specimen).unwrap().damage.is_empty()
         );
     }
@@ -494,8 +493,8 @@ fn two_projects_of_one_name_are_both_saved() {
 #[test]
 fn with_the_recovery_code_the_new_vault_gets_its_own_passphrase() {
     let sandbox = sandbox();
-    crate::recovery::create(&sandbox, &[]);
-    crate::passwd::file(&sandbox, "new", crate::passwd::NEW);
+    recovery_code(&sandbox, &[]);
+    passphrase_file(&sandbox, "new", NEW_PASSPHRASE);
     let line = ["salvage", "out.db", "--recovery", "--passphrase-file", "code"];
     let run = sandbox.run(line).fails_with(5);
 

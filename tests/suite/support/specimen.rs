@@ -13,13 +13,10 @@ use terminal_secrets::crypto::CryptoError;
 use terminal_secrets::crypto::kdf::KdfParams;
 use terminal_secrets::crypto::root_key::RootKey;
 use terminal_secrets::crypto::rows::{Slot, VaultRow};
-use terminal_secrets::model::Tag;
 use terminal_secrets::store::{SqliteStore, StoreError};
-use terminal_secrets::vault::{
-    KeyServiceError, Locked, Reveal, Revealed, SecretChanges, Vault, VaultError,
-};
+use terminal_secrets::vault::{KeyServiceError, Locked, SecretChanges, Vault, VaultError};
 
-use crate::support::{passphrase, project, secret, value};
+use super::{Sandbox, passphrase, project, secret, value};
 
 /// The secrets of the fixture: project, tag, value.
 pub const SECRETS: [(&str, &str, &str); 3] = [
@@ -183,12 +180,9 @@ pub fn code(error: &VaultError) -> u8 {
     }
 }
 
-/// Returns the value of a tag, or `None` if the secret does not exist.
-pub fn reveal(vault: &Vault, name: &str, tag: &str) -> Result<Option<Vec<u8>>, VaultError> {
-    let name = project(name);
-    let revealed = vault.scope(&name).reveal(&[Tag::parse(tag).unwrap()])?;
-    Ok(revealed.into_iter().next().and_then(|answer| match answer {
-        Revealed::Value { value, .. } => Some(value.expose().to_vec()),
-        Revealed::Missing { .. } => None,
-    }))
+/// Returns the bytes of the only passphrase slot: salt, commitment, sealed root key.
+pub fn slot(sandbox: &Sandbox) -> [Vec<u8>; 3] {
+    let connection = Connection::open(sandbox.vault_path()).unwrap();
+    let sql = "SELECT salt, commitment, wrap FROM slots WHERE type = 1";
+    connection.query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).unwrap()
 }
