@@ -304,7 +304,7 @@ fn exit_125_is_a_failure_of_run_itself_whatever_its_kind() {
 
 #[test]
 fn exit_130_is_an_interruption() {
-    // prompts.rs tests this on a pseudo-terminal. Here the signal itself arrives while stdin is
+    // prompts/ tests this on a pseudo-terminal. Here the signal itself arrives while stdin is
     // read.
     let sandbox = Sandbox::new();
     let prepared = sandbox.command(["create", "--tag", "key"]);
