@@ -107,7 +107,7 @@ const REFUSED: &[Case] = &[
     ),
     (
         "a text",
-        |_, path| instead(path, |path| write_private(path, &b"text ".repeat(999))),
+        |_, path| instead(path, |path| write_private(path, b"text ".repeat(999))),
         6,
         "is not a vault",
     ),

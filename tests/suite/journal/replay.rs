@@ -129,7 +129,7 @@ fn a_journal_for_another_state_is_refused_and_changes_nothing() {
     }
 
     // A journal of zeros belongs to a writer that was killed early. SQLite does not replay it.
-    write_private(&next_to(&specimen.path(), "-journal"), &[0; SECTOR]);
+    write_private(&next_to(&specimen.path(), "-journal"), [0; SECTOR]);
     assert!(reveal(&specimen.vault().unwrap(), "alpha", "new-1").unwrap().is_some());
 }
 
@@ -158,7 +158,7 @@ fn a_rollback_by_a_journal_is_noticed_and_can_be_undone() {
         .run()
         .succeeds();
 
-    write_private(&sandbox.path("vault.db-journal"), &journal_of(&before));
+    write_private(&sandbox.path("vault.db-journal"), journal_of(&before));
 
     let copy = sandbox.path("vault.db.before-recovery").display().to_string();
     let hint = format!(

@@ -89,7 +89,7 @@ fn leaves_a_core(sandbox: &Sandbox, program: &Command, signal: Signal) -> bool {
         .arg(program.get_program())
         .args(program.get_args());
 
-    shell.env_clear().envs(environment(&program));
+    shell.env_clear().envs(environment(program));
     shell
         .current_dir(sandbox.path(""))
         .stdin(Stdio::piped())

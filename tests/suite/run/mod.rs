@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -19,8 +18,6 @@ mod streams;
 mod variables;
 
 const URL: &str = "postgres://app:p%40ss@db/dev";
-/// A limit that even a busy machine does not reach.
-const AT_MOST: Duration = Duration::from_secs(20);
 
 fn sandbox() -> Sandbox {
     Sandbox::with_secrets(&[("api-token", TOKEN), ("database-url", URL), ("pin", "1234")])
