@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use crate::prompts::Terminal;
-use crate::setup::{MANIFEST, MARKER, Project, simple};
 use crate::support::PASSPHRASE;
+use crate::support::repository::{MANIFEST, MARKER, Project, simple};
+use crate::support::terminal::Terminal;
 
 /// Returns a project whose `.env` has two new variables: a secret with a comment, and a setting.
 fn added() -> Project {

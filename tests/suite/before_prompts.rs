@@ -4,8 +4,8 @@
 use std::fmt::Write;
 use std::process::Command;
 
-use crate::prompts::Terminal;
-use crate::support::{PASSPHRASE, Sandbox};
+use crate::support::terminal::Terminal;
+use crate::support::{PASSPHRASE, Sandbox, terminal};
 
 /// How questions look on the screen.
 const QUESTIONS: [&str; 6] =
@@ -367,7 +367,7 @@ fn users_of_unlock_do_not_get_the_hint() {
 #[test]
 fn without_stored_state_the_prompts_have_no_hint() {
     let sandbox = Sandbox::with_state_inside();
-    crate::prompts::init(&sandbox);
+    terminal::init(&sandbox);
     let _ = std::fs::remove_dir_all(sandbox.path("state"));
     sandbox.write("state", "no directory");
 

@@ -4,7 +4,8 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
-use crate::setup::{MARKER, Project, TEMPLATE, simple};
+use crate::support::files::set_mode;
+use crate::support::repository::{MARKER, Project, TEMPLATE, simple};
 
 /// The vault has every kind of problem at once. The most severe one is listed first.
 #[test]
@@ -127,7 +128,7 @@ fn a_template_with_two_outputs_is_checked_for_both() {
         Project::new(&[(".secrets.toml", twice), ("t", "{{ secrets.key }} [[ secrets.other ]]")]);
     project.store("default", "key", MARKER);
     project.write("two", format!("{MARKER} [[ secrets.other ]]"));
-    fs::set_permissions(project.path("two"), Permissions::from_mode(0o600)).unwrap();
+    set_mode(&project.path("two"), 0o600);
 
     let run = stderr!(project.changes_nothing(&["check"]).fails_with(3), @"
     error: a secret is missing

@@ -1,6 +1,6 @@
 //! `secrets compact` overwrites deleted bytes, needs no passphrase and loses nothing.
 
-use crate::create::revealed;
+use crate::support::values::revealed;
 use crate::support::{Run, Sandbox};
 
 #[test]

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::support::Sandbox;
+use crate::support::programs::environment;
 
 #[test]
 fn completions_exist_for_every_shell_without_a_vault() {
@@ -177,7 +178,7 @@ fn bash_completes_a_variable_and_its_tag_as_one_word(sandbox: &Sandbox) {
             .current_dir(sandbox.path(""))
             .env_clear();
 
-        bash.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        bash.envs(environment(&program));
         bash.env("program", program.get_program()).env("PATH", "/usr/bin:/bin");
         let output = bash.output().unwrap();
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));

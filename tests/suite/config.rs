@@ -5,16 +5,11 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::support::files::write_private;
 use crate::support::{PASSPHRASE, Run, Sandbox, project, secret};
 
 const WRONG: &str = "error: wrong passphrase\nhint: enter the one last set with `secrets init` or \
                      `secrets passwd`, or use a recovery code with `--recovery`\n";
-
-/// Writes a passphrase file that only its owner can read.
-fn passphrase_file(sandbox: &Sandbox, name: &str, content: impl AsRef<[u8]>) {
-    let path = sandbox.write(name, content);
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
-}
 
 /// Returns a vault with a secret `key` in several projects. Each hint names its project.
 fn projects() -> Sandbox {
@@ -188,8 +183,8 @@ fn another_user_s_file_is_ignored_with_a_warning() {
 #[test]
 fn the_passphrase_comes_from_the_option_then_the_file_variable_then_the_variable() {
     let sandbox = Sandbox::new();
-    passphrase_file(&sandbox, "right", PASSPHRASE);
-    passphrase_file(&sandbox, "wrong", "wrong");
+    write_private(&sandbox.path("right"), PASSPHRASE);
+    write_private(&sandbox.path("wrong"), "wrong");
 
     for (option, file, variable, code) in [
         (Some("right"), Some("wrong"), Some("wrong"), 0),
@@ -216,7 +211,7 @@ fn the_passphrase_comes_from_the_option_then_the_file_variable_then_the_variable
 fn a_passphrase_from_a_file_loses_one_newline() {
     let sandbox = Sandbox::new();
     for (ending, code) in [("", 0), ("\n", 0), ("\r\n", 0), ("\n\n", 5), (" ", 5), ("\r", 5)] {
-        passphrase_file(&sandbox, "file", PASSPHRASE.to_owned() + ending);
+        write_private(&sandbox.path("file"), PASSPHRASE.to_owned() + ending);
         let run = sandbox.run(["list", "-q", "--passphrase-file", "file"]);
         run.fails_with(code).stderr(if code == 0 { "" } else { WRONG });
     }

@@ -1,28 +1,17 @@
 //! `secrets create`: the sources of a value, what is refused, and what is printed.
 
 use terminal_secrets::model::{SecretValue, Tag};
-use terminal_secrets::vault::{Reveal, Revealed};
 
+use crate::support::values::revealed;
 use crate::support::{Sandbox, project};
 
 const MIB: usize = SecretValue::MAX;
+
 /// Returns true if a byte belongs to an alphabet.
 type Belongs = fn(u8) -> bool;
 
 const EMPTY: &str =
     "error: the value is empty; nothing was stored\nhint: use `--allow-empty` to store it anyway\n";
-
-/// Returns the value of a tag in project `default`, read by the library.
-#[track_caller]
-pub fn revealed(sandbox: &Sandbox, tag: &str) -> Vec<u8> {
-    let vault = sandbox.vault();
-    let answer =
-        vault.scope(&project("default")).reveal(&[Tag::parse(tag).unwrap()]).unwrap().remove(0);
-    match answer {
-        Revealed::Value { value, .. } => value.expose().to_vec(),
-        Revealed::Missing { .. } => panic!("no secret {tag}"),
-    }
-}
 
 fn is_stored(sandbox: &Sandbox, tag: &str) -> bool {
     sandbox.vault().find(&project("default"), &Tag::parse(tag).unwrap()).unwrap().is_some()

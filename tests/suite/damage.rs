@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use terminal_secrets::model::{Secret, SecretRef};
 use terminal_secrets::vault::{Locked, SecretChanges, Vault, VaultError};
 
-use crate::fixture::{SECRETS, Specimen, code, reveal};
+use crate::support::files::write_private;
+use crate::support::specimen::{SECRETS, Specimen, code};
+use crate::support::values::reveal;
 use crate::support::{Remembered, Sandbox, passphrase, project, secret};
 
 /// Everything that can be read from a vault.
@@ -383,12 +385,7 @@ fn every_walk_through_endlessly_repeating_pages_ends() {
         // The hostile file may also be the one that is replaced. It is kept under another name.
         sandbox.write("vault.db", specimen.bytes());
         let _ = std::fs::remove_file(sandbox.path("good.db"));
-        std::fs::write(sandbox.path("good.db"), &own).unwrap();
-        std::fs::set_permissions(
-            sandbox.path("good.db"),
-            std::os::unix::fs::PermissionsExt::from_mode(0o600),
-        )
-        .unwrap();
+        write_private(&sandbox.path("good.db"), &own);
 
         sandbox
             .run(["restore", "good.db", "--yes", "-q"])

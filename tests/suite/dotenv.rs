@@ -13,6 +13,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use terminal_secrets::dotenv::{DotenvError, parse};
 
+use crate::support::random::cases;
+
 type Pairs = Vec<(String, Vec<u8>)>;
 
 fn pairs(text: &[u8]) -> Result<Pairs, DotenvError> {
@@ -338,10 +340,6 @@ fn the_time_to_read_is_linear() {
             assert!(start.elapsed() < Duration::from_secs(5), "{before} {piece:?}");
         }
     }
-}
-
-fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 /// Generates random bytes, and random sequences of bytes with a special meaning.

@@ -1,6 +1,6 @@
 //! The documented exit codes. Each one is provoked, together with its JSON type.
 
-use crate::support::{Prepared, Sandbox};
+use crate::support::{Prepared, Sandbox, wrapped_in};
 
 /// Runs a command with and without `--json`, and compares code and type.
 #[track_caller]
@@ -304,15 +304,13 @@ fn exit_125_is_a_failure_of_run_itself_whatever_its_kind() {
 
 #[test]
 fn exit_130_is_an_interruption() {
-    // prompts.rs tests this on a pseudo-terminal. Here the signal itself arrives while stdin is
+    // prompts/ tests this on a pseudo-terminal. Here the signal itself arrives while stdin is
     // read.
     let sandbox = Sandbox::new();
-    let prepared = sandbox.command(["create", "--tag", "key"]).command;
+    let prepared = sandbox.command(["create", "--tag", "key"]);
 
     // A background job starts the tests with the signal ignored.
-    let mut command = std::process::Command::new("env");
-    command.arg("--default-signal=INT").arg(prepared.get_program()).args(prepared.get_args());
-    command.envs(prepared.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut command = wrapped_in(&["env", "--default-signal=INT"], &prepared);
     let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
     let stdin = child.stdin.take();
 

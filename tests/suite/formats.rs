@@ -3,21 +3,19 @@
 //! version that wrote format N.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use rusqlite::Connection;
 use terminal_secrets::store::FORMAT;
 
-use crate::create::revealed;
+use crate::support::files::{root, write_private};
+use crate::support::values::revealed;
 use crate::support::{PASSPHRASE, Sandbox};
 
 /// Returns a sandbox with a vault of a format.
 fn sandbox(format: i32) -> Sandbox {
     let sandbox = Sandbox::empty();
-    let fixture =
-        format!("{}/tests/fixtures/vaults/format-{format}.db", env!("CARGO_MANIFEST_DIR"));
-    fs::copy(fixture, sandbox.vault_path()).unwrap();
-    fs::set_permissions(sandbox.vault_path(), PermissionsExt::from_mode(0o600)).unwrap();
+    let fixture = root().join(format!("tests/fixtures/vaults/format-{format}.db"));
+    write_private(&sandbox.vault_path(), fs::read(fixture).unwrap());
     assert_eq!(claimed(&sandbox), format);
 
     sandbox
@@ -147,7 +145,7 @@ fn a_rollback_to_an_earlier_format_is_noticed() {
 
 #[test]
 fn every_format_has_a_fixture_with_the_tests_passphrase() {
-    let directory = format!("{}/tests/fixtures/vaults", env!("CARGO_MANIFEST_DIR"));
+    let directory = root().join("tests/fixtures/vaults");
     let entries = fs::read_dir(directory).unwrap();
     let mut names: Vec<_> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use terminal_secrets::crypto::kdf::KdfParams;
 use terminal_secrets::vault::{Locked, Vault};
 
+use crate::support::files::{root, set_mode};
 use crate::support::{passphrase, project, secret};
 
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
 
 fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name)
+    root().join("fuzz").join(name)
 }
 
 fn inputs(of: &str, target: &str) -> Vec<PathBuf> {
@@ -64,7 +65,7 @@ fn generated_vault_of_the_targets_opens() {
     let place = copy.path().join("vault.db");
     let opens = || {
         fs::copy(&path, &place).unwrap();
-        private(&place);
+        set_mode(&place, 0o600);
         let vault = Locked::open(&place).ok()?.unlock(&passphrase()).ok()?;
         vault.list(None, |_| true).ok().map(|secrets| secrets.len())
     };
@@ -74,16 +75,11 @@ fn generated_vault_of_the_targets_opens() {
         let _ = fs::remove_file(&place);
         make(&place);
         fs::copy(&place, &path).unwrap();
-        private(&path);
+        set_mode(&path, 0o600);
     }
 
     assert_eq!(opens(), Some(19), "the vault of the targets is stale: run `just generate`");
     assert!(fs::metadata(&path).unwrap().len() <= 96 * 1024);
-}
-
-fn private(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// Writes a vault with pages of every kind: a tree of two levels, a value over several pages,

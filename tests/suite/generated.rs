@@ -8,16 +8,14 @@ use std::process::Command;
 
 use clap_mangen::Man;
 
+use crate::support::files::root;
+
 /// Returns the date on the man pages, which is the last release date in CHANGELOG.md.
 fn date() -> String {
     let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
     let heading =
         changelog.lines().find(|line| line.starts_with("## [") && line.contains("] - ")).unwrap();
     heading.rsplit(' ').next().unwrap().to_owned()
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Compares with the file that is checked in, or writes it.

@@ -1,14 +1,13 @@
 //! Slots and lengths that `secrets` never writes. They are refused immediately, before they cost
 //! memory or time.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use terminal_secrets::vault::Locked;
 
-use crate::fixture::{Specimen, code};
-use crate::support::{Sandbox, passphrase};
+use crate::support::specimen::{Specimen, code};
+use crate::support::{Sandbox, passphrase, wrapped_in};
 
 /// The time limit of a refusal. A debug build hashes and encrypts about ten times slower.
 const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
@@ -127,22 +126,9 @@ fn time_to_refuse(name: &str, specimen: &Specimen, limit: Duration) -> Duration 
 /// Runs `list` with little memory. The kernel enforces the limit, so no allocation escapes it.
 fn refuses_in_little_memory(name: &str, specimen: &Specimen) -> Option<String> {
     let sandbox = Sandbox::empty();
-    let mut prepared = sandbox.command([
-        "-c",
-        "ulimit -d \"$1\" && exec \"$2\" list --all-projects",
-        "sh",
-        MEMORY,
-    ]);
-
-    let program = std::mem::replace(&mut prepared.command, std::process::Command::new("sh"));
-    prepared.command.args(program.get_args()).arg(program.get_program()).env_clear();
-    prepared.command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = prepared
-        .command
-        .env("SECRETS_VAULT", specimen.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let list = sandbox.command(["list", "--all-projects"]).env("SECRETS_VAULT", specimen.path());
+    let limit = ["sh", "-c", "ulimit -d \"$0\" && exec \"$@\"", MEMORY];
+    let output = wrapped_in(&limit, &list).output().unwrap();
 
     let refused = output.status.code() == Some(6) && output.stdout.is_empty();
     (!refused)

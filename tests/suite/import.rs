@@ -1,26 +1,17 @@
 //! `secrets import` stores a file's values in one transaction and reads them back.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
-use std::process::Command;
 
 use terminal_secrets::store::MAX_PROJECTS;
 use terminal_secrets::vault::{Import, IncomingSecret, OnConflict, VaultError};
 
+use crate::support::files::root;
 use crate::support::{Sandbox, project, secret};
 
 #[track_caller]
 fn assert_value(sandbox: &Sandbox, tag: &str, expected: impl AsRef<[u8]>) {
     sandbox.run(["render", "-e", &format!("{{{{ secrets.{tag} }}}}")]).succeeds().stdout(expected);
-}
-
-fn git(sandbox: &Sandbox, words: &[&str]) {
-    let mut git = Command::new("git");
-    let git = git
-        .args(["-c", "user.name=t", "-c", "user.email=t@example.org"])
-        .args(words)
-        .current_dir(sandbox.path(""));
-
-    assert!(git.output().unwrap().status.success(), "git {words:?}");
 }
 
 #[test]
@@ -289,9 +280,9 @@ fn a_dry_run_works_with_a_read_only_vault() {
 #[test]
 fn values_in_git_are_a_warning() {
     let sandbox = Sandbox::new();
-    git(&sandbox, &["init", "-q", "."]);
+    sandbox.git("", &["init", "-q", "."]);
     sandbox.write("f.env", "A=1\n");
-    git(&sandbox, &["add", "f.env"]);
+    sandbox.git("", &["add", "f.env"]);
     stderr!(sandbox.run(["import", "f.env", "--delete-source"]).succeeds(), @"
     imported into project `default`: 1 created
     removed `f.env`
@@ -375,12 +366,12 @@ fn an_export_of_another_manager_is_recognized_by_its_content() {
         "keepassxc.xml",
     ] {
         let sandbox = Sandbox::new();
-        let path = format!("{}/tests/fixtures/import/{name}", env!("CARGO_MANIFEST_DIR"));
-        let (code, _, stderr) = sandbox.run(["import", &path]).everything();
+        let path = root().join("tests/fixtures/import").join(name);
+        let (code, _, stderr) = sandbox.run([OsStr::new("import"), path.as_os_str()]).everything();
         assert_eq!(code, Some(0), "{name}: {stderr}");
         assert!(stderr.contains(" created"), "{name}: {stderr}");
         // The second import creates nothing.
-        let (code, _, stderr) = sandbox.run(["import", &path]).everything();
+        let (code, _, stderr) = sandbox.run([OsStr::new("import"), path.as_os_str()]).everything();
         assert!(code == Some(0) && !stderr.contains(" created"), "{name}: {stderr}");
     }
 }

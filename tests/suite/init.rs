@@ -1,12 +1,11 @@
 //! `secrets init` creates a vault once, with parameters inside the format's bounds.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
 use terminal_secrets::crypto::kdf::KdfParams;
 use terminal_secrets::vault::Locked;
 
-use crate::support::Sandbox;
+use crate::support::{Sandbox, wrapped_in};
 
 /// The cheapest parameters that the format allows.
 const LEAST: [&str; 7] =
@@ -173,18 +172,8 @@ fn init_suggests_nothing_if_a_passphrase_is_given() {
 #[test]
 fn init_reports_how_much_memory_is_needed() {
     let sandbox = Sandbox::empty();
-    let init = sandbox.command(["init", "--kdf-memory", "400", "--json"]).command;
-    let mut command = Command::new("prlimit");
-    command
-        .arg("--as=300000000:300000000")
-        .arg(init.get_program())
-        .args(init.get_args())
-        .env_clear();
-
-    command
-        .envs(init.get_envs().filter_map(|(name, value)| Some((name, value?))))
-        .env("PATH", "/usr/bin:/bin");
-    let output = command.output().unwrap();
+    let init = sandbox.command(["init", "--kdf-memory", "400", "--json"]);
+    let output = wrapped_in(&["prlimit", "--as=300000000:300000000"], &init).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
 
     assert_eq!(output.status.code(), Some(5), "{stderr}");

@@ -1,9 +1,8 @@
 //! The shapes of JSON: field names, their order, and what is left out. Programs rely on them.
 
-use std::os::unix::fs::PermissionsExt;
-
 use insta::assert_snapshot;
 
+use crate::support::files::{root, write_private};
 use crate::support::{Run, Sandbox};
 
 /// Returns a run's output with ids, times and the sandbox's directory redacted, broken into lines
@@ -294,8 +293,7 @@ fn error_json() {
 /// Each line of the table in docs/json.md prints exactly the members that it names.
 #[test]
 fn the_documented_members_match_the_output() {
-    let page =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/json.md")).unwrap();
+    let page = std::fs::read_to_string(root().join("docs/json.md")).unwrap();
     let spans = |cell: &str| -> Vec<String> {
         cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     };
@@ -317,11 +315,7 @@ fn the_documented_members_match_the_output() {
         for (name, content) in
             [("vault.db", &*vault), ("backup.db", &*vault), ("pass", pass.as_bytes())]
         {
-            std::fs::set_permissions(
-                sandbox.write(name, content),
-                PermissionsExt::from_mode(0o600),
-            )
-            .unwrap();
+            write_private(&sandbox.path(name), content);
         }
 
         sandbox.write("new.env", "NEW=a-new-value\n");

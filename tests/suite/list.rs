@@ -3,7 +3,7 @@
 use terminal_secrets::model::{Description, Name, Tag};
 use terminal_secrets::vault::NewSecret;
 
-use crate::support::{Sandbox, project, secret, value};
+use crate::support::{Run, Sandbox, project, secret, value};
 
 /// Returns the tags that a run of `list --json` shows, and its envelope.
 #[track_caller]
@@ -96,8 +96,7 @@ fn json_shows_250_by_default_and_a_pipe_gets_all() {
     assert_eq!(page(&sandbox, &["--page", "1"]).0, tags(&["t250"]));
     assert_eq!(page(&sandbox, &["--page-size", "1000"]).0.len(), 251);
 
-    let lines =
-        |run: crate::support::Run| run.succeeds().bytes().split(|byte| *byte == b'\n').count() - 1;
+    let lines = |run: Run| run.succeeds().bytes().split(|byte| *byte == b'\n').count() - 1;
     assert_eq!(lines(sandbox.run(["list"])), 251);
     let run = sandbox.run(["list", "--filter", "t00", "--page-size", "4"]).succeeds();
     stderr!(run.stdout_has("t003\t"), @"4 of 10 secrets, page 0 of 0 to 2; use `--page 1` for the next page or `--all` for everything");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::setup::{MARKER, Project, simple};
+use crate::support::repository::{MARKER, Project, simple};
 
 const HINT: &str = "hint: see `secrets setup --help` for what the file can contain; it never holds \
                     a value\n";

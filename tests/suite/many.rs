@@ -8,8 +8,9 @@ use terminal_secrets::vault::{
     VaultError,
 };
 
-use crate::backends::{FailingStore, Log, MemoryStore};
-use crate::fixture::{reveal, root, vault_rows};
+use crate::support::backends::{FailingStore, Log, MemoryStore};
+use crate::support::specimen::{root, vault_rows};
+use crate::support::values::reveal;
 use crate::support::{project, secret, value};
 
 /// Secrets of the project `web`: enough for several in nearly every bucket.

@@ -5,41 +5,20 @@
 //! placeholders.
 
 use std::ffi::OsStr;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Run, Sandbox};
-
-/// The name of the staged file that waits for the rename.
-pub const WAITING: &str = ".out.secrets-new";
+use crate::support::files::{WAITING, mode, names, passphrase_file, set_mode};
+use crate::support::{PASSPHRASE, Run, Sandbox};
 
 fn render(sandbox: &Sandbox, text: &str, options: &[&str]) -> Run {
     sandbox.run([&["render", "-e", text, "-o", "out"], options].concat())
-}
-
-pub fn mode(path: &Path) -> u32 {
-    fs::symlink_metadata(path).unwrap().mode() & 0o7777
-}
-
-fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-}
-
-/// Returns the names in a directory, sorted.
-pub fn names(directory: &Path) -> Vec<String> {
-    let name = |entry: std::io::Result<fs::DirEntry>| {
-        entry.unwrap().file_name().to_string_lossy().into_owned()
-    };
-
-    let mut names: Vec<String> = fs::read_dir(directory).unwrap().map(name).collect();
-    names.sort();
-    names
 }
 
 #[test]
@@ -398,8 +377,7 @@ fn a_running_writer_is_waited_for() {
 #[test]
 fn a_vault_and_the_passphrase_file_are_never_overwritten() {
     let sandbox = Sandbox::with_secrets(&[("x", "value")]);
-    sandbox.write("passphrase", crate::support::PASSPHRASE);
-    fs::set_permissions(sandbox.path("passphrase"), Permissions::from_mode(0o600)).unwrap();
+    passphrase_file(&sandbox, "passphrase", PASSPHRASE);
     let another = Sandbox::new();
 
     fs::copy(another.vault_path(), sandbox.path("another.db")).unwrap();

@@ -5,40 +5,24 @@
 //! is not available, a test reports that on stderr and passes.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use crate::output::{WAITING, mode, names};
 use crate::support::Sandbox;
-
-/// Reports on the test's own stderr, which is not captured, that something was not tested.
-pub fn skipped(why: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped: {why}");
-}
+use crate::support::faults::{Small, strace_is_here};
+use crate::support::files::{WAITING, mode, names};
 
 /// Runs the binary under strace, which fails or kills it at a system call. Returns `None` if strace
 /// is missing or not permitted.
 fn traced(sandbox: &Sandbox, options: &[&str], template: &str) -> Option<i32> {
-    let strace = |program: &str| {
-        let mut command = sandbox.program("strace");
-        command
-            .args(["-f", "-qq", "-o", "/dev/null"])
-            .args(if program == "true" { &[] } else { options })
-            .arg(program);
-
-        command.stdin(Stdio::null()).stderr(Stdio::null());
-        command
-    };
-
-    if !strace("true").status().is_ok_and(|status| status.success()) {
-        skipped("strace is not installed or is not permitted to trace");
+    if !strace_is_here() {
         return None;
     }
 
-    let mut command = strace(env!("CARGO_BIN_EXE_secrets"));
+    let mut command = sandbox.program("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null"]).args(options);
+    command.arg(env!("CARGO_BIN_EXE_secrets")).stdin(Stdio::null()).stderr(Stdio::null());
     command.args(["render", "-q", template, "-o"]).arg(sandbox.path("out"));
     let status = command.status().unwrap();
     Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
@@ -162,30 +146,6 @@ fn without_nameless_files_two_renders_leave_each_others_files_alone() {
     assert_eq!(codes, [Some(0), Some(0)]);
     assert!(contents.contains(&sandbox.read("out")), "{} bytes", sandbox.read("out").len());
     assert_eq!(names(&sandbox.path("")), ["a", "b", "out"]);
-}
-
-/// A directory with its own file system of 1 MiB, unmounted when dropped. `None` if mounting is not
-/// permitted.
-pub struct Small(PathBuf);
-
-impl Small {
-    pub fn mounted(path: PathBuf) -> Option<Self> {
-        fs::create_dir(&path).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&path).stderr(Stdio::null());
-        if mount.status().is_ok_and(|status| status.success()) {
-            return Some(Self(path));
-        }
-
-        skipped("mounting is not permitted");
-        None
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
 }
 
 #[test]

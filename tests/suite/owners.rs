@@ -6,7 +6,7 @@ use std::process::Command;
 
 use terminal_secrets::vault::{Reveal, Revealed};
 
-use crate::prompts::Terminal;
+use crate::support::terminal::Terminal;
 use crate::support::{self, PASSPHRASE, Prepared, Sandbox, project};
 
 const DEV: &str = "API_KEY=dev-key-aaaa1111\n";

@@ -1,49 +1,20 @@
 //! `secrets passwd`: the new passphrase opens the vault, the old one does not, and no byte of the
 //! old slot remains.
 
-use std::path::PathBuf;
-
-use rusqlite::Connection;
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
 use terminal_secrets::model::SecretBytes;
 use terminal_secrets::vault::{Locked, Vault, VaultError};
 
-use crate::create::revealed;
-use crate::prompts::Terminal;
+use crate::support::files::{is_left, passphrase_file};
+use crate::support::specimen::slot;
+use crate::support::terminal::Terminal;
+use crate::support::values::{NEW_PASSPHRASE, revealed};
 use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret};
-
-pub const NEW: &str = "a quite different battery staple";
-
-/// Writes a file with a passphrase that only its owner can read.
-pub fn file(sandbox: &Sandbox, name: &str, passphrase: &str) -> PathBuf {
-    let path = sandbox.write(name, format!("{passphrase}\n"));
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(&path, private).unwrap();
-    path
-}
 
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::with_secrets(&[("key", "the value stays")]);
-    file(&sandbox, "new", NEW);
+    passphrase_file(&sandbox, "new", NEW_PASSPHRASE);
     sandbox
-}
-
-/// Returns the bytes of the only passphrase slot: salt, commitment, sealed root key.
-pub fn slot(sandbox: &Sandbox) -> [Vec<u8>; 3] {
-    let connection = Connection::open(sandbox.vault_path()).unwrap();
-    let sql = "SELECT salt, commitment, wrap FROM slots WHERE type = 1";
-    connection.query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).unwrap()
-}
-
-/// Returns true if the vault or a file next to it holds 16 bytes of `needle`.
-pub fn is_left(sandbox: &Sandbox, needle: &[u8]) -> bool {
-    let files = std::fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.is_file()).any(|path| {
-        let bytes = std::fs::read(path).unwrap();
-        needle
-            .chunks(16)
-            .any(|piece| piece.len() == 16 && memchr::memmem::find(&bytes, piece).is_some())
-    })
 }
 
 #[test]
@@ -69,11 +40,14 @@ fn the_new_passphrase_opens_and_the_old_one_does_not() {
     hint: enter the one last set with `secrets init` or `secrets passwd`, or use a recovery code with `--recovery`
     ");
 
-    let run = sandbox.command(["render", "-e", "{{ KEY }}"]).env("SECRETS_PASSPHRASE", NEW).run();
+    let run = sandbox
+        .command(["render", "-e", "{{ KEY }}"])
+        .env("SECRETS_PASSPHRASE", NEW_PASSPHRASE)
+        .run();
     run.succeeds().stdout("the value stays");
 
     // Change it back, with JSON output.
-    file(&sandbox, "old", PASSPHRASE);
+    passphrase_file(&sandbox, "old", PASSPHRASE);
     let back = sandbox
         .command(["passwd", "--passphrase-file", "new", "--new-passphrase-file", "old", "--json"])
         .run();
@@ -113,14 +87,14 @@ fn no_bytes_of_the_old_slot_are_left_in_a_large_vault() {
 fn a_raised_cost_is_kept() {
     let sandbox = sandbox();
     let kdf = ["--kdf-memory", "64", "--kdf-iterations", "3"];
-    let same = file(&sandbox, "same", PASSPHRASE);
+    let same = passphrase_file(&sandbox, "same", PASSPHRASE);
     let line =
         [&["passwd", "-q", "--new-passphrase-file", same.to_str().unwrap()][..], &kdf].concat();
     stderr!(sandbox.run(line).succeeds().stdout(""), @"warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`");
     stderr!(sandbox.run(["passwd", "-q", "--new-passphrase-file", "new"]).succeeds(), @"warning: guessing it costs less than with the default, `--kdf-memory 256 --kdf-iterations 3`");
 
     let vault = Locked::open(&sandbox.vault_path()).unwrap();
-    let new = Passphrase::new(&SecretBytes::copy_of(NEW.as_bytes())).unwrap();
+    let new = Passphrase::new(&SecretBytes::copy_of(NEW_PASSPHRASE.as_bytes())).unwrap();
     let params = vault.unlock(&new).unwrap().kdf_params().unwrap();
     assert_eq!(params, KdfParams { memory: 64 * 1024, iterations: 3, parallelism: 1 });
 }
@@ -169,7 +143,10 @@ fn a_chosen_cost_is_not_mentioned() {
     ];
 
     sandbox.run(dearer).succeeds().stderr("");
-    let run = sandbox.command(["passwd", "--upgrade-kdf"]).env("SECRETS_PASSPHRASE", NEW).run();
+    let run = sandbox
+        .command(["passwd", "--upgrade-kdf"])
+        .env("SECRETS_PASSPHRASE", NEW_PASSPHRASE)
+        .run();
     run.succeeds().stderr_has(
         "already costs as much as with the default: 19 MiB, 41 passes, 1 \
                                lane\n",
@@ -261,21 +238,26 @@ fn the_old_passphrase_is_asked_for_once_and_the_new_one_twice() {
         .waits_for("warning: wrong passphrase, try again");
 
     terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
-    terminal.waits_for("New passphrase: ").types(&format!("{NEW}\n"));
+    terminal.waits_for("New passphrase: ").types(&format!("{NEW_PASSPHRASE}\n"));
     terminal
         .waits_for("Repeat passphrase: ")
         .types("another\n")
         .waits_for("the passphrases differ, try again");
 
-    terminal.waits_for("New passphrase: ").types(&format!("{NEW}\n"));
+    terminal.waits_for("New passphrase: ").types(&format!("{NEW_PASSPHRASE}\n"));
     terminal
         .waits_for("Repeat passphrase: ")
-        .types(&format!("{NEW}\n"))
+        .types(&format!("{NEW_PASSPHRASE}\n"))
         .waits_for("changed the passphrase of");
 
     let screen = terminal.ends_with(0);
-    assert!(!screen.contains(NEW) && !screen.contains(PASSPHRASE), "{screen}");
-    sandbox.command(["list"]).env("SECRETS_PASSPHRASE", NEW).run().succeeds().stdout_has("key");
+    assert!(!screen.contains(NEW_PASSPHRASE) && !screen.contains(PASSPHRASE), "{screen}");
+    sandbox
+        .command(["list"])
+        .env("SECRETS_PASSPHRASE", NEW_PASSPHRASE)
+        .run()
+        .succeeds()
+        .stdout_has("key");
 }
 
 #[test]
@@ -284,7 +266,7 @@ fn ctrl_c_at_the_new_passphrase_changes_nothing() {
     let before = sandbox.read("vault.db");
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" passwd");
     terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
-    terminal.waits_for("New passphrase: ").types(NEW).types("\x03");
+    terminal.waits_for("New passphrase: ").types(NEW_PASSPHRASE).types("\x03");
     terminal.ends_with(130);
     assert_eq!(sandbox.read("vault.db"), before);
     assert!(Locked::open(&sandbox.vault_path()).unwrap().unlock(&passphrase()).is_ok());
@@ -295,7 +277,7 @@ fn the_second_of_two_concurrent_changes_is_refused() {
     let sandbox = sandbox();
     let open = || Locked::open(&sandbox.vault_path()).unwrap().unlock(&passphrase()).unwrap();
     let (one, other) = (open(), open());
-    let new = Passphrase::new(&SecretBytes::copy_of(NEW.as_bytes())).unwrap();
+    let new = Passphrase::new(&SecretBytes::copy_of(NEW_PASSPHRASE.as_bytes())).unwrap();
     let params = one.kdf_params().unwrap();
 
     other.has_recovery().unwrap();

@@ -1,16 +1,18 @@
 //! Paths of a vault are refused if somebody else could read, replace or redirect the file.
 
 use std::ffi::OsStr;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 
-use crate::support::{Run, Sandbox, project, secret};
+use crate::support::files::{mode, set_mode, write_private};
+use crate::support::programs::am_root;
+use crate::support::{Run, Sandbox, project, secret, wrapped_in};
 
 /// Returns the path, mode, owner, size and content of everything in the sandbox.
 fn state(sandbox: &Sandbox) -> Vec<(PathBuf, u32, u32, u64, Vec<u8>)> {
@@ -50,10 +52,10 @@ type Case = (&'static str, fn(&Sandbox, &Path), i32, &'static str);
 
 /// Cases with a vault or something else at the path.
 const REFUSED: &[Case] = &[
-    ("mode 0644", |_, path| chmod(path, 0o644), 7, "can be accessed by other users"),
-    ("mode 0660", |_, path| chmod(path, 0o660), 7, "can be accessed by other users"),
-    ("mode 0604", |_, path| chmod(path, 0o604), 7, "can be accessed by other users"),
-    ("mode 0601", |_, path| chmod(path, 0o601), 7, "can be accessed by other users"),
+    ("mode 0644", |_, path| set_mode(path, 0o644), 7, "can be accessed by other users"),
+    ("mode 0660", |_, path| set_mode(path, 0o660), 7, "can be accessed by other users"),
+    ("mode 0604", |_, path| set_mode(path, 0o604), 7, "can be accessed by other users"),
+    ("mode 0601", |_, path| set_mode(path, 0o601), 7, "can be accessed by other users"),
     (
         "another owner",
         |_, path| std::os::unix::fs::chown(path, Some(12345), None).unwrap(),
@@ -97,10 +99,15 @@ const REFUSED: &[Case] = &[
         7,
         "socket",
     ),
-    ("an empty file", |_, path| instead(path, |path| private(path, b"")), 6, "is not a vault"),
+    (
+        "an empty file",
+        |_, path| instead(path, |path| write_private(path, b"")),
+        6,
+        "is not a vault",
+    ),
     (
         "a text",
-        |_, path| instead(path, |path| private(path, &b"text ".repeat(999))),
+        |_, path| instead(path, |path| write_private(path, b"text ".repeat(999))),
         6,
         "is not a vault",
     ),
@@ -114,10 +121,6 @@ const REFUSED: &[Case] = &[
     ("nothing", |_, path| instead(path, |_| ()), 3, "no vault"),
 ];
 
-fn chmod(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-}
-
 fn moved(sandbox: &Sandbox, path: &Path) -> PathBuf {
     let to = sandbox.path("moved.db");
     fs::rename(path, &to).unwrap();
@@ -129,21 +132,16 @@ fn instead(path: &Path, make: fn(&Path)) {
     make(path);
 }
 
-fn private(path: &Path, content: &[u8]) {
-    fs::write(path, content).unwrap();
-    chmod(path, 0o600);
-}
-
 fn other_database(path: &Path) {
     rusqlite::Connection::open(path).unwrap().execute_batch("CREATE TABLE vault(id)").unwrap();
-    chmod(path, 0o600);
+    set_mode(path, 0o600);
 }
 
 #[test]
 fn an_unsafe_path_or_a_file_that_is_not_a_vault_is_refused_and_unchanged() {
     for (name, spoil, code, message) in REFUSED {
         let sandbox = Sandbox::with_secrets(&[("token", "value-of-the-token")]);
-        if *name == "another owner" && !rustix::process::geteuid().is_root() {
+        if *name == "another owner" && !am_root() {
             continue; // only root can change a file's owner
         }
 
@@ -171,7 +169,7 @@ fn an_unsafe_path_or_a_file_that_is_not_a_vault_is_refused_and_unchanged() {
 #[test]
 fn the_suggested_command_fixes_the_problem() {
     for (spoil, mend) in [
-        ((|path: &Path| chmod(path, 0o644)) as fn(&Path), "chmod 600"),
+        ((|path: &Path| set_mode(path, 0o644)) as fn(&Path), "chmod 600"),
         (|path| fs::hard_link(path, path.with_extension("copy")).unwrap(), "cp"),
     ] {
         let sandbox = Sandbox::with_secrets(&[("token", "value-of-the-token")]);
@@ -280,20 +278,9 @@ fn a_linked_directory_and_a_relative_path_lead_to_the_vault() {
 #[test]
 fn init_creates_private_files_with_any_umask() {
     let sandbox = Sandbox::empty();
-    let prepared = sandbox.command(INIT);
-    let mut shell = sandbox.command(["-c", "umask 000; exec \"$0\" \"$@\""]);
-    let program = std::mem::replace(&mut shell.command, Command::new("sh"));
-
-    shell
-        .command
-        .args(program.get_args())
-        .arg(program.get_program())
-        .args(prepared.command.get_args());
-
-    shell.command.current_dir(sandbox.path("")).env_clear();
-    shell.command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell.command.env("SECRETS_VAULT", "a/b/vault.db");
-    stderr!(shell.run().succeeds(), @"
+    let mut init = sandbox.command(INIT).env("SECRETS_VAULT", "a/b/vault.db");
+    init.command = wrapped_in(&["sh", "-c", "umask 000; exec \"$0\" \"$@\""], &init);
+    stderr!(init.run().succeeds(), @"
     guessing this passphrase takes about a million years or more on one graphics card (1 TB/s)
     warning: these key derivation parameters make guessing cheaper than the defaults
     created the vault `a/b/vault.db`
@@ -302,7 +289,7 @@ fn init_creates_private_files_with_any_umask() {
     `secrets unlock` asks once and keeps the vault unlocked for 15m, or 5m without use
     ");
 
-    let mode = |path: &str| fs::metadata(sandbox.path(path)).unwrap().mode() & 0o7777;
+    let mode = |path: &str| mode(&sandbox.path(path));
     assert_eq!([mode("a"), mode("a/b"), mode("a/b/vault.db")], [0o700, 0o700, 0o600]);
 }
 
@@ -313,17 +300,9 @@ fn a_read_only_file_system_can_be_read() {
     let attempt = |arguments: &[&str]| {
         let inner = sandbox.command(arguments);
         let mut prepared = sandbox.command::<[&str; 0], _>([]);
-        prepared.command = Command::new("unshare");
-        prepared
-            .command
-            .args(["-m", "sh", "-c", script, "sh"])
-            .arg(sandbox.path(""))
-            .arg(inner.command.get_program());
-
-        prepared.command.args(arguments).current_dir(sandbox.path(""));
-        prepared
-            .command
-            .envs(inner.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let directory = sandbox.path("");
+        let wrapper = ["unshare", "-m", "sh", "-c", script, "sh", directory.to_str().unwrap()];
+        prepared.command = wrapped_in(&wrapper, &inner);
         prepared.command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         prepared.run().everything()
     };

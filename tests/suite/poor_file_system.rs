@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-use crate::output_faults::skipped;
 use crate::support::Sandbox;
+use crate::support::faults::skipped;
 
 /// A directory of a sandbox that behaves like a stick: everything has mode 0755, regardless of the
 /// requested mode.

@@ -2,7 +2,7 @@
 //! written for them. `tests/readers.sh` compares the table and random texts with the real programs.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use proptest::collection::vec;
@@ -10,6 +10,9 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use terminal_secrets::dotenv::readers::{Reader, Readers};
+
+use crate::support::files::root;
+use crate::support::random::cases;
 
 const COLUMNS: [Reader; 8] = [
     Reader::Bash,
@@ -246,7 +249,7 @@ fn the_time_to_read_and_to_write_is_linear() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(2000))]
 
     /// Every set of readers gets the value back, or an error says that it cannot.
     #[test]
@@ -273,12 +276,6 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     ]);
 
     prop_oneof![vec(special, 0..14), vec(words, 0..9).prop_map(|words| words.concat().into_bytes())]
-}
-
-// The real programs
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Returns the texts of the table and random ones, the same in every run.

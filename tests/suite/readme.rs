@@ -9,10 +9,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::support::files::root;
 use crate::support::{PASSPHRASE, Sandbox};
 
 fn readme() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+    fs::read_to_string(root().join("README.md")).unwrap()
 }
 
 /// Returns the blocks of one language.
@@ -120,7 +121,7 @@ fn the_tour_matches_the_output() {
 
 #[test]
 fn the_demo_ends_as_shown() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
 
     // The demo is about the output, so the key derivation is the cheapest.
     let sandbox = Sandbox::empty();
@@ -148,9 +149,7 @@ fn the_demo_ends_as_shown() {
 
 #[test]
 fn the_exit_codes_match_the_man_page() {
-    let sections =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/sections.roff"))
-            .unwrap();
+    let sections = fs::read_to_string(root().join("man/sections.roff")).unwrap();
     let status = sections.split(".SH ENVIRONMENT").next().unwrap();
     let manual: Vec<&str> = status.lines().filter_map(|line| line.strip_prefix(".B ")).collect();
     let manual: Vec<&str> = manual.into_iter().filter(|word| word.parse::<u8>().is_ok()).collect();
@@ -170,7 +169,7 @@ fn the_exit_codes_match_the_man_page() {
 
 #[test]
 fn every_linked_file_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let mut checked = 0;
     for page in [
         "README.md",

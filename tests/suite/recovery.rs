@@ -3,29 +3,20 @@
 
 use std::process::Stdio;
 
-use crate::passwd::{NEW, file};
-use crate::prompts::Terminal;
+use crate::support::files::passphrase_file;
+use crate::support::programs::environment;
+use crate::support::terminal::Terminal;
+use crate::support::values::{NEW_PASSPHRASE, SHOWN, recovery_code};
 use crate::support::{PASSPHRASE, Sandbox};
-
-const SHOWN: &str = "write this recovery code down: it unlocks the vault like the passphrase does \
-                     and is not shown again\n";
 
 fn sandbox() -> Sandbox {
     Sandbox::with_secrets(&[("key", "a value")])
 }
 
-/// Creates a code and writes it to the file `code`.
-pub fn create(sandbox: &Sandbox, options: &[&str]) -> String {
-    let run = sandbox.run([&["recovery", "create"][..], options].concat()).succeeds().stderr(SHOWN);
-    let code = String::from_utf8(run.bytes()).unwrap();
-    file(sandbox, "code", code.trim_end());
-    code.trim_end().to_owned()
-}
-
 #[test]
 fn a_code_is_printed_once_and_opens_the_vault() {
     let sandbox = sandbox();
-    let code = create(&sandbox, &[]);
+    let code = recovery_code(&sandbox, &[]);
     assert_eq!((code.len(), code.split('-').count()), (69, 14), "{code}");
     let by_code = |code: &str| {
         let prepared = sandbox.command(["render", "-e", "{{ KEY }}", "--recovery"]);
@@ -61,7 +52,7 @@ fn a_code_is_printed_once_and_opens_the_vault() {
     ");
 
     let other = self::sandbox();
-    stderr!(by_code(&create(&other, &[])).fails_with(5), @"
+    stderr!(by_code(&recovery_code(&other, &[])).fails_with(5), @"
     error: wrong recovery code
     hint: enter the code that `secrets recovery create` or `secrets rekey` last printed for this vault
     ");
@@ -80,13 +71,13 @@ fn a_vault_has_one_code_at_a_time() {
     let sandbox = sandbox();
     let list =
         |code: &str| sandbox.command(["list", "--recovery"]).env("SECRETS_PASSPHRASE", code).run();
-    let first = create(&sandbox, &[]);
+    let first = recovery_code(&sandbox, &[]);
     stderr!(sandbox.run(["recovery", "create"]).fails_with(4).stdout(""), @"
     error: the vault already has a recovery code
     hint: use `--replace` to create another one; the old one then no longer works
     ");
 
-    let second = create(&sandbox, &["--replace"]);
+    let second = recovery_code(&sandbox, &["--replace"]);
     stderr!(list(&first).fails_with(5), @"
     error: wrong recovery code
     hint: enter the code that `secrets recovery create` or `secrets rekey` last printed for this vault
@@ -110,8 +101,8 @@ fn a_vault_has_one_code_at_a_time() {
 #[test]
 fn a_code_survives_a_change_of_passphrase_and_can_authorise_one() {
     let sandbox = sandbox();
-    file(&sandbox, "new", NEW);
-    create(&sandbox, &[]);
+    passphrase_file(&sandbox, "new", NEW_PASSPHRASE);
+    recovery_code(&sandbox, &[]);
 
     // The passphrase was forgotten.
     let run = sandbox
@@ -133,7 +124,12 @@ fn a_code_survives_a_change_of_passphrase_and_can_authorise_one() {
     hint: enter the one last set with `secrets init` or `secrets passwd`, or use a recovery code with `--recovery`
     ");
 
-    sandbox.command(["list"]).env("SECRETS_PASSPHRASE", NEW).run().succeeds().stdout_has("key");
+    sandbox
+        .command(["list"])
+        .env("SECRETS_PASSPHRASE", NEW_PASSPHRASE)
+        .run()
+        .succeeds()
+        .stdout_has("key");
     sandbox.run(["list", "--recovery", "--passphrase-file", "code"]).succeeds().stdout_has("key");
 }
 
@@ -166,7 +162,7 @@ fn a_code_that_could_not_be_shown_is_reported() {
 
     let prepared = sandbox.command([""; 0]).command;
     shell.env_clear().env("PATH", "/usr/bin:/bin").current_dir(sandbox.path(""));
-    shell.envs(prepared.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.envs(environment(&prepared));
     let text = String::from_utf8(shell.output().unwrap().stdout).unwrap();
 
     // The pipe may have been read in time. Then the code counts as shown.

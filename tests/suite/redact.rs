@@ -3,9 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
-use crate::support::{Sandbox, project, secret};
-
-const TOKEN: &str = "t0ken-abcdefghijklmnop";
+use crate::support::programs::environment;
+use crate::support::{Sandbox, TOKEN, project, secret};
 
 fn sandbox() -> Sandbox {
     Sandbox::with_secrets(&[
@@ -94,7 +93,7 @@ fn pipeline(sandbox: &Sandbox, line: &str) -> (Option<i32>, String) {
     let program = sandbox.command(["redact"]).command;
     let mut shell = Command::new("bash");
     shell.args(["-c", line]).arg(program.get_program()).current_dir(sandbox.path("")).env_clear();
-    shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.envs(environment(&program));
 
     let output = shell.env("PATH", "/usr/local/bin:/usr/bin:/bin").output().unwrap();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));

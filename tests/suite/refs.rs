@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::symlink;
 
-use crate::setup::{MARKER, Project};
 use crate::support::Sandbox;
+use crate::support::repository::{MARKER, Project};
 
 #[test]
 fn exactly_the_placeholders_are_found_with_their_positions() {

@@ -8,9 +8,10 @@ use terminal_secrets::crypto::rows::Slot;
 use terminal_secrets::crypto::slot::Credential;
 use terminal_secrets::vault::{Locked, VaultError};
 
-use crate::passwd::{NEW, file, is_left, slot};
-use crate::prompts::Terminal;
-use crate::recovery::create;
+use crate::support::files::{is_left, passphrase_file};
+use crate::support::specimen::slot;
+use crate::support::terminal::Terminal;
+use crate::support::values::{NEW_PASSPHRASE, recovery_code, store_forty};
 use crate::support::{PASSPHRASE, Sandbox, passphrase, project, secret};
 
 const SECRETS: [(&str, &str); 3] =
@@ -19,10 +20,7 @@ const SECRETS: [(&str, &str); 3] =
 /// Returns a vault with three secrets in `default` and forty in `web`.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::with_secrets(&SECRETS);
-    let many = (0..40)
-        .map(|number| secret(&format!("key-{number}"), format!("web value {number}").as_bytes()));
-    sandbox.vault().create_all(&project("web"), many).unwrap();
-
+    store_forty(&sandbox);
     sandbox
 }
 
@@ -139,7 +137,7 @@ fn rekey_of_a_project_works_through_the_agent() {
 #[test]
 fn the_recovery_code_is_kept_or_replaced() {
     let sandbox = sandbox();
-    let code = create(&sandbox, &[]);
+    let code = recovery_code(&sandbox, &[]);
     let list =
         |code: &str| sandbox.command(["list", "--recovery"]).env("SECRETS_PASSPHRASE", code).run();
     sandbox.run(["rekey", "-y", "-q", "--recovery-file", "code"]).succeeds().stdout("");
@@ -148,7 +146,7 @@ fn the_recovery_code_is_kept_or_replaced() {
     // Another vault's code is refused, and nothing is changed.
     let other = Sandbox::new();
     let before = sandbox.read("vault.db");
-    file(&sandbox, "other", &create(&other, &[]));
+    passphrase_file(&sandbox, "other", &recovery_code(&other, &[]));
     stderr!(sandbox.run(["rekey", "-y", "--recovery-file", "other"]).fails_with(5), @"
     error: wrong recovery code
     hint: enter the code that `secrets recovery create` or `secrets rekey` last printed for this vault
@@ -192,7 +190,7 @@ fn the_recovery_code_is_kept_or_replaced() {
 fn rekey_can_change_the_passphrase() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "old.db"]).succeeds();
-    file(&sandbox, "new", NEW);
+    passphrase_file(&sandbox, "new", NEW_PASSPHRASE);
     let line = ["rekey", "-y", "--new-passphrase-file", "new"];
 
     stderr!(sandbox.run(line).succeeds(), @"
@@ -221,7 +219,7 @@ fn rekey_can_change_the_passphrase() {
 #[test]
 fn rekey_asks_for_confirmation() {
     let sandbox = sandbox();
-    let code = create(&sandbox, &[]);
+    let code = recovery_code(&sandbox, &[]);
     let before = sandbox.read("vault.db");
     stderr!(sandbox.run(["rekey"]).fails_with(7), @"
     error: rekeying requires `--yes` if there is no terminal to ask on

@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 
 use sha2::{Digest, Sha256};
 
-use crate::setup::{MANIFEST, MARKER, Project, simple};
 use crate::support::PASSPHRASE;
+use crate::support::repository::{MANIFEST, MARKER, Project, simple};
 
 /// Every command that writes outputs. None may lose a variable.
 const WRITERS: [&[&str]; 6] = [

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -15,6 +15,8 @@ use proptest::test_runner::TestRunner;
 use terminal_secrets::template::grammar::Grammar;
 use terminal_secrets::template::{ExpandError, Plan, Template, TemplateError};
 
+use crate::support::files::set_mode;
+use crate::support::programs::{NOBODY, am_root, environment};
 use crate::support::{PASSPHRASE, Prepared, Sandbox, project, secret};
 
 /// Prepares a bash script in the sandbox. `$SECRETS` is the binary. The run ends with the script's
@@ -78,7 +80,6 @@ fn a_template_may_be_a_fifo_or_a_descriptor() {
 /// `/proc/self/fd`. Root would not notice a failure.
 #[test]
 fn descriptors_work_for_an_ordinary_user() {
-    const NOBODY: u32 = 65534;
     let sandbox = sandbox();
     let binary = sandbox.path("secrets");
     let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_secrets")).arg(&binary).status();
@@ -89,7 +90,7 @@ fn descriptors_work_for_an_ordinary_user() {
                   $SECRETS render -q -e '3 {{X}}\n' -o out; $SECRETS render -q -e '4 {{X}}\n' -o out; cat out; ls -A";
     let mut run = bash(&sandbox, script);
 
-    if rustix::process::geteuid().is_root() {
+    if am_root() {
         for path in [sandbox.path(""), sandbox.vault_path(), binary] {
             chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
         }
@@ -102,10 +103,7 @@ fn descriptors_work_for_an_ordinary_user() {
         ]);
 
         command.arg(script).current_dir(sandbox.path("")).env_clear();
-        for (name, value) in run.command.get_envs() {
-            command.env(name, value.unwrap_or_default());
-        }
-
+        command.envs(environment(&run.command));
         run.command = command;
     }
 
@@ -291,9 +289,9 @@ fn a_passphrase_file_that_others_can_read_is_a_warning() {
         sandbox.command(arguments).without_env("SECRETS_PASSPHRASE").run().succeeds().stdout("vx")
     };
 
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+    set_mode(&path, 0o604);
     stderr!(run(), @"warning: other users can read the passphrase file `passphrase`");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    set_mode(&path, 0o600);
     run().stderr("");
 }
 

@@ -10,8 +10,9 @@ use terminal_secrets::crypto::rows::{ProjectRow, Record, Slot, VaultRow};
 use terminal_secrets::store::{Change, Snapshot, SqliteStore, Store, StoreError, Transaction};
 use terminal_secrets::vault::{CopyRequest, Locked, OnConflict, SecretChanges, Vault, VaultError};
 
-use crate::backends::{FailingStore, MemoryStore};
-use crate::fixture::{reveal, root, vault_rows};
+use crate::support::backends::{FailingStore, MemoryStore};
+use crate::support::specimen::{root, vault_rows};
+use crate::support::values::reveal;
 use crate::support::{project, secret, value};
 
 /// Runs a test on every backend, with a store and a second handle on the same rows.

@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::files::root;
+
 /// Words and phrases that our text does not use, each with what to write instead. They are matched
 /// as whole words, in any case.
 const PHRASES: &[(&str, &str)] = &[
@@ -83,10 +85,6 @@ const GOAL: usize = 100;
 struct Block {
     place: String,
     text: String,
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Returns all files below `folder` with one of these extensions.

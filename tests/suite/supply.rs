@@ -4,8 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
+
+use crate::support::files::root;
 
 /// The number of crates in the binary. Cargo.toml asks for 38 of them, each with its reason there.
 /// With their dependencies, the cryptography accounts for 41, TOML, JSON, YAML, CSV and XML for 23,
@@ -21,10 +23,6 @@ const IN_THE_BINARY: usize = 222;
 /// The same, plus the crates that run on the machine of somebody who builds the program: macros,
 /// build scripts and their dependencies.
 const TO_BUILD: usize = 257;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 /// Returns the crates of this machine's binary, by cargo's kinds of edges.
 fn crates(edges: &str) -> BTreeSet<String> {

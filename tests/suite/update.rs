@@ -3,8 +3,8 @@
 use terminal_secrets::model::{Description, Name, Tag};
 use terminal_secrets::vault::NewSecret;
 
-use crate::create::revealed;
-use crate::support::{Sandbox, project, value};
+use crate::support::values::revealed;
+use crate::support::{Sandbox, project, secret, value};
 
 /// Returns a vault with `key`, which has a name, a description and a value.
 fn labelled() -> Sandbox {
@@ -150,8 +150,7 @@ fn update_keeps_tag_and_id_and_sets_the_time() {
 #[test]
 fn update_by_id_reaches_another_project() {
     let sandbox = Sandbox::new();
-    let stored =
-        sandbox.vault().create(&project("web"), crate::support::secret("key", b"old")).unwrap();
+    let stored = sandbox.vault().create(&project("web"), secret("key", b"old")).unwrap();
     let run = sandbox.command(["update", &stored.value.id.to_string()]).stdin("new").run();
     stderr!(run.succeeds(), @"updated `key` in project `web`, hint ••••");
 }

@@ -1,0 +1,81 @@
+//! The checkpoint: a vault that does not descend from the state last seen here is refused, and the
+//! error names the difference.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use terminal_secrets::store::CheckpointStore;
+use terminal_secrets::vault::{Divergence, Locked, SecretChanges, Vault, VaultError};
+
+use crate::support::specimen::{Specimen, root};
+use crate::support::{project, value};
+
+mod copies;
+mod files;
+mod reports;
+mod rollback;
+
+/// A vault with checkpoints that belong to this test.
+struct Seen {
+    specimen: Specimen,
+    state: TempDir,
+}
+
+impl Seen {
+    fn new() -> Self {
+        let seen = Self { specimen: Specimen::new(), state: TempDir::new().unwrap() };
+        seen.look().unwrap();
+        seen
+    }
+
+    fn checkpoints(&self, path: &Path) -> CheckpointStore {
+        CheckpointStore::new(&self.state.path().join("anchors"), path).unwrap()
+    }
+
+    fn vault(&self) -> Vault {
+        let path = self.specimen.path();
+        Locked::open(&path).unwrap().with_checkpoints(self.checkpoints(&path)).unlocked(root())
+    }
+
+    fn look(&self) -> Result<(), VaultError> {
+        self.vault().projects().map(drop)
+    }
+
+    fn departure(&self) -> Divergence {
+        match self.look() {
+            Err(VaultError::Diverged(departure)) => *departure,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Changes secret `one` of project `alpha` `times` times.
+    fn change(&self, times: u64) {
+        for number in 0..times {
+            let changes = SecretChanges {
+                value: Some(value(format!("value {number}").as_bytes())),
+                ..SecretChanges::default()
+            };
+
+            self.vault().update(&project("alpha"), &"one".parse().unwrap(), None, changes).unwrap();
+        }
+    }
+
+    /// Does the same as somebody without our checkpoint.
+    fn change_elsewhere(&self, times: u64) {
+        for number in 0..times {
+            let changes = SecretChanges {
+                value: Some(value(format!("other {number}").as_bytes())),
+                ..SecretChanges::default()
+            };
+
+            let vault = self.specimen.vault().unwrap();
+            vault.update(&project("alpha"), &"one".parse().unwrap(), None, changes).unwrap();
+        }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.state.path().join("anchors")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+}

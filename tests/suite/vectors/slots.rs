@@ -1,0 +1,91 @@
+//! Key slots and recovery codes match their known answers (section 3).
+
+use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
+use terminal_secrets::crypto::recovery::RecoveryCode;
+use terminal_secrets::crypto::root_key::RootKey;
+use terminal_secrets::crypto::rows::{Slot, VaultRow};
+use terminal_secrets::crypto::slot::Credential;
+use terminal_secrets::model::SecretBytes;
+
+use super::Case;
+
+/// Compares root keys. The library gives none away, but two that make the same MAC are the same.
+fn assert_same_root(case: &Case, found: &RootKey, expected: &[u8; 32]) {
+    let vault = VaultRow::first([0; 16]);
+    let mac = |root: &RootKey| root.mac(&vault, &[], &[], &[]);
+    assert_eq!(mac(found), mac(&RootKey::from_bytes(expected).unwrap()), "{}", case.name);
+}
+
+fn passphrase(case: &Case) -> Passphrase {
+    Passphrase::new(&SecretBytes::from_vec(case.input.bytes("passphrase"))).unwrap()
+}
+
+pub fn slot(case: &Case) {
+    let (input, vault_id, root) =
+        (&case.input, case.input.array("vault_id"), case.input.bytes("root_key"));
+    let params = KdfParams::decode(&input.bytes("params")).unwrap();
+    let keys = passphrase(case)
+        .derive(params, &input.array("salt"), &vault_id, &input.array("slot_id"))
+        .unwrap();
+
+    case.same("kek", keys.kek.expose());
+    case.same("commitment", &keys.commitment);
+    let kind = input.u32("type").to_be_bytes();
+    let context =
+        [&input.bytes("slot_id")[..], &kind, &input.bytes("params"), &input.bytes("salt")].concat();
+    case.same(
+        "wrap",
+        &keys
+            .kek
+            .seal_with_salt(input.array("wrap_salt"), "slot", &vault_id, &context, &root)
+            .unwrap(),
+    );
+}
+
+pub fn slot_opened(case: &Case) {
+    let result = case.input.slot().open(&passphrase(case), &case.input.array("vault_id"));
+    if let Some(root) = case.opened(result) {
+        assert_same_root(case, &root, &case.expected.array("root_key"));
+    }
+}
+
+pub fn recovery(case: &Case) {
+    let (input, vault_id) = (&case.input, case.input.array("vault_id"));
+    let text = case.expected.text("text");
+    let code = RecoveryCode::parse(&SecretBytes::copy_of(text.as_bytes())).unwrap();
+    assert_eq!(code.text().expose(), text.as_bytes());
+
+    let slot = Slot {
+        slot_id: input.bytes("slot_id"),
+        kind: input.u32("type"),
+        params: Vec::new(),
+        salt: input.bytes("salt"),
+        commitment: Vec::new(),
+        wrap: Vec::new(),
+    };
+
+    let keys = code.slot_keys(&slot, &vault_id).unwrap();
+    case.same("kek", keys.kek.expose());
+    case.same("commitment", &keys.commitment);
+    let context =
+        [&input.bytes("slot_id")[..], &input.u32("type").to_be_bytes(), &input.bytes("salt")]
+            .concat();
+
+    let root = input.bytes("root_key");
+    case.same(
+        "wrap",
+        &keys
+            .kek
+            .seal_with_salt(input.array("wrap_salt"), "slot", &vault_id, &context, &root)
+            .unwrap(),
+    );
+}
+
+pub fn recovery_opened(case: &Case) {
+    let code =
+        RecoveryCode::parse(&SecretBytes::copy_of(case.input.text("text").as_bytes())).unwrap();
+    let result = case.input.slot().open(&code, &case.input.array("vault_id"));
+    if let Some(root) = case.opened(result) {
+        assert_same_root(case, &root, &case.expected.array("root_key"));
+    }
+}
