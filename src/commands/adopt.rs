@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::conflicts::{OnTakenArg, Uses};
-use super::create::offer_a_vault;
-use super::import::store;
-use super::migrating::{migration_error, on_taken, stored_values};
-use super::{outputs, project_file};
+use super::shared::conflicts::{OnTakenArg, Uses};
+use super::shared::migrating::{migration_error, on_taken, stored_values};
+use super::shared::new_vault::offer_a_vault;
+use super::shared::store::store;
+use super::shared::{additions, directories, outputs, project_file};
 use crate::context::Context;
 use crate::dotenv;
 use crate::error::{self, Error, Kind};
@@ -188,7 +188,7 @@ fn refuse_unknown(args: &AdoptArgs, names: &[String]) -> Result<(), Error> {
             "`{name}` is not a new variable of `{}`",
             args.file.display()
         ))
-        .hint(format!("choose from {}; nothing was written", outputs::listed(names)))),
+        .hint(format!("choose from {}; nothing was written", additions::listed(names)))),
         None => Ok(()),
     }
 }
@@ -230,8 +230,10 @@ fn decide(args: &AdoptArgs, names: &[String], file: &[u8]) -> Result<Vec<String>
 fn report_kept(cx: &Context, added: &Migration, file: &str) {
     let kept: Vec<String> = added.left.iter().map(|(name, _)| name.clone()).collect();
     if !kept.is_empty() {
-        cx.ui
-            .status(&format!("kept as plain settings in the template: {}", outputs::listed(&kept)));
+        cx.ui.status(&format!(
+            "kept as plain settings in the template: {}",
+            additions::listed(&kept)
+        ));
     }
 
     if !added.blanked.is_empty() {
@@ -344,7 +346,7 @@ fn finish(cx: &Context, rendering: &RenderEntry) -> Result<(), Error> {
     let memory = outputs::memory(cx, resolved.have_secrets())?;
     resolved.remember_current(&memory).map_err(failed)?;
     if resolved.have_secrets() {
-        outputs::remember_directory(cx, project, &manifest.directory);
+        directories::remember_directory(cx, project, &manifest.directory);
     }
 
     let file = manifest.at(&rendering.output);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::shared::copies::no_space;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::store::StoreError;
@@ -63,13 +64,6 @@ pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
     } else {
         Ok(())
     }
-}
-
-/// Reports that the file system at `path` has no room for a copy.
-pub(super) fn no_space(path: &Path) -> Error {
-    let what = format!("no space left on the file system of `{}`", path.display());
-    Error::new(Kind::Failure, what)
-        .hint("free some space there, or choose a file elsewhere; the vault was not changed")
 }
 
 fn backup_error(error: VaultError, path: &Path) -> Error {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::outputs;
-use super::refs::ReferenceJson;
+use super::shared::references::ReferenceJson;
+use super::shared::{additions, outputs};
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::git::GitStatus;
@@ -147,7 +147,7 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     };
 
     suggest(cx, &mut found.missing)?;
-    let foreign = outputs::with_paths(manifest, foreign);
+    let foreign = additions::with_paths(manifest, foreign);
     let verdict = verdict(&found, &foreign, manifest, cx)?;
     found.exit = verdict.as_ref().map_or(0, Error::exit_code);
 
@@ -296,10 +296,10 @@ fn verdict(
         let what = format!(
             "`{}` has {}",
             visible(&path.display().to_string()),
-            outputs::what_is_added(found)
+            additions::what_is_added(found)
         );
 
-        Error::new(Kind::Differs, what).hint(outputs::way_into_the_template(cx, path, found)?)
+        Error::new(Kind::Differs, what).hint(additions::way_into_the_template(cx, path, found)?)
     } else if stale > 0
         && found
             .outputs
@@ -421,7 +421,7 @@ fn show(
             rows.push([
                 "added".into(),
                 name.clone(),
-                format!("by hand: {}", outputs::listed_additions(found, false)),
+                format!("by hand: {}", additions::listed_additions(found, false)),
             ]);
         }
 

@@ -8,13 +8,14 @@ use serde_json::json;
 
 use clap_complete::ArgValueCompleter;
 
-use super::conflicts::Uses;
+use super::shared::conflicts::Uses;
+use super::shared::store::conflict;
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::{ProjectName, SecretRef, SecretValue, Tag};
 use crate::ui::{SecretsJson, counted};
-use crate::vault::{Action, CopyPlan, CopyRequest, OnConflict, Reveal, Revealed, VaultError};
+use crate::vault::{Action, CopyPlan, CopyRequest, OnConflict, Reveal, Revealed};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,7 +56,7 @@ pub(crate) struct CloneArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub(super) enum OnConflictArg {
+enum OnConflictArg {
     /// Copy nothing
     #[default]
     Fail,
@@ -144,13 +145,6 @@ fn confirm_overwriting(
 
 const CONFLICT: &str = "choose `--on-conflict skip` or `--on-conflict overwrite`; nothing was \
                         copied";
-
-/// Converts an error, and adds the hint `fix` if existing secrets caused it.
-pub(super) fn conflict(error: VaultError, fix: &str) -> Error {
-    let exists = matches!(error, VaultError::Exists(_));
-    let error = Error::from(error);
-    if exists { error.hint(fix) } else { error }
-}
 
 fn show_plan(cx: &Context, plan: &CopyPlan, to: &ProjectName) -> Result<(), Error> {
     let word = |action| match action {

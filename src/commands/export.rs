@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::age_options;
-use super::outputs::protected;
+use super::shared::age_options;
+use super::shared::outputs::protected;
 use crate::context::{Context, MAKING_KEY};
 use crate::crypto::age_file::{To, is_age};
 use crate::error::{Error, Kind};

@@ -10,15 +10,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::age_options;
-use super::clone::conflict;
-use super::conflicts::{self, OnTakenArg, Uses};
-use super::create::{offer_a_vault, require_vault_unless_offered};
-use super::outputs;
+use super::shared::conflicts::{self, OnTakenArg, Uses};
+use super::shared::git::is_tracked;
+use super::shared::new_vault::{offer_a_vault, require_vault_unless_offered};
+use super::shared::store::{conflict, store};
+use super::shared::{age_options, directories};
 use crate::context::Context;
 use crate::crypto::age_file::{AgeError, AgeHeader, DecryptWith, trimmed};
 use crate::error::{self, Error, Kind};
-use crate::git::GitStatus;
 use crate::import::{Container, EMPTY, Format, ImportOptions, Item, Items, Skipped, Why, read};
 use crate::model::{ProjectName, SecretBytes};
 use crate::store::quoted;
@@ -165,7 +164,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     if let (Some(manifest), Some(own)) = (cx.manifest()?, cx.tree_project()?)
         && targets.contains(own)
     {
-        outputs::remember_directory(cx, own, &manifest.directory);
+        directories::remember_directory(cx, own, &manifest.directory);
     }
 
     if args.delete_source {
@@ -364,52 +363,6 @@ fn read_items(
     })
 }
 
-/// Stores secrets in one transaction, reads them back and reports how many there are. `fix` is the
-/// hint if existing secrets are in the way.
-pub(super) fn store(
-    cx: &Context,
-    import: &Import<'_>,
-    left_out: &[Skipped],
-    fix: &str,
-) -> Result<ImportOutcome, Error> {
-    let vault = cx.vault()?;
-    let progress = cx.ui.progress("secrets stored");
-    let outcome = vault.import(import, &|number| progress.on_progress(number));
-    drop(progress);
-
-    let outcome = cx.written(outcome.map_err(|error| conflict(error, fix))?);
-    let projects = import.projects();
-    if let Some(at) = vault.verify_import(import, &outcome)? {
-        let message =
-            format!("`{}` was not stored as it is in the file", import.secrets[at].new.tag);
-        return Err(Error::new(Kind::Conflict, message)
-            .hint("check the project and try again; another process is changing it"));
-    }
-
-    let count =
-        |wanted: ImportResult| outcome.steps.iter().filter(|(_, step)| *step == wanted).count();
-    let mut parts = Vec::new();
-    for (wanted, word) in [
-        (ImportResult::Action(Action::Create), "created"),
-        (ImportResult::Action(Action::Overwrite), "overwritten"),
-        (ImportResult::Action(Action::Skip), "skipped"),
-        (ImportResult::Same, "unchanged"),
-    ] {
-        parts.extend(
-            Some(count(wanted)).filter(|count| *count > 0).map(|count| format!("{count} {word}")),
-        );
-    }
-
-    parts.extend((!left_out.is_empty()).then(|| format!("{} not imported", left_out.len())));
-    let place = match projects[..] {
-        [project] => format!("project `{project}`"),
-        _ => counted(projects.len(), "project"),
-    };
-
-    cx.ui.status(&format!("imported into {place}: {}", parts.join(", ")));
-    Ok(outcome)
-}
-
 const CONFLICT: &str = "the values differ; choose `--on-conflict skip` or `--on-conflict \
                         overwrite`; nothing was stored";
 
@@ -465,13 +418,6 @@ fn remove(
 
 fn failed(path: &Path, source: &std::io::Error) -> Error {
     Error::new(Kind::Failure, format!("cannot remove `{}`: {source}", path.display()))
-}
-
-/// Returns true for a file that git tracks, and false if git cannot answer.
-pub(super) fn is_tracked(path: &Path) -> bool {
-    let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return false };
-    let standing = Context::git(directory).standing(&[Path::new(name)]);
-    standing.is_ok_and(|standing| standing == [GitStatus::Tracked])
 }
 
 fn skipped_json(skipped: &[Skipped]) -> Vec<serde_json::Value> {

@@ -1,16 +1,12 @@
 //! `secrets init`: creates the vault.
 
-use std::path::Path;
-
 use serde_json::json;
 
-use super::kdf_options::KdfOptions;
-use super::project_file;
+use super::shared::kdf_options::KdfOptions;
+use super::shared::new_vault::{create_vault, next};
+use super::shared::project_file;
 use crate::context::{Context, NoticeSubject};
-use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::error::Error;
-use crate::store::{self, StoreError};
-use crate::vault::Vault;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,37 +60,4 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
     }
 
     Ok(())
-}
-
-/// Prints the next step at the end of a command that created the vault.
-pub(super) fn next(cx: &Context, step: &str) {
-    cx.ui.status(&format!("next: {step}"));
-    cx.ui.status(&cx.unlock_hint());
-}
-
-/// Creates a vault with a new passphrase. `create` offers this as well.
-pub(super) fn create_vault(
-    cx: &Context,
-    path: &Path,
-    params: KdfParams,
-    suggest: bool,
-) -> Result<Vault, Error> {
-    if std::fs::symlink_metadata(path).is_ok() {
-        return Err(StoreError::Exists(path.to_owned()).into());
-    }
-
-    store::check_new_vault(path)?;
-    let passphrase: Passphrase = cx.new_passphrase(params, suggest)?;
-    let vault = Vault::init(path, &passphrase, params)?;
-    if params.cost() < Context::default_kdf().cost() {
-        cx.ui.warn("these key derivation parameters make guessing cheaper than the defaults");
-    }
-
-    cx.ui.status(&format!("created the vault `{}`", path.display()));
-    let code = cx.hint_command("recovery create");
-    cx.ui.status(&format!(
-        "a forgotten passphrase cannot be reset; print a recovery code with {code} and keep it safe"
-    ));
-
-    Ok(vault)
 }

@@ -1,6 +1,6 @@
 //! `secrets lock`: makes the agent forget keys.
 
-use super::status;
+use super::shared::status;
 use crate::agent::Status;
 use crate::context::Context;
 use crate::error::Error;

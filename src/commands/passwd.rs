@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::kdf_options::{self, KdfOptions, described};
+use super::shared::kdf_options::{self, KdfOptions, described};
 use crate::context::{Context, NoticeSubject};
 use crate::crypto::kdf::KdfParams;
 use crate::error::Error;

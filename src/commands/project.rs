@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::delete::{refuse_referenced, require_confirmation, require_terminal, vault_to_change};
+use super::shared::confirm::{require_confirmation, require_terminal, vault_to_change};
+use super::shared::references::refuse_referenced;
 use clap_complete::ArgValueCompleter;
 
 use crate::completion;

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::delete::{require_confirmation, require_terminal};
+use super::shared::confirm::{require_confirmation, require_terminal};
+use super::shared::recovery_code;
 use crate::context::Context;
 use crate::crypto::CryptoError;
-use crate::crypto::recovery::RecoveryCode;
 use crate::error::{Error, Kind};
 
 const EXAMPLES: &str = "\
@@ -77,30 +77,7 @@ fn create(replace: bool, cx: &Context) -> Result<(), Error> {
         return Err(exists_error());
     }
 
-    show(&cx.written(vault.create_recovery()?), &[], cx)
-}
-
-/// Prints a new recovery code. As JSON, `members` come first.
-pub(super) fn show(
-    code: &RecoveryCode,
-    members: &[(&str, u64)],
-    cx: &Context,
-) -> Result<(), Error> {
-    cx.ui.code(&code.text(), members).map_err(|why| {
-        // A closed pipe is an error here, because then nobody has the code.
-        Error::new(
-            Kind::Failure,
-            format!("the vault has a new recovery code, which could not be shown: {why}"),
-        )
-        .hint("create another one with `secrets recovery create --replace`")
-    })?;
-
-    cx.ui.status(
-        "write this recovery code down: it unlocks the vault like the passphrase does and is not \
-         shown again",
-    );
-
-    Ok(())
+    recovery_code::show(&cx.written(vault.create_recovery()?), &[], cx)
 }
 
 fn delete(yes: bool, cx: &Context) -> Result<(), Error> {

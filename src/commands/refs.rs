@@ -6,13 +6,13 @@ use std::path::Path;
 use clap_complete::ArgValueCompleter;
 use serde::Serialize;
 
+use super::shared::references::{ReferenceJson, line};
 use crate::completion;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::{SecretRef, Tag};
-use crate::setup::{Reference, Tree};
+use crate::setup::Tree;
 use crate::ui::counted;
-use crate::ui::escape::visible;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,35 +32,6 @@ pub(crate) struct RefsArgs {
     /// List only places that refer to this secret
     #[arg(value_name = "TAG|ID", add = ArgValueCompleter::new(completion::tags))]
     secret: Option<SecretRef>,
-}
-
-#[derive(Serialize)]
-pub(super) struct ReferenceJson {
-    tag: String,
-    file: String,
-    line: u64,
-    column: u64,
-    filters: Vec<&'static str>,
-    /// "placeholder", or "declaration" for the manifest's `[secrets.TAG]`
-    kind: &'static str,
-}
-
-impl ReferenceJson {
-    /// `file:line:column`
-    pub(super) fn place(&self) -> String {
-        format!("{}:{}:{}", self.file, self.line, self.column)
-    }
-
-    pub(super) fn of(reference: &Reference) -> Self {
-        Self {
-            tag: reference.tag.to_string(),
-            file: reference.file.to_string_lossy().into_owned(),
-            line: reference.place.line,
-            column: reference.place.column,
-            filters: reference.filters.iter().map(|filter| filter.name()).collect(),
-            kind: if reference.declared { "declaration" } else { "placeholder" },
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -126,14 +97,4 @@ fn tag(secret: &SecretRef, cx: &Context) -> Result<Option<Tag>, Error> {
             Ok((found.project == *project).then_some(found.metadata.tag))
         }
     }
-}
-
-/// Formats a reference as `file:line:column: tag | filter`, like `render --list`.
-pub(super) fn line(reference: &Reference) -> String {
-    let mut words = vec![reference.tag.as_str()];
-    words.extend(reference.filters.iter().map(|filter| filter.name()));
-    let (file, place) = (visible(&reference.file.to_string_lossy()), reference.place);
-    let declared = if reference.declared { " (declared)" } else { "" };
-
-    format!("{file}:{}:{}: {}{declared}", place.line, place.column, words.join(" | "))
 }

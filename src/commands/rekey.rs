@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::delete::{require_confirmation, require_terminal, vault_to_change};
-use super::recovery;
+use super::shared::confirm::{require_confirmation, require_terminal, vault_to_change};
+use super::shared::recovery_code;
 use crate::context::Context;
 use crate::crypto::CryptoError;
 use crate::error::Error;
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
 
     if let Some(code) = recovery {
         cx.ui.status("the old recovery code no longer works; this is the new one");
-        return recovery::show(code, &[("projects", *projects), ("secrets", *secrets)], cx);
+        return recovery_code::show(code, &[("projects", *projects), ("secrets", *secrets)], cx);
     }
 
     if cx.ui.is_json() {

@@ -7,9 +7,10 @@ use rustix::fs::{FileType, fstat};
 use rustix::termios::isatty;
 use serde::Serialize;
 
-use super::outputs;
+use super::shared::readers::named_readers;
+use super::shared::{additions, git, outputs, suspects};
 use crate::context::Context;
-use crate::dotenv::readers::{Reader, Readers};
+use crate::dotenv::readers::Reader;
 use crate::error::{self, Error, Kind};
 use crate::git::{GitStatus, leads_into_git_directory};
 use crate::model::Tag;
@@ -169,7 +170,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
                 .hint("fix it, keep it with `--keep-unknown`, or use other `--delimiters`"));
         }
 
-        outputs::warn(cx, template.name(), &findings, |why| format!("kept unchanged: {why}"));
+        suspects::warn(cx, template.name(), &findings, |why| format!("kept unchanged: {why}"));
     }
 
     if args.list {
@@ -187,7 +188,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     let suspects = plan.suspects().clone();
     let tags = plan.tags();
     let resolved = resolve(cx, &args, plan, &mut template)?;
-    outputs::warn_of_suspects(cx, &mut template, &suspects)?;
+    suspects::warn_of_suspects(cx, &mut template, &suspects)?;
 
     match output {
         None => to_stdout(cx, &resolved, &mut template, args.reveal),
@@ -237,19 +238,13 @@ fn replace(
 
     if is_dotenv(path) {
         let found = foreign(&memory, path, output, resolved, template).map_err(failed)?;
-        outputs::refuse_added(cx, found.map(|found| (path.to_owned(), found)).as_slice())?;
+        additions::refuse_added(cx, found.map(|found| (path.to_owned(), found)).as_slice())?;
     }
 
     let mut content = DigestingWriter::new(&memory, tags);
     let written = output.replace(&mut |out| resolved.expand(template, &mut content.beside(out)))?;
     note(&memory, path, content, resolved, template, tags).map_err(failed)?;
     Ok(written)
-}
-
-/// Returns the readers given with `--readers`, if any.
-pub(super) fn named_readers(names: &[String]) -> Option<Readers> {
-    let readers: Readers = names.iter().filter_map(|name| name.parse::<Reader>().ok()).collect();
-    (!readers.is_empty()).then_some(readers)
 }
 
 /// Renders the outputs of `.secrets.toml`. All are resolved before the first is written.
@@ -260,7 +255,7 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     let files = outputs::open(cx, manifest)?;
 
     if !args.check {
-        outputs::untracked(manifest)?;
+        git::untracked(manifest)?;
     }
 
     let mut resolved = outputs::resolve(cx, files)?;
@@ -292,7 +287,7 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let memory = outputs::memory(cx, resolved.have_secrets())?;
-    outputs::protect(cx, &mut resolved, &memory, args.yes)?;
+    additions::protect(cx, &mut resolved, &memory, args.yes)?;
     if args.stale {
         resolved.remember_current(&memory).map_err(|error| error::setup(error, project))?;
         resolved
@@ -330,7 +325,7 @@ fn output_at(
 /// not ignore the output.
 fn check_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
     let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return Ok(()) };
-    let known = outputs::as_git_knows(path);
+    let known = git::as_git_knows(path);
     let standing = match Context::git(directory).standing(&[Path::new(name)]) {
         Ok(standing) => standing,
         Err(_) if force => return Ok(()),
@@ -342,12 +337,10 @@ fn check_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
     };
 
     match standing[..] {
-        [GitStatus::Tracked] if !force => {
-            Err(outputs::tracked(path, &known).with_only_hint(format!(
-                "remove it from git with `git rm --cached {}`, or write it anyway with `--force`",
-                quoted(&known)
-            )))
-        }
+        [GitStatus::Tracked] if !force => Err(git::tracked(path, &known).with_only_hint(format!(
+            "remove it from git with `git rm --cached {}`, or write it anyway with `--force`",
+            quoted(&known)
+        ))),
         [GitStatus::Exposed] => {
             let known = known.display();
             cx.ui.warn(&format!(
@@ -415,7 +408,7 @@ fn resolve(
             return Err(error::unknown(&[(template.name(), &findings)], project));
         }
 
-        outputs::warn(cx, template.name(), &findings, |what| {
+        suspects::warn(cx, template.name(), &findings, |what| {
             format!("`{}` is kept unchanged: the secret does not exist", what.tag)
         });
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::delete::{require_confirmation, require_terminal};
+use super::shared::confirm::{require_confirmation, require_terminal};
 use crate::context::Context;
 use crate::crypto::root_key::RootKey;
 use crate::error::{Error, Kind};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::backup::no_space;
-use super::verify;
+use super::shared::copies::no_space;
+use super::shared::damage::damage;
 use crate::context::Context;
 use crate::crypto::kdf::KdfParams;
 use crate::error::{Error, Kind, findings};
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
             .map(|(project, tag)| json!({ "project": project.as_str(), "tag": tag.as_str() }));
         let unproven: Vec<_> = unproven.collect();
 
-        cx.ui.json(&json!({ "vault": out, "saved": saved, "unproven": unproven, "damage": verify::damage(report) }))?;
+        cx.ui.json(&json!({ "vault": out, "saved": saved, "unproven": unproven, "damage": damage(report) }))?;
     }
 
     show_next_step(&out, &salvaged, cx);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::json;
 
-use super::look_for::{ALL, look_for};
+use super::shared::look_for::{ALL, look_for};
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::git::{Hook, HookError};

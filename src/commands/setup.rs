@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::create::offer_a_vault;
-use super::{conflicts, outputs, project_file};
+use super::shared::new_vault::offer_a_vault;
+use super::shared::{additions, conflicts, directories, git, outputs, project_file};
 use crate::context::Context;
 use crate::crypto::random::generate;
 use crate::dotenv::Entry;
@@ -135,8 +135,8 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
 
     // Only with all values is it certain what would be lost and which files would change.
     let foreign = resolved.foreign(&memory).map_err(|error| error::setup(error, project))?;
-    let foreign = outputs::with_paths(manifest, foreign);
-    outputs::refuse_added(cx, &foreign)?;
+    let foreign = additions::with_paths(manifest, foreign);
+    additions::refuse_added(cx, &foreign)?;
 
     if !args.yes {
         // This question comes last because its answer is echoed, and text typed ahead may be a
@@ -178,7 +178,7 @@ fn missing<'n, 'm>(
 /// Returns the outputs that git does not ignore. Refuses an output that git tracks, because the
 /// next commit would publish it.
 fn unignored(cx: &Context, manifest: &Manifest) -> Result<Unignored, Error> {
-    let found = outputs::untracked(manifest)?;
+    let found = git::untracked(manifest)?;
     if let Some((output, rule)) = &found.taken_back {
         let (output, rule) = (output.display(), rule.display());
         return Err(Error::new(
@@ -376,8 +376,8 @@ fn replaced(
 
     foreign
         .extend(outputs::resolve_with(cx, files, &plan.stored)?.foreign(&memory).map_err(failed)?);
-    let foreign = outputs::with_paths(manifest, foreign);
-    outputs::refuse_added(cx, &foreign)?;
+    let foreign = additions::with_paths(manifest, foreign);
+    additions::refuse_added(cx, &foreign)?;
 
     Ok(foreign.into_iter().map(|(path, _)| path).collect())
 }
@@ -465,7 +465,7 @@ fn finish(
     written: &[(PathBuf, OutputChange)],
 ) -> Result<(), Error> {
     if !needs.is_empty() {
-        outputs::remember_directory(cx, project, &cx.require_manifest()?.directory);
+        directories::remember_directory(cx, project, &cx.require_manifest()?.directory);
     }
 
     let (secrets, outputs) = (counted(needs.len(), "secret"), counted(written.len(), "output"));

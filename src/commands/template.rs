@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
-use super::conflicts::{self, OnTakenArg, Uses};
-use super::create::{offer_a_vault, require_vault_unless_offered};
-use super::import::{is_tracked, store};
-use super::migrating::{migration_error, on_taken, stored_values, warn_of_names};
-use super::render::named_readers;
-use super::{outputs, project_file};
+use super::shared::conflicts::{self, OnTakenArg, Uses};
+use super::shared::git::is_tracked;
+use super::shared::migrating::{migration_error, on_taken, stored_values, warn_of_names};
+use super::shared::new_vault::{offer_a_vault, require_vault_unless_offered};
+use super::shared::readers::named_readers;
+use super::shared::store::store;
+use super::shared::{directories, outputs, project_file};
 use crate::context::Context;
 use crate::dotenv::Entry;
 use crate::dotenv::readers::{Reader, Readers};
@@ -179,7 +180,7 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
             memory.note(&paths.output_shown, digest, names, &tags);
         }
 
-        outputs::remember_directory(cx, &project, directory);
+        directories::remember_directory(cx, &project, directory);
     }
 
     cx.ui.status("next: review the files, then run `secrets setup`");
@@ -287,11 +288,7 @@ const SECRET_HINT: &str = "use `--secret NAME,...` to store a value that only lo
 
 /// Decides for each variable whether its value stays in the template, and why: first from `keep`
 /// and `secret`, then by asking, and without a terminal from its name and value.
-pub(super) fn plain(
-    entries: &[Entry],
-    keep: &[String],
-    secret: &[String],
-) -> Result<KeptNames, Error> {
+fn plain(entries: &[Entry], keep: &[String], secret: &[String]) -> Result<KeptNames, Error> {
     let is_asked = prompt::is_possible();
     let mut plain = KeptNames::new();
     let mut known = HashSet::new();

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::kdf_options::described;
-use super::status;
+use super::shared::kdf_options::described;
+use super::shared::status;
 use crate::agent::Client;
 use crate::config::Environment;
 use crate::context::{AGENT_TIMEOUT, Context, IDLE, NoticeSubject, TTL};

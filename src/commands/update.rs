@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 
-use super::create::label;
-use super::outputs;
-use super::value_source::{ValueArgs, never_from_an_argument};
+use super::shared::label::label;
+use super::shared::outputs;
+use super::shared::value_source::{ValueArgs, never_from_an_argument};
 use clap_complete::ArgValueCompleter;
 
 use crate::completion;

@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::kdf_options;
-use super::kdf_options::described;
+use super::shared::damage::damage;
+use super::shared::kdf_options::{self, described};
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::ui::counted;
-use crate::vault::{Damage, Report};
+use crate::vault::Report;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -126,26 +126,4 @@ fn document(report: &Report, path: &str) -> serde_json::Value {
         "damage": damage(report),
         "departed": report.divergence.as_ref().map(ToString::to_string),
     })
-}
-
-/// Returns all damage as JSON, also for `salvage`.
-pub(super) fn damage(report: &Report) -> Vec<serde_json::Value> {
-    report.damage.iter().map(finding).collect()
-}
-
-fn finding(damage: &Damage) -> serde_json::Value {
-    let mut found = json!({ "what": damage.what });
-    let texts = [
-        ("project", damage.project.as_ref().map(ToString::to_string)),
-        ("id", damage.id.map(|id| id.to_string())),
-        ("tag", damage.tag.as_ref().map(ToString::to_string)),
-    ];
-
-    for (name, text) in texts {
-        if let Some(text) = text {
-            found[name] = text.into();
-        }
-    }
-
-    found
 }

@@ -104,6 +104,27 @@ fn imports_point_down() {
 }
 
 #[test]
+fn no_command_imports_another_command() {
+    let mut checked = 0;
+    for (path, text) in sources() {
+        if room(&path) != "commands" || path.ends_with("commands/mod.rs") {
+            continue;
+        }
+
+        // Files of `shared` may import each other, and in a command `super` is `commands`.
+        let is_shared = path.components().any(|folder| folder.as_os_str() == "shared");
+        for named in code(&text).split("super::").skip(1).filter(|_| !is_shared) {
+            assert!(named.starts_with("shared::"), "{} imports a command", path.display());
+            checked += 1;
+        }
+
+        assert!(!code(&text).contains("crate::commands"), "{} imports a command", path.display());
+    }
+
+    assert!(checked > 30, "only {checked} imports were found");
+}
+
+#[test]
 fn the_core_knows_no_terminal() {
     let core = row(CORE).unwrap();
     for (path, text) in sources() {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{conflicts, outputs};
+use super::{conflicts, directories};
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
@@ -18,7 +18,7 @@ use crate::setup::{Draft, Manifest, Tree};
 use crate::ui::counted;
 
 /// Writes `.secrets.toml` in the working directory from the placeholders in its tree.
-pub(super) fn write(cx: &Context) -> Result<(), Error> {
+pub(crate) fn write(cx: &Context) -> Result<(), Error> {
     refuse_another()?;
     let progress = cx.ui.progress("files searched");
     let tree = Tree::search(Path::new(""), None, &|number| progress.on_progress(number));
@@ -35,7 +35,7 @@ pub(super) fn write(cx: &Context) -> Result<(), Error> {
 
     create(Path::new(MANIFEST), text.as_bytes())?;
     cx.trust_as_written(Path::new(""), &text);
-    outputs::remember_directory(cx, &draft.project, Path::new(""));
+    directories::remember_directory(cx, &draft.project, Path::new(""));
     let (secrets, outputs) =
         (counted(draft.secrets.len(), "secret"), counted(draft.render.len(), "output"));
     cx.ui.status(&format!(
@@ -83,7 +83,7 @@ fn refuse_another() -> Result<(), Error> {
 }
 
 /// Returns the project for a first manifest: the named one, or one with the name of the directory.
-pub(super) fn project(cx: &Context) -> Result<ProjectName, Error> {
+pub(crate) fn project(cx: &Context) -> Result<ProjectName, Error> {
     if let Some(project) = cx.named_project()? {
         return Ok(project);
     }
@@ -99,7 +99,7 @@ pub(super) fn project(cx: &Context) -> Result<ProjectName, Error> {
 }
 
 /// Replaces a file that holds no secret in one step, keeping its mode.
-pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     let failed = |source: io::Error| {
         Error::new(Kind::Failure, format!("cannot write `{}`: {source}", path.display()))
     };
@@ -119,7 +119,7 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
 }
 
 /// Creates a file that holds no secret, with the caller's umask. Never overwrites an existing file.
-pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
+pub(crate) fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => {
             Error::new(Kind::Conflict, format!("`{}` already exists", path.display()))

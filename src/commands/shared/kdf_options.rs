@@ -22,13 +22,13 @@ pub(crate) struct KdfOptions {
 }
 
 /// Returns the parameters as JSON, with memory in MiB like the option.
-pub(super) fn json(params: KdfParams) -> serde_json::Value {
+pub(crate) fn json(params: KdfParams) -> serde_json::Value {
     let KdfParams { memory, iterations, parallelism } = params;
     json!({ "memory": memory / 1024, "iterations": iterations, "parallelism": parallelism })
 }
 
 /// Formats the parameters for messages.
-pub(super) fn described(params: KdfParams) -> String {
+pub(crate) fn described(params: KdfParams) -> String {
     let KdfParams { memory, iterations, parallelism } = params;
     format!("{} MiB, {}, {}", memory / 1024, passes(iterations), lanes(parallelism))
 }

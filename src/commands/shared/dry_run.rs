@@ -23,7 +23,7 @@ struct DryRunJson<'a> {
 }
 
 /// Prints the variables that would be set, sorted by name, without values.
-pub(super) fn list(variables: &Variables, stdin: Option<&Tag>, cx: &Context) -> Result<(), Error> {
+pub(crate) fn list(variables: &Variables, stdin: Option<&Tag>, cx: &Context) -> Result<(), Error> {
     let mut set: Vec<VariableJson<'_>> = Vec::new();
     for variable in variables.all() {
         if let Some(source) = &variable.source {

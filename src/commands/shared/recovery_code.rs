@@ -1,0 +1,28 @@
+//! Shows a new recovery code, once.
+
+use crate::context::Context;
+use crate::crypto::recovery::RecoveryCode;
+use crate::error::{Error, Kind};
+
+/// Prints a new recovery code. As JSON, `members` come first.
+pub(crate) fn show(
+    code: &RecoveryCode,
+    members: &[(&str, u64)],
+    cx: &Context,
+) -> Result<(), Error> {
+    cx.ui.code(&code.text(), members).map_err(|why| {
+        // A closed pipe is an error here, because then nobody has the code.
+        Error::new(
+            Kind::Failure,
+            format!("the vault has a new recovery code, which could not be shown: {why}"),
+        )
+        .hint("create another one with `secrets recovery create --replace`")
+    })?;
+
+    cx.ui.status(
+        "write this recovery code down: it unlocks the vault like the passphrase does and is not \
+         shown again",
+    );
+
+    Ok(())
+}
