@@ -3,8 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use super::shared::conflicts::{OnTakenArg, Uses};
 use super::shared::migrating::{migration_error, on_taken, stored_values};
 use super::shared::new_vault::offer_a_vault;
@@ -14,6 +12,7 @@ use crate::context::Context;
 use crate::dotenv;
 use crate::error::{self, Error, Kind};
 use crate::model::{Description, Tag};
+use crate::output::Adopted;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::migration::{Migration, MigrationError};
 use crate::setup::settings::{self, Guess};
@@ -371,17 +370,14 @@ fn report(
     secrets: &[(Tag, Option<Description>)],
     kept: &[String],
 ) -> Result<(), Error> {
-    if !cx.ui.is_json() {
-        return Ok(());
-    }
-
-    let manifest = cx.require_manifest()?;
-    let tags: Vec<&str> = secrets.iter().map(|(tag, _)| tag.as_str()).collect();
-    Ok(cx.ui.json(&json!({
-        "output": args.file.to_string_lossy(),
-        "template": manifest.at(&rendering.template).to_string_lossy(),
-        "project": cx.project()?.as_str(),
-        "secrets": tags,
-        "kept": kept,
-    }))?)
+    cx.ui.document(|| {
+        let manifest = cx.require_manifest()?;
+        Ok(Adopted {
+            kept,
+            output: args.file.to_string_lossy().into_owned(),
+            project: cx.project()?.as_str(),
+            secrets: secrets.iter().map(|(tag, _)| tag.as_str()).collect(),
+            template: manifest.at(&rendering.template).to_string_lossy().into_owned(),
+        })
+    })
 }

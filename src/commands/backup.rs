@@ -4,11 +4,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use super::shared::copies::no_space;
 use crate::context::Context;
 use crate::error::{Error, Kind};
+use crate::output::VaultContent;
 use crate::store::StoreError;
 use crate::ui::counted;
 use crate::vault::VaultError;
@@ -59,11 +58,7 @@ pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
     let path = args.path.display().to_string();
     cx.ui.status(&format!("copied the vault with its {} to `{path}`", counted(secrets, "secret")));
 
-    if cx.ui.is_json() {
-        Ok(cx.ui.json(&json!({ "vault": path, "secrets": secrets }))?)
-    } else {
-        Ok(())
-    }
+    cx.ui.document(|| Ok(VaultContent { secrets, vault: path }))
 }
 
 fn backup_error(error: VaultError, path: &Path) -> Error {

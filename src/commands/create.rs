@@ -8,6 +8,7 @@ use super::shared::value_source::{ValueArgs, never_from_an_argument};
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::{Description, Name, Tag, looks_like_api_key};
+use crate::output::SecretInfo;
 use crate::vault::{NewSecret, VaultError};
 
 const EXAMPLES: &str = "\
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
         );
     }
 
-    if cx.ui.is_json() { Ok(cx.ui.show(&secret)?) } else { Ok(()) }
+    cx.ui.document(|| Ok(SecretInfo(&secret)))
 }
 
 const USAGE: &str = "usage: secrets create TAG";

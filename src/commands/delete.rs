@@ -8,7 +8,7 @@ use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::{Secret, SecretRef};
-use crate::ui::SecretsJson;
+use crate::output::Secrets;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &DeleteArgs, cx: &Context) -> Result<(), Error> {
     let doomed: Vec<SecretRef> = found.iter().map(|secret| SecretRef::Id(secret.id)).collect();
     let deleted = cx.written(vault.delete(project, &doomed)?);
     cx.ui.status(&format!("deleted {}", describe(&deleted)));
-    if cx.ui.is_json() { Ok(cx.ui.json(&SecretsJson::of(&deleted))?) } else { Ok(()) }
+    cx.ui.document(|| Ok(Secrets { secrets: &deleted }))
 }
 
 fn describe(secrets: &[Secret]) -> String {

@@ -7,8 +7,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use super::shared::age_options;
 use super::shared::outputs::protected;
 use crate::context::{Context, MAKING_KEY};
@@ -16,6 +14,7 @@ use crate::crypto::age_file::{To, is_age};
 use crate::error::{Error, Kind};
 use crate::export::ExportWriter;
 use crate::model::ProjectName;
+use crate::output::Exported;
 use crate::template::output::Output;
 use crate::ui::counted;
 use crate::ui::input::MOST_SEALED;
@@ -148,14 +147,10 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
         }
     });
 
-    if !cx.ui.is_json() {
-        return Ok(());
-    }
-
-    let file = path.display().to_string();
-    Ok(cx
-        .ui
-        .json(&json!({ "file": file, "projects": counts.projects, "secrets": counts.secrets }))?)
+    cx.ui.document(|| {
+        let file = path.display().to_string();
+        Ok(Exported { file, projects: counts.projects, secrets: counts.secrets })
+    })
 }
 
 fn nothing(project: Option<&ProjectName>) -> Error {

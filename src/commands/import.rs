@@ -4,11 +4,8 @@
 //! The stored values are read back and compared before success is reported or a file is removed.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use serde_json::json;
 
 use super::shared::conflicts::{self, OnTakenArg, Uses};
 use super::shared::git::is_tracked;
@@ -20,9 +17,9 @@ use crate::crypto::age_file::{AgeError, AgeHeader, DecryptWith, trimmed};
 use crate::error::{self, Error, Kind};
 use crate::import::{Container, EMPTY, Format, ImportOptions, Item, Items, Skipped, Why, read};
 use crate::model::{ProjectName, SecretBytes};
+use crate::output::{ImportPlan, Imported};
 use crate::store::quoted;
-use crate::ui::escape::visible;
-use crate::ui::{SecretsJson, counted, input};
+use crate::ui::{counted, input};
 use crate::vault::{Action, Import, ImportOutcome, ImportResult, IncomingSecret, NewSecret};
 
 const EXAMPLES: &str = "\
@@ -157,7 +154,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     if args.dry_run {
         let outcome =
             cx.vault()?.plan_import(&import).map_err(|error| conflict(error, CONFLICT))?;
-        return show_plan(cx, &outcome, &sources, &skipped, &targets);
+        return cx.ui.print(&ImportPlan::of(&outcome.steps, &sources, &targets, &skipped));
     }
 
     let outcome = store(cx, &import, &skipped, CONFLICT)?;
@@ -171,20 +168,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
         remove(args, cx, &text, &skipped, &outcome)?;
     }
 
-    if cx.ui.is_json() {
-        let same = outcome
-            .steps
-            .iter()
-            .filter(|(_, step)| *step == ImportResult::Same)
-            .map(|(tag, _)| tag.as_str());
-
-        let mut document =
-            json!({ "unchanged": same.collect::<Vec<_>>(), "skipped": skipped_json(&skipped) });
-        document["secrets"] = json!(SecretsJson::of(&outcome.secrets))["secrets"].take();
-        cx.ui.json(&document)?;
-    }
-
-    Ok(())
+    cx.ui.document(|| Ok(Imported::of(&outcome, &skipped)))
 }
 
 /// Reports the result for a file whose entries were all skipped.
@@ -195,24 +179,15 @@ fn nothing_to_store(
     skipped: &[Skipped],
     project: &ProjectName,
 ) -> Result<(), Error> {
-    if cx.ui.is_json() {
-        let none: [&str; 0] = [];
-        let stored = if args.dry_run { "plan" } else { "secrets" };
-        let mut document = json!({ "skipped": skipped_json(skipped), stored: none });
-        if !args.dry_run {
-            document["unchanged"] = json!(none);
-        }
-
-        cx.ui.json(&document)?;
-    } else if !args.dry_run {
-        cx.ui.status(&format!(
-            "imported into project `{project}`: nothing, {} skipped",
-            skipped.len()
-        ));
+    if args.dry_run {
+        return cx.ui.print(&ImportPlan::of(&[], &[], &[], skipped));
     }
 
+    let nothing = ImportOutcome { steps: Vec::new(), secrets: Vec::new() };
+    cx.ui.status(&format!("imported into project `{project}`: nothing, {} skipped", skipped.len()));
+
+    cx.ui.document(|| Ok(Imported::of(&nothing, skipped)))?;
     if args.delete_source {
-        let nothing = ImportOutcome { steps: Vec::new(), secrets: Vec::new() };
         remove(args, cx, text, skipped, &nothing)?;
     }
 
@@ -418,42 +393,4 @@ fn remove(
 
 fn failed(path: &Path, source: &std::io::Error) -> Error {
     Error::new(Kind::Failure, format!("cannot remove `{}`: {source}", path.display()))
-}
-
-fn skipped_json(skipped: &[Skipped]) -> Vec<serde_json::Value> {
-    skipped
-        .iter()
-        .map(|left| json!({ "source": left.source, "line": left.line, "why": left.why }))
-        .collect()
-}
-
-fn show_plan(
-    cx: &Context,
-    outcome: &ImportOutcome,
-    sources: &[String],
-    skipped: &[Skipped],
-    targets: &[ProjectName],
-) -> Result<(), Error> {
-    let word = |step: ImportResult| match step {
-        ImportResult::Action(Action::Create) => "create",
-        ImportResult::Action(Action::Overwrite) => "overwrite",
-        ImportResult::Action(Action::Skip) => "skip",
-        ImportResult::Same => "same",
-    };
-
-    if cx.ui.is_json() {
-        let steps = outcome.steps.iter().zip(sources).zip(targets).map(|(((tag, step), source), project)| {
-            json!({ "action": word(*step), "source": source, "project": project.as_str(), "tag": tag.as_str() })
-        });
-
-        let plan = json!({ "plan": steps.collect::<Vec<_>>(), "skipped": skipped_json(skipped) });
-        return Ok(cx.ui.json(&plan)?);
-    }
-
-    let mut out = String::new();
-    for (((tag, step), source), project) in outcome.steps.iter().zip(sources).zip(targets) {
-        let _ = writeln!(out, "{:<9}  {} -> {project}/{tag}", word(*step), visible(source));
-    }
-
-    Ok(cx.ui.text(&out)?)
 }

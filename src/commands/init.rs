@@ -1,12 +1,11 @@
 //! `secrets init`: creates the vault.
 
-use serde_json::json;
-
 use super::shared::kdf_options::KdfOptions;
 use super::shared::new_vault::{create_vault, next};
 use super::shared::project_file;
 use crate::context::{Context, NoticeSubject};
 use crate::error::Error;
+use crate::output::VaultPath;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,10 +53,8 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
 
     cx.adopt(vault);
     next(cx, &format!("store a secret with {}", cx.hint_command("create TAG")));
-    if cx.ui.is_json() {
+    cx.ui.document(|| {
         let path = std::path::absolute(&path).unwrap_or(path);
-        cx.ui.json(&json!({ "vault": path.display().to_string() }))?;
-    }
-
-    Ok(())
+        Ok(VaultPath { vault: path.display().to_string() })
+    })
 }

@@ -1,12 +1,11 @@
 //! `secrets recovery`: creates and deletes the recovery code, a second way to unlock the vault.
 
-use serde_json::json;
-
 use super::shared::confirm::{require_confirmation, require_terminal};
 use super::shared::recovery_code;
 use crate::context::Context;
 use crate::crypto::CryptoError;
 use crate::error::{Error, Kind};
+use crate::output::VaultPath;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,7 +76,7 @@ fn create(replace: bool, cx: &Context) -> Result<(), Error> {
         return Err(exists_error());
     }
 
-    recovery_code::show(&cx.written(vault.create_recovery()?), &[], cx)
+    recovery_code::show(&cx.written(vault.create_recovery()?), None, cx)
 }
 
 fn delete(yes: bool, cx: &Context) -> Result<(), Error> {
@@ -96,9 +95,5 @@ fn delete(yes: bool, cx: &Context) -> Result<(), Error> {
 
     cx.written(vault.delete_recovery()?);
     cx.ui.status("deleted the recovery code");
-    if cx.ui.is_json() {
-        Ok(cx.ui.json(&json!({ "vault": cx.vault_path()?.display().to_string() }))?)
-    } else {
-        Ok(())
-    }
+    cx.ui.document(|| Ok(VaultPath { vault: cx.vault_path()?.display().to_string() }))
 }

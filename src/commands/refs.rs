@@ -4,13 +4,12 @@
 use std::path::Path;
 
 use clap_complete::ArgValueCompleter;
-use serde::Serialize;
 
-use super::shared::references::{ReferenceJson, line};
 use crate::completion;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::{SecretRef, Tag};
+use crate::output::References;
 use crate::setup::Tree;
 use crate::ui::counted;
 
@@ -34,14 +33,6 @@ pub(crate) struct RefsArgs {
     secret: Option<SecretRef>,
 }
 
-#[derive(Serialize)]
-struct ReferencesJson {
-    references: Vec<ReferenceJson>,
-    files: u64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unread: Vec<String>,
-}
-
 pub(crate) fn run(args: &RefsArgs, cx: &Context) -> Result<(), Error> {
     let wanted = args.secret.as_ref().map(|secret| tag(secret, cx)).transpose()?;
     let manifest = cx.manifest()?;
@@ -56,27 +47,10 @@ pub(crate) fn run(args: &RefsArgs, cx: &Context) -> Result<(), Error> {
         tree.references.clear();
     }
 
-    if cx.ui.is_json() {
-        let references = tree.references.iter().map(ReferenceJson::of).collect();
-        cx.ui.json(&ReferencesJson {
-            references,
-            files: tree.files,
-            unread: tree.unread.clone(),
-        })?;
-    } else {
-        let mut out = cx.ui.results();
-        for reference in &tree.references {
-            out.text(&format!("{}\n", line(reference)))?;
-        }
-
-        out.finish()?;
-        tree.unread.iter().for_each(|why| cx.ui.warn(why));
-        if let (Some(secret), true) = (&args.secret, tree.references.is_empty()) {
-            cx.ui.status(&format!(
-                "no place refers to `{secret}` in {}",
-                counted(tree.files, "file")
-            ));
-        }
+    cx.ui.print(&References::of(&tree))?;
+    tree.unread.iter().for_each(|why| cx.ui.warn(why));
+    if let (Some(secret), true) = (&args.secret, tree.references.is_empty()) {
+        cx.ui.status(&format!("no place refers to `{secret}` in {}", counted(tree.files, "file")));
     }
 
     match tree.unread.len() as u64 {

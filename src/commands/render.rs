@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, fstat};
 use rustix::termios::isatty;
-use serde::Serialize;
 
 use super::shared::readers::named_readers;
 use super::shared::{additions, git, outputs, suspects};
@@ -14,6 +13,7 @@ use crate::dotenv::readers::Reader;
 use crate::error::{self, Error, Kind};
 use crate::git::{GitStatus, leads_into_git_directory};
 use crate::model::Tag;
+use crate::output::{ReferenceInfo, Rendered};
 use crate::setup::{
     DigestingWriter, OutputState, ProtectedFile, foreign, is_dotenv, meaning, note,
 };
@@ -22,7 +22,6 @@ use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar};
 use crate::template::output::{Output, OutputChange, permission_bits};
 use crate::template::{ExpandError, Plan, Resolved, Template, TemplateError};
-use crate::ui::escape::visible;
 use crate::ui::{UiError, input, raw};
 use crate::vault::{Reveal, Revealed, VaultError};
 
@@ -211,11 +210,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
             }
 
             cx.ui.status(&outputs::describe_change(&path.display().to_string(), written));
-            if cx.ui.is_json() {
-                Ok(cx.ui.json(&outputs::json(&[(path, written)]))?)
-            } else {
-                Ok(())
-            }
+            cx.ui.document(|| Ok(Rendered::of(&[(path, written)])))
         }
     }
 }
@@ -298,7 +293,7 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let written = outputs::write(cx, resolved, &memory)?;
-    if cx.ui.is_json() { Ok(cx.ui.json(&outputs::json(&written))?) } else { Ok(()) }
+    cx.ui.document(|| Ok(Rendered::of(&written)))
 }
 
 /// Refuses a path that a symbolic link leads into a git directory, because git could run what is
@@ -416,38 +411,14 @@ fn resolve(
     Ok(resolved)
 }
 
-#[derive(Serialize)]
-struct ReferenceJson<'a> {
-    tag: &'a str,
-    file: &'a str,
-    line: u64,
-    column: u64,
-    filters: Vec<&'a str>,
-}
-
 /// Prints each reference when it is found, because the references may not fit into memory.
 fn list(cx: &Context, plan: &Plan, template: &mut Template) -> Result<(), Error> {
     let file = template.name().to_owned();
-    let mut out = cx.ui.results();
-    let mut separator = "";
-    if cx.ui.is_json() {
-        out.text("{\"references\":[")?;
-    }
-
+    let mut printer = cx.ui.print_list("references")?;
     let mut failure = None;
     let done = plan.each_reference(template, |placeholder, at| {
-        let tag = placeholder.tag.as_str();
-        let filters: Vec<&str> = placeholder.filters.iter().map(|filter| filter.name()).collect();
-        let printed = if cx.ui.is_json() {
-            let reference =
-                ReferenceJson { tag, file: &file, line: at.line, column: at.column, filters };
-            out.text(std::mem::replace(&mut separator, ",")).and_then(|()| out.json(&reference))
-        } else {
-            let reference = [&[tag], &filters[..]].concat().join(" | ");
-            out.text(&format!("{}:{}:{}: {reference}\n", visible(&file), at.line, at.column))
-        };
-
-        printed.map_err(|error| {
+        let reference = ReferenceInfo::in_template(&file, placeholder, (at.line, at.column));
+        printer.item(&reference).map_err(|error| {
             failure = Some(error);
             TemplateError::Stopped
         })
@@ -458,11 +429,7 @@ fn list(cx: &Context, plan: &Plan, template: &mut Template) -> Result<(), Error>
         None => done?,
     }
 
-    if cx.ui.is_json() {
-        out.text("]}\n")?;
-    }
-
-    Ok(out.finish()?)
+    Ok(printer.finish()?)
 }
 
 /// Writes to stdout. A terminal shows values only on request, because it may be recorded, shared or

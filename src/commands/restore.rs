@@ -5,15 +5,14 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-
 use super::shared::confirm::{require_confirmation, require_terminal};
 use crate::context::Context;
 use crate::crypto::root_key::RootKey;
 use crate::error::{Error, Kind};
 use crate::model::Secret;
+use crate::output::{Restored, VaultContent};
 use crate::store::{self, JOURNALS, StoreError};
-use crate::ui::{SecretsJson, counted, prompt};
+use crate::ui::{counted, prompt};
 use crate::vault::{Difference, Locked, StateFingerprint, Vault, VaultError};
 
 const EXAMPLES: &str = "\
@@ -129,7 +128,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     let difference = Difference::between(now, backup.list_all()?);
     show(&difference, compared, cx);
     if args.dry_run {
-        return print_json(&difference, compared, cx);
+        return cx.ui.document(|| Ok(Restored::of(&difference, compared)));
     }
 
     if !args.yes {
@@ -149,7 +148,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     cx.forget_in_agent();
     backup.accept_at(cx.checkpoints()?)?;
     cx.ui.status(&format!("restored `{}`", place.display()));
-    print_json(&difference, compared, cx)
+    cx.ui.document(|| Ok(Restored::of(&difference, compared)))
 }
 
 /// Returns the root key of the backup, unlocked with the given or typed credential, and the file
@@ -345,19 +344,6 @@ fn show(difference: &Difference, compared: bool, cx: &Context) {
     });
 }
 
-fn print_json(difference: &Difference, compared: bool, cx: &Context) -> Result<(), Error> {
-    if !cx.ui.is_json() {
-        return Ok(());
-    }
-
-    let secrets = |secrets: &[Secret]| json!(SecretsJson::of(secrets))["secrets"].take();
-    let Difference { added, removed, changed } = difference;
-    let compared = |found: &[Secret]| if compared { secrets(found) } else { Value::Null };
-    let document = json!({ "added": secrets(added), "removed": compared(removed), "changed": compared(changed) });
-
-    Ok(cx.ui.json(&document)?)
-}
-
 fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
     cx.require_vault()?;
     if !yes {
@@ -402,12 +388,10 @@ fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
 }
 
 fn accepted(vault: &Vault, cx: &Context) -> Result<(), Error> {
-    if !cx.ui.is_json() {
-        return Ok(());
-    }
-
-    let path = cx.vault_path()?.display().to_string();
-    Ok(cx.ui.json(&json!({ "vault": path, "secrets": secrets_of(vault)? }))?)
+    cx.ui.document(|| {
+        let vault_path = cx.vault_path()?.display().to_string();
+        Ok(VaultContent { secrets: secrets_of(vault)?, vault: vault_path })
+    })
 }
 
 fn secrets_of(vault: &Vault) -> Result<u64, Error> {

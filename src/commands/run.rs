@@ -8,7 +8,6 @@ use std::path::PathBuf;
 
 use clap_complete::ArgValueCompleter;
 
-use super::shared::dry_run::list;
 use super::shared::look_for::look_for;
 use super::shared::outputs::dotenv_entries;
 use super::shared::{directories, suspects};
@@ -17,6 +16,7 @@ use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::model::{ProjectName, STACK_DEPTH, SecretValue, Tag, TagKey, overwrite_stack};
+use crate::output::PlannedVariables;
 use crate::process::die_of;
 use crate::run::environment::{
     Assignment, InheritedVariable, Variables, check_value, is_too_large,
@@ -124,7 +124,8 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
     let files = requests.files(&opened, &mut variables, args.dry_run, cx)?;
 
     if args.dry_run {
-        return list(&variables, args.stdin.as_ref(), cx).map(|()| Outcome::Code(0));
+        cx.ui.print(&PlannedVariables::of(&variables, args.stdin.as_ref()))?;
+        return Ok(Outcome::Code(0));
     }
 
     let stdin = args

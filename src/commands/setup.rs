@@ -17,12 +17,13 @@ use crate::crypto::random::generate;
 use crate::dotenv::Entry;
 use crate::error::{self, Error, Kind};
 use crate::model::{ProjectName, Secret, SecretBytes, SecretValue, Tag, TagKey};
+use crate::output::SetUp;
 use crate::setup::gitignore::Unignored;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::{Manifest, Need, Outputs, ProvidedValues, RenderEntry, Tree, needs};
 use crate::template::output::OutputChange;
 use crate::ui::escape::{clipped, quoted};
-use crate::ui::{SecretsJson, UiError, counted, input, prompt};
+use crate::ui::{UiError, counted, input, prompt};
 use crate::vault::{Import, NewSecret, OnConflict};
 
 const EXAMPLES: &str = "\
@@ -470,14 +471,5 @@ fn finish(
 
     let (secrets, outputs) = (counted(needs.len(), "secret"), counted(written.len(), "output"));
     cx.ui.status(&format!("project `{project}` is set up: {secrets}, {outputs}"));
-    if !cx.ui.is_json() {
-        return Ok(());
-    }
-
-    let mut document = outputs::json(written);
-    document["project"] = json!(project.as_str());
-    document["gitignore"] = json!(ignoring.lines());
-    document["secrets"] = json!(SecretsJson::of(created))["secrets"].take();
-
-    Ok(cx.ui.json(&document)?)
+    cx.ui.document(|| Ok(SetUp::new(project.as_str(), created, written, ignoring.lines())))
 }

@@ -1,7 +1,7 @@
 //! `secrets status`: shows the vault and project that commands use here, and whether the vault is
 //! unlocked.
 
-use super::shared::status::show;
+use super::shared::status::status;
 use crate::agent::Status;
 use crate::context::{AGENT_TIMEOUT, Context};
 use crate::error::{Error, Kind};
@@ -22,17 +22,19 @@ pub(crate) struct StatusArgs {}
 
 pub(crate) fn run(_: &StatusArgs, cx: &Context) -> Result<(), Error> {
     let vault_id = cx.locked()?.vault_id()?;
-    let status = match cx.agent(AGENT_TIMEOUT)? {
+    let found = match cx.agent(AGENT_TIMEOUT)? {
         Some(client) => client.status(Some(vault_id))?,
         None => Status { left: None },
     };
 
     // With `--quiet`, a locked vault is reported only by the exit code and one sentence.
-    if status.left.is_some() || cx.ui.is_json() || !cx.ui.is_quiet() {
-        show(cx, status)?;
+    if found.left.is_none() && cx.ui.is_quiet() {
+        cx.ui.document(|| status(cx, &found))?;
+    } else {
+        cx.ui.print(&status(cx, &found)?)?;
     }
 
-    match status.left {
+    match found.left {
         Some(_) => Ok(()),
         None => {
             let path = cx.vault_path()?;

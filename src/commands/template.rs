@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
-use serde_json::json;
 
 use super::shared::conflicts::{self, OnTakenArg, Uses};
 use super::shared::git::is_tracked;
@@ -22,6 +21,7 @@ use crate::dotenv::Entry;
 use crate::dotenv::readers::{Reader, Readers};
 use crate::error::{self, Error, Kind};
 use crate::model::{Description, ProjectName, Tag};
+use crate::output::NewTemplate;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::migration::{KeptNames, Migration, Wanted};
 use crate::setup::output_records::{OutputRecords, names_in};
@@ -184,15 +184,13 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     }
 
     cx.ui.status("next: review the files, then run `secrets setup`");
-    if cx.ui.is_json() {
-        let secrets: Vec<&str> = declared.iter().map(|(tag, _)| tag.as_str()).collect();
-        let template = paths.shown.to_string_lossy();
-        cx.ui.json(
-            &json!({ "template": template, "project": project.as_str(), "secrets": secrets }),
-        )?;
-    }
-
-    Ok(())
+    cx.ui.document(|| {
+        Ok(NewTemplate {
+            project: project.as_str(),
+            secrets: declared.iter().map(|(tag, _)| tag.as_str()).collect(),
+            template: paths.shown.to_string_lossy().into_owned(),
+        })
+    })
 }
 
 fn declared(migration: &Migration) -> Vec<(Tag, Option<Description>)> {

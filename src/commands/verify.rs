@@ -1,11 +1,8 @@
 //! `secrets verify`: verifies everything in the vault.
 
-use serde_json::json;
-
-use super::shared::damage::damage;
-use super::shared::kdf_options::{self, described};
 use crate::context::Context;
 use crate::error::{Error, Kind};
+use crate::output::Verified;
 use crate::ui::counted;
 use crate::vault::Report;
 
@@ -30,7 +27,7 @@ pub(crate) fn run(_: &VerifyArgs, cx: &Context) -> Result<(), Error> {
     let progress = cx.ui.progress("secrets checked");
     let report = vault.verify(&|number| progress.on_progress(number))?;
     drop(progress);
-    show(&report, cx)?;
+    cx.ui.print(&Verified::of(&report, cx.vault_path()?.display().to_string()))?;
 
     let Some(failure) = failure(&report) else {
         cx.ui.status("the vault is intact");
@@ -75,55 +72,4 @@ fn failure(report: &Report) -> Option<Error> {
                  `secrets salvage OUT`",
             ),
     )
-}
-
-fn show(report: &Report, cx: &Context) -> Result<(), Error> {
-    let path = cx.vault_path()?.display().to_string();
-    if cx.ui.is_json() {
-        return Ok(cx.ui.json(&document(report, &path))?);
-    }
-
-    let (secrets, readable) = report.projects.iter().fold((0, 0), |(found, readable), project| {
-        (found + project.secrets, readable + project.readable)
-    });
-
-    let mut credentials: Vec<String> = report
-        .passphrases
-        .iter()
-        .map(|params| format!("passphrase ({})", described(*params)))
-        .collect();
-
-    credentials.extend(report.recovery.then(|| "recovery code".to_owned()));
-    let mut lines = vec![
-        ("vault", path),
-        ("opens with", credentials.join(", ")),
-        ("projects", report.projects.len().to_string()),
-        (
-            "secrets",
-            if secrets == readable {
-                secrets.to_string()
-            } else {
-                format!("{secrets}, {readable} readable")
-            },
-        ),
-    ];
-
-    lines.extend(report.damage.iter().map(|damage| ("damaged", damage.to_string())));
-    Ok(cx.ui.labelled(&lines)?)
-}
-
-fn document(report: &Report, path: &str) -> serde_json::Value {
-    let projects = report.projects.iter().map(
-        |project| json!({ "name": project.name.as_str(), "secrets": project.secrets, "readable": project.readable }),
-    );
-    let passphrases = report.passphrases.iter().map(|params| kdf_options::json(*params));
-
-    json!({
-        "vault": path,
-        "projects": projects.collect::<Vec<_>>(),
-        "passphrases": passphrases.collect::<Vec<_>>(),
-        "recovery": report.recovery,
-        "damage": damage(report),
-        "departed": report.divergence.as_ref().map(ToString::to_string),
-    })
 }

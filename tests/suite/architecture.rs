@@ -10,7 +10,7 @@ const ROWS: [&[&str]; 11] = [
     &["cli"],
     &["commands"],
     &["context", "completion"],
-    &["error"],
+    &["output", "error"],
     &["ui", "config"],
     &["template", "dotenv", "agent", "export", "git", "import", "run", "scan", "setup", "strength"],
     &["mask"],
@@ -124,6 +124,24 @@ fn no_command_imports_another_command() {
     assert!(checked > 30, "only {checked} imports were found");
 }
 
+/// The renderer asks whether results are printed as JSON. Elsewhere the answer changes what is done:
+/// `list` pages its results, `run` passes the option on, trust is not asked for, and errors and help
+/// have a form of their own.
+#[test]
+fn only_the_renderer_asks_for_json() {
+    let others =
+        ["ui/mod.rs", "cli/mod.rs", "commands/list.rs", "commands/run", "context/trust.rs"];
+    for (path, text) in sources() {
+        let shown = path.to_string_lossy();
+        let is_allowed = room(&path) == "output" || others.iter().any(|it| shown.contains(it));
+        assert!(is_allowed || !code(&text).contains("is_json()"), "{shown} asks for JSON");
+        assert!(
+            room(&path) == "output" || !code(&text).contains("ui.json("),
+            "{shown} prints a result by itself"
+        );
+    }
+}
+
 #[test]
 fn the_core_knows_no_terminal() {
     let core = row(CORE).unwrap();
@@ -156,7 +174,7 @@ fn only_one_file_knows_each_of_these() {
         ("argon2::", "crypto/"),
         ("env::var", "config.rs"),
         ("rpassword", "ui/prompt.rs"),
-        ("comfy_table", "ui/table.rs"),
+        ("comfy_table", "output/table.rs"),
     ] {
         for (path, text) in sources() {
             let allowed = owner.split(' ').any(|owner| path.to_string_lossy().contains(owner));

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
+use crate::output::listed_additions;
 use crate::setup::output_records::{Origin, OutputRecords};
 use crate::setup::{AdoptableOutput, Manifest, ModifiedOutput, RenderEntry, ResolvedOutputs};
 use crate::store::{absolute, quoted};
@@ -75,14 +76,18 @@ pub(crate) fn refuse_added(
             format!("`{file}` {why} and may have variables that its template does not give")
         }
         ([], None) => {
-            format!("`{file}` has {}: {}", what_is_added(found), listed_additions(found, true))
+            format!(
+                "`{file}` has {}: {}",
+                what_is_added(found),
+                listed_additions(&found.added, &found.lines, true)
+            )
         }
         _ => format!("{} outputs have variables that their templates do not give", added.len()),
     };
 
     let note = |found: &ModifiedOutput| match found.unread {
         Some(why) => format!("it {why}"),
-        None => listed_additions(found, true),
+        None => listed_additions(&found.added, &found.lines, true),
     };
 
     let notes = added.iter().filter(|_| !rest.is_empty());
@@ -113,23 +118,6 @@ pub(crate) fn what_is_added(found: &ModifiedOutput) -> &'static str {
         (false, false) => "variables and lines that its template does not give",
     }
 }
-
-/// Lists those parts: variables by name and other lines by number, because a line may be part of a
-/// value.
-pub(crate) fn listed_additions(found: &ModifiedOutput, is_quoted: bool) -> String {
-    let names =
-        found.added.iter().map(|name| if is_quoted { format!("`{name}`") } else { name.clone() });
-    let lines = found.lines.iter().map(|line| format!("line {line}"));
-    let mut all: Vec<String> = names.chain(lines).take(LISTED + 1).collect();
-    if all.len() > LISTED {
-        all[LISTED] = format!("and {} more", found.added.len() + found.lines.len() - LISTED);
-    }
-
-    all.join(", ")
-}
-
-/// The maximum number of variables and lines of one file in a message.
-const LISTED: usize = 50;
 
 /// Returns the hint how to add the new variables of a file to its template.
 pub(crate) fn way_into_the_template(

@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use serde_json::json;
-
 use super::directories::remember_directory;
 use super::suspects::warn_of_suspects;
 use crate::context::Context;
@@ -184,20 +182,6 @@ pub(crate) fn describe_change(path: &str, written: OutputChange) -> String {
         OutputChange::Same => format!("`{path}` is up to date"),
         OutputChange::ModeChanged => format!("changed the mode of `{path}`, which is up to date"),
     }
-}
-
-/// Returns what was done to outputs, as JSON.
-pub(crate) fn json(written: &[(PathBuf, OutputChange)]) -> serde_json::Value {
-    let word = |written| match written {
-        OutputChange::Replaced => "written",
-        OutputChange::Same => "current",
-        OutputChange::ModeChanged => "modeChanged",
-    };
-
-    let outputs = written.iter().map(
-        |(path, written)| json!({ "output": path.to_string_lossy(), "state": word(*written) }),
-    );
-    json!({ "outputs": outputs.collect::<Vec<_>>() })
 }
 
 /// Returns the existing outputs that a new value of a tag made stale, if the working directory

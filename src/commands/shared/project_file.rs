@@ -5,13 +5,12 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use serde_json::json;
-
 use super::{conflicts, directories};
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::ProjectName;
+use crate::output::NewManifest;
 use crate::process;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::{Draft, Manifest, Tree};
@@ -62,14 +61,13 @@ pub(crate) fn write(cx: &Context) -> Result<(), Error> {
         cx.ui.status("next: review the file, then run `secrets setup`");
     }
 
-    if cx.ui.is_json() {
-        let secrets: Vec<_> = draft.secrets.iter().map(|(tag, _)| tag.as_str()).collect();
-        cx.ui.json(
-            &json!({ "manifest": MANIFEST, "project": draft.project.as_str(), "secrets": secrets }),
-        )?;
-    }
-
-    Ok(())
+    cx.ui.document(|| {
+        Ok(NewManifest {
+            manifest: MANIFEST,
+            project: draft.project.as_str(),
+            secrets: draft.secrets.iter().map(|(tag, _)| tag.as_str()).collect(),
+        })
+    })
 }
 
 /// Refuses if the file already exists.

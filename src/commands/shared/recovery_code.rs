@@ -3,14 +3,15 @@
 use crate::context::Context;
 use crate::crypto::recovery::RecoveryCode;
 use crate::error::{Error, Kind};
+use crate::output::Rekeyed;
 
-/// Prints a new recovery code. As JSON, `members` come first.
+/// Prints a new recovery code. As JSON, the numbers of `rekey` come first.
 pub(crate) fn show(
     code: &RecoveryCode,
-    members: &[(&str, u64)],
+    rekeyed: Option<&Rekeyed>,
     cx: &Context,
 ) -> Result<(), Error> {
-    cx.ui.code(&code.text(), members).map_err(|why| {
+    cx.ui.print_recovery_code(&code.text(), rekeyed).map_err(|why| {
         // A closed pipe is an error here, because then nobody has the code.
         Error::new(
             Kind::Failure,

@@ -1,55 +1,15 @@
-//! The places that refer to secrets, and the refusal to delete a secret that has some.
+//! The refusal to delete a secret that files still refer to.
 
 use std::collections::HashSet;
 
-use serde::Serialize;
 use serde_json::json;
 
 use super::outputs::tree_manifest;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::{ProjectName, Secret, TagKey};
+use crate::output::ReferenceInfo;
 use crate::setup::{Reference, Tree};
-use crate::ui::escape::visible;
-
-#[derive(Serialize)]
-pub(crate) struct ReferenceJson {
-    tag: String,
-    file: String,
-    line: u64,
-    column: u64,
-    filters: Vec<&'static str>,
-    /// "placeholder", or "declaration" for the manifest's `[secrets.TAG]`
-    kind: &'static str,
-}
-
-impl ReferenceJson {
-    /// `file:line:column`
-    pub(crate) fn place(&self) -> String {
-        format!("{}:{}:{}", self.file, self.line, self.column)
-    }
-
-    pub(crate) fn of(reference: &Reference) -> Self {
-        Self {
-            tag: reference.tag.to_string(),
-            file: reference.file.to_string_lossy().into_owned(),
-            line: reference.place.line,
-            column: reference.place.column,
-            filters: reference.filters.iter().map(|filter| filter.name()).collect(),
-            kind: if reference.declared { "declaration" } else { "placeholder" },
-        }
-    }
-}
-
-/// Formats a reference as `file:line:column: tag | filter`, like `render --list`.
-pub(crate) fn line(reference: &Reference) -> String {
-    let mut words = vec![reference.tag.as_str()];
-    words.extend(reference.filters.iter().map(|filter| filter.name()));
-    let (file, place) = (visible(&reference.file.to_string_lossy()), reference.place);
-    let declared = if reference.declared { " (declared)" } else { "" };
-
-    format!("{file}:{}:{}: {}{declared}", place.line, place.column, words.join(" | "))
-}
 
 /// Returns every reference in the tree if it belongs to this project, else none.
 fn references(cx: &Context, project: &ProjectName) -> Result<Vec<Reference>, Error> {
@@ -92,12 +52,12 @@ pub(crate) fn refuse_referenced(cx: &Context, secrets: &[Secret]) -> Result<(), 
         all => format!("{} places refer to {} of these secrets", all.len(), keys.len()),
     };
 
-    let mut notes: Vec<String> = references.iter().take(SHOWN).map(line).collect();
+    let places: Vec<_> = references.iter().map(ReferenceInfo::of).collect();
+    let mut notes: Vec<String> = places.iter().take(SHOWN).map(ReferenceInfo::line).collect();
     if references.len() > SHOWN {
         notes.push(format!("and {} more", references.len() - SHOWN));
     }
 
-    let places: Vec<_> = references.iter().map(ReferenceJson::of).collect();
     Err(Error::new(Kind::Refused, what)
         .with_notes(notes)
         .with_details(json!({ "references": places }))
