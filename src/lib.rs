@@ -34,6 +34,7 @@ mod commands;
 mod completion;
 mod context;
 mod error;
+mod output;
 
 mod config;
 mod ui;

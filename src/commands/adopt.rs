@@ -3,17 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
-use super::conflicts::{OnTakenArg, Uses};
-use super::create::offer_a_vault;
-use super::import::store;
-use super::migrating::{migration_error, on_taken, stored_values};
-use super::{outputs, project_file};
+use super::shared::conflicts::{OnTakenArg, Uses};
+use super::shared::migrating::{migration_error, on_taken, stored_values};
+use super::shared::new_vault::offer_a_vault;
+use super::shared::store::store;
+use super::shared::{additions, directories, outputs, project_file};
 use crate::context::Context;
 use crate::dotenv;
 use crate::error::{self, Error, Kind};
 use crate::model::{Description, Tag};
+use crate::output::Adopted;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::migration::{Migration, MigrationError};
 use crate::setup::settings::{self, Guess};
@@ -188,7 +187,7 @@ fn refuse_unknown(args: &AdoptArgs, names: &[String]) -> Result<(), Error> {
             "`{name}` is not a new variable of `{}`",
             args.file.display()
         ))
-        .hint(format!("choose from {}; nothing was written", outputs::listed(names)))),
+        .hint(format!("choose from {}; nothing was written", additions::listed(names)))),
         None => Ok(()),
     }
 }
@@ -230,8 +229,10 @@ fn decide(args: &AdoptArgs, names: &[String], file: &[u8]) -> Result<Vec<String>
 fn report_kept(cx: &Context, added: &Migration, file: &str) {
     let kept: Vec<String> = added.left.iter().map(|(name, _)| name.clone()).collect();
     if !kept.is_empty() {
-        cx.ui
-            .status(&format!("kept as plain settings in the template: {}", outputs::listed(&kept)));
+        cx.ui.status(&format!(
+            "kept as plain settings in the template: {}",
+            additions::listed(&kept)
+        ));
     }
 
     if !added.blanked.is_empty() {
@@ -344,7 +345,7 @@ fn finish(cx: &Context, rendering: &RenderEntry) -> Result<(), Error> {
     let memory = outputs::memory(cx, resolved.have_secrets())?;
     resolved.remember_current(&memory).map_err(failed)?;
     if resolved.have_secrets() {
-        outputs::remember_directory(cx, project, &manifest.directory);
+        directories::remember_directory(cx, project, &manifest.directory);
     }
 
     let file = manifest.at(&rendering.output);
@@ -369,17 +370,14 @@ fn report(
     secrets: &[(Tag, Option<Description>)],
     kept: &[String],
 ) -> Result<(), Error> {
-    if !cx.ui.is_json() {
-        return Ok(());
-    }
-
-    let manifest = cx.require_manifest()?;
-    let tags: Vec<&str> = secrets.iter().map(|(tag, _)| tag.as_str()).collect();
-    Ok(cx.ui.json(&json!({
-        "output": args.file.to_string_lossy(),
-        "template": manifest.at(&rendering.template).to_string_lossy(),
-        "project": cx.project()?.as_str(),
-        "secrets": tags,
-        "kept": kept,
-    }))?)
+    cx.ui.document(|| {
+        let manifest = cx.require_manifest()?;
+        Ok(Adopted {
+            kept,
+            output: args.file.to_string_lossy().into_owned(),
+            project: cx.project()?.as_str(),
+            secrets: secrets.iter().map(|(tag, _)| tag.as_str()).collect(),
+            template: manifest.at(&rendering.template).to_string_lossy().into_owned(),
+        })
+    })
 }

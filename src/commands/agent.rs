@@ -1,17 +1,17 @@
 //! `secrets agent`: the process that `secrets unlock` starts. Users do not run it.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
-use rustix::stdio::{dup2_stdin, dup2_stdout};
+use rustix::stdio::dup2_stdin;
 
+use super::shared::ready::send_byte;
 use crate::agent::{LARGEST_FRAME, READY, RuntimeDir, serve};
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::SecretBytes;
 use crate::ui::input;
-use crate::ui::raw::Stdout;
 
 /// Hold the key of an unlocked vault; started by `secrets unlock`
 #[derive(clap::Args)]
@@ -34,15 +34,4 @@ fn take_key() -> io::Result<SecretBytes> {
     let frame = input::stdin(LARGEST_FRAME + 4).map_err(io::Error::other)?;
     dup2_stdin(File::open("/dev/null")?)?;
     Ok(frame)
-}
-
-/// Reports to the process at the other end of stdout that the work begins, and replaces stdout with
-/// /dev/null.
-pub(super) fn signal_ready() -> io::Result<()> {
-    send_byte(READY)
-}
-
-fn send_byte(byte: u8) -> io::Result<()> {
-    Stdout.write_all(&[byte])?;
-    Ok(dup2_stdout(File::options().write(true).open("/dev/null")?)?)
 }

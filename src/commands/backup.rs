@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use secrets_files::FileId;
-use serde_json::json;
 
+use super::shared::copies::no_space;
 use crate::context::Context;
 use crate::error::{Error, Kind};
+use crate::output::VaultContent;
 use crate::store::StoreError;
 use crate::ui::counted;
 use crate::vault::VaultError;
@@ -56,18 +57,7 @@ pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
     let path = args.path.display().to_string();
     cx.ui.status(&format!("copied the vault with its {} to `{path}`", counted(secrets, "secret")));
 
-    if cx.ui.is_json() {
-        Ok(cx.ui.json(&json!({ "vault": path, "secrets": secrets }))?)
-    } else {
-        Ok(())
-    }
-}
-
-/// Reports that the file system at `path` has no room for a copy.
-pub(super) fn no_space(path: &Path) -> Error {
-    let what = format!("no space left on the file system of `{}`", path.display());
-    Error::new(Kind::Failure, what)
-        .hint("free some space there, or choose a file elsewhere; the vault was not changed")
+    cx.ui.document(|| Ok(VaultContent { secrets, vault: path }))
 }
 
 fn backup_error(error: VaultError, path: &Path) -> Error {

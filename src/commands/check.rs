@@ -4,20 +4,17 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
-use super::outputs;
-use super::refs::ReferenceJson;
+use super::shared::{additions, outputs};
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::git::GitStatus;
 use crate::model::{Secret, Tag, TagKey};
+use crate::output::{CheckReport, NeedInfo, OutputReport, UnusedSecret};
 use crate::setup::gitignore;
-use crate::setup::output_records::Origin;
 use crate::setup::{Manifest, ModifiedOutput, Need, OutputState, RenderEntry, Tree, needs};
 use crate::store;
 use crate::ui::counted;
-use crate::ui::escape::{quoted, visible};
+use crate::ui::escape::visible;
 use crate::vault::{Reveal, Revealed};
 
 const EXAMPLES: &str = "\
@@ -36,60 +33,6 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CheckArgs {}
-
-/// The document of `--json`, described in docs/check.md.
-#[derive(Serialize)]
-struct CheckJson {
-    version: u32,
-    project: String,
-    manifest: String,
-    missing: Vec<NeedJson>,
-    optional: Vec<NeedJson>,
-    undeclared: Vec<NeedJson>,
-    unused: Vec<UnusedJson>,
-    outputs: Vec<OutputJson>,
-    exit: u8,
-}
-
-#[derive(Serialize)]
-struct NeedJson {
-    tag: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<String>,
-    /// True if `secrets setup` generates it
-    generated: bool,
-    /// The declared tag that an undeclared reference may have meant
-    #[serde(skip_serializing_if = "Option::is_none")]
-    suggestion: Option<String>,
-    references: Vec<ReferenceJson>,
-}
-
-#[derive(Serialize)]
-struct UnusedJson {
-    tag: String,
-    declared: bool,
-}
-
-#[derive(Serialize)]
-struct OutputJson {
-    output: String,
-    template: String,
-    /// "current", "missing", "stale", "exposed", or "unknown" if a secret is missing
-    state: &'static str,
-    /// "ignored", "exposed", "tracked", or "none" outside a repository
-    git: &'static str,
-    /// The record of an existing output that is out of date: "written" by us and unchanged,
-    /// "changed" since, or "unknown"
-    #[serde(skip_serializing_if = "Option::is_none")]
-    origin: Option<&'static str>,
-    /// Variables that the template does not give and `secrets` did not write, so nothing replaces
-    /// them
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    added: Vec<String>,
-    /// The numbers of other lines that may be variables and that the template does not give
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    lines: Vec<u64>,
-}
 
 pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     let manifest = cx.require_manifest()?;
@@ -124,18 +67,27 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
         manifest.render.iter().map(|rendering| rendering.output.as_path()).collect();
 
     let standing = Context::git(&manifest.directory).standing(&paths)?;
-    let mut found = CheckJson {
+    let mut found = CheckReport {
         version: 1,
         project: project.to_string(),
         manifest: manifest.path().to_string_lossy().into_owned(),
-        missing: needs.iter().filter(absent).filter(|need| need.is_required()).map(need).collect(),
+        missing: needs
+            .iter()
+            .filter(absent)
+            .filter(|need| need.is_required())
+            .map(NeedInfo::of)
+            .collect(),
         optional: needs
             .iter()
             .filter(absent)
             .filter(|need| !need.is_required())
-            .map(need)
+            .map(NeedInfo::of)
             .collect(),
-        undeclared: needs.iter().filter(|need| need.declaration.is_none()).map(need).collect(),
+        undeclared: needs
+            .iter()
+            .filter(|need| need.declaration.is_none())
+            .map(NeedInfo::of)
+            .collect(),
         unused: unused(manifest, &tree, &stored, &known),
         outputs: manifest
             .render
@@ -147,16 +99,11 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     };
 
     suggest(cx, &mut found.missing)?;
-    let foreign = outputs::with_paths(manifest, foreign);
+    let foreign = additions::with_paths(manifest, foreign);
     let verdict = verdict(&found, &foreign, manifest, cx)?;
     found.exit = verdict.as_ref().map_or(0, Error::exit_code);
 
-    if cx.ui.is_json() {
-        cx.ui.json(&found)?;
-    } else {
-        show(&found, &foreign, manifest, cx)?;
-    }
-
+    cx.ui.print(&found)?;
     match verdict {
         Some(error) => Err(error),
         None => {
@@ -178,7 +125,7 @@ fn unused(
     tree: &Tree,
     stored: &[Secret],
     known: &HashSet<TagKey>,
-) -> Vec<UnusedJson> {
+) -> Vec<UnusedSecret> {
     let placeholders = tree.references.iter().filter(|reference| !reference.declared);
     let used: HashSet<TagKey> = placeholders.map(|reference| reference.tag.key()).collect();
 
@@ -193,7 +140,7 @@ fn unused(
     let stored = stored.iter().map(|secret| &secret.metadata.tag);
     let stored = stored
         .filter(|tag| !used.contains(&tag.key()) && manifest.declaration(&tag.key()).is_none());
-    let unused = |tag: &Tag, declared| UnusedJson { tag: tag.to_string(), declared };
+    let unused = |tag: &Tag, declared| UnusedSecret { tag: tag.to_string(), declared };
 
     declared.map(|tag| unused(tag, true)).chain(stored.map(|tag| unused(tag, false))).collect()
 }
@@ -203,55 +150,21 @@ fn output(
     standing: GitStatus,
     states: &[(&RenderEntry, OutputState)],
     foreign: &[(&RenderEntry, ModifiedOutput)],
-) -> OutputJson {
-    let state =
-        states.iter().find(|(other, _)| other.output == rendering.output).map(|(_, state)| *state);
-    let found =
-        foreign.iter().find(|(other, _)| other.output == rendering.output).map(|(_, found)| found);
-    OutputJson {
-        output: rendering.output.to_string_lossy().into_owned(),
-        template: rendering.template.to_string_lossy().into_owned(),
-        state: match state {
-            Some(OutputState::Current) => "current",
-            Some(OutputState::Missing) => "missing",
-            Some(OutputState::Stale) => "stale",
-            Some(OutputState::Exposed(_)) => "exposed",
-            None => "unknown",
-        },
-        git: match standing {
-            GitStatus::NoRepository => "none",
-            GitStatus::Ignored => "ignored",
-            GitStatus::Exposed => "exposed",
-            GitStatus::Tracked => "tracked",
-        },
-        origin: match (state, found.map(|found| found.origin)) {
-            (_, Some(Origin::Changed)) => Some("changed"),
-            (_, Some(_)) => Some("unknown"),
-            (Some(OutputState::Stale), None) => Some("written"),
-            _ => None,
-        },
-        added: found.map(|found| found.added.clone()).unwrap_or_default(),
-        lines: found.map(|found| found.lines.clone()).unwrap_or_default(),
-    }
-}
-
-fn need(need: &Need<'_>) -> NeedJson {
-    let declaration = need.declaration;
-    NeedJson {
-        tag: need.tag.to_string(),
-        description: declaration
-            .and_then(|d| d.description.as_ref())
-            .map(|text| text.as_str().to_owned()),
-        generated: declaration.is_some_and(|d| d.generate.is_some()),
-        suggestion: None,
-        references: need.references.iter().map(ReferenceJson::of).collect(),
-    }
+) -> OutputReport {
+    let state = states.iter().find(|(other, _)| other.output == rendering.output);
+    let found = foreign.iter().find(|(other, _)| other.output == rendering.output);
+    OutputReport::of(
+        rendering,
+        standing,
+        state.map(|(_, state)| *state),
+        found.map(|(_, found)| found),
+    )
 }
 
 /// Suggests a tag for each mistyped reference. A declared tag is not a mistake.
-fn suggest(cx: &Context, missing: &mut [NeedJson]) -> Result<(), Error> {
+fn suggest(cx: &Context, missing: &mut [NeedInfo]) -> Result<(), Error> {
     let manifest = cx.require_manifest()?;
-    let tag = |need: &NeedJson| {
+    let tag = |need: &NeedInfo| {
         need.tag.parse().ok().filter(|tag: &Tag| manifest.declaration(&tag.key()).is_none())
     };
 
@@ -272,7 +185,7 @@ fn suggest(cx: &Context, missing: &mut [NeedJson]) -> Result<(), Error> {
 
 /// Returns the most serious problem as an error.
 fn verdict(
-    found: &CheckJson,
+    found: &CheckReport,
     foreign: &[(PathBuf, ModifiedOutput)],
     manifest: &Manifest,
     cx: &Context,
@@ -281,7 +194,7 @@ fn verdict(
         if n == 1 { one.to_owned() } else { format!("{n} {several}") }
     };
 
-    let stale = |output: &&OutputJson| ["missing", "stale", "exposed"].contains(&output.state);
+    let stale = |output: &&OutputReport| ["missing", "stale", "exposed"].contains(&output.state);
     let stale = found.outputs.iter().filter(stale).count();
     let tracked: Vec<_> = found.outputs.iter().filter(|output| output.git == "tracked").collect();
     let exposed = found.outputs.iter().filter(|output| output.git == "exposed").count();
@@ -296,10 +209,10 @@ fn verdict(
         let what = format!(
             "`{}` has {}",
             visible(&path.display().to_string()),
-            outputs::what_is_added(found)
+            additions::what_is_added(found)
         );
 
-        Error::new(Kind::Differs, what).hint(outputs::way_into_the_template(cx, path, found)?)
+        Error::new(Kind::Differs, what).hint(additions::way_into_the_template(cx, path, found)?)
     } else if stale > 0
         && found
             .outputs
@@ -345,94 +258,4 @@ fn verdict(
 
 fn has_additions(found: &ModifiedOutput) -> bool {
     !found.added.is_empty() || !found.lines.is_empty()
-}
-
-/// Prints one row for each problem and for each other finding.
-fn show(
-    found: &CheckJson,
-    foreign: &[(PathBuf, ModifiedOutput)],
-    manifest: &Manifest,
-    cx: &Context,
-) -> Result<(), Error> {
-    let mut rows: Vec<[String; 3]> = Vec::new();
-    let places = |need: &NeedJson| match &need.references[..] {
-        [] => String::new(),
-        [first, rest @ ..] => {
-            let more =
-                if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-            format!("{}{more}", visible(&first.place()))
-        }
-    };
-
-    for (word, needs) in [
-        ("missing", &found.missing),
-        ("optional", &found.optional),
-        ("undeclared", &found.undeclared),
-    ] {
-        // A missing secret already has a row.
-        let has_row = |need: &&NeedJson| {
-            word == "undeclared" && found.missing.iter().any(|other| other.tag == need.tag)
-        };
-        for need in needs.iter().filter(|need| !has_row(need)) {
-            let about = match &need.description {
-                Some(text) if word != "undeclared" => quoted(text, 100),
-                _ => places(need),
-            };
-
-            let about = match &need.suggestion {
-                Some(meant) => format!("{about}, did you mean `{meant}`?"),
-                None => about,
-            };
-
-            rows.push([word.into(), need.tag.clone(), about]);
-        }
-    }
-
-    for unused in &found.unused {
-        let why = if unused.declared {
-            "declared, but nothing refers to it"
-        } else {
-            "stored, but nothing refers to it"
-        };
-
-        rows.push(["unused".into(), unused.tag.clone(), why.into()]);
-    }
-
-    for output in &found.outputs {
-        let name = visible(&output.output);
-        match output.state {
-            "missing" => rows.push(["stale".into(), name.clone(), "does not exist".into()]),
-            "stale" => rows.push([
-                "stale".into(),
-                name.clone(),
-                format!("rendered from {}", visible(&output.template)),
-            ]),
-            "exposed" => rows.push(["stale".into(), name.clone(), "permissions too wide".into()]),
-            "unknown" => {
-                rows.push(["unknown".into(), name.clone(), "one of its secrets is missing".into()]);
-            }
-            _ => {}
-        }
-
-        let path = manifest.at(Path::new(&output.output));
-        if let Some((_, found)) =
-            foreign.iter().find(|(other, found)| *other == path && has_additions(found))
-        {
-            rows.push([
-                "added".into(),
-                name.clone(),
-                format!("by hand: {}", outputs::listed_additions(found, false)),
-            ]);
-        }
-
-        match output.git {
-            "tracked" => {
-                rows.push(["tracked".into(), name, "the next commit would include it".into()]);
-            }
-            "exposed" => rows.push(["exposed".into(), name, "git does not ignore it".into()]),
-            _ => {}
-        }
-    }
-
-    Ok(cx.ui.rows(["FINDING", "WHAT", "ABOUT"], &rows)?)
 }

@@ -1,19 +1,19 @@
 //! `secrets clone`: copies secrets to another project, or one secret to another tag.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::path::Path;
 
 use clap_complete::ArgValueCompleter;
-use serde_json::json;
 
-use super::conflicts::Uses;
+use super::shared::conflicts::Uses;
+use super::shared::store::conflict;
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::{ProjectName, SecretRef, SecretValue, Tag};
-use crate::ui::{SecretsJson, counted};
-use crate::vault::{Action, CopyPlan, CopyRequest, OnConflict, Reveal, Revealed, VaultError};
+use crate::output::{ClonePlan, Secrets};
+use crate::ui::counted;
+use crate::vault::{Action, CopyRequest, OnConflict, Reveal, Revealed};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +54,7 @@ pub(crate) struct CloneArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub(super) enum OnConflictArg {
+enum OnConflictArg {
     /// Copy nothing
     #[default]
     Fail,
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &CloneArgs, cx: &Context) -> Result<(), Error> {
     let vault = cx.vault()?;
     if args.dry_run {
         let plan = vault.plan_copy(&request).map_err(|error| conflict(error, CONFLICT))?;
-        return show_plan(cx, &plan, request.to);
+        return cx.ui.print(&ClonePlan::of(&plan, request.to));
     }
 
     if args.on_conflict == OnConflictArg::Overwrite {
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &CloneArgs, cx: &Context) -> Result<(), Error> {
     let count = counted(outcome.secrets.len(), "secret");
 
     cx.ui.status(&format!("copied {count} to project `{}`{skipped}", request.to));
-    if cx.ui.is_json() { Ok(cx.ui.json(&SecretsJson::of(&outcome.secrets))?) } else { Ok(()) }
+    cx.ui.document(|| Ok(Secrets { secrets: &outcome.secrets }))
 }
 
 /// Asks for confirmation before overwriting a value that outputs use.
@@ -143,36 +143,3 @@ fn confirm_overwriting(
 
 const CONFLICT: &str = "choose `--on-conflict skip` or `--on-conflict overwrite`; nothing was \
                         copied";
-
-/// Converts an error, and adds the hint `fix` if existing secrets caused it.
-pub(super) fn conflict(error: VaultError, fix: &str) -> Error {
-    let exists = matches!(error, VaultError::Exists(_));
-    let error = Error::from(error);
-    if exists { error.hint(fix) } else { error }
-}
-
-fn show_plan(cx: &Context, plan: &CopyPlan, to: &ProjectName) -> Result<(), Error> {
-    let word = |action| match action {
-        Action::Create => "create",
-        Action::Skip => "skip",
-        Action::Overwrite => "overwrite",
-    };
-
-    if cx.ui.is_json() {
-        let steps = plan.iter().map(|step| {
-            json!({ "action": word(step.action), "id": step.source.id.to_string(),
-                    "from": step.source.project.as_str(), "source": step.source.metadata.tag.as_str(),
-                    "project": to.as_str(), "tag": step.tag.as_str() })
-        });
-
-        return Ok(cx.ui.json(&json!({ "plan": steps.collect::<Vec<_>>() }))?);
-    }
-
-    let mut out = String::new();
-    for step in plan {
-        let source = format!("{}/{}", step.source.project, step.source.metadata.tag);
-        let _ = writeln!(out, "{:<9}  {source} -> {to}/{}", word(step.action), step.tag);
-    }
-
-    Ok(cx.ui.text(&out)?)
-}

@@ -1,9 +1,8 @@
 //! `secrets compact`: overwrites the remains of deleted and changed secrets in the vault's file.
 
-use serde_json::json;
-
 use crate::context::Context;
 use crate::error::Error;
+use crate::output::VaultPath;
 
 const EXAMPLES: &str = "\
 Example:
@@ -20,9 +19,5 @@ pub(crate) struct CompactArgs {}
 pub(crate) fn run(_: &CompactArgs, cx: &Context) -> Result<(), Error> {
     cx.locked()?.compact()?;
     cx.ui.status("compacted the vault");
-    if cx.ui.is_json() {
-        Ok(cx.ui.json(&json!({ "vault": cx.vault_path()?.display().to_string() }))?)
-    } else {
-        Ok(())
-    }
+    cx.ui.document(|| Ok(VaultPath { vault: cx.vault_path()?.display().to_string() }))
 }

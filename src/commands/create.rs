@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 
-use super::init;
-use super::value_source::{ValueArgs, never_from_an_argument};
+use super::shared::label::label;
+use super::shared::new_vault::{next, offer_a_vault, require_vault_unless_offered};
+use super::shared::value_source::{ValueArgs, never_from_an_argument};
 use crate::context::Context;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::model::{Description, Name, Tag, looks_like_api_key};
-use crate::ui::{input, prompt};
+use crate::output::SecretInfo;
 use crate::vault::{NewSecret, VaultError};
 
 const EXAMPLES: &str = "\
@@ -70,7 +71,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
 
     cx.ui.status(&format!("created `{tag}` in project `{project}`, hint {hint}"));
     if is_first {
-        init::next(
+        next(
             cx,
             &format!(
                 "use {} to run a program with the project's secrets",
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
         );
     }
 
-    if cx.ui.is_json() { Ok(cx.ui.show(&secret)?) } else { Ok(()) }
+    cx.ui.document(|| Ok(SecretInfo(&secret)))
 }
 
 const USAGE: &str = "usage: secrets create TAG";
@@ -110,16 +111,6 @@ fn tag(args: &CreateArgs) -> Result<Tag, Error> {
     Tag::parse(&word).map_err(|why| Error::usage(format!("invalid tag: {why}")).hint(USAGE))
 }
 
-/// Parses a name or description from the command line.
-pub(super) fn label<T>(
-    option: &str,
-    text: Option<&str>,
-    parse: fn(&str) -> Result<Option<T>, crate::model::Invalid>,
-) -> Result<Option<T>, Error> {
-    let parsed = text.map(parse).transpose();
-    parsed.map(Option::flatten).map_err(|why| Error::usage(format!("invalid `--{option}`: {why}")))
-}
-
 fn exists_error(error: VaultError) -> Error {
     let update = match &error {
         VaultError::Exists(existing) => existing.first().map(|secret| secret.metadata.tag.clone()),
@@ -132,28 +123,4 @@ fn exists_error(error: VaultError) -> Error {
         }
         None => error.into(),
     }
-}
-
-/// Fails if the vault does not exist and [`offer_a_vault`] cannot offer to create it. It fails
-/// before anything is asked.
-pub(super) fn require_vault_unless_offered(cx: &Context) -> Result<(), Error> {
-    if input::stdin_is_terminal() { Ok(()) } else { cx.require_vault() }
-}
-
-/// On a terminal, offers to create a missing vault. Returns true if it created one.
-pub(super) fn offer_a_vault(cx: &Context) -> Result<bool, Error> {
-    if !input::stdin_is_terminal() || !cx.vault_is_missing()? {
-        return Ok(false);
-    }
-
-    let path = cx.vault_path()?;
-    if !prompt::confirm(&format!("There is no vault yet. Create one at {}?", path.display()), true)?
-    {
-        return Err(Error::new(Kind::NotFound, "there is no vault")
-            .hint("create one with `secrets init`")
-            .into_answer());
-    }
-
-    cx.adopt(init::create_vault(cx, &path, Context::default_kdf(), false)?);
-    Ok(true)
 }

@@ -8,14 +8,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use secrets_age::{To, is_age};
-use serde_json::json;
 
-use super::age_options;
-use super::outputs::protected;
+use super::shared::age_options;
+use super::shared::outputs::protected;
 use crate::context::{Context, MAKING_KEY};
 use crate::error::{Error, Kind};
 use crate::export::{ExportError, ExportWriter};
 use crate::model::ProjectName;
+use crate::output::Exported;
 use crate::template::output;
 use crate::ui::counted;
 use crate::ui::input::MOST_SEALED;
@@ -154,14 +154,10 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
         }
     });
 
-    if !cx.ui.is_json() {
-        return Ok(());
-    }
-
-    let file = path.display().to_string();
-    Ok(cx
-        .ui
-        .json(&json!({ "file": file, "projects": counts.projects, "secrets": counts.secrets }))?)
+    cx.ui.document(|| {
+        let file = path.display().to_string();
+        Ok(Exported { file, projects: counts.projects, secrets: counts.secrets })
+    })
 }
 
 fn nothing(project: Option<&ProjectName>) -> Error {

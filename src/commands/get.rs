@@ -6,6 +6,7 @@ use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::SecretRef;
+use crate::output::SecretInfo;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,5 +29,5 @@ pub(crate) struct GetArgs {
 pub(crate) fn run(args: &GetArgs, cx: &Context) -> Result<(), Error> {
     let project = cx.project()?;
     let secret = cx.vault()?.get(project, &args.secret)?;
-    Ok(cx.ui.show(&secret)?)
+    cx.ui.print(&SecretInfo(&secret))
 }

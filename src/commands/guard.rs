@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::agent::signal_ready;
+use super::shared::ready::signal_ready;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::run::guard;

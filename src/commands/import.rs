@@ -4,26 +4,23 @@
 //! The stored values are read back and compared before success is reported or a file is removed.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use secrets_age::{AgeError, AgeHeader, DecryptWith, trimmed};
-use serde_json::json;
 
-use super::age_options;
-use super::clone::conflict;
-use super::conflicts::{self, OnTakenArg, Uses};
-use super::create::{offer_a_vault, require_vault_unless_offered};
-use super::outputs;
+use super::shared::conflicts::{self, OnTakenArg, Uses};
+use super::shared::git::is_tracked;
+use super::shared::new_vault::{offer_a_vault, require_vault_unless_offered};
+use super::shared::store::{conflict, store};
+use super::shared::{age_options, directories};
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
-use crate::git::GitStatus;
 use crate::import::{Container, EMPTY, Format, ImportOptions, Item, Items, Skipped, Why, read};
 use crate::model::{ProjectName, SecretBytes};
+use crate::output::{ImportPlan, Imported};
 use crate::store::quoted;
-use crate::ui::escape::visible;
-use crate::ui::{SecretsJson, counted, input};
+use crate::ui::{counted, input};
 use crate::vault::{Action, Import, ImportOutcome, ImportResult, IncomingSecret, NewSecret};
 
 const EXAMPLES: &str = "\
@@ -158,34 +155,21 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     if args.dry_run {
         let outcome =
             cx.vault()?.plan_import(&import).map_err(|error| conflict(error, CONFLICT))?;
-        return show_plan(cx, &outcome, &sources, &skipped, &targets);
+        return cx.ui.print(&ImportPlan::of(&outcome.steps, &sources, &targets, &skipped));
     }
 
     let outcome = store(cx, &import, &skipped, CONFLICT)?;
     if let (Some(manifest), Some(own)) = (cx.manifest()?, cx.tree_project()?)
         && targets.contains(own)
     {
-        outputs::remember_directory(cx, own, &manifest.directory);
+        directories::remember_directory(cx, own, &manifest.directory);
     }
 
     if args.delete_source {
         remove(args, cx, &text, &skipped, &outcome)?;
     }
 
-    if cx.ui.is_json() {
-        let same = outcome
-            .steps
-            .iter()
-            .filter(|(_, step)| *step == ImportResult::Same)
-            .map(|(tag, _)| tag.as_str());
-
-        let mut document =
-            json!({ "unchanged": same.collect::<Vec<_>>(), "skipped": skipped_json(&skipped) });
-        document["secrets"] = json!(SecretsJson::of(&outcome.secrets))["secrets"].take();
-        cx.ui.json(&document)?;
-    }
-
-    Ok(())
+    cx.ui.document(|| Ok(Imported::of(&outcome, &skipped)))
 }
 
 /// Reports the result for a file whose entries were all skipped.
@@ -196,24 +180,15 @@ fn nothing_to_store(
     skipped: &[Skipped],
     project: &ProjectName,
 ) -> Result<(), Error> {
-    if cx.ui.is_json() {
-        let none: [&str; 0] = [];
-        let stored = if args.dry_run { "plan" } else { "secrets" };
-        let mut document = json!({ "skipped": skipped_json(skipped), stored: none });
-        if !args.dry_run {
-            document["unchanged"] = json!(none);
-        }
-
-        cx.ui.json(&document)?;
-    } else if !args.dry_run {
-        cx.ui.status(&format!(
-            "imported into project `{project}`: nothing, {} skipped",
-            skipped.len()
-        ));
+    if args.dry_run {
+        return cx.ui.print(&ImportPlan::of(&[], &[], &[], skipped));
     }
 
+    let nothing = ImportOutcome { steps: Vec::new(), secrets: Vec::new() };
+    cx.ui.status(&format!("imported into project `{project}`: nothing, {} skipped", skipped.len()));
+
+    cx.ui.document(|| Ok(Imported::of(&nothing, skipped)))?;
     if args.delete_source {
-        let nothing = ImportOutcome { steps: Vec::new(), secrets: Vec::new() };
         remove(args, cx, text, skipped, &nothing)?;
     }
 
@@ -364,52 +339,6 @@ fn read_items(
     })
 }
 
-/// Stores secrets in one transaction, reads them back and reports how many there are. `fix` is the
-/// hint if existing secrets are in the way.
-pub(super) fn store(
-    cx: &Context,
-    import: &Import<'_>,
-    left_out: &[Skipped],
-    fix: &str,
-) -> Result<ImportOutcome, Error> {
-    let vault = cx.vault()?;
-    let progress = cx.ui.progress("secrets stored");
-    let outcome = vault.import(import, &|number| progress.on_progress(number));
-    drop(progress);
-
-    let outcome = cx.written(outcome.map_err(|error| conflict(error, fix))?);
-    let projects = import.projects();
-    if let Some(at) = vault.verify_import(import, &outcome)? {
-        let message =
-            format!("`{}` was not stored as it is in the file", import.secrets[at].new.tag);
-        return Err(Error::new(Kind::Conflict, message)
-            .hint("check the project and try again; another process is changing it"));
-    }
-
-    let count =
-        |wanted: ImportResult| outcome.steps.iter().filter(|(_, step)| *step == wanted).count();
-    let mut parts = Vec::new();
-    for (wanted, word) in [
-        (ImportResult::Action(Action::Create), "created"),
-        (ImportResult::Action(Action::Overwrite), "overwritten"),
-        (ImportResult::Action(Action::Skip), "skipped"),
-        (ImportResult::Same, "unchanged"),
-    ] {
-        parts.extend(
-            Some(count(wanted)).filter(|count| *count > 0).map(|count| format!("{count} {word}")),
-        );
-    }
-
-    parts.extend((!left_out.is_empty()).then(|| format!("{} not imported", left_out.len())));
-    let place = match projects[..] {
-        [project] => format!("project `{project}`"),
-        _ => counted(projects.len(), "project"),
-    };
-
-    cx.ui.status(&format!("imported into {place}: {}", parts.join(", ")));
-    Ok(outcome)
-}
-
 const CONFLICT: &str = "the values differ; choose `--on-conflict skip` or `--on-conflict \
                         overwrite`; nothing was stored";
 
@@ -465,49 +394,4 @@ fn remove(
 
 fn failed(path: &Path, source: &std::io::Error) -> Error {
     Error::new(Kind::Failure, format!("cannot remove `{}`: {source}", path.display()))
-}
-
-/// Returns true for a file that git tracks, and false if git cannot answer.
-pub(super) fn is_tracked(path: &Path) -> bool {
-    let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return false };
-    let standing = Context::git(directory).standing(&[Path::new(name)]);
-    standing.is_ok_and(|standing| standing == [GitStatus::Tracked])
-}
-
-fn skipped_json(skipped: &[Skipped]) -> Vec<serde_json::Value> {
-    skipped
-        .iter()
-        .map(|left| json!({ "source": left.source, "line": left.line, "why": left.why }))
-        .collect()
-}
-
-fn show_plan(
-    cx: &Context,
-    outcome: &ImportOutcome,
-    sources: &[String],
-    skipped: &[Skipped],
-    targets: &[ProjectName],
-) -> Result<(), Error> {
-    let word = |step: ImportResult| match step {
-        ImportResult::Action(Action::Create) => "create",
-        ImportResult::Action(Action::Overwrite) => "overwrite",
-        ImportResult::Action(Action::Skip) => "skip",
-        ImportResult::Same => "same",
-    };
-
-    if cx.ui.is_json() {
-        let steps = outcome.steps.iter().zip(sources).zip(targets).map(|(((tag, step), source), project)| {
-            json!({ "action": word(*step), "source": source, "project": project.as_str(), "tag": tag.as_str() })
-        });
-
-        let plan = json!({ "plan": steps.collect::<Vec<_>>(), "skipped": skipped_json(skipped) });
-        return Ok(cx.ui.json(&plan)?);
-    }
-
-    let mut out = String::new();
-    for (((tag, step), source), project) in outcome.steps.iter().zip(sources).zip(targets) {
-        let _ = writeln!(out, "{:<9}  {} -> {project}/{tag}", word(*step), visible(source));
-    }
-
-    Ok(cx.ui.text(&out)?)
 }

@@ -1,16 +1,11 @@
 //! `secrets init`: creates the vault.
 
-use std::path::Path;
-
-use serde_json::json;
-
-use super::kdf_options::KdfOptions;
-use super::project_file;
+use super::shared::kdf_options::KdfOptions;
+use super::shared::new_vault::{create_vault, next};
+use super::shared::project_file;
 use crate::context::{Context, NoticeSubject};
-use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::error::Error;
-use crate::store::{self, StoreError};
-use crate::vault::Vault;
+use crate::output::VaultPath;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -58,43 +53,8 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
 
     cx.adopt(vault);
     next(cx, &format!("store a secret with {}", cx.hint_command("create TAG")));
-    if cx.ui.is_json() {
+    cx.ui.document(|| {
         let path = std::path::absolute(&path).unwrap_or(path);
-        cx.ui.json(&json!({ "vault": path.display().to_string() }))?;
-    }
-
-    Ok(())
-}
-
-/// Prints the next step at the end of a command that created the vault.
-pub(super) fn next(cx: &Context, step: &str) {
-    cx.ui.status(&format!("next: {step}"));
-    cx.ui.status(&cx.unlock_hint());
-}
-
-/// Creates a vault with a new passphrase. `create` offers this as well.
-pub(super) fn create_vault(
-    cx: &Context,
-    path: &Path,
-    params: KdfParams,
-    suggest: bool,
-) -> Result<Vault, Error> {
-    if std::fs::symlink_metadata(path).is_ok() {
-        return Err(StoreError::Exists(path.to_owned()).into());
-    }
-
-    store::check_new_vault(path)?;
-    let passphrase: Passphrase = cx.new_passphrase(params, suggest)?;
-    let vault = Vault::init(path, &passphrase, params)?;
-    if params.cost() < Context::default_kdf().cost() {
-        cx.ui.warn("these key derivation parameters make guessing cheaper than the defaults");
-    }
-
-    cx.ui.status(&format!("created the vault `{}`", path.display()));
-    let code = cx.hint_command("recovery create");
-    cx.ui.status(&format!(
-        "a forgotten passphrase cannot be reset; print a recovery code with {code} and keep it safe"
-    ));
-
-    Ok(vault)
+        Ok(VaultPath { vault: path.display().to_string() })
+    })
 }

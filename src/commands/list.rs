@@ -1,11 +1,9 @@
 //! `secrets list`: lists a project's secrets; on a terminal and as JSON one page at a time.
 
-use serde::Serialize;
-
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::Metadata;
-use crate::ui::SecretJson;
+use crate::output::SecretPage;
 use crate::vault::Page;
 
 const EXAMPLES: &str = "\
@@ -40,15 +38,6 @@ pub(crate) struct ListArgs {
     all_projects: bool,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PageJson<'a> {
-    page: usize,
-    secrets: Vec<SecretJson<'a>>,
-    total: usize,
-    total_pages: usize,
-}
-
 pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
     let project = if args.all_projects { None } else { Some(cx.project()?) };
     let wanted = args.filter.as_deref().map(str::to_lowercase);
@@ -67,17 +56,14 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
         cx.require_named_project()?;
     }
 
-    if cx.ui.is_json() {
-        let secrets = secrets.iter().map(SecretJson::of).collect();
-        return Ok(cx.ui.json(&PageJson {
-            page,
-            secrets,
-            total,
-            total_pages: total.div_ceil(size),
-        })?);
-    }
+    cx.ui.print(&SecretPage {
+        page,
+        secrets: &secrets,
+        total,
+        total_pages: total.div_ceil(size),
+        with_project: args.all_projects,
+    })?;
 
-    cx.ui.list(&secrets, args.all_projects)?;
     if total == 0 {
         let place =
             project.map_or_else(|| "the vault".to_owned(), |name| format!("project `{name}`"));

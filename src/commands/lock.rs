@@ -1,6 +1,6 @@
 //! `secrets lock`: makes the agent forget keys.
 
-use super::status;
+use super::shared::status::status;
 use crate::agent::Status;
 use crate::context::Context;
 use crate::error::Error;
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &LockArgs, cx: &Context) -> Result<(), Error> {
     cx.ui.status(&message);
 
     // With `--json`, the result is the new status of the vault.
-    if cx.ui.is_json() { status::show(cx, Status { left: None }) } else { Ok(()) }
+    cx.ui.document(|| status(cx, &Status { left: None }))
 }
 
 /// Locks every vault. It needs no vault itself, because the configured one may not exist.

@@ -1,33 +1,26 @@
-//! The commands. Each file has the arguments and the handler of one command.
+//! The commands. Each file has the arguments and the handler of one command. `shared` has what
+//! several of them use.
 
 mod adopt;
-mod age_options;
 mod agent;
 mod backup;
 mod check;
 mod clone;
 mod compact;
 mod completions;
-mod conflicts;
 mod create;
 mod delete;
-mod dry_run;
 mod export;
 mod get;
 mod guard;
 mod import;
 mod init;
-mod kdf_options;
 mod linger;
 mod list;
 mod lock;
-mod look_for;
-mod migrating;
 mod monitor;
-mod outputs;
 mod passwd;
 mod project;
-mod project_file;
 mod recovery;
 mod redact;
 mod refs;
@@ -38,12 +31,12 @@ mod run;
 mod salvage;
 mod scan;
 mod setup;
+mod shared;
 mod status;
 mod template;
 mod trust;
 mod unlock;
 mod update;
-mod value_source;
 mod verify;
 
 use clap::Subcommand;

@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
-
-use super::kdf_options::{self, KdfOptions, described};
+use super::shared::kdf_options::KdfOptions;
 use crate::context::{Context, NoticeSubject};
 use crate::crypto::kdf::KdfParams;
 use crate::error::Error;
+use crate::output::{KdfInfo, VaultWithKdf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,7 +75,7 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
          run {rekey}"
     ));
 
-    show(&path, params, cx)
+    show(path, params, cx)
 }
 
 /// Keeps the passphrase and raises the cost of its key slot to the current default.
@@ -93,24 +92,21 @@ fn upgrade(cx: &Context) -> Result<(), Error> {
     let path = cx.vault_path()?.display().to_string();
 
     if before.cost() >= default.cost() {
-        let cost = described(before);
+        let cost = KdfInfo::of(before);
         cx.ui.status(&format!(
             "guessing the passphrase of `{path}` already costs as much as with the default: {cost}"
         ));
-        return show(&path, before, cx);
+        return show(path, before, cx);
     }
 
     cx.written(vault.set_passphrase(&passphrase, default)?);
-    cx.ui.status(&format!("guessing the passphrase of `{path}` now costs {}", described(default)));
+    cx.ui
+        .status(&format!("guessing the passphrase of `{path}` now costs {}", KdfInfo::of(default)));
 
     cx.ui.status("earlier copies of the vault open at the old cost; create a new backup");
-    show(&path, default, cx)
+    show(path, default, cx)
 }
 
-fn show(path: &str, params: KdfParams, cx: &Context) -> Result<(), Error> {
-    if cx.ui.is_json() {
-        cx.ui.json(&json!({ "vault": path, "kdf": kdf_options::json(params) }))?;
-    }
-
-    Ok(())
+fn show(path: String, params: KdfParams, cx: &Context) -> Result<(), Error> {
+    cx.ui.document(|| Ok(VaultWithKdf { kdf: KdfInfo::of(params), vault: path }))
 }

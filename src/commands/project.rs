@@ -1,13 +1,14 @@
 //! `secrets project`: lists, renames and deletes projects.
 
 use clap_complete::ArgValueCompleter;
-use serde_json::json;
 
-use super::delete::{refuse_referenced, require_confirmation, require_terminal, vault_to_change};
+use super::shared::confirm::{require_confirmation, require_terminal, vault_to_change};
+use super::shared::references::refuse_referenced;
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::ProjectName;
+use crate::output::Projects;
 use crate::ui::counted;
 
 const EXAMPLES: &str = "\
@@ -58,7 +59,7 @@ enum ProjectCommand {
 
 pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
     match args.command {
-        ProjectCommand::List => list(cx),
+        ProjectCommand::List => cx.ui.print(&list(cx)?),
         ProjectCommand::Rename { from, to } => {
             cx.written(cx.vault()?.rename_project(&from, &to)?);
             cx.ui.status(&format!("renamed project `{from}` to `{to}`"));
@@ -73,37 +74,14 @@ pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
                 ));
             }
 
-            if cx.ui.is_json() { list(cx) } else { Ok(()) }
+            cx.ui.document(|| list(cx))
         }
         ProjectCommand::Delete { projects, yes, force } => delete(cx, &projects, yes, force),
     }
 }
 
-fn list(cx: &Context) -> Result<(), Error> {
-    show(cx, &cx.vault()?.projects()?)
-}
-
-fn show(cx: &Context, projects: &[(ProjectName, u64)]) -> Result<(), Error> {
-    let current = cx.project()?;
-    if cx.ui.is_json() {
-        let project = |(name, count): &(ProjectName, u64)| json!({ "name": name.as_str(), "secrets": count, "current": name == current });
-        return Ok(cx
-            .ui
-            .json(&json!({ "projects": projects.iter().map(project).collect::<Vec<_>>() }))?);
-    }
-
-    let mark = |name: &ProjectName| if name == current { "current" } else { "" };
-    let row = |(name, count): &(ProjectName, u64)| {
-        [name.to_string(), count.to_string(), mark(name).to_owned()]
-    };
-
-    let rows: Vec<[String; 3]> = projects.iter().map(row).collect();
-    if cx.ui.stdout_is_terminal() {
-        return Ok(cx.ui.rows(["PROJECT", "SECRETS", ""], &rows)?);
-    }
-
-    let line = |row: &[String; 3]| format!("{}\n", row.join("\t").trim_end());
-    Ok(cx.ui.text(&rows.iter().map(line).collect::<String>())?)
+fn list(cx: &Context) -> Result<Projects, Error> {
+    Ok(Projects::new(&cx.vault()?.projects()?, cx.project()?))
 }
 
 fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result<(), Error> {
@@ -131,5 +109,5 @@ fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result
         cx.ui.status(&format!("deleted project `{name}` with its {}", counted(*count, "secret")));
     }
 
-    if cx.ui.is_json() { show(cx, &deleted) } else { Ok(()) }
+    cx.ui.document(|| Ok(Projects::new(&deleted, cx.project()?)))
 }

@@ -1,12 +1,11 @@
 //! `secrets recovery`: creates and deletes the recovery code, a second way to unlock the vault.
 
-use serde_json::json;
-
-use super::delete::{require_confirmation, require_terminal};
+use super::shared::confirm::{require_confirmation, require_terminal};
+use super::shared::recovery_code;
 use crate::context::Context;
 use crate::crypto::CryptoError;
-use crate::crypto::recovery::RecoveryCode;
 use crate::error::{Error, Kind};
+use crate::output::VaultPath;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,30 +76,7 @@ fn create(replace: bool, cx: &Context) -> Result<(), Error> {
         return Err(exists_error());
     }
 
-    show(&cx.written(vault.create_recovery()?), &[], cx)
-}
-
-/// Prints a new recovery code. As JSON, `members` come first.
-pub(super) fn show(
-    code: &RecoveryCode,
-    members: &[(&str, u64)],
-    cx: &Context,
-) -> Result<(), Error> {
-    cx.ui.code(&code.text(), members).map_err(|why| {
-        // A closed pipe is an error here, because then nobody has the code.
-        Error::new(
-            Kind::Failure,
-            format!("the vault has a new recovery code, which could not be shown: {why}"),
-        )
-        .hint("create another one with `secrets recovery create --replace`")
-    })?;
-
-    cx.ui.status(
-        "write this recovery code down: it unlocks the vault like the passphrase does and is not \
-         shown again",
-    );
-
-    Ok(())
+    recovery_code::show(&cx.written(vault.create_recovery()?), None, cx)
 }
 
 fn delete(yes: bool, cx: &Context) -> Result<(), Error> {
@@ -119,9 +95,5 @@ fn delete(yes: bool, cx: &Context) -> Result<(), Error> {
 
     cx.written(vault.delete_recovery()?);
     cx.ui.status("deleted the recovery code");
-    if cx.ui.is_json() {
-        Ok(cx.ui.json(&json!({ "vault": cx.vault_path()?.display().to_string() }))?)
-    } else {
-        Ok(())
-    }
+    cx.ui.document(|| Ok(VaultPath { vault: cx.vault_path()?.display().to_string() }))
 }

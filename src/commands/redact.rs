@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::look_for::{ALL, look_for};
+use super::shared::look_for::{ALL, look_for};
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::run::{StreamError, mask_stream};

@@ -4,15 +4,14 @@
 use std::path::Path;
 
 use clap_complete::ArgValueCompleter;
-use serde::Serialize;
 
 use crate::completion;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::{SecretRef, Tag};
-use crate::setup::{Reference, Tree};
+use crate::output::References;
+use crate::setup::Tree;
 use crate::ui::counted;
-use crate::ui::escape::visible;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,43 +33,6 @@ pub(crate) struct RefsArgs {
     secret: Option<SecretRef>,
 }
 
-#[derive(Serialize)]
-pub(super) struct ReferenceJson {
-    tag: String,
-    file: String,
-    line: u64,
-    column: u64,
-    filters: Vec<&'static str>,
-    /// "placeholder", or "declaration" for the manifest's `[secrets.TAG]`
-    kind: &'static str,
-}
-
-impl ReferenceJson {
-    /// `file:line:column`
-    pub(super) fn place(&self) -> String {
-        format!("{}:{}:{}", self.file, self.line, self.column)
-    }
-
-    pub(super) fn of(reference: &Reference) -> Self {
-        Self {
-            tag: reference.tag.to_string(),
-            file: reference.file.to_string_lossy().into_owned(),
-            line: reference.place.line,
-            column: reference.place.column,
-            filters: reference.filters.iter().map(|filter| filter.name()).collect(),
-            kind: if reference.declared { "declaration" } else { "placeholder" },
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct ReferencesJson {
-    references: Vec<ReferenceJson>,
-    files: u64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unread: Vec<String>,
-}
-
 pub(crate) fn run(args: &RefsArgs, cx: &Context) -> Result<(), Error> {
     let wanted = args.secret.as_ref().map(|secret| tag(secret, cx)).transpose()?;
     let manifest = cx.manifest()?;
@@ -85,27 +47,10 @@ pub(crate) fn run(args: &RefsArgs, cx: &Context) -> Result<(), Error> {
         tree.references.clear();
     }
 
-    if cx.ui.is_json() {
-        let references = tree.references.iter().map(ReferenceJson::of).collect();
-        cx.ui.json(&ReferencesJson {
-            references,
-            files: tree.files,
-            unread: tree.unread.clone(),
-        })?;
-    } else {
-        let mut out = cx.ui.results();
-        for reference in &tree.references {
-            out.text(&format!("{}\n", line(reference)))?;
-        }
-
-        out.finish()?;
-        tree.unread.iter().for_each(|why| cx.ui.warn(why));
-        if let (Some(secret), true) = (&args.secret, tree.references.is_empty()) {
-            cx.ui.status(&format!(
-                "no place refers to `{secret}` in {}",
-                counted(tree.files, "file")
-            ));
-        }
+    cx.ui.print(&References::of(&tree))?;
+    tree.unread.iter().for_each(|why| cx.ui.warn(why));
+    if let (Some(secret), true) = (&args.secret, tree.references.is_empty()) {
+        cx.ui.status(&format!("no place refers to `{secret}` in {}", counted(tree.files, "file")));
     }
 
     match tree.unread.len() as u64 {
@@ -126,14 +71,4 @@ fn tag(secret: &SecretRef, cx: &Context) -> Result<Option<Tag>, Error> {
             Ok((found.project == *project).then_some(found.metadata.tag))
         }
     }
-}
-
-/// Formats a reference as `file:line:column: tag | filter`, like `render --list`.
-pub(super) fn line(reference: &Reference) -> String {
-    let mut words = vec![reference.tag.as_str()];
-    words.extend(reference.filters.iter().map(|filter| filter.name()));
-    let (file, place) = (visible(&reference.file.to_string_lossy()), reference.place);
-    let declared = if reference.declared { " (declared)" } else { "" };
-
-    format!("{file}:{}:{}: {}{declared}", place.line, place.column, words.join(" | "))
 }

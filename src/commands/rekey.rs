@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
-
-use super::delete::{require_confirmation, require_terminal, vault_to_change};
-use super::recovery;
+use super::shared::confirm::{require_confirmation, require_terminal, vault_to_change};
+use super::shared::recovery_code;
 use crate::context::Context;
 use crate::crypto::CryptoError;
 use crate::error::Error;
+use crate::output::Rekeyed;
 use crate::setup::output_records::IntactOutputs;
 use crate::ui::counted;
 use crate::vault::{RekeyOutcome, Vault};
@@ -102,16 +101,13 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
         }
     }
 
+    let numbers = Rekeyed { projects: *projects, secrets: *secrets };
     if let Some(code) = recovery {
         cx.ui.status("the old recovery code no longer works; this is the new one");
-        return recovery::show(code, &[("projects", *projects), ("secrets", *secrets)], cx);
+        return recovery_code::show(code, Some(&numbers), cx);
     }
 
-    if cx.ui.is_json() {
-        Ok(cx.ui.json(&json!({ "projects": projects, "secrets": secrets }))?)
-    } else {
-        Ok(())
-    }
+    cx.ui.document(|| Ok(numbers))
 }
 
 /// Finds the outputs that are unchanged since they were written. Their records are rewritten under

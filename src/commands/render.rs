@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::termios::isatty;
 use secrets_files::{FileId, Output, OutputChange, OutputError, permission_bits};
-use serde::Serialize;
 
-use super::outputs;
+use super::shared::readers::named_readers;
+use super::shared::{additions, git, outputs, suspects};
 use crate::context::Context;
-use crate::dotenv::readers::{Reader, Readers};
+use crate::dotenv::readers::Reader;
 use crate::error::{self, Error, Kind};
 use crate::git::{GitStatus, leads_into_git_directory};
 use crate::model::Tag;
+use crate::output::{ReferenceInfo, Rendered};
 use crate::setup::{
     DigestingWriter, OutputState, ProtectedFile, foreign, is_dotenv, meaning, note,
 };
@@ -21,7 +22,6 @@ use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar};
 use crate::template::output;
 use crate::template::{ExpandError, Plan, Resolved, Template, TemplateError};
-use crate::ui::escape::visible;
 use crate::ui::{UiError, input, raw};
 use crate::vault::{Reveal, Revealed, VaultError};
 
@@ -169,7 +169,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
                 .hint("fix it, keep it with `--keep-unknown`, or use other `--delimiters`"));
         }
 
-        outputs::warn(cx, template.name(), &findings, |why| format!("kept unchanged: {why}"));
+        suspects::warn(cx, template.name(), &findings, |why| format!("kept unchanged: {why}"));
     }
 
     if args.list {
@@ -187,7 +187,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
     let suspects = plan.suspects().clone();
     let tags = plan.tags();
     let resolved = resolve(cx, &args, plan, &mut template)?;
-    outputs::warn_of_suspects(cx, &mut template, &suspects)?;
+    suspects::warn_of_suspects(cx, &mut template, &suspects)?;
 
     match output {
         None => to_stdout(cx, &resolved, &mut template, args.reveal),
@@ -210,11 +210,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
             }
 
             cx.ui.status(&outputs::describe_change(&path.display().to_string(), written));
-            if cx.ui.is_json() {
-                Ok(cx.ui.json(&outputs::json(&[(path, written)]))?)
-            } else {
-                Ok(())
-            }
+            cx.ui.document(|| Ok(Rendered::of(&[(path, written)])))
         }
     }
 }
@@ -237,7 +233,7 @@ fn replace(
 
     if is_dotenv(path) {
         let found = foreign(&memory, path, output, resolved, template).map_err(failed)?;
-        outputs::refuse_added(cx, found.map(|found| (path.to_owned(), found)).as_slice())?;
+        additions::refuse_added(cx, found.map(|found| (path.to_owned(), found)).as_slice())?;
     }
 
     let mut content = DigestingWriter::new(&memory, tags);
@@ -245,12 +241,6 @@ fn replace(
         output::replace(output, &mut |out| resolved.expand(template, &mut content.beside(out)))?;
     note(&memory, path, content, resolved, template, tags).map_err(failed)?;
     Ok(written)
-}
-
-/// Returns the readers given with `--readers`, if any.
-pub(super) fn named_readers(names: &[String]) -> Option<Readers> {
-    let readers: Readers = names.iter().filter_map(|name| name.parse::<Reader>().ok()).collect();
-    (!readers.is_empty()).then_some(readers)
 }
 
 /// Renders the outputs of `.secrets.toml`. All are resolved before the first is written.
@@ -261,7 +251,7 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     let files = outputs::open(cx, manifest)?;
 
     if !args.check {
-        outputs::untracked(manifest)?;
+        git::untracked(manifest)?;
     }
 
     let mut resolved = outputs::resolve(cx, files)?;
@@ -293,7 +283,7 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let memory = outputs::memory(cx, resolved.have_secrets())?;
-    outputs::protect(cx, &mut resolved, &memory, args.yes)?;
+    additions::protect(cx, &mut resolved, &memory, args.yes)?;
     if args.stale {
         resolved.remember_current(&memory).map_err(|error| error::setup(error, project))?;
         resolved
@@ -304,7 +294,7 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let written = outputs::write(cx, resolved, &memory)?;
-    if cx.ui.is_json() { Ok(cx.ui.json(&outputs::json(&written))?) } else { Ok(()) }
+    cx.ui.document(|| Ok(Rendered::of(&written)))
 }
 
 /// Refuses a path that a symbolic link leads into a git directory, because git could run what is
@@ -331,7 +321,7 @@ fn output_at(
 /// not ignore the output.
 fn check_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
     let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return Ok(()) };
-    let known = outputs::as_git_knows(path);
+    let known = git::as_git_knows(path);
     let standing = match Context::git(directory).standing(&[Path::new(name)]) {
         Ok(standing) => standing,
         Err(_) if force => return Ok(()),
@@ -343,12 +333,10 @@ fn check_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
     };
 
     match standing[..] {
-        [GitStatus::Tracked] if !force => {
-            Err(outputs::tracked(path, &known).with_only_hint(format!(
-                "remove it from git with `git rm --cached {}`, or write it anyway with `--force`",
-                quoted(&known)
-            )))
-        }
+        [GitStatus::Tracked] if !force => Err(git::tracked(path, &known).with_only_hint(format!(
+            "remove it from git with `git rm --cached {}`, or write it anyway with `--force`",
+            quoted(&known)
+        ))),
         [GitStatus::Exposed] => {
             let known = known.display();
             cx.ui.warn(&format!(
@@ -415,7 +403,7 @@ fn resolve(
             return Err(error::unknown(&[(template.name(), &findings)], project));
         }
 
-        outputs::warn(cx, template.name(), &findings, |what| {
+        suspects::warn(cx, template.name(), &findings, |what| {
             format!("`{}` is kept unchanged: the secret does not exist", what.tag)
         });
     }
@@ -423,38 +411,14 @@ fn resolve(
     Ok(resolved)
 }
 
-#[derive(Serialize)]
-struct ReferenceJson<'a> {
-    tag: &'a str,
-    file: &'a str,
-    line: u64,
-    column: u64,
-    filters: Vec<&'a str>,
-}
-
 /// Prints each reference when it is found, because the references may not fit into memory.
 fn list(cx: &Context, plan: &Plan, template: &mut Template) -> Result<(), Error> {
     let file = template.name().to_owned();
-    let mut out = cx.ui.results();
-    let mut separator = "";
-    if cx.ui.is_json() {
-        out.text("{\"references\":[")?;
-    }
-
+    let mut printer = cx.ui.print_list("references")?;
     let mut failure = None;
     let done = plan.each_reference(template, |placeholder, at| {
-        let tag = placeholder.tag.as_str();
-        let filters: Vec<&str> = placeholder.filters.iter().map(|filter| filter.name()).collect();
-        let printed = if cx.ui.is_json() {
-            let reference =
-                ReferenceJson { tag, file: &file, line: at.line, column: at.column, filters };
-            out.text(std::mem::replace(&mut separator, ",")).and_then(|()| out.json(&reference))
-        } else {
-            let reference = [&[tag], &filters[..]].concat().join(" | ");
-            out.text(&format!("{}:{}:{}: {reference}\n", visible(&file), at.line, at.column))
-        };
-
-        printed.map_err(|error| {
+        let reference = ReferenceInfo::in_template(&file, placeholder, (at.line, at.column));
+        printer.item(&reference).map_err(|error| {
             failure = Some(error);
             TemplateError::Stopped
         })
@@ -465,11 +429,7 @@ fn list(cx: &Context, plan: &Plan, template: &mut Template) -> Result<(), Error>
         None => done?,
     }
 
-    if cx.ui.is_json() {
-        out.text("]}\n")?;
-    }
-
-    Ok(out.finish()?)
+    Ok(printer.finish()?)
 }
 
 /// Writes to stdout. A terminal shows values only on request, because it may be recorded, shared or

@@ -4,14 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use secrets_files::FileId;
-use serde_json::{Value, json};
 
-use super::delete::{require_confirmation, require_terminal};
+use super::shared::confirm::{require_confirmation, require_terminal};
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::model::Secret;
+use crate::output::{Restored, VaultContent};
 use crate::store::{self, StoreError};
-use crate::ui::{SecretsJson, counted, prompt};
+use crate::ui::{counted, prompt};
 use crate::vault::{
     Difference, Locked, Restore, RestoreEvent, RestoreObserver, RestorePlan, RestoreTarget,
     RestoreWork, Vault, VaultError,
@@ -83,7 +82,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
 
     show(&plan, cx);
     if args.dry_run {
-        return print_json(&plan, cx);
+        return cx.ui.document(|| Ok(Restored::of(plan.difference(), plan.is_compared())));
     }
 
     if !args.yes {
@@ -92,7 +91,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
 
     plan.carry_out()?;
     cx.ui.status(&format!("restored `{}`", place.display()));
-    print_json(&plan, cx)
+    cx.ui.document(|| Ok(Restored::of(plan.difference(), plan.is_compared())))
 }
 
 fn open_backup(path: &Path) -> Result<Locked, Error> {
@@ -206,19 +205,6 @@ fn show(plan: &RestorePlan<'_>, cx: &Context) {
     });
 }
 
-fn print_json(plan: &RestorePlan<'_>, cx: &Context) -> Result<(), Error> {
-    if !cx.ui.is_json() {
-        return Ok(());
-    }
-
-    let secrets = |secrets: &[Secret]| json!(SecretsJson::of(secrets))["secrets"].take();
-    let Difference { added, removed, changed } = plan.difference();
-    let compared = |found: &[Secret]| if plan.is_compared() { secrets(found) } else { Value::Null };
-    let document = json!({ "added": secrets(added), "removed": compared(removed), "changed": compared(changed) });
-
-    Ok(cx.ui.json(&document)?)
-}
-
 fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
     cx.require_vault()?;
     if !yes {
@@ -263,12 +249,10 @@ fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
 }
 
 fn accepted(vault: &Vault, cx: &Context) -> Result<(), Error> {
-    if !cx.ui.is_json() {
-        return Ok(());
-    }
-
-    let path = cx.vault_path()?.display().to_string();
-    Ok(cx.ui.json(&json!({ "vault": path, "secrets": secrets_of(vault)? }))?)
+    cx.ui.document(|| {
+        let vault_path = cx.vault_path()?.display().to_string();
+        Ok(VaultContent { secrets: secrets_of(vault)?, vault: vault_path })
+    })
 }
 
 fn secrets_of(vault: &Vault) -> Result<u64, Error> {

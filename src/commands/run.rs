@@ -8,14 +8,15 @@ use std::path::PathBuf;
 
 use clap_complete::ArgValueCompleter;
 
-use super::dry_run::list;
-use super::look_for::look_for;
-use super::outputs;
+use super::shared::look_for::look_for;
+use super::shared::outputs::dotenv_entries;
+use super::shared::{directories, suspects};
 use crate::completion;
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::model::{ProjectName, STACK_DEPTH, SecretValue, Tag, TagKey, overwrite_stack};
+use crate::output::PlannedVariables;
 use crate::process::die_of;
 use crate::run::environment::{
     Assignment, InheritedVariable, Variables, check_value, is_too_large,
@@ -124,7 +125,8 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
     let files = requests.files(&opened, &mut variables, args.dry_run, cx)?;
 
     if args.dry_run {
-        return list(&variables, args.stdin.as_ref(), cx).map(|()| Outcome::Code(0));
+        cx.ui.print(&PlannedVariables::of(&variables, args.stdin.as_ref()))?;
+        return Ok(Outcome::Code(0));
     }
 
     let stdin = args
@@ -378,7 +380,7 @@ impl<'a> RunRequests<'a> {
         let failed = |source| Error::new(Kind::Failure, format!("cannot read `{shown}`: {source}"));
         let (text, _) = input::file(path, MOST).map_err(failed)?;
 
-        for entry in outputs::dotenv_entries(text.expose(), &shown)? {
+        for entry in dotenv_entries(text.expose(), &shown)? {
             let place = format!("{shown}:{} {}", entry.line, entry.name);
             check_allowed(&entry.name, &format!("{shown}:{}", entry.line), false)?;
             let source = format!("{shown}:{}", entry.line);
@@ -473,7 +475,7 @@ impl<'a> RunRequests<'a> {
         // The context does not keep the vault, because the program may run for days.
         let vault = cx.unlock()?;
         self.warn_of_suspects(Some(&vault), cx)?;
-        outputs::remember_run(
+        directories::remember_run(
             &vault,
             cx,
             self.project,
@@ -487,7 +489,7 @@ impl<'a> RunRequests<'a> {
     /// a template.
     fn warn_of_suspects(&self, vault: Option<&Vault>, cx: &Context) -> Result<(), Error> {
         for assignment in &self.assignments {
-            outputs::warn_of_suspects_in(
+            suspects::warn_of_suspects_in(
                 vault,
                 cx,
                 &mut assignment.template(),

@@ -2,13 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
-use super::backup::no_space;
-use super::verify;
+use super::shared::copies::no_space;
 use crate::context::Context;
 use crate::crypto::kdf::KdfParams;
 use crate::error::{Error, Kind, findings};
+use crate::output::Salvaged;
 use crate::store::{self, IfExists, StoreError};
 use crate::ui::counted;
 use crate::vault::{SalvageOutcome, VaultError};
@@ -62,7 +60,7 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
     let salvaged = salvaged.map_err(|error| out_error(error, &args.out))?;
     drop(progress);
 
-    let SalvageOutcome { report, saved, unproven } = &salvaged;
+    let SalvageOutcome { report, unproven, .. } = &salvaged;
     let out = args.out.display().to_string();
     for (project, tag) in unproven.iter().take(SHOWN) {
         cx.ui.warn(&format!(
@@ -74,15 +72,7 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
         cx.ui.warn(&format!("{} more may not be the latest version", unproven.len() - SHOWN));
     }
 
-    if cx.ui.is_json() {
-        let unproven = unproven
-            .iter()
-            .map(|(project, tag)| json!({ "project": project.as_str(), "tag": tag.as_str() }));
-        let unproven: Vec<_> = unproven.collect();
-
-        cx.ui.json(&json!({ "vault": out, "saved": saved, "unproven": unproven, "damage": verify::damage(report) }))?;
-    }
-
+    cx.ui.document(|| Ok(Salvaged::of(&salvaged, out.clone())))?;
     show_next_step(&out, &salvaged, cx);
     if report.damage.is_empty() && report.divergence.is_none() {
         return Ok(());

@@ -3,17 +3,14 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use serde_json::json;
-
-use super::look_for::{ALL, look_for};
+use super::shared::look_for::{ALL, look_for};
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::git::{Hook, HookError};
 use crate::mask::Needles;
+use crate::output::{FindingInfo, Findings, HookInfo};
 use crate::scan::{self, FoundValue, InFile, Location, Report, ScanError, masked_path};
 use crate::ui::counted;
-use crate::ui::escape::visible;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,25 +42,6 @@ pub(crate) struct ScanArgs {
     install_hook: bool,
 }
 
-#[derive(Serialize)]
-struct FindingJson {
-    file: String,
-    place: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<u64>,
-    tag: String,
-    form: &'static str,
-}
-
-#[derive(Default, Serialize)]
-struct FindingsJson {
-    findings: Vec<FindingJson>,
-    files: u64,
-    /// Why some files could not be searched
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unread: Vec<String>,
-}
-
 pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
     if args.install_hook {
         return install_hook(cx);
@@ -89,12 +67,8 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
     look_for(&values, "searched for", ALL, cx)?;
 
     let needles = Needles::new(values.iter().map(|(tag, value)| (tag, value.expose())));
-    let mut search = ScanCommand {
-        needles: &needles,
-        cx,
-        names: HashSet::new(),
-        found: FindingsJson::default(),
-    };
+    let mut search =
+        ScanCommand { needles: &needles, cx, names: HashSet::new(), found: Findings::default() };
 
     if args.staged {
         search.take(scan::staged(&needles, paths, &Context::git(Path::new("")))?);
@@ -113,7 +87,7 @@ struct ScanCommand<'s> {
     cx: &'s Context,
     /// Names that were reported, with the tag of the value in them
     names: HashSet<(PathBuf, String)>,
-    found: FindingsJson,
+    found: Findings,
 }
 
 impl ScanCommand<'_> {
@@ -144,7 +118,7 @@ impl ScanCommand<'_> {
 
         let file = masked_path(self.needles, path.strip_prefix("./").unwrap_or(path));
         let (tag, form) = (finding.tag.to_string(), finding.form.name());
-        self.found.findings.push(FindingJson { file, place, line, tag, form });
+        self.found.findings.push(FindingInfo { file, place, line, tag, form });
     }
 
     fn add_unread(&mut self, error: &ScanError) {
@@ -155,19 +129,8 @@ impl ScanCommand<'_> {
     }
 }
 
-fn report(found: &FindingsJson, cx: &Context) -> Result<(), Error> {
-    if cx.ui.is_json() {
-        cx.ui.json(found)?;
-    } else {
-        let line = |finding: &FindingJson| {
-            let place =
-                finding.line.map_or_else(|| finding.place.to_owned(), |line| line.to_string());
-            format!("{}:{place}: {} ({})\n", visible(&finding.file), finding.tag, finding.form)
-        };
-
-        cx.ui.text(&found.findings.iter().map(line).collect::<String>())?;
-    }
-
+fn report(found: &Findings, cx: &Context) -> Result<(), Error> {
+    cx.ui.print(found)?;
     match found.findings.len() {
         0 if !found.unread.is_empty() => {
             let unread = counted(found.unread.len(), "file");
@@ -215,9 +178,5 @@ fn install_hook(cx: &Context) -> Result<(), Error> {
         Hook::Current(_) => cx.ui.status(&format!("`{}` already runs it", path.display())),
     }
 
-    if cx.ui.is_json() {
-        cx.ui.json(&json!({ "hook": path.to_string_lossy(), "state": state }))?;
-    }
-
-    Ok(())
+    cx.ui.document(|| Ok(HookInfo { hook: path.to_string_lossy().into_owned(), state }))
 }

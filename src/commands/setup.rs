@@ -10,18 +10,19 @@ use std::path::{Path, PathBuf};
 use secrets_files::{FileId, OutputChange};
 use serde_json::json;
 
-use super::create::offer_a_vault;
-use super::{conflicts, outputs, project_file};
+use super::shared::new_vault::offer_a_vault;
+use super::shared::{additions, conflicts, directories, git, outputs, project_file};
 use crate::context::Context;
 use crate::crypto::random::generate;
 use crate::dotenv::Entry;
 use crate::error::{self, Error, Kind};
 use crate::model::{ProjectName, Secret, SecretBytes, SecretValue, Tag, TagKey};
+use crate::output::SetUp;
 use crate::setup::gitignore::Unignored;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::{Manifest, Need, Outputs, ProvidedValues, RenderEntry, Tree, needs};
 use crate::ui::escape::{clipped, quoted};
-use crate::ui::{SecretsJson, UiError, counted, input, prompt};
+use crate::ui::{UiError, counted, input, prompt};
 use crate::vault::{Import, NewSecret, OnConflict};
 
 const EXAMPLES: &str = "\
@@ -134,8 +135,8 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
 
     // Only with all values is it certain what would be lost and which files would change.
     let foreign = resolved.foreign(&memory).map_err(|error| error::setup(error, project))?;
-    let foreign = outputs::with_paths(manifest, foreign);
-    outputs::refuse_added(cx, &foreign)?;
+    let foreign = additions::with_paths(manifest, foreign);
+    additions::refuse_added(cx, &foreign)?;
 
     if !args.yes {
         // This question comes last because its answer is echoed, and text typed ahead may be a
@@ -177,7 +178,7 @@ fn missing<'n, 'm>(
 /// Returns the outputs that git does not ignore. Refuses an output that git tracks, because the
 /// next commit would publish it.
 fn unignored(cx: &Context, manifest: &Manifest) -> Result<Unignored, Error> {
-    let found = outputs::untracked(manifest)?;
+    let found = git::untracked(manifest)?;
     if let Some((output, rule)) = &found.taken_back {
         let (output, rule) = (output.display(), rule.display());
         return Err(Error::new(
@@ -373,8 +374,8 @@ fn replaced(
 
     foreign
         .extend(outputs::resolve_with(cx, files, &plan.stored)?.foreign(&memory).map_err(failed)?);
-    let foreign = outputs::with_paths(manifest, foreign);
-    outputs::refuse_added(cx, &foreign)?;
+    let foreign = additions::with_paths(manifest, foreign);
+    additions::refuse_added(cx, &foreign)?;
 
     Ok(foreign.into_iter().map(|(path, _)| path).collect())
 }
@@ -462,19 +463,10 @@ fn finish(
     written: &[(PathBuf, OutputChange)],
 ) -> Result<(), Error> {
     if !needs.is_empty() {
-        outputs::remember_directory(cx, project, &cx.require_manifest()?.directory);
+        directories::remember_directory(cx, project, &cx.require_manifest()?.directory);
     }
 
     let (secrets, outputs) = (counted(needs.len(), "secret"), counted(written.len(), "output"));
     cx.ui.status(&format!("project `{project}` is set up: {secrets}, {outputs}"));
-    if !cx.ui.is_json() {
-        return Ok(());
-    }
-
-    let mut document = outputs::json(written);
-    document["project"] = json!(project.as_str());
-    document["gitignore"] = json!(ignoring.lines());
-    document["secrets"] = json!(SecretsJson::of(created))["secrets"].take();
-
-    Ok(cx.ui.json(&document)?)
+    cx.ui.document(|| Ok(SetUp::new(project.as_str(), created, written, ignoring.lines())))
 }

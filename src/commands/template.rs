@@ -8,19 +8,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
-use serde_json::json;
 
-use super::conflicts::{self, OnTakenArg, Uses};
-use super::create::{offer_a_vault, require_vault_unless_offered};
-use super::import::{is_tracked, store};
-use super::migrating::{migration_error, on_taken, stored_values, warn_of_names};
-use super::render::named_readers;
-use super::{outputs, project_file};
+use super::shared::conflicts::{self, OnTakenArg, Uses};
+use super::shared::git::is_tracked;
+use super::shared::migrating::{migration_error, on_taken, stored_values, warn_of_names};
+use super::shared::new_vault::{offer_a_vault, require_vault_unless_offered};
+use super::shared::readers::named_readers;
+use super::shared::store::store;
+use super::shared::{directories, outputs, project_file};
 use crate::context::Context;
 use crate::dotenv::Entry;
 use crate::dotenv::readers::{Reader, Readers};
 use crate::error::{self, Error, Kind};
 use crate::model::{Description, ProjectName, Tag};
+use crate::output::NewTemplate;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::migration::{KeptNames, Migration, Wanted};
 use crate::setup::output_records::{OutputRecords, names_in};
@@ -179,19 +180,17 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
             memory.note(&paths.output_shown, digest, names, &tags);
         }
 
-        outputs::remember_directory(cx, &project, directory);
+        directories::remember_directory(cx, &project, directory);
     }
 
     cx.ui.status("next: review the files, then run `secrets setup`");
-    if cx.ui.is_json() {
-        let secrets: Vec<&str> = declared.iter().map(|(tag, _)| tag.as_str()).collect();
-        let template = paths.shown.to_string_lossy();
-        cx.ui.json(
-            &json!({ "template": template, "project": project.as_str(), "secrets": secrets }),
-        )?;
-    }
-
-    Ok(())
+    cx.ui.document(|| {
+        Ok(NewTemplate {
+            project: project.as_str(),
+            secrets: declared.iter().map(|(tag, _)| tag.as_str()).collect(),
+            template: paths.shown.to_string_lossy().into_owned(),
+        })
+    })
 }
 
 fn declared(migration: &Migration) -> Vec<(Tag, Option<Description>)> {
@@ -287,11 +286,7 @@ const SECRET_HINT: &str = "use `--secret NAME,...` to store a value that only lo
 
 /// Decides for each variable whether its value stays in the template, and why: first from `keep`
 /// and `secret`, then by asking, and without a terminal from its name and value.
-pub(super) fn plain(
-    entries: &[Entry],
-    keep: &[String],
-    secret: &[String],
-) -> Result<KeptNames, Error> {
+fn plain(entries: &[Entry], keep: &[String], secret: &[String]) -> Result<KeptNames, Error> {
     let is_asked = prompt::is_possible();
     let mut plain = KeptNames::new();
     let mut known = HashSet::new();

@@ -3,15 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use crate::config::Environment;
 use crate::context::{Context, Trust};
 use crate::error::{Error, Kind};
+use crate::output::{Revoked, TrustRecords, TrustReport, TrustState};
 use crate::setup::Manifest;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::trust::Coverage;
-use crate::ui::escape::visible;
 use crate::ui::local_time;
 
 const EXAMPLES: &str = "\
@@ -124,44 +122,15 @@ fn show(cx: &Context, manifest: &Manifest) -> Result<(), Error> {
 
 /// Prints what a manifest asks for.
 fn print(cx: &Context, coverage: &Coverage, trust: &Trust) -> Result<(), Error> {
-    let directory = coverage.directory();
-    if cx.ui.is_json() {
-        return Ok(cx.ui.json(&document(coverage, trust))?);
-    }
-
-    let state = match trust {
+    let described = match trust {
         Trust::Trusted(record) => format!("since {}", local_time(&record.since)),
         Trust::Changed(_) => "no: it asks for something other than what you trusted".to_owned(),
         Trust::Unknown(None) => "no".to_owned(),
         Trust::Unknown(Some(why)) => format!("no: {why}"),
     };
 
-    let mut lines = vec![("directory", directory.display().to_string()), ("trusted", state)];
-    lines.extend(trust.changes(coverage).into_iter().map(|change| ("changed", change)));
-    lines.extend(cx.describe_coverage(coverage, usize::MAX));
-    lines.push(("sha256", coverage.fingerprint()));
-
-    let lines: Vec<_> = lines.iter().map(|(label, text)| (*label, visible(text))).collect();
-    Ok(cx.ui.labelled(&lines)?)
-}
-
-fn document(coverage: &Coverage, trust: &Trust) -> serde_json::Value {
-    let outputs = coverage.outputs.iter().map(|output| {
-        json!({ "output": output.output, "mode": format!("{:o}", output.mode.unwrap_or(0o600)),
-                "template": output.template, "tags": output.tags })
-    });
-
-    let variables =
-        coverage.variables.iter().map(|(name, text)| json!({ "name": name, "template": text }));
-    json!({
-        "directory": coverage.directory().to_string_lossy(),
-        "trust": trust.word(),
-        "changes": trust.changes(coverage),
-        "project": coverage.project,
-        "outputs": outputs.collect::<Vec<_>>(),
-        "variables": variables.collect::<Vec<_>>(),
-        "sha256": coverage.fingerprint(),
-    })
+    let state = TrustState { word: trust.word(), described, changes: trust.changes(coverage) };
+    cx.ui.print(&TrustReport::new(coverage, state, cx.describe_coverage(coverage, usize::MAX)))
 }
 
 fn revoke(cx: &Context, directory: Option<&Path>) -> Result<(), Error> {
@@ -191,11 +160,7 @@ fn revoke(cx: &Context, directory: Option<&Path>) -> Result<(), Error> {
         format!("`{shown}` was not trusted")
     });
 
-    if cx.ui.is_json() {
-        cx.ui.json(&json!({ "directory": path.to_string_lossy(), "revoked": revoked }))?;
-    }
-
-    Ok(())
+    cx.ui.document(|| Ok(Revoked { directory: path.to_string_lossy().into_owned(), revoked }))
 }
 
 fn list(cx: &Context) -> Result<(), Error> {
@@ -208,25 +173,5 @@ fn list(cx: &Context) -> Result<(), Error> {
         _ => "changed",
     };
 
-    if cx.ui.is_json() {
-        let records = records.iter().map(|record| {
-            let coverage = &record.coverage;
-            json!({ "directory": coverage.directory().to_string_lossy(), "state": state(coverage),
-                    "project": coverage.project, "since": record.since })
-        });
-
-        return Ok(cx.ui.json(&json!({ "records": records.collect::<Vec<_>>() }))?);
-    }
-
-    let rows: Vec<[String; 4]> = records
-        .iter()
-        .map(|record| {
-            let coverage = &record.coverage;
-            let directory = visible(&coverage.directory().to_string_lossy());
-            let project = coverage.project.as_deref().map(visible).unwrap_or_default();
-            [directory, state(coverage).to_owned(), project, local_time(&record.since)]
-        })
-        .collect();
-
-    Ok(cx.ui.rows(["DIRECTORY", "STATE", "PROJECT", "SINCE"], &rows)?)
+    cx.ui.print(&TrustRecords::of(&records, state))
 }

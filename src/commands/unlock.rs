@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::kdf_options::described;
-use super::status;
+use super::shared::status::status;
 use crate::agent::Client;
 use crate::config::Environment;
 use crate::context::{AGENT_TIMEOUT, Context, IDLE, NoticeSubject, TTL};
 use crate::crypto::ids::VaultId;
 use crate::crypto::kdf::KdfParams;
 use crate::error::Error;
+use crate::output::KdfInfo;
 use crate::ui::time::{parse_duration, spans};
 
 const EXAMPLES: &str = "\
@@ -57,14 +57,10 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
         );
     }
 
-    if cx.ui.is_json() {
-        return status::show(cx, client.status(Some(vault_id))?);
-    }
-
     let path = cx.vault_path()?;
     cx.ui.status(&format!("unlocked `{}` for {}", path.display(), spans(args.ttl, args.idle)));
     mention_upgrade(cx, &vault_id, params);
-    Ok(())
+    cx.ui.document(|| status(cx, &client.status(Some(vault_id))?))
 }
 
 /// Reports once per vault that its key derivation has the default cost of an earlier version. A
@@ -83,7 +79,7 @@ fn mention_upgrade(cx: &Context, vault_id: &VaultId, params: KdfParams) {
     // If the notice could not be recorded, it would be shown every time.
     if cx.settle(NoticeSubject::Kdf, vault_id) {
         let (before, now, upgrade) =
-            (described(params), described(default), cx.hint_command("passwd --upgrade-kdf"));
+            (KdfInfo::of(params), KdfInfo::of(default), cx.hint_command("passwd --upgrade-kdf"));
         cx.ui.status(&format!(
             "guessing its passphrase costs {before}; raise that to {now} with {upgrade}"
         ));

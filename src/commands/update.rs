@@ -4,13 +4,14 @@ use std::ffi::OsString;
 
 use clap_complete::ArgValueCompleter;
 
-use super::create::label;
-use super::outputs;
-use super::value_source::{ValueArgs, never_from_an_argument};
+use super::shared::label::label;
+use super::shared::outputs;
+use super::shared::value_source::{ValueArgs, never_from_an_argument};
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
 use crate::model::{Description, Name, Secret, SecretRef};
+use crate::output::SecretInfo;
 use crate::vault::SecretChanges;
 
 const EXAMPLES: &str = "\
@@ -89,7 +90,7 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
         report_stale(cx, &secret);
     }
 
-    if cx.ui.is_json() { Ok(cx.ui.show(&secret)?) } else { Ok(()) }
+    cx.ui.document(|| Ok(SecretInfo(&secret)))
 }
 
 /// Lists the outputs that the new value made stale. Errors are only warnings, because the value is

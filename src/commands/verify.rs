@@ -1,13 +1,10 @@
 //! `secrets verify`: verifies everything in the vault.
 
-use serde_json::json;
-
-use super::kdf_options;
-use super::kdf_options::described;
 use crate::context::Context;
 use crate::error::{Error, Kind};
+use crate::output::Verified;
 use crate::ui::counted;
-use crate::vault::{Damage, Report};
+use crate::vault::Report;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,7 +27,7 @@ pub(crate) fn run(_: &VerifyArgs, cx: &Context) -> Result<(), Error> {
     let progress = cx.ui.progress("secrets checked");
     let report = vault.verify(&|number| progress.on_progress(number))?;
     drop(progress);
-    show(&report, cx)?;
+    cx.ui.print(&Verified::of(&report, cx.vault_path()?.display().to_string()))?;
 
     let Some(failure) = failure(&report) else {
         cx.ui.status("the vault is intact");
@@ -75,77 +72,4 @@ fn failure(report: &Report) -> Option<Error> {
                  `secrets salvage OUT`",
             ),
     )
-}
-
-fn show(report: &Report, cx: &Context) -> Result<(), Error> {
-    let path = cx.vault_path()?.display().to_string();
-    if cx.ui.is_json() {
-        return Ok(cx.ui.json(&document(report, &path))?);
-    }
-
-    let (secrets, readable) = report.projects.iter().fold((0, 0), |(found, readable), project| {
-        (found + project.secrets, readable + project.readable)
-    });
-
-    let mut credentials: Vec<String> = report
-        .passphrases
-        .iter()
-        .map(|params| format!("passphrase ({})", described(*params)))
-        .collect();
-
-    credentials.extend(report.recovery.then(|| "recovery code".to_owned()));
-    let mut lines = vec![
-        ("vault", path),
-        ("opens with", credentials.join(", ")),
-        ("projects", report.projects.len().to_string()),
-        (
-            "secrets",
-            if secrets == readable {
-                secrets.to_string()
-            } else {
-                format!("{secrets}, {readable} readable")
-            },
-        ),
-    ];
-
-    lines.extend(report.damage.iter().map(|damage| ("damaged", damage.to_string())));
-    Ok(cx.ui.labelled(&lines)?)
-}
-
-fn document(report: &Report, path: &str) -> serde_json::Value {
-    let projects = report.projects.iter().map(
-        |project| json!({ "name": project.name.as_str(), "secrets": project.secrets, "readable": project.readable }),
-    );
-    let passphrases = report.passphrases.iter().map(|params| kdf_options::json(*params));
-
-    json!({
-        "vault": path,
-        "projects": projects.collect::<Vec<_>>(),
-        "passphrases": passphrases.collect::<Vec<_>>(),
-        "recovery": report.recovery,
-        "damage": damage(report),
-        "departed": report.divergence.as_ref().map(ToString::to_string),
-    })
-}
-
-/// Returns all damage as JSON, also for `salvage`.
-pub(super) fn damage(report: &Report) -> Vec<serde_json::Value> {
-    report.damage.iter().map(finding).collect()
-}
-
-fn finding(damage: &Damage) -> serde_json::Value {
-    let mut found = json!({ "what": damage.what });
-    let texts = [
-        ("project", damage.project.as_ref().map(ToString::to_string)),
-        ("id", damage.id.map(|id| id.to_string())),
-        ("tag", damage.tag.as_ref().map(ToString::to_string)),
-    ];
-
-    for (name, text) in texts {
-        if let Some(text) = text {
-            found[name] = text.into();
-        }
-    }
-
-    found
 }

@@ -1,4 +1,5 @@
-//! Output for people and scripts: results on stdout, everything else on stderr.
+//! The streams for people and scripts: results on stdout, everything else on stderr. The room
+//! `output` has the forms of the results.
 //!
 //! It receives names, hints and counts, but never a value. Text from a vault is escaped before it
 //! is printed.
@@ -8,7 +9,6 @@ pub(crate) mod input;
 mod progress;
 pub(crate) mod prompt;
 pub(crate) mod raw;
-mod table;
 pub(crate) mod time;
 mod turn;
 mod wrap;
@@ -21,8 +21,8 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use terminal_size::terminal_size_of;
 
-use crate::model::{Secret, SecretBytes, Timestamp};
-use escape::{PlainJson, visible, visible_lines};
+use crate::model::Timestamp;
+use escape::{PlainJson, visible};
 pub(crate) use progress::Progress;
 
 /// Formats a timestamp of JSON in local time, or returns the text if it is not a timestamp.
@@ -84,7 +84,6 @@ pub(crate) struct Ui {
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
-const LABEL: Style = Style::new().bold();
 
 impl Ui {
     pub(crate) fn new(json: bool, quiet: bool, color: ColorWhen) -> Self {
@@ -135,108 +134,10 @@ impl Ui {
         write_json(&mut out, document).and_then(|()| out.flush()).map_err(UiError::Stdout)
     }
 
-    /// Returns a writer to stdout for results that arrive one at a time.
-    pub(crate) fn results(&self) -> Results {
-        Results(io::BufWriter::new(io::stdout()))
-    }
-
-    /// Prints a recovery code: on a terminal in two lines, which fit everywhere, otherwise in one.
-    /// As JSON, `members` come first. No buffer keeps a part of it.
-    pub(crate) fn code(&self, code: &SecretBytes, members: &[(&str, u64)]) -> Result<(), UiError> {
-        let mut line = SecretBytes::with_capacity(512);
-        if self.json {
-            line.push(b'{');
-            for (name, number) in members {
-                line.extend(format!("\"{name}\":{number},").as_bytes());
-            }
-
-            line.extend(b"\"recoveryCode\":\"");
-            line.extend(code.expose());
-            line.extend(b"\"}");
-        } else {
-            let (first, second) = code.expose().split_at(code.len().div_ceil(2));
-            line.extend(first);
-            line.extend(if io::stdout().is_terminal() { b"\n" } else { b"" });
-            line.extend(second);
-        }
-
-        line.push(b'\n');
-        let mut rest = line.expose();
-        while !rest.is_empty() {
-            let written =
-                rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), rest));
-            rest = &rest[written.map_err(|error| UiError::Stdout(error.into()))?..];
-        }
-
-        Ok(())
-    }
-
     /// Prints text unchanged.
     pub(crate) fn text(&self, text: &str) -> Result<(), UiError> {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(UiError::Stdout)
-    }
-
-    /// Prints one secret's metadata and hint.
-    pub(crate) fn show(&self, secret: &Secret) -> Result<(), UiError> {
-        if self.json {
-            return self.json(&SecretJson::of(secret));
-        }
-
-        let m = &secret.metadata;
-        let id = secret.id.to_string();
-        let (created, updated) = (time::local(m.created), time::local(m.updated));
-        let description = m
-            .description
-            .as_ref()
-            .map(|text| visible_lines(text.as_str()).replace('\n', "\n             "));
-
-        let lines = [
-            ("tag", Some(m.tag.to_string())),
-            ("name", m.name.as_ref().map(|name| visible(name.as_str()))),
-            ("description", description),
-            ("project", Some(secret.project.to_string())),
-            ("hint", Some(visible(m.hint.as_str()))),
-            ("id", Some(id)),
-            ("created", Some(created)),
-            ("updated", Some(updated)),
-        ];
-
-        let lines: Vec<_> =
-            lines.into_iter().filter_map(|(label, text)| Some((label, text?))).collect();
-        self.labelled(&lines)
-    }
-
-    /// Prints labelled lines. The texts have to be escaped already.
-    pub(crate) fn labelled(&self, lines: &[(&str, String)]) -> Result<(), UiError> {
-        let line = |(label, text): &(&str, String)| {
-            format!("{}{text}\n", self.styled(LABEL, &format!("{label:<13}"), self.color_out))
-        };
-
-        self.text(&lines.iter().map(line).collect::<String>())
-    }
-
-    /// Prints secrets as a table on a terminal, otherwise as lines with tab-separated columns.
-    pub(crate) fn list(&self, secrets: &[Secret], with_project: bool) -> Result<(), UiError> {
-        self.table(table::of_secrets(secrets, with_project))
-    }
-
-    /// Prints rows in the same way. The texts have to be escaped already.
-    pub(crate) fn rows<const N: usize>(
-        &self,
-        titles: [&'static str; N],
-        rows: &[[String; N]],
-    ) -> Result<(), UiError> {
-        self.table(table::of_rows(titles, rows))
-    }
-
-    fn table(&self, columns: Vec<table::Column>) -> Result<(), UiError> {
-        let terminal = io::stdout().is_terminal();
-        self.text(&if terminal {
-            table::table(columns, self.color_out)
-        } else {
-            table::lines(&columns)
-        })
     }
 
     /// Prints a status line on stderr.
@@ -325,70 +226,8 @@ pub(crate) fn counted<N: Copy + Display + PartialEq + From<u8>>(number: N, thing
     if number == N::from(1) { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-/// A writer for results that arrive one at a time.
-pub(crate) struct Results(io::BufWriter<io::Stdout>);
-
-impl Results {
-    pub(crate) fn text(&mut self, text: &str) -> Result<(), UiError> {
-        self.0.write_all(text.as_bytes()).map_err(UiError::Stdout)
-    }
-
-    pub(crate) fn json(&mut self, document: &impl Serialize) -> Result<(), UiError> {
-        let mut serializer = serde_json::Serializer::with_formatter(&mut self.0, PlainJson);
-        document.serialize(&mut serializer).map_err(|error| UiError::Stdout(error.into()))
-    }
-
-    pub(crate) fn finish(mut self) -> Result<(), UiError> {
-        self.0.flush().map_err(UiError::Stdout)
-    }
-}
-
 fn write_json(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, PlainJson);
     document.serialize(&mut serializer)?;
     out.write_all(b"\n")
-}
-
-/// A secret in JSON. The field names are those of Cortex's API.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct SecretJson<'a> {
-    id: String,
-    tag: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<&'a str>,
-    project: &'a str,
-    hint: &'a str,
-    created_at: String,
-    updated_at: String,
-}
-
-impl<'a> SecretJson<'a> {
-    pub(crate) fn of(secret: &'a Secret) -> Self {
-        let m = &secret.metadata;
-        Self {
-            id: secret.id.to_string(),
-            tag: m.tag.as_str(),
-            name: m.name.as_ref().map(crate::model::Name::as_str),
-            description: m.description.as_ref().map(crate::model::Description::as_str),
-            project: secret.project.as_str(),
-            hint: m.hint.as_str(),
-            created_at: m.created.rfc3339(),
-            updated_at: m.updated.rfc3339(),
-        }
-    }
-}
-
-/// Several secrets in JSON, without paging.
-#[derive(Serialize)]
-pub(crate) struct SecretsJson<'a> {
-    secrets: Vec<SecretJson<'a>>,
-}
-
-impl<'a> SecretsJson<'a> {
-    pub(crate) fn of(secrets: &'a [Secret]) -> Self {
-        Self { secrets: secrets.iter().map(SecretJson::of).collect() }
-    }
 }

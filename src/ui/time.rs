@@ -23,12 +23,12 @@ fn system() -> Option<TimeZone> {
 }
 
 /// Formats date, time and zone, as in `2026-11-21 10:30:00 CET`.
-pub(super) fn local(moment: Timestamp) -> String {
+pub(crate) fn local(moment: Timestamp) -> String {
     in_zone(moment, ZONE.clone(), "%Y-%m-%d %H:%M:%S %Z")
 }
 
 /// Formats the date, as in `2026-11-21`.
-pub(super) fn local_date(moment: Timestamp) -> String {
+pub(crate) fn local_date(moment: Timestamp) -> String {
     in_zone(moment, ZONE.clone(), "%Y-%m-%d")
 }
 

@@ -16,7 +16,7 @@ const ROOMS: [(&str, &[&[&str]]); 4] = [
             &["cli"],
             &["commands"],
             &["context", "completion"],
-            &["error"],
+            &["output", "error"],
             &["ui", "config", "strength"],
         ],
     ),
@@ -49,6 +49,11 @@ impl Source {
         let inside = self.path.strip_prefix(folder(self.owner)).unwrap();
         let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
         first.trim_end_matches(".rs").to_owned()
+    }
+
+    /// Returns true for a file in this room of the root package.
+    fn is_in(&self, room: &str) -> bool {
+        self.owner.is_empty() && self.room() == room
     }
 }
 
@@ -147,6 +152,46 @@ fn imports_point_down() {
 }
 
 #[test]
+fn no_command_imports_another_command() {
+    let mut checked = 0;
+    for source in sources() {
+        let Source { path, text, .. } = &source;
+        if !source.is_in("commands") || path.ends_with("commands/mod.rs") {
+            continue;
+        }
+
+        // Files of `shared` may import each other, and in a command `super` is `commands`.
+        let is_shared = path.components().any(|folder| folder.as_os_str() == "shared");
+        for named in code(text).split("super::").skip(1).filter(|_| !is_shared) {
+            assert!(named.starts_with("shared::"), "{} imports a command", path.display());
+            checked += 1;
+        }
+
+        assert!(!code(text).contains("crate::commands"), "{} imports a command", path.display());
+    }
+
+    assert!(checked > 30, "only {checked} imports were found");
+}
+
+/// The renderer asks whether results are printed as JSON. Elsewhere the answer changes what is done:
+/// `list` pages its results, `run` passes the option on, trust is not asked for, and errors and help
+/// have a form of their own.
+#[test]
+fn only_the_renderer_asks_for_json() {
+    let others =
+        ["ui/mod.rs", "cli/mod.rs", "commands/list.rs", "commands/run", "context/trust.rs"];
+    for source in sources() {
+        let (shown, text) = (source.path.to_string_lossy(), &source.text);
+        let is_allowed = source.is_in("output") || others.iter().any(|it| shown.contains(it));
+        assert!(is_allowed || !code(text).contains("is_json()"), "{shown} asks for JSON");
+        assert!(
+            source.is_in("output") || !code(text).contains("ui.json("),
+            "{shown} prints a result by itself"
+        );
+    }
+}
+
+#[test]
 fn crates_depend_only_on_lower_ones() {
     let names: BTreeSet<String> = fs::read_dir(root().join("crates"))
         .unwrap()
@@ -197,6 +242,13 @@ fn only_one_file_knows_each_of_these() {
         ("env::var", "src/config.rs"),
         ("rpassword", "src/ui/prompt.rs"),
         ("comfy_table", "src/ui/table.rs"),
+        ("rusqlite", "store/sqlite/"),
+        ("allow(unsafe_code)", "crypto/memory.rs src/process.rs run/child.rs"),
+        ("aes_gcm", "crypto/aead.rs"),
+        ("argon2::", "crypto/"),
+        ("env::var", "config.rs"),
+        ("rpassword", "ui/prompt.rs"),
+        ("comfy_table", "output/table.rs"),
     ] {
         for Source { path, text, .. } in sources() {
             let allowed = owner.split(' ').any(|owner| path.to_string_lossy().contains(owner));

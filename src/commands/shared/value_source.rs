@@ -11,7 +11,7 @@ use crate::ui::{Ui, input, prompt};
 
 /// The options of `create` and `update` that select the source of a value.
 #[derive(clap::Args)]
-pub(super) struct ValueArgs {
+pub(crate) struct ValueArgs {
     /// Read the value from a file, byte for byte; `-` is stdin
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath, conflicts_with = "generate")]
     value_file: Option<PathBuf>,
@@ -62,7 +62,7 @@ impl From<AlphabetArg> for Alphabet {
 }
 
 /// Reports that a value was given on the command line.
-pub(super) fn never_from_an_argument() -> Error {
+pub(crate) fn never_from_an_argument() -> Error {
     Error::usage(
         "a value cannot be an argument: other processes and the shell's history would see it",
     )
@@ -86,12 +86,12 @@ fn invalid_value(why: &str, is_empty: bool) -> Error {
 
 impl ValueArgs {
     /// Refuses an attempt to pass the value itself.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         if self.value_attempt.is_some() { Err(never_from_an_argument()) } else { Ok(()) }
     }
 
     /// Fails before any prompt if the value's file cannot be read or is too large.
-    pub(super) fn check_file(&self) -> Result<(), Error> {
+    pub(crate) fn check_file(&self) -> Result<(), Error> {
         let Some(path) = self.value_file.as_deref().filter(|path| *path != Path::new("-")) else {
             return Ok(());
         };
@@ -105,17 +105,17 @@ impl ValueArgs {
     }
 
     /// Returns true if an option selects a source.
-    pub(super) fn names_a_source(&self) -> bool {
+    pub(crate) fn names_a_source(&self) -> bool {
         self.generate || self.value_file.is_some()
     }
 
     /// Returns true if the value, in case it is read, is read from stdin.
-    pub(super) fn is_stdin(&self) -> bool {
+    pub(crate) fn is_stdin(&self) -> bool {
         !self.generate && self.value_file.as_deref().is_none_or(|path| path == Path::new("-"))
     }
 
     /// Reads the value. Warns about input that is probably a mistake.
-    pub(super) fn read(&self, question: &str, ui: &Ui) -> Result<SecretValue, Error> {
+    pub(crate) fn read(&self, question: &str, ui: &Ui) -> Result<SecretValue, Error> {
         let stdin = self.value_file.as_deref() == Some(Path::new("-"));
         if self.generate && input::stdin_has_bytes() {
             ui.warn("stdin was not read: the value is generated");

@@ -4,10 +4,10 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use terminal_size::terminal_size;
 use unicode_width::UnicodeWidthStr;
 
-use super::LABEL;
-use super::escape::visible;
-use super::time::local_date;
+use super::text::LABEL;
 use crate::model::Secret;
+use crate::ui::escape::visible;
+use crate::ui::time::local_date;
 
 /// The assumed width of a terminal with unknown width.
 const DEFAULT_WIDTH: usize = 80;

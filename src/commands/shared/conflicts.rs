@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::outputs;
+use super::directories;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::{ProjectName, SecretValue, Tag, TagKey};
@@ -19,7 +19,7 @@ use crate::vault::OnConflict;
 
 /// The action for a tag that the project has with a different value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub(super) enum OnTakenArg {
+pub(crate) enum OnTakenArg {
     /// Store nothing; on a terminal, offer separate tags
     #[default]
     Fail,
@@ -47,13 +47,13 @@ const SHARED: &str = "default";
 /// Returns the project that a directory should use. If another directory uses it and the command
 /// line does not name it, offers a separate project. `is_fixed` is true if a manifest already names
 /// the project.
-pub(super) fn claim(
+pub(crate) fn claim(
     cx: &Context,
     project: &ProjectName,
     directory: &Path,
     is_fixed: bool,
 ) -> Result<ProjectName, Error> {
-    let Some(directories) = outputs::directories(cx) else { return Ok(project.clone()) };
+    let Some(directories) = directories::directories(cx) else { return Ok(project.clone()) };
     if project.as_str() == SHARED || directories.knows(project, directory) {
         return Ok(project.clone());
     }
@@ -104,8 +104,8 @@ pub(super) fn claim(
 
 /// Reports another directory that uses the manifest's project, unless both are already known to use
 /// it.
-pub(super) fn mention(cx: &Context, project: &ProjectName, directory: &Path) {
-    let Some(directories) = outputs::directories(cx) else { return };
+pub(crate) fn mention(cx: &Context, project: &ProjectName, directory: &Path) {
+    let Some(directories) = directories::directories(cx) else { return };
     if project.as_str() == SHARED || directories.knows(project, directory) {
         return;
     }
@@ -116,7 +116,7 @@ pub(super) fn mention(cx: &Context, project: &ProjectName, directory: &Path) {
 }
 
 /// A value that will be stored.
-pub(super) type NewValue<'a> = (&'a Tag, &'a SecretValue);
+pub(crate) type NewValue<'a> = (&'a Tag, &'a SecretValue);
 
 /// A tag that has a different value in the project.
 struct ExistingValue<'n> {
@@ -130,7 +130,7 @@ struct ExistingValue<'n> {
 }
 
 /// The known uses of tags.
-pub(super) struct Uses<'a> {
+pub(crate) struct Uses<'a> {
     project: &'a ProjectName,
     /// The manifest, if its project is this one
     manifest: Option<&'a Manifest>,
@@ -145,7 +145,7 @@ pub(super) struct Uses<'a> {
 
 impl<'a> Uses<'a> {
     /// Collects the uses from the manifest and from the records of outputs.
-    pub(super) fn of(
+    pub(crate) fn of(
         cx: &Context,
         project: &'a ProjectName,
         manifest: Option<&'a Manifest>,
@@ -153,7 +153,7 @@ impl<'a> Uses<'a> {
     ) -> Result<Self, Error> {
         let key = cx.vault()?.output_key(project)?;
         let memory = OutputRecords::new(cx.state_directory("outputs").as_deref(), key);
-        let (directories, others) = (outputs::directories(cx), OnceCell::new());
+        let (directories, others) = (directories::directories(cx), OnceCell::new());
         let tree = manifest.map(Tree::of).unwrap_or_default();
 
         Ok(Self { project, manifest, tree, memory, directories, others, source })
@@ -224,7 +224,7 @@ impl<'a> Uses<'a> {
 
     /// Asks before overwriting values that other outputs use, and lists those outputs. Refuses if
     /// it cannot ask.
-    pub(super) fn confirm_overwriting(
+    pub(crate) fn confirm_overwriting(
         &self,
         cx: &Context,
         new: &[NewValue<'_>],
@@ -252,7 +252,7 @@ impl<'a> Uses<'a> {
 
     /// Decides what to do with tags that the project has with different values. Returns the
     /// separate tags to use for them.
-    pub(super) fn decide(
+    pub(crate) fn decide(
         &self,
         cx: &Context,
         new: &[NewValue<'_>],

@@ -5,19 +5,19 @@ use std::io::{self};
 use std::path::Path;
 
 use secrets_files::public;
-use serde_json::json;
 
-use super::{conflicts, outputs};
+use super::{conflicts, directories};
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::ProjectName;
+use crate::output::NewManifest;
 use crate::setup::manifest::MANIFEST;
 use crate::setup::{Draft, Manifest, Tree};
 use crate::ui::counted;
 
 /// Writes `.secrets.toml` in the working directory from the placeholders in its tree.
-pub(super) fn write(cx: &Context) -> Result<(), Error> {
+pub(crate) fn write(cx: &Context) -> Result<(), Error> {
     refuse_another()?;
     let progress = cx.ui.progress("files searched");
     let tree = Tree::search(Path::new(""), None, &|number| progress.on_progress(number));
@@ -34,7 +34,7 @@ pub(super) fn write(cx: &Context) -> Result<(), Error> {
 
     create(Path::new(MANIFEST), text.as_bytes())?;
     cx.trust_as_written(Path::new(""), &text);
-    outputs::remember_directory(cx, &draft.project, Path::new(""));
+    directories::remember_directory(cx, &draft.project, Path::new(""));
     let (secrets, outputs) =
         (counted(draft.secrets.len(), "secret"), counted(draft.render.len(), "output"));
     cx.ui.status(&format!(
@@ -61,14 +61,13 @@ pub(super) fn write(cx: &Context) -> Result<(), Error> {
         cx.ui.status("next: review the file, then run `secrets setup`");
     }
 
-    if cx.ui.is_json() {
-        let secrets: Vec<_> = draft.secrets.iter().map(|(tag, _)| tag.as_str()).collect();
-        cx.ui.json(
-            &json!({ "manifest": MANIFEST, "project": draft.project.as_str(), "secrets": secrets }),
-        )?;
-    }
-
-    Ok(())
+    cx.ui.document(|| {
+        Ok(NewManifest {
+            manifest: MANIFEST,
+            project: draft.project.as_str(),
+            secrets: draft.secrets.iter().map(|(tag, _)| tag.as_str()).collect(),
+        })
+    })
 }
 
 /// Refuses if the file already exists.
@@ -82,7 +81,7 @@ fn refuse_another() -> Result<(), Error> {
 }
 
 /// Returns the project for a first manifest: the named one, or one with the name of the directory.
-pub(super) fn project(cx: &Context) -> Result<ProjectName, Error> {
+pub(crate) fn project(cx: &Context) -> Result<ProjectName, Error> {
     if let Some(project) = cx.named_project()? {
         return Ok(project);
     }
@@ -98,7 +97,7 @@ pub(super) fn project(cx: &Context) -> Result<ProjectName, Error> {
 }
 
 /// Replaces a file that holds no secret in one step, keeping its mode.
-pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     let failed = |source: io::Error| {
         Error::new(Kind::Failure, format!("cannot write `{}`: {source}", path.display()))
     };
@@ -107,7 +106,7 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
 }
 
 /// Creates a file that holds no secret, with the caller's umask. Never overwrites an existing file.
-pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
+pub(crate) fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => {
             Error::new(Kind::Conflict, format!("`{}` already exists", path.display()))

@@ -10,12 +10,12 @@ use crate::model::{SecretValue, Tag};
 const ALWAYS_AVAILABLE: u64 = 64 * 1024 * 1024;
 
 /// The hint if all values of a project are searched for.
-pub(super) const ALL: &str = "free some memory, or raise the memory limit";
+pub(crate) const ALL: &str = "free some memory, or raise the memory limit";
 
 /// Prepares to mask or find values: warns about values that are too short, and fails if there is
 /// not enough memory for the others. This happens before anything is started, so nothing ends
 /// halfway. `fix` is the hint for missing memory.
-pub(super) fn look_for(
+pub(crate) fn look_for(
     values: &[(Tag, SecretValue)],
     protected: &str,
     fix: &str,

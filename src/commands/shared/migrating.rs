@@ -15,7 +15,7 @@ use crate::setup::settings::{self, Guess};
 
 /// Parses `--on-conflict`. It excludes `skip`, with which the output would differ from the original
 /// file.
-pub(super) fn on_taken() -> impl TypedValueParser<Value = OnTakenArg> {
+pub(crate) fn on_taken() -> impl TypedValueParser<Value = OnTakenArg> {
     let all = OnTakenArg::value_variants().iter().filter(|arg| **arg != OnTakenArg::Skip);
     let named = PossibleValuesParser::new(all.filter_map(ValueEnum::to_possible_value));
     named.try_map(|name| OnTakenArg::from_str(&name, false))
@@ -23,7 +23,7 @@ pub(super) fn on_taken() -> impl TypedValueParser<Value = OnTakenArg> {
 
 /// Returns the needles for text that goes into a template: the values of a project, if the vault
 /// can be opened without a prompt.
-pub(super) fn stored_values(cx: &Context, project: &ProjectName) -> Result<Option<Needles>, Error> {
+pub(crate) fn stored_values(cx: &Context, project: &ProjectName) -> Result<Option<Needles>, Error> {
     let Some(vault) = cx.vault_without_asking()? else { return Ok(None) };
     if vault.output_key(project)?.is_none() {
         return Ok(None);
@@ -38,7 +38,7 @@ pub(super) fn stored_values(cx: &Context, project: &ProjectName) -> Result<Optio
 
 /// Warns about variables that readers of the file cannot use. Plain settings count only if the
 /// readers were named.
-pub(super) fn warn_of_names(
+pub(crate) fn warn_of_names(
     cx: &Context,
     text: &[u8],
     made: &Migration,
@@ -52,7 +52,7 @@ pub(super) fn warn_of_names(
 }
 
 /// Reports why a file, or its new part, cannot become a template. `keep` has the names of `--keep`.
-pub(super) fn migration_error(error: &MigrationError, file: &str, keep: &[String]) -> Error {
+pub(crate) fn migration_error(error: &MigrationError, file: &str, keep: &[String]) -> Error {
     match error {
         MigrationError::Dotenv(error) => {
             Error::usage(format!("{file}:{}:{}: {error}", error.line, error.column))

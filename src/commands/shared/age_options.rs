@@ -13,7 +13,7 @@ const LARGEST: usize = 1024 * 1024;
 
 /// Parses the recipients that options and files give. An invalid recipient is not shown, because it
 /// may be an identity.
-pub(super) fn recipients(given: &[String], files: &[PathBuf]) -> Result<Vec<Recipient>, Error> {
+pub(crate) fn recipients(given: &[String], files: &[PathBuf]) -> Result<Vec<Recipient>, Error> {
     let mut recipients = Vec::new();
     for (text, number) in given.iter().zip(1..) {
         recipients.push(
@@ -71,7 +71,7 @@ fn invalid_recipient(text: &str, place: &str) -> Error {
 }
 
 /// Reads the identities from files.
-pub(super) fn identities(files: &[PathBuf], cx: &Context) -> Result<Vec<Identity>, Error> {
+pub(crate) fn identities(files: &[PathBuf], cx: &Context) -> Result<Vec<Identity>, Error> {
     let mut identities = Vec::new();
     for path in files {
         let name = path.display();

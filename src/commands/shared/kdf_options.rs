@@ -1,10 +1,7 @@
 //! The options that set the cost of guessing a passphrase.
 
-use serde_json::json;
-
 use crate::crypto::kdf::KdfParams;
 use crate::error::Error;
-use crate::ui::counted;
 
 /// The parameters of the key derivation. Options that are not given keep the current value.
 #[derive(clap::Args)]
@@ -19,26 +16,6 @@ pub(crate) struct KdfOptions {
     /// Set the lanes of the key derivation, 1 to 16
     #[arg(long, value_name = "N")]
     kdf_parallelism: Option<u32>,
-}
-
-/// Returns the parameters as JSON, with memory in MiB like the option.
-pub(super) fn json(params: KdfParams) -> serde_json::Value {
-    let KdfParams { memory, iterations, parallelism } = params;
-    json!({ "memory": memory / 1024, "iterations": iterations, "parallelism": parallelism })
-}
-
-/// Formats the parameters for messages.
-pub(super) fn described(params: KdfParams) -> String {
-    let KdfParams { memory, iterations, parallelism } = params;
-    format!("{} MiB, {}, {}", memory / 1024, passes(iterations), lanes(parallelism))
-}
-
-fn passes(number: u32) -> String {
-    if number == 1 { "1 pass".into() } else { format!("{number} passes") }
-}
-
-fn lanes(number: u32) -> String {
-    counted(number, "lane")
 }
 
 impl KdfOptions {

@@ -1,0 +1,24 @@
+//! What several commands share. A command imports from here and never from another command.
+
+pub(super) mod additions;
+pub(super) mod age_options;
+pub(super) mod confirm;
+pub(super) mod conflicts;
+pub(super) mod copies;
+pub(super) mod directories;
+pub(super) mod git;
+pub(super) mod kdf_options;
+pub(super) mod label;
+pub(super) mod look_for;
+pub(super) mod migrating;
+pub(super) mod new_vault;
+pub(super) mod outputs;
+pub(super) mod project_file;
+pub(super) mod readers;
+pub(super) mod ready;
+pub(super) mod recovery_code;
+pub(super) mod references;
+pub(super) mod status;
+pub(super) mod store;
+pub(super) mod suspects;
+pub(super) mod value_source;

@@ -1,0 +1,60 @@
+//! Stores several secrets at once, and reports how many.
+
+use crate::context::Context;
+use crate::error::{Error, Kind};
+use crate::import::Skipped;
+use crate::ui::counted;
+use crate::vault::{Action, Import, ImportOutcome, ImportResult, VaultError};
+
+/// Converts an error, and adds the hint `fix` if existing secrets caused it.
+pub(crate) fn conflict(error: VaultError, fix: &str) -> Error {
+    let exists = matches!(error, VaultError::Exists(_));
+    let error = Error::from(error);
+    if exists { error.hint(fix) } else { error }
+}
+
+/// Stores secrets in one transaction, reads them back and reports how many there are. `fix` is the
+/// hint if existing secrets are in the way.
+pub(crate) fn store(
+    cx: &Context,
+    import: &Import<'_>,
+    left_out: &[Skipped],
+    fix: &str,
+) -> Result<ImportOutcome, Error> {
+    let vault = cx.vault()?;
+    let progress = cx.ui.progress("secrets stored");
+    let outcome = vault.import(import, &|number| progress.on_progress(number));
+    drop(progress);
+
+    let outcome = cx.written(outcome.map_err(|error| conflict(error, fix))?);
+    let projects = import.projects();
+    if let Some(at) = vault.verify_import(import, &outcome)? {
+        let message =
+            format!("`{}` was not stored as it is in the file", import.secrets[at].new.tag);
+        return Err(Error::new(Kind::Conflict, message)
+            .hint("check the project and try again; another process is changing it"));
+    }
+
+    let count =
+        |wanted: ImportResult| outcome.steps.iter().filter(|(_, step)| *step == wanted).count();
+    let mut parts = Vec::new();
+    for (wanted, word) in [
+        (ImportResult::Action(Action::Create), "created"),
+        (ImportResult::Action(Action::Overwrite), "overwritten"),
+        (ImportResult::Action(Action::Skip), "skipped"),
+        (ImportResult::Same, "unchanged"),
+    ] {
+        parts.extend(
+            Some(count(wanted)).filter(|count| *count > 0).map(|count| format!("{count} {word}")),
+        );
+    }
+
+    parts.extend((!left_out.is_empty()).then(|| format!("{} not imported", left_out.len())));
+    let place = match projects[..] {
+        [project] => format!("project `{project}`"),
+        _ => counted(projects.len(), "project"),
+    };
+
+    cx.ui.status(&format!("imported into {place}: {}", parts.join(", ")));
+    Ok(outcome)
+}

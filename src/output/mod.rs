@@ -1,0 +1,78 @@
+//! The results of commands as data, and the one place that prints them as text or JSON.
+//!
+//! A handler fills a type of this room and prints it. The JSON form of a type is its `Serialize`,
+//! with the members that docs/json.md lists. Its form for people is [`Outcome::text`]. Every type
+//! that a command prints is here, in a file named after its subject, so that other ways to reach
+//! the vault can answer with the same types. What streams is printed by `Ui::print_list`.
+//!
+//! Only this room decides between text and JSON. No type here contains a value, except a new
+//! recovery code, which is printed from wiped memory.
+
+mod check;
+mod clone;
+mod findings;
+mod import;
+mod inspect;
+mod kdf;
+mod list;
+mod outputs;
+mod project;
+mod recovery;
+mod references;
+mod restore;
+mod secret;
+mod status;
+mod table;
+mod text;
+mod trust;
+mod variables;
+mod vault;
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::ui::Ui;
+pub(crate) use check::{CheckReport, NeedInfo, OutputReport, UnusedSecret, listed_additions};
+pub(crate) use clone::ClonePlan;
+pub(crate) use findings::{FindingInfo, Findings, HookInfo};
+pub(crate) use import::{ImportPlan, Imported};
+pub(crate) use inspect::{Salvaged, Verified};
+pub(crate) use kdf::KdfInfo;
+pub(crate) use outputs::{Adopted, NewManifest, NewTemplate, Rendered, SetUp};
+pub(crate) use project::Projects;
+pub(crate) use references::{ReferenceInfo, References};
+pub(crate) use restore::Restored;
+pub(crate) use secret::{SecretInfo, SecretPage, Secrets};
+pub(crate) use status::StatusInfo;
+pub(crate) use text::Text;
+pub(crate) use trust::{Revoked, TrustRecords, TrustReport, TrustState};
+pub(crate) use variables::PlannedVariables;
+pub(crate) use vault::{Exported, Rekeyed, VaultContent, VaultPath, VaultWithKdf};
+
+/// A result that people read on stdout. Its JSON form is its `Serialize`.
+pub(crate) trait Outcome: Serialize {
+    /// Writes the form for people.
+    fn text(&self, out: &mut Text);
+}
+
+impl Ui {
+    /// Prints a result: with `--json` as a document, otherwise as text.
+    pub(crate) fn print(&self, outcome: &impl Outcome) -> Result<(), Error> {
+        if self.is_json() {
+            return Ok(self.json(outcome)?);
+        }
+
+        let mut text = Text::new(self);
+        outcome.text(&mut text);
+        Ok(self.text(text.as_str())?)
+    }
+
+    /// Prints a result only with `--json`, because status lines have told people the same. Without
+    /// it, `build` is not called.
+    pub(crate) fn document<T: Serialize>(
+        &self,
+        build: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<(), Error> {
+        if self.is_json() { Ok(self.json(&build()?)?) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,38 @@
+//! A new recovery code. It is printed from a buffer that is wiped, and no `String` ever has it.
+
+use std::io::Write;
+
+use super::Rekeyed;
+use crate::model::SecretBytes;
+use crate::ui::{Ui, UiError, raw};
+
+impl Ui {
+    /// Prints a recovery code: on a terminal in two lines, which fit everywhere, otherwise in one.
+    /// As JSON, the numbers of `rekey` come first. No buffer keeps a part of it.
+    pub(crate) fn print_recovery_code(
+        &self,
+        code: &SecretBytes,
+        rekeyed: Option<&Rekeyed>,
+    ) -> Result<(), UiError> {
+        let mut line = SecretBytes::with_capacity(512);
+        if self.is_json() {
+            line.push(b'{');
+            if let Some(Rekeyed { projects, secrets }) = rekeyed {
+                let numbers = format!("\"projects\":{projects},\"secrets\":{secrets},");
+                line.extend(numbers.as_bytes());
+            }
+
+            line.extend(b"\"recoveryCode\":\"");
+            line.extend(code.expose());
+            line.extend(b"\"}");
+        } else {
+            let (first, second) = code.expose().split_at(code.len().div_ceil(2));
+            line.extend(first);
+            line.extend(if self.stdout_is_terminal() { b"\n" } else { b"" });
+            line.extend(second);
+        }
+
+        line.push(b'\n');
+        raw::Stdout.write_all(line.expose()).map_err(UiError::Stdout)
+    }
+}

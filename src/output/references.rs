@@ -1,0 +1,99 @@
+//! Places that refer to secrets.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use super::{Outcome, Text};
+use crate::setup::{Reference, Tree};
+use crate::template::grammar::Placeholder;
+use crate::ui::escape::visible;
+
+/// A place that refers to a secret.
+#[derive(Serialize)]
+pub(crate) struct ReferenceInfo<'a> {
+    tag: &'a str,
+    file: Cow<'a, str>,
+    line: u64,
+    column: u64,
+    filters: Vec<&'static str>,
+    /// "placeholder", or "declaration" for the manifest's `[secrets.TAG]`; `None` in one template,
+    /// which has only placeholders
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+}
+
+/// The kind of the manifest's `[secrets.TAG]`.
+const DECLARATION: &str = "declaration";
+
+impl<'a> ReferenceInfo<'a> {
+    pub(crate) fn of(reference: &'a Reference) -> Self {
+        Self {
+            tag: reference.tag.as_str(),
+            file: reference.file.to_string_lossy(),
+            line: reference.place.line,
+            column: reference.place.column,
+            filters: reference.filters.iter().map(|filter| filter.name()).collect(),
+            kind: Some(if reference.declared { DECLARATION } else { "placeholder" }),
+        }
+    }
+
+    /// Describes a placeholder of one template.
+    pub(crate) fn in_template(
+        file: &'a str,
+        placeholder: &'a Placeholder,
+        (line, column): (u64, u64),
+    ) -> Self {
+        Self {
+            tag: placeholder.tag.as_str(),
+            file: file.into(),
+            line,
+            column,
+            filters: placeholder.filters.iter().map(|filter| filter.name()).collect(),
+            kind: None,
+        }
+    }
+
+    /// Returns `file:line:column`.
+    pub(super) fn place(&self) -> String {
+        format!("{}:{}:{}", self.file, self.line, self.column)
+    }
+
+    /// Formats the reference as `file:line:column: tag | filter`.
+    pub(crate) fn line(&self) -> String {
+        let words = [&[self.tag], &self.filters[..]].concat().join(" | ");
+        let declared = if self.kind == Some(DECLARATION) { " (declared)" } else { "" };
+        format!("{}:{}:{}: {words}{declared}", visible(&self.file), self.line, self.column)
+    }
+}
+
+impl Outcome for ReferenceInfo<'_> {
+    fn text(&self, out: &mut Text) {
+        out.line(&self.line());
+    }
+}
+
+/// The references in a tree of files.
+#[derive(Serialize)]
+pub(crate) struct References<'a> {
+    references: Vec<ReferenceInfo<'a>>,
+    files: u64,
+    /// Why some files could not be read
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    unread: &'a [String],
+}
+
+impl<'a> References<'a> {
+    pub(crate) fn of(tree: &'a Tree) -> Self {
+        let references = tree.references.iter().map(ReferenceInfo::of).collect();
+        Self { references, files: tree.files, unread: &tree.unread }
+    }
+}
+
+impl Outcome for References<'_> {
+    fn text(&self, out: &mut Text) {
+        for reference in &self.references {
+            reference.text(out);
+        }
+    }
+}

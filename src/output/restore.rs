@@ -1,0 +1,25 @@
+//! What a backup changes in a vault.
+
+use serde::Serialize;
+
+use super::secret::SortedSecrets;
+use crate::vault::Difference;
+
+/// The difference between a vault and a backup. Without a vault to compare, only the secrets of the
+/// backup are known.
+#[derive(Serialize)]
+pub(crate) struct Restored<'a> {
+    added: SortedSecrets<'a>,
+    changed: Option<SortedSecrets<'a>>,
+    removed: Option<SortedSecrets<'a>>,
+}
+
+impl<'a> Restored<'a> {
+    pub(crate) fn of(difference: &'a Difference, is_compared: bool) -> Self {
+        Self {
+            added: SortedSecrets(&difference.added),
+            changed: is_compared.then_some(SortedSecrets(&difference.changed)),
+            removed: is_compared.then_some(SortedSecrets(&difference.removed)),
+        }
+    }
+}

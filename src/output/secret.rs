@@ -1,0 +1,113 @@
+//! Secrets as `get` and `list` show them: everything but the value.
+
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
+
+use super::{Outcome, Text};
+use crate::model::{Description, Name, Secret};
+use crate::ui::escape::{visible, visible_lines};
+use crate::ui::time;
+
+/// One secret's metadata and hint.
+pub(crate) struct SecretInfo<'a>(pub(crate) &'a Secret);
+
+/// The members of a secret's JSON form. Their names are those of Cortex's API.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Members<'a> {
+    id: String,
+    tag: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    project: &'a str,
+    hint: &'a str,
+    created_at: String,
+    updated_at: String,
+}
+
+impl Serialize for SecretInfo<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let m = &self.0.metadata;
+        let members = Members {
+            id: self.0.id.to_string(),
+            tag: m.tag.as_str(),
+            name: m.name.as_ref().map(Name::as_str),
+            description: m.description.as_ref().map(Description::as_str),
+            project: self.0.project.as_str(),
+            hint: m.hint.as_str(),
+            created_at: m.created.rfc3339(),
+            updated_at: m.updated.rfc3339(),
+        };
+
+        members.serialize(serializer)
+    }
+}
+
+impl Outcome for SecretInfo<'_> {
+    fn text(&self, out: &mut Text) {
+        let m = &self.0.metadata;
+        let description = m
+            .description
+            .as_ref()
+            .map(|text| visible_lines(text.as_str()).replace('\n', "\n             "));
+
+        let lines = [
+            ("tag", Some(m.tag.to_string())),
+            ("name", m.name.as_ref().map(|name| visible(name.as_str()))),
+            ("description", description),
+            ("project", Some(self.0.project.to_string())),
+            ("hint", Some(visible(m.hint.as_str()))),
+            ("id", Some(self.0.id.to_string())),
+            ("created", Some(time::local(m.created))),
+            ("updated", Some(time::local(m.updated))),
+        ];
+
+        let lines: Vec<_> =
+            lines.into_iter().filter_map(|(label, text)| Some((label, text?))).collect();
+        out.labelled(&lines);
+    }
+}
+
+/// Several secrets, such as those that were deleted or copied.
+#[derive(Serialize)]
+pub(crate) struct Secrets<'a> {
+    #[serde(serialize_with = "all")]
+    pub(crate) secrets: &'a [Secret],
+}
+
+fn all<S: Serializer>(secrets: &&[Secret], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(secrets.iter().map(SecretInfo))
+}
+
+/// One page of a list of secrets.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SecretPage<'a> {
+    pub(crate) page: usize,
+    #[serde(serialize_with = "all")]
+    pub(crate) secrets: &'a [Secret],
+    pub(crate) total: usize,
+    pub(crate) total_pages: usize,
+    /// True if the text has a column for the project
+    #[serde(skip)]
+    pub(crate) with_project: bool,
+}
+
+impl Outcome for SecretPage<'_> {
+    fn text(&self, out: &mut Text) {
+        out.secrets(self.secrets, self.with_project);
+    }
+}
+
+/// Secrets in a document that has always had their members in the order of the alphabet.
+pub(super) struct SortedSecrets<'a>(pub(super) &'a [Secret]);
+
+impl Serialize for SortedSecrets<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let sorted: Result<Vec<_>, _> =
+            self.0.iter().map(|secret| serde_json::to_value(SecretInfo(secret))).collect();
+        sorted.map_err(S::Error::custom)?.serialize(serializer)
+    }
+}

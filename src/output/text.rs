@@ -1,0 +1,75 @@
+//! The text form of a result: plain lines, labelled lines and tables.
+
+use anstyle::Style;
+
+use super::table;
+use crate::model::Secret;
+use crate::ui::Ui;
+
+/// The style of labels and column titles.
+pub(super) const LABEL: Style = Style::new().bold();
+
+/// A text for stdout. What is added to it has to be escaped already.
+pub(crate) struct Text {
+    text: String,
+    is_terminal: bool,
+    is_colored: bool,
+}
+
+impl Text {
+    pub(super) fn new(ui: &Ui) -> Self {
+        Self {
+            text: String::new(),
+            is_terminal: ui.stdout_is_terminal(),
+            is_colored: ui.is_colored(),
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+    }
+
+    /// Returns true if stdout is a terminal.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// Adds a line.
+    pub(super) fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    /// Adds lines with a label in front.
+    pub(super) fn labelled(&mut self, lines: &[(&str, String)]) {
+        for (label, text) in lines {
+            let label = format!("{label:<13}");
+            let label = if self.is_colored { format!("{LABEL}{label}{LABEL:#}") } else { label };
+            self.line(&format!("{label}{text}"));
+        }
+    }
+
+    /// Adds secrets as a table on a terminal, otherwise as lines with tab-separated columns.
+    pub(super) fn secrets(&mut self, secrets: &[Secret], with_project: bool) {
+        self.table(table::of_secrets(secrets, with_project));
+    }
+
+    /// Adds rows in the same way.
+    pub(super) fn rows<const N: usize>(&mut self, titles: [&'static str; N], rows: &[[String; N]]) {
+        self.table(table::of_rows(titles, rows));
+    }
+
+    fn table(&mut self, columns: Vec<table::Column>) {
+        let table = if self.is_terminal {
+            table::table(columns, self.is_colored)
+        } else {
+            table::lines(&columns)
+        };
+
+        self.text.push_str(&table);
+    }
+}
