@@ -62,8 +62,9 @@ fn tag_candidates(before: &str, current: &str) -> Option<Vec<CompletionCandidate
     let cx = context();
     let vault = cx.vault_of_agent(AGENT_TIMEOUT).ok()??;
     let key = as_key(current);
-    let secrets =
-        vault.list(Some(cx.project().ok()?), |it| it.tag.key().as_str().starts_with(&key)).ok()?;
+    let secrets = vault
+        .list(Some(cx.target.project().ok()?), |it| it.tag.key().as_str().starts_with(&key))
+        .ok()?;
 
     let candidate = |secret: crate::model::Secret| {
         let name = secret.metadata.name.map(|name| visible(name.as_str()).into());

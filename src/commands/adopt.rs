@@ -60,12 +60,12 @@ pub(crate) struct AdoptArgs {
 }
 
 pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
-    let manifest = cx.require_manifest()?;
+    let manifest = cx.target.require_manifest()?;
     if std::fs::symlink_metadata(&args.file).is_err() {
         check(args, manifest, cx)?;
         let what = format!("the file `{}` does not exist", args.file.display());
         return Err(Error::new(Kind::NotFound, what)
-            .hint(format!("render it with {}", cx.hint_command("setup"))));
+            .hint(format!("render it with {}", cx.target.hint_command("setup"))));
     }
 
     let path = absolute(&args.file).ok();
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let (template, _) = input::named(&manifest.at(&rendering.template))?;
-    let stored = stored_values(cx, cx.project()?)?;
+    let stored = stored_values(cx, cx.target.project()?)?;
     let adopted = |keep: &[String]| -> Result<Adoption, MigrationError> {
         let mut adoption =
             Adoption::of(file.expose(), template.expose(), &names, keep, &rendering.grammar)?;
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
         rename_conflicting(args, cx, manifest, &mut adoption.added)?;
 
         // If the vault had to be created or unlocked first, it can be read only now.
-        let stored = if stored.is_none() { stored_values(cx, cx.project()?)? } else { None };
+        let stored = if stored.is_none() { stored_values(cx, cx.target.project()?)? } else { None };
         stored.map_or(Ok(()), |stored| adoption.find_stored(&stored)).map_err(failed)?;
     }
 
@@ -127,7 +127,7 @@ fn check<'m>(
         return Err(Error::usage(format!("`{name}` is listed in both `--secret` and `--keep`")));
     }
 
-    if cx.tree_project()? != Some(cx.project()?) {
+    if cx.target.tree_project()? != Some(cx.target.project()?) {
         return Err(Error::usage(format!("`{MANIFEST}` belongs to another project"))
             .hint("remove `--project`; nothing was written"));
     }
@@ -140,7 +140,7 @@ fn check<'m>(
             let what = format!("`{}` is not an output of `{MANIFEST}`", args.file.display());
             Error::new(Kind::NotFound, what).hint(format!(
                 "turn it into a template with {}",
-                cx.hint_command(&format!("template {}", quoted(&args.file)))
+                cx.target.hint_command(&format!("template {}", quoted(&args.file)))
             ))
         })?;
 
@@ -170,8 +170,8 @@ fn check<'m>(
 
 /// Returns the variables that the template does not give and that `secrets` did not write.
 fn new_variables(cx: &Context, rendering: &RenderEntry) -> Result<Vec<String>, Error> {
-    let project = cx.project()?;
-    let mut files = outputs::open(cx, cx.require_manifest()?)?;
+    let project = cx.target.project()?;
+    let mut files = outputs::open(cx, cx.target.require_manifest()?)?;
     files.retain(|other| other.output == rendering.output);
     let memory = outputs::memory(cx, !files.tags().is_empty())?;
 
@@ -250,7 +250,7 @@ fn rename_conflicting(
     added: &mut Migration,
 ) -> Result<(), Error> {
     offer_a_vault(cx)?;
-    let project = cx.project()?;
+    let project = cx.target.project()?;
     let uses = Uses::of(cx, project, Some(manifest), &args.file)?;
     let new: Vec<_> =
         added.secrets.iter().filter_map(|(tag, _, value)| Some((tag, value.as_ref()?))).collect();
@@ -276,7 +276,7 @@ fn write(
 
     let text = manifest_text(manifest, rendering, &declared)?;
 
-    let project = cx.project()?;
+    let project = cx.target.project()?;
     if !declared.is_empty() {
         let new = |(tag, description, value)| {
             Some(NewSecret { tag, name: None, description, value: value? })
@@ -336,7 +336,7 @@ fn manifest_text(
 
 /// Records the output if it equals what the template gives now. The output is not written.
 fn finish(cx: &Context, rendering: &RenderEntry) -> Result<(), Error> {
-    let (manifest, project) = (cx.require_manifest()?, cx.project()?);
+    let (manifest, project) = (cx.target.require_manifest()?, cx.target.project()?);
     let failed = |error| error::setup(error, project);
     let mut files = outputs::open(cx, manifest)?;
     files.retain(|other| other.output == rendering.output);
@@ -352,7 +352,7 @@ fn finish(cx: &Context, rendering: &RenderEntry) -> Result<(), Error> {
     if resolved.foreign(&memory).map_err(failed)?.is_empty() {
         cx.ui.status(&format!("`{}` is up to date", file.display()));
     } else {
-        let setup = cx.hint_command("setup");
+        let setup = cx.target.hint_command("setup");
         cx.ui.status(&format!(
             "`{}` has values, quotes or comments that its template does not give; {setup} asks \
              before replacing it",
@@ -371,11 +371,11 @@ fn report(
     kept: &[String],
 ) -> Result<(), Error> {
     cx.ui.document(|| {
-        let manifest = cx.require_manifest()?;
+        let manifest = cx.target.require_manifest()?;
         Ok(Adopted {
             kept,
             output: args.file.to_string_lossy().into_owned(),
-            project: cx.project()?.as_str(),
+            project: cx.target.project()?.as_str(),
             secrets: secrets.iter().map(|(tag, _)| tag.as_str()).collect(),
             template: manifest.at(&rendering.template).to_string_lossy().into_owned(),
         })

@@ -35,7 +35,7 @@ pub(crate) struct BackupArgs {
 }
 
 pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
-    let vault_path = cx.vault_path()?;
+    let vault_path = cx.target.vault_path()?;
 
     // The identity also detects another path to the vault, such as a bind mount. A copy in the
     // place of the vault would lose what other processes write in the meantime.

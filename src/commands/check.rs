@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::shared::{additions, outputs};
-use crate::context::Context;
+use crate::context::{Context, Target};
 use crate::error::{self, Error, Kind};
 use crate::git::GitStatus;
 use crate::model::{Secret, Tag, TagKey};
@@ -35,10 +35,10 @@ Examples:
 pub(crate) struct CheckArgs {}
 
 pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
-    let manifest = cx.require_manifest()?;
+    let manifest = cx.target.require_manifest()?;
     cx.require_vault()?;
     cx.require_trust(manifest)?;
-    let project = cx.project()?;
+    let project = cx.target.project()?;
     let mut files = outputs::open(cx, manifest)?;
     let progress = cx.ui.progress("files searched");
     let tree =
@@ -66,7 +66,7 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     let paths: Vec<&Path> =
         manifest.render.iter().map(|rendering| rendering.output.as_path()).collect();
 
-    let standing = Context::git(&manifest.directory).standing(&paths)?;
+    let standing = Target::git(&manifest.directory).standing(&paths)?;
     let mut found = CheckReport {
         version: 1,
         project: project.to_string(),
@@ -163,7 +163,7 @@ fn output(
 
 /// Suggests a tag for each mistyped reference. A declared tag is not a mistake.
 fn suggest(cx: &Context, missing: &mut [NeedInfo]) -> Result<(), Error> {
-    let manifest = cx.require_manifest()?;
+    let manifest = cx.target.require_manifest()?;
     let tag = |need: &NeedInfo| {
         need.tag.parse().ok().filter(|tag: &Tag| manifest.declaration(&tag.key()).is_none())
     };
@@ -174,7 +174,9 @@ fn suggest(cx: &Context, missing: &mut [NeedInfo]) -> Result<(), Error> {
         return Ok(());
     }
 
-    for (need, found) in needs.iter_mut().zip(cx.vault()?.scope(cx.project()?).reveal(&tags)?) {
+    for (need, found) in
+        needs.iter_mut().zip(cx.vault()?.scope(cx.target.project()?).reveal(&tags)?)
+    {
         if let Revealed::Missing { nearest } = found {
             need.suggestion = nearest.map(|tag| tag.to_string());
         }
@@ -204,7 +206,7 @@ fn verdict(
             Kind::NotFound,
             describe(found.missing.len(), "a secret is missing", "secrets are missing"),
         )
-        .hint(format!("enter missing secrets with {}", cx.hint_command("setup")))
+        .hint(format!("enter missing secrets with {}", cx.target.hint_command("setup")))
     } else if let Some((path, found)) = added {
         let what = format!(
             "`{}` has {}",
@@ -226,14 +228,14 @@ fn verdict(
         .hint(format!(
             "render outdated outputs with {}, which asks before it replaces a file that `secrets` \
              did not write",
-            cx.hint_command("setup")
+            cx.target.hint_command("setup")
         ))
     } else if stale > 0 {
         Error::new(
             Kind::Differs,
             describe(stale, "an output is out of date", "outputs are out of date"),
         )
-        .hint(format!("render outdated outputs with {}", cx.hint_command("render --stale")))
+        .hint(format!("render outdated outputs with {}", cx.target.hint_command("render --stale")))
     } else if let [first, ..] = tracked[..] {
         let known = manifest.at(&gitignore::as_git_knows(manifest, Path::new(&first.output)));
         let file = if tracked.len() == 1 { store::quoted(&known) } else { "FILE".to_owned() };
@@ -248,7 +250,7 @@ fn verdict(
             Kind::Refused,
             describe(exposed, "an output is not ignored by git", "outputs are not ignored by git"),
         )
-        .hint(format!("add outputs to .gitignore with {}", cx.hint_command("setup")))
+        .hint(format!("add outputs to .gitignore with {}", cx.target.hint_command("setup")))
     } else {
         return Ok(None);
     };

@@ -136,8 +136,8 @@ fn confirm_overwriting(
     }
 
     let new: Vec<_> = values.iter().map(|(tag, value)| (tag, value)).collect();
-    let own = cx.tree_project()? == Some(request.to);
-    let manifest = cx.manifest()?.filter(|_| own);
+    let own = cx.target.tree_project()? == Some(request.to);
+    let manifest = cx.target.manifest()?.filter(|_| own);
     Uses::of(cx, request.to, manifest, Path::new(""))?.confirm_overwriting(cx, &new, args.yes)
 }
 

@@ -19,5 +19,5 @@ pub(crate) struct CompactArgs {}
 pub(crate) fn run(_: &CompactArgs, cx: &Context) -> Result<(), Error> {
     cx.locked()?.compact()?;
     cx.ui.status("compacted the vault");
-    cx.ui.document(|| Ok(VaultPath { vault: cx.vault_path()?.display().to_string() }))
+    cx.ui.document(|| Ok(VaultPath { vault: cx.target.vault_path()?.display().to_string() }))
 }

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     let description = label("description", args.description.as_deref(), Description::parse)?;
 
     if args.value.is_stdin() {
-        cx.keep_stdin()?;
+        cx.credentials.keep_stdin()?;
     }
 
     args.value.check_file()?;
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
             cx,
             &format!(
                 "use {} to run a program with the project's secrets",
-                cx.hint_command("run -- CMD")
+                cx.target.hint_command("run -- CMD")
             ),
         );
     }

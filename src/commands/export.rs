@@ -11,7 +11,7 @@ use secrets_age::{To, is_age};
 
 use super::shared::age_options;
 use super::shared::outputs::protected;
-use crate::context::{Context, MAKING_KEY};
+use crate::context::{Context, Credentials, MAKING_KEY};
 use crate::error::{Error, Kind};
 use crate::export::{ExportError, ExportWriter};
 use crate::model::ProjectName;
@@ -83,13 +83,13 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
     let recipients = age_options::recipients(&args.recipient, &args.recipients_file)?;
     let file = args.export_passphrase_file.as_deref();
     if file.is_some() {
-        Context::check_export_passphrase_source(file)?;
+        Credentials::check_export_passphrase_source(file)?;
     }
 
     cx.require_vault()?;
     let project = if args.all_projects { None } else { Some(cx.trusted_project()?) };
     if recipients.is_empty() {
-        Context::check_export_passphrase_source(file)?;
+        Credentials::check_export_passphrase_source(file)?;
     }
 
     let vault = cx.vault()?;
@@ -100,7 +100,8 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
         return Err(nothing(project));
     }
 
-    let passphrase = if recipients.is_empty() { Some(cx.export_passphrase(file)?) } else { None };
+    let passphrase =
+        if recipients.is_empty() { Some(cx.credentials.export_passphrase(file)?) } else { None };
     let to = passphrase.as_ref().map_or_else(|| To::Recipients(&recipients), To::Passphrase);
     let progress = cx.ui.progress("secrets exported");
     if passphrase.is_some() {
@@ -123,7 +124,7 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
         return Err(nothing(project));
     }
 
-    let progress = passphrase.as_ref().map(|_| cx.key_progress());
+    let progress = passphrase.as_ref().map(|_| cx.credentials.key_progress());
     let whole = sealing.check(pending.read_back()?);
     drop(progress);
     let length = whole.map_err(|why| {

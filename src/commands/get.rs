@@ -27,7 +27,7 @@ pub(crate) struct GetArgs {
 }
 
 pub(crate) fn run(args: &GetArgs, cx: &Context) -> Result<(), Error> {
-    let project = cx.project()?;
+    let project = cx.target.project()?;
     let secret = cx.vault()?.get(project, &args.secret)?;
     cx.ui.print(&SecretInfo(&secret))
 }

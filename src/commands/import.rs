@@ -133,7 +133,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let sources: Vec<String> = items.iter().map(|item| item.source.clone()).collect();
-    let targets = targets(&items, project, cx.project_option(), &file)?;
+    let targets = targets(&items, project, cx.target.project_option(), &file)?;
     if !args.dry_run {
         offer_a_vault(cx)?;
     }
@@ -159,7 +159,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let outcome = store(cx, &import, &skipped, CONFLICT)?;
-    if let (Some(manifest), Some(own)) = (cx.manifest()?, cx.tree_project()?)
+    if let (Some(manifest), Some(own)) = (cx.target.manifest()?, cx.target.tree_project()?)
         && targets.contains(own)
     {
         directories::remember_directory(cx, own, &manifest.directory);
@@ -203,8 +203,8 @@ fn without_conflicts(
     mut items: Vec<Item>,
     targets: &[ProjectName],
 ) -> Result<Vec<Item>, Error> {
-    let manifest = cx.manifest()?;
-    let tree_project = cx.tree_project()?;
+    let manifest = cx.target.manifest()?;
+    let tree_project = cx.target.tree_project()?;
     for project in targets.iter().collect::<BTreeSet<_>>() {
         let own = manifest.filter(|_| tree_project == Some(project));
         if let Some(manifest) = own {
@@ -287,7 +287,8 @@ fn decrypted(
     }
 
     let given = args.import_passphrase_file.as_deref();
-    cx.open_by_passphrase(given, file, |passphrase| all(&DecryptWith::Passphrase(passphrase)))
+    cx.credentials
+        .open_by_passphrase(given, file, |passphrase| all(&DecryptWith::Passphrase(passphrase)))
 }
 
 fn read_items(

@@ -44,7 +44,7 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let params = args.kdf.over(Context::default_kdf())?;
-    let path = cx.vault_path()?;
+    let path = cx.target.vault_path()?;
     let vault = create_vault(cx, &path, params, args.suggest)?;
     if args.kdf.are_given() {
         // The vault is complete even if this cannot be recorded.
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
     }
 
     cx.adopt(vault);
-    next(cx, &format!("store a secret with {}", cx.hint_command("create TAG")));
+    next(cx, &format!("store a secret with {}", cx.target.hint_command("create TAG")));
     cx.ui.document(|| {
         let path = std::path::absolute(&path).unwrap_or(path);
         Ok(VaultPath { vault: path.display().to_string() })

@@ -39,7 +39,7 @@ pub(crate) struct ListArgs {
 }
 
 pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
-    let project = if args.all_projects { None } else { Some(cx.project()?) };
+    let project = if args.all_projects { None } else { Some(cx.target.project()?) };
     let wanted = args.filter.as_deref().map(str::to_lowercase);
     let keep = |metadata: &Metadata| wanted.as_deref().is_none_or(|text| contains(metadata, text));
     let vault = cx.vault()?;

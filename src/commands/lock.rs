@@ -33,13 +33,13 @@ pub(crate) fn run(args: &LockArgs, cx: &Context) -> Result<(), Error> {
 
 /// Locks every vault. It needs no vault itself, because the configured one may not exist.
 fn lock_all(cx: &Context) -> Result<String, Error> {
-    let locked = cx.lock_everything()?;
+    let locked = cx.agents.lock_all()?;
     Ok(if locked { "locked every vault" } else { "nothing was unlocked" }.to_owned())
 }
 
 fn lock(cx: &Context) -> Result<String, Error> {
-    let locked = cx.lock_in_agents()?;
-    let path = cx.vault_path()?;
+    let locked = cx.agents.lock_vault()?;
+    let path = cx.target.vault_path()?;
     let path = path.display();
     Ok(if locked { format!("locked `{path}`") } else { format!("`{path}` was already locked") })
 }

@@ -49,11 +49,11 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
     args.kdf.over(KdfParams::DEFAULT)?;
     cx.require_vault()?;
     let file = args.new_passphrase_file.as_deref();
-    cx.check_new_passphrase_source(file, "--new-passphrase-file")?;
+    cx.credentials.check_new_passphrase_source(file, "--new-passphrase-file")?;
 
     let vault = cx.unlock_with_credential()?;
     let params = args.kdf.over(vault.kdf_params()?)?;
-    let passphrase = cx.chosen_passphrase(file, params)?;
+    let passphrase = cx.credentials.chosen_passphrase(file, params)?;
     cx.written(vault.set_passphrase(&passphrase, params)?);
     if args.kdf.are_given() {
         // The vault is complete even if this cannot be recorded.
@@ -67,9 +67,9 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
         cx.ui.warn(&format!("guessing it costs less than with the default, `{options}`"));
     }
 
-    let path = cx.vault_path()?.display().to_string();
+    let path = cx.target.vault_path()?.display().to_string();
     cx.ui.status(&format!("changed the passphrase of `{path}`"));
-    let rekey = cx.hint_command("rekey");
+    let rekey = cx.target.hint_command("rekey");
     cx.ui.status(&format!(
         "earlier copies of the vault open with the old passphrase; if somebody else may know it, \
          run {rekey}"
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
 
 /// Keeps the passphrase and raises the cost of its key slot to the current default.
 fn upgrade(cx: &Context) -> Result<(), Error> {
-    if cx.is_recovering() {
+    if cx.credentials.is_recovering() {
         return Err(Error::usage(
             "`--recovery` cannot be used with `--upgrade-kdf`, which needs the passphrase",
         )
@@ -89,7 +89,7 @@ fn upgrade(cx: &Context) -> Result<(), Error> {
 
     let (vault, passphrase) = cx.unlock_by_passphrase()?;
     let (before, default) = (vault.kdf_params()?, Context::default_kdf());
-    let path = cx.vault_path()?.display().to_string();
+    let path = cx.target.vault_path()?.display().to_string();
 
     if before.cost() >= default.cost() {
         let cost = KdfInfo::of(before);

@@ -65,7 +65,7 @@ pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
             cx.ui.status(&format!("renamed project `{from}` to `{to}`"));
 
             // The manifest may be committed, so only a person should change it.
-            if let Ok(Some(manifest)) = cx.manifest()
+            if let Ok(Some(manifest)) = cx.target.manifest()
                 && manifest.project.as_ref() == Some(&from)
             {
                 cx.ui.warn(&format!(
@@ -81,7 +81,7 @@ pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
 }
 
 fn list(cx: &Context) -> Result<Projects, Error> {
-    Ok(Projects::new(&cx.vault()?.projects()?, cx.project()?))
+    Ok(Projects::new(&cx.vault()?.projects()?, cx.target.project()?))
 }
 
 fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result<(), Error> {
@@ -89,7 +89,7 @@ fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result
     cx.require_vault()?;
     let vault = vault_to_change(cx, yes, WHAT)?;
     names.iter().try_for_each(|name| vault.require_project(name))?;
-    if let Some(ours) = cx.tree_project()?.filter(|ours| !force && names.contains(ours)) {
+    if let Some(ours) = cx.target.tree_project()?.filter(|ours| !force && names.contains(ours)) {
         refuse_referenced(cx, &vault.list(Some(ours), |_| true)?)?;
     }
 
@@ -109,5 +109,5 @@ fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result
         cx.ui.status(&format!("deleted project `{name}` with its {}", counted(*count, "secret")));
     }
 
-    cx.ui.document(|| Ok(Projects::new(&deleted, cx.project()?)))
+    cx.ui.document(|| Ok(Projects::new(&deleted, cx.target.project()?)))
 }

@@ -95,5 +95,5 @@ fn delete(yes: bool, cx: &Context) -> Result<(), Error> {
 
     cx.written(vault.delete_recovery()?);
     cx.ui.status("deleted the recovery code");
-    cx.ui.document(|| Ok(VaultPath { vault: cx.vault_path()?.display().to_string() }))
+    cx.ui.document(|| Ok(VaultPath { vault: cx.target.vault_path()?.display().to_string() }))
 }

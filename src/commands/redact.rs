@@ -48,7 +48,7 @@ pub(crate) fn run(args: &RedactArgs, cx: &Context) -> Result<(), Error> {
     };
 
     let vault = cx.unlock()?;
-    let values = vault.scope(cx.project()?).reveal_all()?;
+    let values = vault.scope(cx.target.project()?).reveal_all()?;
     drop(vault);
     look_for(&values, "masked", ALL, cx)?;
 

@@ -35,7 +35,7 @@ pub(crate) struct RefsArgs {
 
 pub(crate) fn run(args: &RefsArgs, cx: &Context) -> Result<(), Error> {
     let wanted = args.secret.as_ref().map(|secret| tag(secret, cx)).transpose()?;
-    let manifest = cx.manifest()?;
+    let manifest = cx.target.manifest()?;
     let root = manifest.map_or(Path::new(""), |manifest| &manifest.directory);
     let progress = cx.ui.progress("files searched");
     let mut tree = Tree::search(root, manifest, &|number| progress.on_progress(number));
@@ -66,7 +66,7 @@ fn tag(secret: &SecretRef, cx: &Context) -> Result<Option<Tag>, Error> {
     match secret {
         SecretRef::Tag(tag) => Ok(Some(tag.clone())),
         SecretRef::Id(_) => {
-            let project = cx.project()?;
+            let project = cx.target.project()?;
             let found = cx.vault()?.get(project, secret)?;
             Ok((found.project == *project).then_some(found.metadata.tag))
         }

@@ -48,7 +48,7 @@ pub(crate) struct RekeyArgs {
 const WHAT: &str = "rekeying";
 
 pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
-    let rekeyed = match cx.project_option() {
+    let rekeyed = match cx.target.project_option() {
         Some(_) if args.recovery_file.is_some() || args.new_passphrase_file.is_some() => {
             return Err(Error::usage(
                 "`--recovery-file` and `--new-passphrase-file` cannot be used with `--project`",
@@ -87,14 +87,14 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
         counted(*projects, "project")
     ));
 
-    if cx.project_option().is_none() {
+    if cx.target.project_option().is_none() {
         cx.ui.status(
             "old copies still open with the old keys; create a new backup, and change the secrets \
              that they contain",
         );
 
         if args.new_passphrase_file.is_none() {
-            let passwd = cx.hint_command("passwd");
+            let passwd = cx.target.hint_command("passwd");
             cx.ui.status(&format!(
                 "the passphrase is unchanged; if somebody else may know it, run {passwd}"
             ));
@@ -124,7 +124,7 @@ fn renew(outputs: Option<IntactOutputs>, rekeyed: &RekeyOutcome) {
 }
 
 fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
-    if cx.is_recovering() {
+    if cx.credentials.is_recovering() {
         return Err(Error::usage(
             "`--recovery` cannot be used here, because the passphrase is needed",
         )
@@ -133,14 +133,17 @@ fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
 
     cx.require_vault()?;
     if args.new_passphrase_file.is_some() {
-        cx.check_new_passphrase_source(
+        cx.credentials.check_new_passphrase_source(
             args.new_passphrase_file.as_deref(),
             "--new-passphrase-file",
         )?;
     }
 
-    let given =
-        args.recovery_file.as_deref().map(|path| cx.recovery_code_of_file(path)).transpose()?;
+    let given = args
+        .recovery_file
+        .as_deref()
+        .map(|path| cx.credentials.recovery_code_of_file(path))
+        .transpose()?;
     if given.is_some() && !cx.locked()?.has_recovery()? {
         return Err(CryptoError::NoRecoveryCode.into());
     }
@@ -152,7 +155,7 @@ fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
     let (vault, known) = cx.unlock_by_passphrase()?;
     let passphrase = match args.new_passphrase_file.as_deref() {
         None => known,
-        file => cx.chosen_passphrase(file, vault.kdf_params()?)?,
+        file => cx.credentials.chosen_passphrase(file, vault.kdf_params()?)?,
     };
 
     let has_recovery = vault.has_recovery()?;
@@ -166,7 +169,7 @@ fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
 
     let code = match given {
         Some(code) => Some(code),
-        None if has_recovery && !args.yes => cx.ask_for_recovery_code()?,
+        None if has_recovery && !args.yes => cx.credentials.ask_for_recovery_code()?,
         None => None,
     };
 
@@ -178,6 +181,6 @@ fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
     renew(outputs, &rekeyed);
 
     // The key that the agent holds no longer opens the vault.
-    cx.forget_in_agent();
+    cx.agents.forget_vault();
     Ok(rekeyed)
 }

@@ -8,7 +8,7 @@ use secrets_files::{FileId, Output, OutputChange, OutputError, permission_bits};
 
 use super::shared::readers::named_readers;
 use super::shared::{additions, git, outputs, suspects};
-use crate::context::Context;
+use crate::context::{Context, Target};
 use crate::dotenv::readers::Reader;
 use crate::error::{self, Error, Kind};
 use crate::git::{GitStatus, leads_into_git_directory};
@@ -148,6 +148,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
 
     let mut template = open(&args)?;
     let mut protected: Vec<_> = cx
+        .credentials
         .passphrase_file_identity()
         .map(|id| (id, "is the passphrase file"))
         .into_iter()
@@ -226,7 +227,7 @@ fn replace(
     tags: &[Tag],
 ) -> Result<OutputChange, Error> {
     let memory = outputs::memory(cx, !tags.is_empty())?;
-    let failed = |error| match cx.project() {
+    let failed = |error| match cx.target.project() {
         Ok(project) => error::setup(error, project),
         Err(error) => error,
     };
@@ -245,7 +246,7 @@ fn replace(
 
 /// Renders the outputs of `.secrets.toml`. All are resolved before the first is written.
 fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
-    let manifest = cx.require_manifest()?;
+    let manifest = cx.target.require_manifest()?;
     outputs::require_vault(cx, manifest, |_| true)?;
     cx.require_trust(manifest)?;
     let files = outputs::open(cx, manifest)?;
@@ -255,7 +256,7 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let mut resolved = outputs::resolve(cx, files)?;
-    let project = cx.project()?;
+    let project = cx.target.project()?;
 
     // Rendering everything compares the outputs anyway, so they are not compared here.
     let states = if args.check || args.stale { resolved.states() } else { Ok(Vec::new()) };
@@ -277,9 +278,10 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
         let notes = stale.iter().filter(|_| stale.len() > 1);
         let notes =
             notes.map(|(rendering, _)| format!("  {}", manifest.at(&rendering.output).display()));
-        return Err(Error::new(Kind::Differs, what)
-            .with_notes(notes.collect())
-            .hint(format!("render outdated outputs with {}", cx.hint_command("render --stale"))));
+        return Err(Error::new(Kind::Differs, what).with_notes(notes.collect()).hint(format!(
+            "render outdated outputs with {}",
+            cx.target.hint_command("render --stale")
+        )));
     }
 
     let memory = outputs::memory(cx, resolved.have_secrets())?;
@@ -322,7 +324,7 @@ fn output_at(
 fn check_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
     let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return Ok(()) };
     let known = git::as_git_knows(path);
-    let standing = match Context::git(directory).standing(&[Path::new(name)]) {
+    let standing = match Target::git(directory).standing(&[Path::new(name)]) {
         Ok(standing) => standing,
         Err(_) if force => return Ok(()),
         Err(error) => {

@@ -58,7 +58,7 @@ const WHAT: &str = "restoring";
 
 fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     let backup = open_backup(path)?;
-    let place = cx.vault_path()?;
+    let place = cx.target.vault_path()?;
     if FileId::at(path) == FileId::at(&place) {
         return Err(Error::usage("that is the vault itself")
             .hint("to accept it as it is, run `secrets restore --accept`"));
@@ -76,6 +76,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     let observer = Observer(cx);
     let restore = Restore::new(backup, target, &observer)?;
     let keys = cx
+        .credentials
         .by_credential(path, |by| restore.root_keys(by))
         .map_err(|error| damaged_backup(error, path))?;
     let plan = restore.plan(keys).map_err(|error| unusable_backup(error, path))?;
@@ -144,7 +145,7 @@ impl RestoreObserver for Observer<'_> {
             RestoreEvent::OldKeys => cx.ui.warn(&format!(
                 "the backup was made before `secrets rekey` and brings the old keys back; run {} \
                  after restoring it",
-                cx.hint_command("rekey")
+                cx.target.hint_command("rekey")
             )),
             RestoreEvent::OldCredentials => cx.ui.warn(
                 "the passphrase or the recovery code was changed after the backup was made; the \
@@ -158,7 +159,7 @@ impl RestoreObserver for Observer<'_> {
                 cx.ui.warn(&format!("the old file was renamed to `{}`", name.display()));
             }
             // The agent has its own checkpoint.
-            RestoreEvent::Replaced => cx.forget_in_agent(),
+            RestoreEvent::Replaced => cx.agents.forget_vault(),
         }
     }
 
@@ -219,7 +220,7 @@ fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
 
     let Some(divergence) = report.divergence else {
         // An agent may have a checkpoint that this machine's state directory does not have.
-        cx.forget_in_agent();
+        cx.agents.forget_vault();
         cx.ui.status("the vault matches its checkpoint or continues from it");
         return accepted(&vault, cx);
     };
@@ -238,10 +239,10 @@ fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
     }
 
     vault.accept()?;
-    cx.forget_in_agent();
+    cx.agents.forget_vault();
     cx.ui.status(&format!(
         "accepted `{}` as it is: {}",
-        cx.vault_path()?.display(),
+        cx.target.vault_path()?.display(),
         counted(secrets_of(&vault)?, "secret")
     ));
 
@@ -250,7 +251,7 @@ fn accept(yes: bool, cx: &Context) -> Result<(), Error> {
 
 fn accepted(vault: &Vault, cx: &Context) -> Result<(), Error> {
     cx.ui.document(|| {
-        let vault_path = cx.vault_path()?.display().to_string();
+        let vault_path = cx.target.vault_path()?.display().to_string();
         Ok(VaultContent { secrets: secrets_of(vault)?, vault: vault_path })
     })
 }

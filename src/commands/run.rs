@@ -120,7 +120,7 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
     requests.check_vault_and_trust(cx)?;
 
     let opened = requests.open(cx)?;
-    cx.forget_passphrase();
+    cx.credentials.forget_passphrase();
     let mut variables = requests.variables(&opened, cx)?;
     let files = requests.files(&opened, &mut variables, args.dry_run, cx)?;
 
@@ -206,12 +206,15 @@ struct RunRequests<'a> {
 impl<'a> RunRequests<'a> {
     fn new(args: &'a RunArgs, cx: &'a Context) -> Result<Self, Error> {
         let named = !args.only.is_empty() || !args.env.is_empty() || !args.env_files.is_empty();
-        let manifest =
-            if named { None } else { cx.manifest()?.filter(|manifest| manifest.run.is_some()) };
+        let manifest = if named {
+            None
+        } else {
+            cx.target.manifest()?.filter(|manifest| manifest.run.is_some())
+        };
         let by_default =
             !named && manifest.is_none() && args.files.is_empty() && args.stdin.is_none();
-        let declaring = if by_default { cx.manifest()? } else { None };
-        let project = cx.project()?;
+        let declaring = if by_default { cx.target.manifest()? } else { None };
+        let project = cx.target.project()?;
         let mut requests = Self {
             args,
             project,
@@ -568,7 +571,7 @@ impl<'a> RunRequests<'a> {
         let hint = format!(
             "enter missing secrets with {}, or select the secrets that the program needs with \
              `--only`",
-            cx.hint_command("setup")
+            cx.target.hint_command("setup")
         );
 
         Err(Error::new(Kind::NotFound, what).with_notes(notes).hint(hint))
@@ -591,7 +594,7 @@ impl<'a> RunRequests<'a> {
         let files = if dry_run {
             None
         } else {
-            let place = cx.private_place()?;
+            let place = cx.agents.private_directory()?;
             Some(PrivateFiles::new(place.directory(), &Environment::executable()).map_err(failed)?)
         };
 

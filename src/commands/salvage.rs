@@ -42,14 +42,14 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
     store::check_new(&args.out, IfExists::Refused)
         .map_err(|error| out_error(error.into(), &args.out))?;
     let file = args.new_passphrase_file.as_deref();
-    let (vault, passphrase) = if cx.is_recovering() || file.is_some() {
-        cx.check_new_passphrase_source(file, "--new-passphrase-file")?;
+    let (vault, passphrase) = if cx.credentials.is_recovering() || file.is_some() {
+        cx.credentials.check_new_passphrase_source(file, "--new-passphrase-file")?;
 
         // The cost stored in a damaged vault is not verified, but only the strength estimate
         // depends on it.
         let params = cx.locked()?.kdf_params().unwrap_or(KdfParams::SMALL);
         let vault = cx.unlock_with_credential()?;
-        let passphrase = cx.chosen_passphrase(file, params)?;
+        let passphrase = cx.credentials.chosen_passphrase(file, params)?;
         (vault, passphrase)
     } else {
         cx.unlock_by_passphrase()?
@@ -113,13 +113,13 @@ fn out_error(error: VaultError, out: &Path) -> Error {
 /// Shows how to continue with the saved vault.
 fn show_next_step(out: &str, salvaged: &SalvageOutcome, cx: &Context) {
     cx.ui.status(&format!("saved {} into `{out}`", counted(salvaged.saved, "secret")));
-    let restore = cx.hint_command(&format!("restore {}", store::quoted(Path::new(out))));
+    let restore = cx.target.hint_command(&format!("restore {}", store::quoted(Path::new(out))));
     let kept =
         if salvaged.report.damage.is_empty() { "" } else { ", which keeps the damaged file" };
     cx.ui.status(&format!("to use it as the vault, run {restore}{kept}"));
 
     if salvaged.report.recovery {
-        let create = cx.hint_command("recovery create");
+        let create = cx.target.hint_command("recovery create");
         cx.ui.status(&format!(
             "it has no recovery code; after restoring it, create one with {create}"
         ));

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::shared::look_for::{ALL, look_for};
-use crate::context::Context;
+use crate::context::{Context, Target};
 use crate::error::{Error, Kind};
 use crate::git::{Hook, HookError};
 use crate::mask::Needles;
@@ -58,11 +58,11 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
     }
 
     if args.staged {
-        Context::git(Path::new("")).require_repository().map_err(ScanError::from)?;
+        Target::git(Path::new("")).require_repository().map_err(ScanError::from)?;
     }
 
     let vault = cx.unlock()?;
-    let values = vault.scope(cx.project()?).reveal_all()?;
+    let values = vault.scope(cx.target.project()?).reveal_all()?;
     drop(vault);
     look_for(&values, "searched for", ALL, cx)?;
 
@@ -71,10 +71,10 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
         ScanCommand { needles: &needles, cx, names: HashSet::new(), found: Findings::default() };
 
     if args.staged {
-        search.take(scan::staged(&needles, paths, &Context::git(Path::new("")))?);
+        search.take(scan::staged(&needles, paths, &Target::git(Path::new("")))?);
     } else {
         for path in paths {
-            search.take(scan::tree(&needles, path, args.no_ignore, &Context::git));
+            search.take(scan::tree(&needles, path, args.no_ignore, &Target::git));
         }
     }
 
@@ -153,14 +153,14 @@ const FIX: &str =
 /// Writes the hook that runs `scan --staged` before every commit.
 fn install_hook(cx: &Context) -> Result<(), Error> {
     // git runs the hook in the root of the working tree.
-    let vault = cx.vault_option().map(std::path::absolute).transpose();
+    let vault = cx.target.vault_option().map(std::path::absolute).transpose();
     let vault = vault.map_err(|source| {
         Error::new(Kind::Failure, format!("cannot determine the path of the vault: {source}"))
     })?;
 
-    let command = Context::command("scan --staged", vault.as_deref(), cx.project_option());
+    let command = Target::command("scan --staged", vault.as_deref(), cx.target.project_option());
     let by_hand = format!("add the line `{command} || exit 1` to your own hook");
-    let hook = Context::git(Path::new("")).install_hook(&command).map_err(|error| match error {
+    let hook = Target::git(Path::new("")).install_hook(&command).map_err(|error| match error {
         HookError::Git(error) => error.into(),
         error @ (HookError::Taken(_) | HookError::Elsewhere(_)) => {
             Error::new(Kind::Refused, error.to_string()).hint(by_hand)

@@ -72,13 +72,13 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
         return project_file::write(cx);
     }
 
-    let manifest = cx.require_manifest()?;
+    let manifest = cx.target.require_manifest()?;
 
     // Errors in the manifest, in templates or outputs are reported before the user is asked
     // anything.
     let entries = args.from.as_deref().map(entries).transpose()?.unwrap_or_default();
     cx.require_trust(manifest)?;
-    let project = cx.project()?;
+    let project = cx.target.project()?;
     let mut files = outputs::open(cx, manifest)?;
     let mut given = ProvidedValues::of(entries, manifest, &mut files)?;
     let needs = needs(manifest, &Tree::of(manifest));
@@ -100,7 +100,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
         return Err(still_missing(&plan.asked, project).hint(format!(
             "run {} on a terminal to enter missing secrets, or read them from a file with \
              `--from FILE.env`",
-            cx.hint_command("setup")
+            cx.target.hint_command("setup")
         )));
     }
 
@@ -126,7 +126,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     if !skipped.is_empty() {
         return Err(still_missing(&skipped, project).hint(format!(
             "enter missing secrets with {}; the values that you typed are stored",
-            cx.hint_command("setup")
+            cx.target.hint_command("setup")
         )));
     }
 
@@ -191,7 +191,7 @@ fn unignored(cx: &Context, manifest: &Manifest) -> Result<Unignored, Error> {
         .hint(format!("remove that rule from `{rule}`; nothing was changed")));
     }
 
-    let project = cx.project()?;
+    let project = cx.target.project()?;
     found.check().map_err(|error| error::setup(error, project))?;
     Ok(found)
 }
@@ -209,7 +209,7 @@ fn refuse_loss(
         return Ok(());
     }
 
-    let project = cx.project()?;
+    let project = cx.target.project()?;
     let tags: Vec<Tag> = given.rest().map(|(_, tag, _)| tag.clone()).collect();
     let stored = cx.vault()?.scope(project).reveal_existing(&tags)?;
     let is_lost = |value: &SecretBytes, stored: &Option<(Tag, SecretValue)>| {
@@ -230,7 +230,7 @@ fn refuse_loss(
 
     Err(Error::new(Kind::Refused, what).hint(format!(
         "store them with {}, change the template, or move the file away; nothing was changed",
-        cx.hint_command(&format!("import {name} --on-conflict overwrite"))
+        cx.target.hint_command(&format!("import {name} --on-conflict overwrite"))
     )))
 }
 
@@ -303,7 +303,8 @@ fn ask_for_value(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, E
                 );
             }
             Err(UiError::SeveralLines) => {
-                let create = cx.hint_command(&format!("create {} --value-file PATH", need.tag));
+                let create =
+                    cx.target.hint_command(&format!("create {} --value-file PATH", need.tag));
                 cx.ui.warn(&format!(
                     "a value with several lines is skipped; store it with {create}"
                 ));
@@ -361,7 +362,7 @@ fn replaced(
     mut files: Outputs<'_>,
     plan: &ValueSources<'_, '_>,
 ) -> Result<Vec<PathBuf>, Error> {
-    let (manifest, project) = (cx.require_manifest()?, cx.project()?);
+    let (manifest, project) = (cx.target.require_manifest()?, cx.target.project()?);
     let failed = |error| error::setup(error, project);
     let memory = outputs::memory(cx, !files.tags().is_empty())?;
 
@@ -463,7 +464,7 @@ fn finish(
     written: &[(PathBuf, OutputChange)],
 ) -> Result<(), Error> {
     if !needs.is_empty() {
-        directories::remember_directory(cx, project, &cx.require_manifest()?.directory);
+        directories::remember_directory(cx, project, &cx.target.require_manifest()?.directory);
     }
 
     let (secrets, outputs) = (counted(needs.len(), "secret"), counted(written.len(), "output"));

@@ -22,7 +22,7 @@ pub(crate) struct StatusArgs {}
 
 pub(crate) fn run(_: &StatusArgs, cx: &Context) -> Result<(), Error> {
     let vault_id = cx.locked()?.vault_id()?;
-    let found = match cx.agent(AGENT_TIMEOUT)? {
+    let found = match cx.agents.client(AGENT_TIMEOUT)? {
         Some(client) => client.status(Some(vault_id))?,
         None => Status { left: None },
     };
@@ -37,7 +37,7 @@ pub(crate) fn run(_: &StatusArgs, cx: &Context) -> Result<(), Error> {
     match found.left {
         Some(_) => Ok(()),
         None => {
-            let path = cx.vault_path()?;
+            let path = cx.target.vault_path()?;
             Err(Error::new(Kind::Locked, format!("`{}` is locked", path.display()))
                 .hint("unlock it with `secrets unlock`")
                 .into_answer())

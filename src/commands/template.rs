@@ -16,7 +16,7 @@ use super::shared::new_vault::{offer_a_vault, require_vault_unless_offered};
 use super::shared::readers::named_readers;
 use super::shared::store::store;
 use super::shared::{directories, outputs, project_file};
-use crate::context::Context;
+use crate::context::{Context, Target};
 use crate::dotenv::Entry;
 use crate::dotenv::readers::{Reader, Readers};
 use crate::error::{self, Error, Kind};
@@ -82,7 +82,7 @@ pub(crate) struct TemplateArgs {
 }
 
 pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
-    let manifest = cx.manifest()?;
+    let manifest = cx.target.manifest()?;
     check(args, manifest, cx)?;
     let paths = Paths::new(args, manifest)?;
     let (text, file) = input::named(&args.file)?;
@@ -98,11 +98,12 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
 
     // A manifest or .gitignore that cannot be extended is reported before any question about a
     // variable.
-    let project = cx.project()?;
+    let project = cx.target.project()?;
     paths.check_gitignore(manifest, &paths.manifest_text(manifest, project, &[])?, project)?;
     let readers = readers(args, manifest, &paths, cx)?;
     let mut migration = migrate(args, text.expose(), &entries, &file, readers)?;
-    let project = manifest.map_or_else(|| project_file::project(cx), |_| cx.project().cloned())?;
+    let project =
+        manifest.map_or_else(|| project_file::project(cx), |_| cx.target.project().cloned())?;
     let directory = manifest.map_or(Path::new(""), |manifest| &manifest.directory);
     let is_fixed = manifest.is_some_and(|manifest| manifest.project.is_some());
     let project = conflicts::claim(cx, &project, directory, is_fixed)?;
@@ -208,7 +209,7 @@ fn check(args: &TemplateArgs, manifest: Option<&Manifest>, cx: &Context) -> Resu
             .hint("usage: secrets template FILE.env"));
     }
 
-    if manifest.is_some() && cx.tree_project()? != Some(cx.project()?) {
+    if manifest.is_some() && cx.target.tree_project()? != Some(cx.target.project()?) {
         return Err(Error::usage(format!("`{MANIFEST}` belongs to another project"))
             .hint("remove `--project`; nothing was written"));
     }
@@ -521,7 +522,7 @@ impl Paths {
     ) -> Result<(), Error> {
         let directory = manifest.map_or(Path::new(""), |manifest| &manifest.directory);
         let Ok(new) = Manifest::parse(directory, text) else { return Ok(()) };
-        let found = gitignore::unignored(&new, &Context::git(directory))?;
+        let found = gitignore::unignored(&new, &Target::git(directory))?;
         found.check().map_err(|error| error::setup(error, project))
     }
 
@@ -585,9 +586,9 @@ fn write_manifest(cx: &Context, manifest: Option<&Manifest>, text: &str) -> Resu
 
 /// Adds the outputs of the manifest to .gitignore. Returns true if git tracks one of them.
 fn ignore_output(cx: &Context) -> Result<bool, Error> {
-    let project = cx.project()?;
+    let project = cx.target.project()?;
     let Some(manifest) = crate::config::Environment::manifest(&|_| {})? else { return Ok(false) };
-    let found = gitignore::unignored(&manifest, &Context::git(&manifest.directory))?;
+    let found = gitignore::unignored(&manifest, &Target::git(&manifest.directory))?;
     found.apply().map_err(|error| error::setup(error, project))?;
     for line in found.lines() {
         cx.ui.status(&format!("added `{line}` to .gitignore"));

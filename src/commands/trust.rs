@@ -85,7 +85,7 @@ fn with_manifest(
     directory: Option<&Path>,
     use_manifest: impl FnOnce(&Manifest) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let Some(directory) = directory else { return use_manifest(cx.require_manifest()?) };
+    let Some(directory) = directory else { return use_manifest(cx.target.require_manifest()?) };
     let directory = directory_of(directory);
 
     match Environment::manifest_of(directory)? {

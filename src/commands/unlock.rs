@@ -36,9 +36,9 @@ pub(crate) struct UnlockArgs {
 }
 
 pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
-    let place = cx.new_agent_place()?;
+    let place = cx.agents.new_directory()?;
     let locked = cx.locked()?;
-    let client = Client::new(&place, &cx.canonical_vault_path()?, AGENT_TIMEOUT);
+    let client = Client::new(&place, &cx.target.canonical_vault_path()?, AGENT_TIMEOUT);
     let root = cx.root_key(&locked)?;
 
     // Damage is reported now instead of by the next command.
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
     let params = locked.kdf_params()?;
     let in_memory =
         client.unlock(&Environment::executable(), &locked, &root, (args.ttl, args.idle))?;
-    cx.remember_agent_place(&place);
+    cx.agents.remember(&place);
 
     // A user who runs this command does not need the notice about it.
     cx.settle(NoticeSubject::Unlock, &vault_id);
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
         );
     }
 
-    let path = cx.vault_path()?;
+    let path = cx.target.vault_path()?;
     cx.ui.status(&format!("unlocked `{}` for {}", path.display(), spans(args.ttl, args.idle)));
     mention_upgrade(cx, &vault_id, params);
     cx.ui.document(|| status(cx, &client.status(Some(vault_id))?))
@@ -78,8 +78,11 @@ fn mention_upgrade(cx: &Context, vault_id: &VaultId, params: KdfParams) {
 
     // If the notice could not be recorded, it would be shown every time.
     if cx.settle(NoticeSubject::Kdf, vault_id) {
-        let (before, now, upgrade) =
-            (KdfInfo::of(params), KdfInfo::of(default), cx.hint_command("passwd --upgrade-kdf"));
+        let (before, now, upgrade) = (
+            KdfInfo::of(params),
+            KdfInfo::of(default),
+            cx.target.hint_command("passwd --upgrade-kdf"),
+        );
         cx.ui.status(&format!(
             "guessing its passphrase costs {before}; raise that to {now} with {upgrade}"
         ));

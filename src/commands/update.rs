@@ -63,7 +63,7 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
     let labels_only = args.name.is_some() || args.description.is_some();
     let with_value = args.value.names_a_source() || !labels_only;
     if with_value && args.value.is_stdin() {
-        cx.keep_stdin()?;
+        cx.credentials.keep_stdin()?;
     }
 
     if with_value {

@@ -27,7 +27,7 @@ pub(crate) fn run(_: &VerifyArgs, cx: &Context) -> Result<(), Error> {
     let progress = cx.ui.progress("secrets checked");
     let report = vault.verify(&|number| progress.on_progress(number))?;
     drop(progress);
-    cx.ui.print(&Verified::of(&report, cx.vault_path()?.display().to_string()))?;
+    cx.ui.print(&Verified::of(&report, cx.target.vault_path()?.display().to_string()))?;
 
     let Some(failure) = failure(&report) else {
         cx.ui.status("the vault is intact");

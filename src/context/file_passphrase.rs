@@ -6,8 +6,8 @@ use std::path::Path;
 
 use secrets_age::{AgeError, BYTES_PER_GUESS};
 
-use super::Context;
-use super::unlocking::{TRIES, ask, parse_passphrase};
+use super::credentials::{ask, check_passphrase_file, parse_passphrase};
+use super::{Credentials, Retry};
 use crate::error::{self, Error, Kind};
 use crate::model::SecretBytes;
 use crate::strength::Strength;
@@ -17,11 +17,11 @@ use crate::ui::{Progress, prompt};
 pub(crate) const MAKING_KEY: &str =
     "deriving the file's key from the passphrase: this takes a few seconds";
 
-impl Context {
+impl Credentials {
     /// Fails if there is no source for the passphrase of an export, or if its file cannot be read.
     pub(crate) fn check_export_passphrase_source(file: Option<&Path>) -> Result<(), Error> {
         if let Some(path) = file {
-            return Self::check_passphrase_file(path);
+            return check_passphrase_file(path);
         }
 
         if prompt::is_possible() {
@@ -64,9 +64,7 @@ impl Context {
             return Err(Error::new(Kind::Locked, what).hint("use `--import-passphrase-file PATH`"));
         }
 
-        let mut tries_left = TRIES;
-        loop {
-            tries_left -= 1;
+        self.with_retries(|| {
             let passphrase = ask(&format!("Passphrase for {name}"))?;
             let echo_off = prompt::echo_off();
             let progress = self.key_progress();
@@ -74,13 +72,13 @@ impl Context {
 
             drop(progress);
             drop(echo_off);
-            match opened {
-                Err(AgeError::WrongPassphrase) if tries_left > 0 => {
-                    self.ui.warn("wrong passphrase, try again");
+            opened.map_err(|error| match error {
+                AgeError::WrongPassphrase => {
+                    Retry::Again(error.to_string(), error::age_file(&error, name))
                 }
-                opened => return opened.map_err(|error| error::age_file(&error, name)),
-            }
-        }
+                error => error::age_file(&error, name).into(),
+            })
+        })
     }
 
     /// Shows [`MAKING_KEY`] until the returned value is dropped.

@@ -46,14 +46,14 @@ impl Trust {
 impl Context {
     /// Returns the current project. If only a manifest chose it, the manifest has to be trusted.
     pub(crate) fn trusted_project(&self) -> Result<&ProjectName, Error> {
-        if self.named_project()?.is_none()
-            && let Some(manifest) = self.manifest()?
+        if self.target.named_project()?.is_none()
+            && let Some(manifest) = self.target.manifest()?
             && manifest.project.is_some()
         {
             self.require_trust(manifest)?;
         }
 
-        self.project()
+        self.target.project()
     }
 
     /// Refuses a manifest that is not trusted. Asks on a terminal, once per process and before any
@@ -136,7 +136,7 @@ impl Context {
     }
 
     fn named_manifest(&self) -> Option<&str> {
-        self.options.trust_manifest.as_deref().or(self.environment.trust_manifest.as_deref())
+        self.trusted_fingerprint.as_deref().or(self.environment.trust_manifest.as_deref())
     }
 
     /// Records consent, and binds the record to the vault if the vault is open.
@@ -182,7 +182,7 @@ impl Context {
             Binding::Due => {}
             Binding::Broken => {
                 let why = "its record of trust does not match this vault's keys".to_owned();
-                let manifest = self.require_manifest()?;
+                let manifest = self.target.require_manifest()?;
                 record =
                     self.ask_for_trust(manifest, record.coverage, &Trust::Unknown(Some(why)))?;
             }
@@ -320,7 +320,7 @@ impl Context {
 
     /// Returns the vault if an agent or a given passphrase can open it.
     fn known_vault(&self) -> Option<Vault> {
-        match self.given_credential().ok()? {
+        match self.credentials.given_credential().ok()? {
             Some(credential) => self.locked().ok()?.unlock(&*credential).ok(),
             None => self.vault_of_agent(AGENT_TIMEOUT).ok()?,
         }

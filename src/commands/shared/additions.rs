@@ -29,9 +29,9 @@ pub(crate) fn protect(
     memory: &OutputRecords,
     is_confirmed: bool,
 ) -> Result<(), Error> {
-    let project = cx.project()?;
+    let project = cx.target.project()?;
     let foreign = outputs.foreign(memory).map_err(|error| error::setup(error, project))?;
-    let foreign = with_paths(cx.require_manifest()?, foreign);
+    let foreign = with_paths(cx.target.require_manifest()?, foreign);
     refuse_added(cx, &foreign)?;
 
     let Some((path, found)) = foreign.first().filter(|_| !is_confirmed) else { return Ok(()) };
@@ -129,7 +129,7 @@ pub(crate) fn way_into_the_template(
         return Ok("add them to the template".to_owned());
     }
 
-    let adopt = cx.hint_command(&format!("adopt {}", quoted(path)));
+    let adopt = cx.target.hint_command(&format!("adopt {}", quoted(path)));
     Ok(match found.adoptable {
         AdoptableOutput::AfterFixing(line) => {
             format!(
@@ -144,7 +144,7 @@ pub(crate) fn way_into_the_template(
 /// Returns true if a file is an output of the manifest.
 fn is_output(cx: &Context, path: &Path) -> Result<bool, Error> {
     let path = absolute(path).ok();
-    let Some(manifest) = cx.manifest()? else { return Ok(false) };
+    let Some(manifest) = cx.target.manifest()? else { return Ok(false) };
     Ok(manifest
         .render
         .iter()

@@ -75,7 +75,7 @@ pub(crate) fn identities(files: &[PathBuf], cx: &Context) -> Result<Vec<Identity
     let mut identities = Vec::new();
     for path in files {
         let name = path.display();
-        let found = Identity::parse_all(&cx.identity_file(path)?).map_err(|line| {
+        let found = Identity::parse_all(&cx.credentials.identity_file(path)?).map_err(|line| {
             Error::new(
                 Kind::Locked,
                 format!("{name}:{line} is not an identity of the form `AGE-SECRET-KEY-1…`"),

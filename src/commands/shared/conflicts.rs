@@ -62,7 +62,7 @@ pub(crate) fn claim(
     let Some(other) = others.first() else { return Ok(project.clone()) };
 
     let what = format!("project `{project}` is also used by `{}`", other.display());
-    if cx.named_project()?.is_some() {
+    if cx.target.named_project()?.is_some() {
         cx.ui.status(&what);
         return Ok(project.clone());
     }

@@ -24,7 +24,7 @@ pub(crate) fn remember_run(
     project: &ProjectName,
     is_used: bool,
 ) -> Result<(), Error> {
-    let manifest = cx.manifest()?.filter(|_| is_used);
+    let manifest = cx.target.manifest()?.filter(|_| is_used);
     let directories = vault.id().ok().and_then(|id| directories_of(cx, &id));
     if let (Some(manifest), Some(directories)) = (manifest, directories) {
         directories.note(project, &manifest.directory);

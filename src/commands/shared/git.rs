@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::context::Context;
+use crate::context::Target;
 use crate::error::{Error, Kind};
 use crate::git::{GitStatus, without_links};
 use crate::setup::Manifest;
@@ -12,14 +12,14 @@ use crate::store::quoted;
 /// Returns true for a file that git tracks, and false if git cannot answer.
 pub(crate) fn is_tracked(path: &Path) -> bool {
     let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return false };
-    let standing = Context::git(directory).standing(&[Path::new(name)]);
+    let standing = Target::git(directory).standing(&[Path::new(name)]);
     standing.is_ok_and(|standing| standing == [GitStatus::Tracked])
 }
 
 /// Returns the outputs that git does not ignore. Refuses an output that git tracks, because the
 /// next commit would publish it.
 pub(crate) fn untracked(manifest: &Manifest) -> Result<Unignored, Error> {
-    let found = gitignore::unignored(manifest, &Context::git(&manifest.directory))?;
+    let found = gitignore::unignored(manifest, &Target::git(&manifest.directory))?;
     let Some(tracked) = found.tracked.first() else { return Ok(found) };
     Err(self::tracked(tracked, tracked))
 }

@@ -27,14 +27,14 @@ pub(crate) fn create_vault(
     }
 
     store::check_new_vault(path)?;
-    let passphrase: Passphrase = cx.new_passphrase(params, suggest)?;
+    let passphrase: Passphrase = cx.credentials.new_passphrase(params, suggest)?;
     let vault = Vault::init(path, &passphrase, params)?;
     if params.cost() < Context::default_kdf().cost() {
         cx.ui.warn("these key derivation parameters make guessing cheaper than the defaults");
     }
 
     cx.ui.status(&format!("created the vault `{}`", path.display()));
-    let code = cx.hint_command("recovery create");
+    let code = cx.target.hint_command("recovery create");
     cx.ui.status(&format!(
         "a forgotten passphrase cannot be reset; print a recovery code with {code} and keep it safe"
     ));
@@ -54,7 +54,7 @@ pub(crate) fn offer_a_vault(cx: &Context) -> Result<bool, Error> {
         return Ok(false);
     }
 
-    let path = cx.vault_path()?;
+    let path = cx.target.vault_path()?;
     if !prompt::confirm(&format!("There is no vault yet. Create one at {}?", path.display()), true)?
     {
         return Err(Error::new(Kind::NotFound, "there is no vault")

@@ -32,7 +32,7 @@ pub(crate) fn dotenv_entries(text: &[u8], file: &str) -> Result<Vec<Entry>, Erro
 /// Reads the manifest's templates and checks its outputs. If the manifest needed consent, checks
 /// that the templates still refer to the secrets that consent was given for.
 pub(crate) fn open<'m>(cx: &Context, manifest: &'m Manifest) -> Result<Outputs<'m>, Error> {
-    let project = cx.project()?;
+    let project = cx.target.project()?;
     let outputs =
         Outputs::open(manifest, &protected(cx)).map_err(|error| error::setup(error, project))?;
     cx.require_same_tags(manifest, &outputs)?;
@@ -59,12 +59,13 @@ pub(crate) fn require_vault(
 /// Returns the files that an output never replaces.
 pub(crate) fn protected(cx: &Context) -> Vec<ProtectedFile> {
     let mut protected: Vec<ProtectedFile> = cx
+        .credentials
         .passphrase_file_identity()
         .map(|id| (id, "is the passphrase file"))
         .into_iter()
         .collect();
 
-    let vault = cx.vault_path().ok().and_then(|path| FileId::at(&path));
+    let vault = cx.target.vault_path().ok().and_then(|path| FileId::at(&path));
     protected.extend(vault.map(|vault| (vault, "is the vault")));
     protected
 }
@@ -75,7 +76,7 @@ pub(crate) fn resolve<'m>(
     cx: &Context,
     mut outputs: Outputs<'m>,
 ) -> Result<ResolvedOutputs<'m>, Error> {
-    let project = cx.project()?;
+    let project = cx.target.project()?;
     let opened = if outputs.tags().is_empty() {
         RevealedValues::none(project)
     } else {
@@ -96,7 +97,7 @@ pub(crate) fn resolve_with<'m>(
     outputs: Outputs<'m>,
     new: &[NewSecret],
 ) -> Result<ResolvedOutputs<'m>, Error> {
-    let project = cx.project()?;
+    let project = cx.target.project()?;
     let stored = if outputs.tags().is_empty() {
         RevealedValues::none(project)
     } else {
@@ -131,7 +132,7 @@ pub(crate) fn warn_of_misread(
     cx: &Context,
     outputs: &mut ResolvedOutputs<'_>,
 ) -> Result<(), Error> {
-    let project = cx.project()?;
+    let project = cx.target.project()?;
     for (path, warning) in outputs.warnings().map_err(|error| error::setup(error, project))? {
         cx.ui.warn(&format!("`{}`: {warning}", path.display()));
     }
@@ -149,7 +150,7 @@ fn values(
 
 /// Returns the records of outputs. For outputs without secrets it needs no key and opens no vault.
 pub(crate) fn memory(cx: &Context, have_secrets: bool) -> Result<OutputRecords, Error> {
-    let key = if have_secrets { cx.vault()?.output_key(cx.project()?)? } else { None };
+    let key = if have_secrets { cx.vault()?.output_key(cx.target.project()?)? } else { None };
     Ok(OutputRecords::new(cx.state_directory("outputs").as_deref(), key))
 }
 
@@ -159,7 +160,7 @@ pub(crate) fn write(
     mut outputs: ResolvedOutputs<'_>,
     memory: &OutputRecords,
 ) -> Result<Vec<(PathBuf, OutputChange)>, Error> {
-    let (manifest, project) = (cx.require_manifest()?, cx.project()?);
+    let (manifest, project) = (cx.target.require_manifest()?, cx.target.project()?);
     warn_of_misread(cx, &mut outputs)?;
     let has_secrets = outputs.have_secrets();
     let written = outputs.write(memory).map_err(|error| error::setup(error, project))?;
@@ -202,6 +203,6 @@ pub(crate) fn tree_manifest<'c>(
     cx: &'c Context,
     project: &ProjectName,
 ) -> Result<Option<&'c Manifest>, Error> {
-    let is_ours = cx.tree_project()? == Some(project);
-    Ok(cx.manifest()?.filter(|_| is_ours))
+    let is_ours = cx.target.tree_project()? == Some(project);
+    Ok(cx.target.manifest()?.filter(|_| is_ours))
 }

@@ -82,7 +82,7 @@ fn refuse_another() -> Result<(), Error> {
 
 /// Returns the project for a first manifest: the named one, or one with the name of the directory.
 pub(crate) fn project(cx: &Context) -> Result<ProjectName, Error> {
-    if let Some(project) = cx.named_project()? {
+    if let Some(project) = cx.target.named_project()? {
         return Ok(project);
     }
 
@@ -92,7 +92,7 @@ pub(crate) fn project(cx: &Context) -> Result<ProjectName, Error> {
         name.unwrap_or_default().chars().map(|c| if allowed(c) { c } else { '-' }).collect();
     match ProjectName::parse(name.trim_matches('-')) {
         Ok(project) => Ok(project),
-        Err(_) => Ok(cx.project()?.clone()),
+        Err(_) => Ok(cx.target.project()?.clone()),
     }
 }
 

@@ -28,7 +28,7 @@ const SHOWN: usize = 20;
 
 /// Refuses if files in the working directory's tree refer to one of these secrets.
 pub(crate) fn refuse_referenced(cx: &Context, secrets: &[Secret]) -> Result<(), Error> {
-    let Some(project) = cx.tree_project()? else { return Ok(()) };
+    let Some(project) = cx.target.tree_project()? else { return Ok(()) };
     let ours: HashSet<TagKey> = secrets
         .iter()
         .filter(|secret| secret.project == *project)

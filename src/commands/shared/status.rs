@@ -10,7 +10,7 @@ use crate::output::StatusInfo;
 
 /// Describes the vault, the current project and the remaining unlocked time.
 pub(crate) fn status(cx: &Context, status: &Status) -> Result<StatusInfo, Error> {
-    let vault = cx.vault_path()?.display().to_string();
+    let vault = cx.target.vault_path()?.display().to_string();
     let (project, source) = project(cx).unzip();
 
     Ok(StatusInfo {
@@ -27,7 +27,7 @@ pub(crate) fn status(cx: &Context, status: &Status) -> Result<StatusInfo, Error>
 /// Returns the current project and its source. An invalid manifest causes only a warning, because
 /// scripts use this command to check whether the vault is unlocked.
 fn project(cx: &Context) -> Option<(ProjectName, ProjectSource)> {
-    match cx.project().and_then(|name| Ok((name.clone(), cx.project_source()?))) {
+    match cx.target.project().and_then(|name| Ok((name.clone(), cx.target.project_source()?))) {
         Ok(found) => Some(found),
         Err(error) => {
             cx.ui.warn(error.message());

@@ -32,7 +32,7 @@ pub(crate) fn warn_of_suspects_in(
         vault.is_none() && suspects.has_near_misses() && !cx.vault_is_missing().unwrap_or(true);
     let is_stored = |tag: &Tag| -> Result<Option<bool>, Error> {
         match vault {
-            Some(vault) => Ok(Some(vault.find(cx.project()?, tag)?.is_some())),
+            Some(vault) => Ok(Some(vault.find(cx.target.project()?, tag)?.is_some())),
             None => Ok(if is_locked { None } else { Some(false) }),
         }
     };

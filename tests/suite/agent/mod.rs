@@ -100,7 +100,7 @@ impl Home {
     }
 
     fn place(&self) -> RuntimeDir {
-        RuntimeDir::made(&self.directory()).unwrap()
+        RuntimeDir::open_or_create(&self.directory()).unwrap()
     }
 
     fn socket(&self) -> PathBuf {

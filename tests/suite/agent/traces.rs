@@ -136,7 +136,7 @@ fn the_root_key_is_in_no_answer() {
 
     // The commands find another runtime directory. An eavesdropper there forwards everything.
     fs::create_dir(home.path("ear")).unwrap();
-    let place = RuntimeDir::made(&home.path("ear/secrets")).unwrap();
+    let place = RuntimeDir::open_or_create(&home.path("ear/secrets")).unwrap();
     let (socket, data) = (home.socket(), Arc::new(Mutex::new(Vec::new())));
     let ear = Arc::clone(&data);
 

@@ -79,7 +79,7 @@ impl RuntimeDir {
     }
 
     /// Verifies the directory, or creates it with mode 0700 if it does not exist.
-    pub fn made(directory: &Path) -> Result<Self, RuntimeDirError> {
+    pub fn open_or_create(directory: &Path) -> Result<Self, RuntimeDirError> {
         if let Some(existing) = Self::existing(directory)? {
             return Ok(existing);
         }

@@ -1,0 +1,113 @@
+//! The agents of this user: their runtime directories, and clients for them.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use secrets_files::Records;
+
+use super::Target;
+use crate::agent::{Client, MAX_RUNTIME_DIR, RuntimeDir};
+use crate::config::Environment;
+use crate::error::Error;
+use crate::vault::KeyServiceError;
+
+/// The maximum time to wait for the agent.
+pub(crate) const AGENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The agents of this user.
+pub(crate) struct Agents {
+    target: Rc<Target>,
+    environment: Rc<Environment>,
+}
+
+impl Agents {
+    pub(super) fn new(target: Rc<Target>, environment: Rc<Environment>) -> Self {
+        Self { target, environment }
+    }
+
+    /// Returns the runtime directory of this login's agents, if it exists.
+    fn directory(&self) -> Result<Option<RuntimeDir>, Error> {
+        let place = RuntimeDir::existing(self.environment.agent_directory()?)?;
+        Ok(place.map(RuntimeDir::with_room_for_sockets).transpose()?)
+    }
+
+    /// Returns the runtime directories of all agents. Other logins of this user may use other
+    /// directories. A directory in which `unlock` would refuse to start an agent contains none.
+    fn directories(&self) -> Result<Vec<RuntimeDir>, Error> {
+        let mut places: Vec<RuntimeDir> = self.directory()?.into_iter().collect();
+        let known = self.environment.other_agent_directories().iter().cloned();
+        let remembered =
+            self.records().map(|records| RuntimeDir::remembered(&records)).unwrap_or_default();
+
+        for directory in known.chain(remembered) {
+            if !places.iter().any(|place| place.directory() == directory)
+                && let Ok(Some(place)) = RuntimeDir::existing(&directory)
+            {
+                places.push(place);
+            }
+        }
+
+        Ok(places)
+    }
+
+    /// Records where an agent was started, so that `lock --all` of another login finds it.
+    pub(crate) fn remember(&self, place: &RuntimeDir) {
+        // If this fails, for example with a read-only home, the other login has to know the
+        // directory itself.
+        if let Some(records) = self.records() {
+            let _ = place.remember(&records);
+        }
+    }
+
+    fn records(&self) -> Option<Records> {
+        self.environment
+            .state("agents")
+            .map(|directory| Records::new(&directory, MAX_RUNTIME_DIR as u64))
+    }
+
+    /// Makes every agent of this vault forget its key. Returns false if none held it.
+    pub(crate) fn lock_vault(&self) -> Result<bool, Error> {
+        let path = self.target.canonical_vault_path()?;
+        lock_in_all(&self.directories()?, |place| Client::new(place, &path, AGENT_TIMEOUT).lock())
+    }
+
+    /// Makes every agent forget its key. Returns false if there was none. Needs no vault.
+    pub(crate) fn lock_all(&self) -> Result<bool, Error> {
+        lock_in_all(&self.directories()?, |place| Client::lock_all(place, AGENT_TIMEOUT))
+    }
+
+    /// Returns a client for the agent, if there is a runtime directory.
+    pub(crate) fn client(&self, patience: Duration) -> Result<Option<Client>, Error> {
+        let Some(place) = self.directory()? else { return Ok(None) };
+        Ok(Some(Client::new(&place, &self.target.canonical_vault_path()?, patience)))
+    }
+
+    /// Makes an agent forget the vault, because its key or its checkpoint is no longer valid.
+    pub(crate) fn forget_vault(&self) {
+        let _ = self.lock_vault();
+    }
+
+    /// Returns the runtime directory for a new agent.
+    pub(crate) fn new_directory(&self) -> Result<RuntimeDir, Error> {
+        Ok(self.private_directory()?.with_room_for_sockets()?)
+    }
+
+    /// Returns a directory that only we can access, for files that live as long as a process.
+    pub(crate) fn private_directory(&self) -> Result<RuntimeDir, Error> {
+        Ok(RuntimeDir::open_or_create(self.environment.agent_directory()?)?)
+    }
+}
+
+/// Locks in every directory, even after one failed. Returns true if an agent held a key.
+fn lock_in_all(
+    places: &[RuntimeDir],
+    lock: impl Fn(&RuntimeDir) -> Result<bool, KeyServiceError>,
+) -> Result<bool, Error> {
+    let outcomes: Vec<_> = places.iter().map(lock).collect();
+    let mut held = false;
+    for outcome in outcomes {
+        held |= outcome?;
+    }
+
+    Ok(held)
+}

@@ -1,0 +1,311 @@
+//! Credentials: given by an option, a file or the environment, or typed.
+//!
+//! It keeps no secrets: a passphrase or recovery code is wiped once the root key is known.
+
+use std::cell::Cell;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use secrets_files::FileId;
+
+use crate::config::Environment;
+use crate::crypto::kdf::Passphrase;
+use crate::crypto::recovery::RecoveryCode;
+use crate::crypto::slot::Credential;
+use crate::error::{Error, Kind};
+use crate::model::{Invalid, SecretBytes};
+use crate::ui::{Ui, UiError, input, prompt};
+use crate::vault::VaultError;
+
+/// The number of tries at a prompt.
+const TRIES: usize = 3;
+
+/// The ways to the vault's key that the user gave or can type.
+pub(crate) struct Credentials {
+    pub(super) ui: Rc<Ui>,
+    environment: Rc<Environment>,
+    /// The file of `--passphrase-file`; `-` is stdin
+    file: Option<PathBuf>,
+    /// True to use the recovery code instead of the passphrase
+    recovery: bool,
+    /// True if the passphrase was read from stdin and stored in the place of the environment's
+    has_read_stdin: Cell<bool>,
+}
+
+/// Why an attempt at a prompt failed.
+pub(super) enum Retry {
+    /// The answer was wrong, for the reason in the text; the error is reported after the last try
+    Again(String, Error),
+    /// Trying again would not help
+    Never(Error),
+}
+
+impl<E: Into<Error>> From<E> for Retry {
+    fn from(error: E) -> Self {
+        Self::Never(error.into())
+    }
+}
+
+impl Credentials {
+    pub(super) fn new(
+        ui: Rc<Ui>,
+        environment: Rc<Environment>,
+        file: Option<PathBuf>,
+        recovery: bool,
+    ) -> Self {
+        Self { ui, environment, file, recovery, has_read_stdin: Cell::new(false) }
+    }
+
+    /// Repeats an attempt at a prompt up to three times, and says in between why it failed.
+    pub(super) fn with_retries<T>(
+        &self,
+        mut attempt: impl FnMut() -> Result<T, Retry>,
+    ) -> Result<T, Error> {
+        let mut tries_left = TRIES;
+        loop {
+            tries_left -= 1;
+            match attempt() {
+                Ok(done) => return Ok(done),
+                Err(Retry::Again(why, _)) if tries_left > 0 => {
+                    self.ui.warn(&format!("{why}, try again"));
+                }
+                Err(Retry::Again(_, error) | Retry::Never(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Calls `open` with the given credential, or with one that is typed at a prompt which names
+    /// `path`.
+    pub(crate) fn by_credential<T>(
+        &self,
+        path: &Path,
+        open: impl Fn(&dyn Credential) -> Result<T, VaultError>,
+    ) -> Result<T, Error> {
+        match self.given_credential()? {
+            Some(credential) => Ok(open(&*credential)?),
+            None if self.recovery => Ok(self
+                .ask_for_credential(path, "Recovery code", None, RecoveryCode::parse, |code| {
+                    open(code)
+                })?
+                .0),
+            None => Ok(self
+                .ask_for_credential(path, "Passphrase", None, Passphrase::new, |passphrase| {
+                    open(passphrase)
+                })?
+                .0),
+        }
+    }
+
+    /// Asks for a credential. `hint` is printed above the first prompt.
+    pub(super) fn ask_for_credential<C: Credential, T>(
+        &self,
+        path: &Path,
+        what: &str,
+        mut hint: Option<&str>,
+        read: impl Fn(&SecretBytes) -> Result<C, Invalid>,
+        open: impl Fn(&C) -> Result<T, VaultError>,
+    ) -> Result<(T, C), Error> {
+        let question = format!("{what} for {}", path.display());
+        self.with_retries(|| {
+            let typed = ask_below(hint.take(), &question)?;
+            let credential = read(&typed).map_err(|why| {
+                let why = format!("invalid {}: {why}", what.to_lowercase());
+                Retry::Again(why.clone(), Error::new(Kind::Locked, why))
+            })?;
+
+            // Text typed during this delay is not echoed, because it may be the value that is asked
+            // for next.
+            let echo_off = prompt::echo_off();
+            let opened = open(&credential);
+            drop(echo_off);
+
+            match opened {
+                Ok(opened) => Ok((opened, credential)),
+                Err(VaultError::Crypto(error)) if error == credential.wrong() => {
+                    Err(Retry::Again(error.to_string(), error.into()))
+                }
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    /// Returns the credential from an option, a file or the environment.
+    pub(super) fn given_credential(&self) -> Result<Option<Box<dyn Credential>>, Error> {
+        let Some(bytes) = self.given()? else { return Ok(None) };
+        if !self.recovery {
+            return Ok(Some(Box::new(parse_passphrase(&bytes)?)));
+        }
+
+        let code = recovery_code(&bytes).map_err(|error| {
+            let place = match self.passphrase_file() {
+                Some(path) if path == Path::new("-") => "stdin".into(),
+                Some(path) => format!("`{}`", path.display()),
+                None => "SECRETS_PASSPHRASE".into(),
+            };
+
+            error.hint(format!(
+                "it was read from {place}; remove `--passphrase-file` and SECRETS_PASSPHRASE* to \
+                 be asked for it"
+            ))
+        })?;
+
+        Ok(Some(Box::new(code)))
+    }
+
+    /// Returns the passphrase or recovery code from an option, a file or the environment, in this
+    /// order.
+    pub(super) fn given(&self) -> Result<Option<SecretBytes>, Error> {
+        match self.passphrase_file() {
+            // Stdin is read only once, because `restore` opens two files with the same passphrase.
+            Some(path) if path != Path::new("-") => return self.line_of_file(path).map(Some),
+            Some(path) if !self.has_read_stdin.replace(true) => {
+                let bytes = self.line_of_file(path)?;
+                self.environment.passphrase.replace(Some(bytes));
+            }
+            _ => {}
+        }
+
+        Ok(self
+            .environment
+            .passphrase
+            .borrow()
+            .as_ref()
+            .map(|bytes| SecretBytes::copy_of(bytes.expose())))
+    }
+
+    /// Refuses a passphrase from stdin if the command reads other input there, which would be taken
+    /// for the passphrase.
+    pub(crate) fn keep_stdin(&self) -> Result<(), Error> {
+        if self.passphrase_file() == Some(Path::new("-")) {
+            Err(UiError::StdinTaken.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Returns true if the passphrase still has to be read from stdin.
+    pub(super) fn are_on_stdin(&self) -> bool {
+        self.passphrase_file() == Some(Path::new("-")) && !self.has_read_stdin.get()
+    }
+
+    fn passphrase_file(&self) -> Option<&Path> {
+        self.file.as_deref().or(self.environment.passphrase_file.as_deref())
+    }
+
+    /// Returns the identity of the passphrase file, if one is given, so that no output replaces it.
+    pub(crate) fn passphrase_file_identity(&self) -> Option<FileId> {
+        FileId::at(self.passphrase_file()?)
+    }
+
+    /// Wipes the passphrase from the environment, for commands that run for a long time.
+    pub(crate) fn forget_passphrase(&self) {
+        self.environment.passphrase.take();
+    }
+
+    pub(super) fn line_of_file(&self, path: &Path) -> Result<SecretBytes, Error> {
+        let mut bytes = self.private_file(path, PASSPHRASE_FILE, 8 * Passphrase::MAX)?;
+        input::drop_newline(&mut bytes);
+        Ok(bytes)
+    }
+
+    pub(super) fn private_file(
+        &self,
+        path: &Path,
+        what: &str,
+        most: usize,
+    ) -> Result<SecretBytes, Error> {
+        if path == Path::new("-") {
+            refuse_terminal(what)?;
+            return Ok(input::stdin(most)?);
+        }
+
+        let (bytes, exposed) =
+            input::file(path, most).map_err(|source| unreadable(path, what, &source))?;
+        if exposed {
+            self.ui.warn(&format!("other users can read the {what} `{}`", path.display()));
+        }
+
+        Ok(bytes)
+    }
+
+    /// Returns true if `--recovery` was given.
+    pub(crate) fn is_recovering(&self) -> bool {
+        self.recovery
+    }
+
+    /// Reads a recovery code from a file.
+    pub(crate) fn recovery_code_of_file(&self, path: &Path) -> Result<RecoveryCode, Error> {
+        recovery_code(&self.line_of_file(path)?)
+    }
+
+    /// Asks for a recovery code. Returns `None` for an empty line.
+    pub(crate) fn ask_for_recovery_code(&self) -> Result<Option<RecoveryCode>, Error> {
+        self.with_retries(|| {
+            let typed =
+                ask("Recovery code, to keep it (leave empty to replace it with a new one)")?;
+            if typed.is_empty() {
+                return Ok(None);
+            }
+
+            let code = recovery_code(&typed);
+            code.map(Some).map_err(|error| Retry::Again(error.message().to_owned(), error))
+        })
+    }
+}
+
+const PASSPHRASE_FILE: &str = "passphrase file";
+
+/// Fails if a passphrase file cannot be read. Commands call it before they ask for another
+/// passphrase.
+pub(super) fn check_passphrase_file(path: &Path) -> Result<(), Error> {
+    if path == Path::new("-") {
+        return refuse_terminal(PASSPHRASE_FILE);
+    }
+
+    input::check(path).map(drop).map_err(|source| unreadable(path, PASSPHRASE_FILE, &source))
+}
+
+/// Refuses to read a secret from stdin if it is a terminal.
+fn refuse_terminal(what: &str) -> Result<(), Error> {
+    if !input::stdin_is_terminal() {
+        return Ok(());
+    }
+
+    Err(Error::usage(format!("stdin is a terminal, which would show the {what}"))
+        .hint("remove the option to be asked without echo, or pipe it in"))
+}
+
+fn unreadable(path: &Path, what: &str, source: &io::Error) -> Error {
+    Error::new(Kind::Locked, format!("cannot read the {what} `{}`: {source}", path.display()))
+}
+
+pub(super) fn ask(question: &str) -> Result<SecretBytes, Error> {
+    ask_below(None, question)
+}
+
+fn ask_below(hint: Option<&str>, question: &str) -> Result<SecretBytes, Error> {
+    prompt::passphrase(question, hint).map_err(map_prompt_error)
+}
+
+pub(super) fn map_prompt_error(error: UiError) -> Error {
+    match error {
+        UiError::NoTerminal => no_passphrase(),
+        other => other.into(),
+    }
+}
+
+pub(super) fn no_passphrase() -> Error {
+    Error::new(Kind::Locked, "no passphrase was given and there is no terminal to ask on")
+        .hint("use `--passphrase-file PATH`, SECRETS_PASSPHRASE_FILE or SECRETS_PASSPHRASE")
+}
+
+pub(super) fn parse_passphrase(bytes: &SecretBytes) -> Result<Passphrase, Error> {
+    Passphrase::new(bytes)
+        .map_err(|why| Error::new(Kind::Locked, format!("invalid passphrase: {why}")))
+}
+
+fn recovery_code(bytes: &SecretBytes) -> Result<RecoveryCode, Error> {
+    RecoveryCode::parse(bytes)
+        .map_err(|why| Error::new(Kind::Locked, format!("invalid recovery code: {why}")))
+}

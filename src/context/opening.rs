@@ -1,0 +1,269 @@
+//! Opens the vault: through an agent, with a given credential, or with a typed one.
+
+use std::fs::File;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::credentials::{no_passphrase, parse_passphrase};
+use super::{AGENT_TIMEOUT, Context, NoticeSubject};
+use crate::config::Environment;
+use crate::crypto::CryptoError;
+use crate::crypto::ids::VaultId;
+use crate::crypto::kdf::Passphrase;
+use crate::crypto::root_key::RootKey;
+use crate::error::Error;
+use crate::store::{self, StoreError};
+use crate::ui::prompt;
+use crate::vault::{DivergenceNotice, Locked, Vault, VaultError};
+
+/// How long `unlock` keeps a vault unlocked by default.
+pub(crate) const TTL: &str = "15m";
+/// How long an unused vault stays unlocked by default.
+pub(crate) const IDLE: &str = "5m";
+
+impl Context {
+    /// Fails if there is no vault. Commands call it before they ask anything that makes sense only
+    /// with a vault.
+    pub(crate) fn require_vault(&self) -> Result<(), Error> {
+        if self.vault.get().is_some() {
+            return Ok(());
+        }
+
+        let path = self.target.vault_path()?;
+        let is_file = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
+        if is_file && File::open(&path).is_ok_and(|file| store::looks_like_a_vault(&file)) {
+            return Ok(());
+        }
+
+        // Opening it reports the actual problem.
+        self.locked().map(drop)
+    }
+
+    /// Returns true if there is no vault yet.
+    pub(crate) fn vault_is_missing(&self) -> Result<bool, Error> {
+        match Locked::open(&self.target.vault_path()?) {
+            Err(VaultError::Store(StoreError::Missing(_))) => Ok(true),
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(false),
+        }
+    }
+
+    /// Opens the vault without unlocking it.
+    pub(crate) fn locked(&self) -> Result<Locked, Error> {
+        let path = self.target.vault_path()?;
+        let locked = Locked::open(&path)?;
+        if locked.is_exposed() && !self.warned_about_modes.replace(true) {
+            self.ui.warn(&format!(
+                "the file system of `{}` does not support Unix modes: other users may be able to \
+                 read or replace the vault",
+                path.display()
+            ));
+        }
+
+        Ok(match self.checkpoints()? {
+            Some(checkpoints) => locked.with_checkpoints(checkpoints).on_divergence(self.notice()),
+            None => locked,
+        })
+    }
+
+    /// Returns a notice that warns about a copy without a checkpoint at its path, if another path
+    /// has a newer checkpoint of the same vault.
+    fn notice(&self) -> DivergenceNotice {
+        let ui = Rc::clone(&self.ui);
+        Rc::new(move |seen| {
+            let Some(path) = &seen.path else {
+                return ui.warn(
+                    "this vault was used at another path with different keys; this copy may be \
+                     older",
+                );
+            };
+
+            let how = if seen.divergence.is_fork() {
+                "this copy has diverged from the vault"
+            } else {
+                "this copy is older than the vault"
+            };
+
+            ui.warn(&format!("{how} that was used at `{}`", path.display()));
+        })
+    }
+
+    /// Returns the id of the vault without unlocking it, or `None` if no vault can be read.
+    pub(crate) fn vault_id(&self) -> Option<VaultId> {
+        match self.vault.get() {
+            Some(vault) => vault.id().ok(),
+            None => Locked::open(&self.target.vault_path().ok()?).ok()?.vault_id().ok(),
+        }
+    }
+
+    /// Returns the vault, unlocking it on first use.
+    pub(crate) fn vault(&self) -> Result<&Vault, Error> {
+        if let Some(vault) = self.vault.get() {
+            return Ok(vault);
+        }
+
+        let vault = self.unlock()?;
+        Ok(self.vault.get_or_init(|| vault))
+    }
+
+    /// Returns the vault if it is open, or can be opened without a prompt.
+    pub(crate) fn vault_without_asking(&self) -> Result<Option<&Vault>, Error> {
+        if self.vault.get().is_none()
+            && let Some(vault) = self.unkept_vault_without_asking()?
+        {
+            let _ = self.vault.set(vault);
+        }
+
+        Ok(self.vault.get())
+    }
+
+    /// Takes over a vault that was just created.
+    pub(crate) fn adopt(&self, vault: Vault) {
+        // No consent is bound to a new vault yet, so errors here do not matter.
+        let _ = self.verify_consent(&vault);
+        let _ = self.vault.set(vault);
+    }
+
+    /// Fails if `--project` or SECRETS_PROJECT names a project that does not exist. The default
+    /// project and the project of a manifest may have no secrets yet.
+    pub(crate) fn require_named_project(&self) -> Result<(), Error> {
+        match self.target.named_project()? {
+            Some(project) if project != Environment::default_project()? => {
+                Ok(self.vault()?.require_project(&project)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Unlocks the vault without keeping it in the context, for commands that run for a long time.
+    pub(crate) fn unlock(&self) -> Result<Vault, Error> {
+        let vault = self.unlock_unverified()?;
+        self.verify_consent(&vault)?;
+        Ok(vault)
+    }
+
+    /// Returns the vault if it exists and can be opened without a prompt, through an agent or with
+    /// a given credential. The context does not keep it, for commands that run for a long time.
+    pub(crate) fn unkept_vault_without_asking(&self) -> Result<Option<Vault>, Error> {
+        if let Some(vault) = self.vault_of_agent(AGENT_TIMEOUT).ok().flatten() {
+            return Ok(self.verify_consent(&vault).is_ok().then_some(vault));
+        }
+
+        // The command may need stdin for its own input.
+        let is_on_stdin = self.credentials.are_on_stdin();
+        if is_on_stdin
+            || self.credentials.given_credential()?.is_none()
+            || self.vault_is_missing()?
+        {
+            return Ok(None);
+        }
+
+        self.unlock().map(Some)
+    }
+
+    fn unlock_unverified(&self) -> Result<Vault, Error> {
+        // This comes before opening the vault, which may wait for a writer.
+        if let Some(credential) = self.credentials.given_credential()? {
+            return Ok(self.locked()?.unlock(&*credential)?);
+        }
+
+        if !self.credentials.is_recovering()
+            && let Some(vault) = self.vault_of_agent(AGENT_TIMEOUT)?
+        {
+            return Ok(vault);
+        }
+
+        if !prompt::is_possible() {
+            if std::fs::symlink_metadata(self.target.vault_path()?).is_err() {
+                self.locked()?;
+            }
+
+            return Err(no_passphrase()
+                .hint("or unlock the vault for a while with `secrets unlock` on a terminal"));
+        }
+
+        let locked = self.locked()?;
+        if self.credentials.is_recovering() {
+            let root = self.root_key(&locked)?;
+            return Ok(locked.unlocked(root));
+        }
+
+        let hint = self.unlock_hint_once(&locked);
+        let root = self.ask_for_passphrase(&locked, hint.as_deref())?.0;
+        Ok(locked.unlocked(root))
+    }
+
+    /// Returns the vault through the agent, or `None` if it is locked.
+    pub(crate) fn vault_of_agent(&self, patience: Duration) -> Result<Option<Vault>, Error> {
+        // `unlock` reports a runtime directory that cannot be used, because only `unlock` needs
+        // one.
+        let Ok(Some(agent)) = self.agents.client(patience) else { return Ok(None) };
+        match agent.status(None)?.left {
+            Some(_) => Ok(Some(self.locked()?.unlocked(agent))),
+            None => Ok(None),
+        }
+    }
+
+    /// Unlocks the vault with a given or typed credential, even if an agent holds its key.
+    pub(crate) fn unlock_with_credential(&self) -> Result<Vault, Error> {
+        let locked = self.locked()?;
+        let root = self.root_key(&locked)?;
+        Ok(locked.unlocked(root))
+    }
+
+    /// Unlocks the vault with the passphrase, and returns the passphrase for another use.
+    pub(crate) fn unlock_by_passphrase(&self) -> Result<(Vault, Passphrase), Error> {
+        let given = self.credentials.given()?;
+        let locked = self.locked()?;
+        let (root, passphrase) = match given {
+            Some(bytes) => {
+                let passphrase = parse_passphrase(&bytes)?;
+                (locked.root_key(&passphrase)?, passphrase)
+            }
+            None => self.ask_for_passphrase(&locked, None)?,
+        };
+
+        Ok((locked.unlocked(root), passphrase))
+    }
+
+    /// Returns the root key for a given or typed credential, even if an agent holds it.
+    pub(crate) fn root_key(&self, locked: &Locked) -> Result<RootKey, Error> {
+        if self.credentials.is_recovering() && !locked.has_recovery()? {
+            return Err(CryptoError::NoRecoveryCode.into());
+        }
+
+        self.credentials.by_credential(&self.target.vault_path()?, |by| locked.root_key(by))
+    }
+
+    /// Asks for the vault's passphrase.
+    fn ask_for_passphrase(
+        &self,
+        locked: &Locked,
+        hint: Option<&str>,
+    ) -> Result<(RootKey, Passphrase), Error> {
+        self.credentials.ask_for_credential(
+            &self.target.vault_path()?,
+            "Passphrase",
+            hint,
+            Passphrase::new,
+            |by| locked.root_key(by),
+        )
+    }
+
+    /// Returns a hint how to type the passphrase less often.
+    pub(crate) fn unlock_hint(&self) -> String {
+        let unlock = self.target.hint_command("unlock");
+        format!("{unlock} asks once and keeps the vault unlocked for {TTL}, or {IDLE} without use")
+    }
+
+    /// Returns [`Context::unlock_hint`] once per vault.
+    fn unlock_hint_once(&self, locked: &Locked) -> Option<String> {
+        let vault_id = locked.vault_id().ok()?;
+        if self.ui.is_quiet() || self.is_settled(NoticeSubject::Unlock, &vault_id) {
+            return None;
+        }
+
+        // If the notice could not be recorded, it would be shown every time.
+        self.settle(NoticeSubject::Unlock, &vault_id).then(|| self.unlock_hint())
+    }
+}
