@@ -1,5 +1,5 @@
-//! The commands. Each file has the arguments and the handler of one command. `shared` has what
-//! several of them use.
+//! The commands. Each file has the arguments and the handler of one command, and a long command is
+//! a folder. `shared` has what several of them use.
 
 mod adopt;
 mod agent;

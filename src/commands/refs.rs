@@ -9,7 +9,7 @@ use crate::completion;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::model::{SecretRef, Tag};
-use crate::output::References;
+use crate::output::FoundReferences;
 use crate::setup::Tree;
 use crate::ui::counted;
 
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &RefsArgs, cx: &Context) -> Result<(), Error> {
         tree.references.clear();
     }
 
-    cx.ui.print(&References::of(&tree))?;
+    cx.ui.print(&FoundReferences::of(&tree))?;
     tree.unread.iter().for_each(|why| cx.ui.warn(why));
     if let (Some(secret), true) = (&args.secret, tree.references.is_empty()) {
         cx.ui.status(&format!("no place refers to `{secret}` in {}", counted(tree.files, "file")));

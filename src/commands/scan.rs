@@ -8,7 +8,7 @@ use crate::context::{Context, Target};
 use crate::error::{Error, Kind};
 use crate::git::{Hook, HookError};
 use crate::mask::Needles;
-use crate::output::{FindingInfo, Findings, HookInfo};
+use crate::output::{FindingInfo, HookInfo, ScanReport};
 use crate::scan::{self, FoundValue, InFile, Location, Report, ScanError, masked_path};
 use crate::ui::counted;
 
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
 
     let needles = Needles::new(values.iter().map(|(tag, value)| (tag, value.expose())));
     let mut search =
-        ScanCommand { needles: &needles, cx, names: HashSet::new(), found: Findings::default() };
+        ScanCommand { needles: &needles, cx, names: HashSet::new(), found: ScanReport::default() };
 
     if args.staged {
         search.take(scan::staged(&needles, paths, &Target::git(Path::new("")))?);
@@ -87,7 +87,7 @@ struct ScanCommand<'s> {
     cx: &'s Context,
     /// Names that were reported, with the tag of the value in them
     names: HashSet<(PathBuf, String)>,
-    found: Findings,
+    found: ScanReport,
 }
 
 impl ScanCommand<'_> {
@@ -129,7 +129,7 @@ impl ScanCommand<'_> {
     }
 }
 
-fn report(found: &Findings, cx: &Context) -> Result<(), Error> {
+fn report(found: &ScanReport, cx: &Context) -> Result<(), Error> {
     cx.ui.print(found)?;
     match found.findings.len() {
         0 if !found.unread.is_empty() => {

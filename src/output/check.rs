@@ -1,4 +1,4 @@
-//! What a project needs and what it has, as `check` reports it. docs/check.md describes the
+//! The needs and the outputs of a project, as `check` reports them. docs/check.md describes the
 //! members.
 
 use serde::Serialize;

@@ -6,7 +6,7 @@ use super::{Outcome, Text};
 use crate::model::ProjectName;
 use crate::vault::{Action, PlannedCopy};
 
-/// What `clone --dry-run` would do.
+/// The plan of `clone --dry-run`.
 #[derive(Serialize)]
 pub(crate) struct ClonePlan<'a> {
     plan: Vec<ClonedSecret<'a>>,

@@ -18,7 +18,7 @@ pub(crate) struct FindingInfo {
 
 /// The result of `scan`.
 #[derive(Default, Serialize)]
-pub(crate) struct Findings {
+pub(crate) struct ScanReport {
     pub(crate) findings: Vec<FindingInfo>,
     pub(crate) files: u64,
     /// Why some files could not be searched
@@ -26,7 +26,7 @@ pub(crate) struct Findings {
     pub(crate) unread: Vec<String>,
 }
 
-impl Outcome for Findings {
+impl Outcome for ScanReport {
     fn text(&self, out: &mut Text) {
         for FindingInfo { file, place, line, tag, form } in &self.findings {
             let place = line.map_or_else(|| (*place).to_owned(), |line| line.to_string());

@@ -10,7 +10,7 @@ use crate::model::{ProjectName, Tag};
 use crate::ui::escape::visible;
 use crate::vault::{ImportOutcome, ImportResult};
 
-/// What `import` stored.
+/// The result of `import`.
 #[derive(Serialize)]
 pub(crate) struct Imported<'a> {
     secrets: SortedSecrets<'a>,
@@ -29,7 +29,7 @@ impl<'a> Imported<'a> {
     }
 }
 
-/// What `import --dry-run` would do.
+/// The plan of `import --dry-run`.
 #[derive(Serialize)]
 pub(crate) struct ImportPlan<'a> {
     plan: Vec<PlannedSecret<'a>>,

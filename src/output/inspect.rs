@@ -1,4 +1,4 @@
-//! What was found in a vault: its content and its damage.
+//! The content and the damage of a vault.
 
 use serde::{Serialize, Serializer};
 

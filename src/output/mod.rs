@@ -3,7 +3,7 @@
 //! A handler fills a type of this room and prints it. The JSON form of a type is its `Serialize`,
 //! with the members that docs/json.md lists. Its form for people is [`Outcome::text`]. Every type
 //! that a command prints is here, in a file named after its subject, so that other ways to reach
-//! the vault can answer with the same types. What streams is printed by `Ui::print_list`.
+//! the vault can answer with the same types. `Ui::print_list` prints a list that streams.
 //!
 //! Only this room decides between text and JSON. No type here contains a value, except a new
 //! recovery code, which is printed from wiped memory.
@@ -34,13 +34,13 @@ use crate::error::Error;
 use crate::ui::Ui;
 pub(crate) use check::{CheckReport, NeedInfo, OutputReport, UnusedSecret, listed_additions};
 pub(crate) use clone::ClonePlan;
-pub(crate) use findings::{FindingInfo, Findings, HookInfo};
+pub(crate) use findings::{FindingInfo, HookInfo, ScanReport};
 pub(crate) use import::{ImportPlan, Imported};
 pub(crate) use inspect::{Salvaged, Verified};
 pub(crate) use kdf::KdfInfo;
 pub(crate) use outputs::{Adopted, NewManifest, NewTemplate, Rendered, SetUp};
 pub(crate) use project::Projects;
-pub(crate) use references::{ReferenceInfo, References};
+pub(crate) use references::{FoundReferences, ReferenceInfo};
 pub(crate) use restore::Restored;
 pub(crate) use secret::{SecretInfo, SecretPage, Secrets};
 pub(crate) use status::StatusInfo;

@@ -1,4 +1,4 @@
-//! Outputs that were rendered, and what `setup`, `template` and `adopt` added to a project.
+//! Outputs that were rendered, and the results of the commands that set up a project.
 
 use std::path::PathBuf;
 

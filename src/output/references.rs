@@ -75,7 +75,7 @@ impl Outcome for ReferenceInfo<'_> {
 
 /// The references in a tree of files.
 #[derive(Serialize)]
-pub(crate) struct References<'a> {
+pub(crate) struct FoundReferences<'a> {
     references: Vec<ReferenceInfo<'a>>,
     files: u64,
     /// Why some files could not be read
@@ -83,14 +83,14 @@ pub(crate) struct References<'a> {
     unread: &'a [String],
 }
 
-impl<'a> References<'a> {
+impl<'a> FoundReferences<'a> {
     pub(crate) fn of(tree: &'a Tree) -> Self {
         let references = tree.references.iter().map(ReferenceInfo::of).collect();
         Self { references, files: tree.files, unread: &tree.unread }
     }
 }
 
-impl Outcome for References<'_> {
+impl Outcome for FoundReferences<'_> {
     fn text(&self, out: &mut Text) {
         for reference in &self.references {
             reference.text(out);

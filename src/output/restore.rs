@@ -1,4 +1,4 @@
-//! What a backup changes in a vault.
+//! The changes that a backup makes to a vault.
 
 use serde::Serialize;
 

@@ -11,7 +11,7 @@ pub(super) const LABEL: Style = Style::new().bold();
 
 /// A text for stdout. What is added to it has to be escaped already.
 pub(crate) struct Text {
-    text: String,
+    content: String,
     is_terminal: bool,
     is_colored: bool,
 }
@@ -19,18 +19,18 @@ pub(crate) struct Text {
 impl Text {
     pub(super) fn new(ui: &Ui) -> Self {
         Self {
-            text: String::new(),
+            content: String::new(),
             is_terminal: ui.stdout_is_terminal(),
             is_colored: ui.is_colored(),
         }
     }
 
     pub(super) fn as_str(&self) -> &str {
-        &self.text
+        &self.content
     }
 
     pub(super) fn clear(&mut self) {
-        self.text.clear();
+        self.content.clear();
     }
 
     /// Returns true if stdout is a terminal.
@@ -40,8 +40,8 @@ impl Text {
 
     /// Adds a line.
     pub(super) fn line(&mut self, line: &str) {
-        self.text.push_str(line);
-        self.text.push('\n');
+        self.content.push_str(line);
+        self.content.push('\n');
     }
 
     /// Adds lines with a label in front.
@@ -70,6 +70,6 @@ impl Text {
             table::lines(&columns)
         };
 
-        self.text.push_str(&table);
+        self.content.push_str(&table);
     }
 }

@@ -1,4 +1,4 @@
-//! What a directory's manifest asks for, and whether the user trusts it.
+//! The requests of a directory's manifest, and whether the user trusts it.
 
 use std::path::Path;
 

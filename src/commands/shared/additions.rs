@@ -1,5 +1,5 @@
-//! What people added to outputs by hand, and the outputs that `secrets` did not write: neither is
-//! replaced without consent.
+//! Protects outputs that people changed or that `secrets` did not write: asks before it replaces
+//! them, or refuses.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What `backup` and `salvage` report about the copies that they write.
+//! The error of `backup` and `salvage` if the disk is full.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What git knows of the files that commands read and write.
+//! Checks whether git tracks the files that commands read and write.
 
 use std::path::{Path, PathBuf};
 

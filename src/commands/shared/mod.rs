@@ -1,4 +1,5 @@
-//! What several commands share. A command imports from here and never from another command.
+//! The parts that several commands share. A command imports from here and never from another
+//! command.
 
 pub(super) mod additions;
 pub(super) mod age_options;

@@ -1,4 +1,4 @@
-//! Creates a vault: `init` always does, and commands that store a secret offer it.
+//! Creates a vault, for `init` and for commands that offer it before they store a secret.
 
 use std::path::Path;
 

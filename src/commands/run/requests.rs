@@ -1,188 +1,28 @@
-//! `secrets run`: runs a program with secrets in its environment and masks their values in its
-//! output.
+//! The variables, files and stdin that a command line of `secrets run` asks for, with their values.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
 
-use clap_complete::ArgValueCompleter;
-
-use super::shared::look_for::look_for;
-use super::shared::outputs::dotenv_entries;
-use super::shared::{directories, suspects};
-use crate::completion;
+use super::super::shared::outputs::dotenv_entries;
+use super::super::shared::{directories, suspects};
+use super::RunArgs;
+use super::names::{check_allowed, check_name, reason_to_skip, split};
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
-use crate::model::{ProjectName, STACK_DEPTH, SecretValue, Tag, TagKey, overwrite_stack};
-use crate::output::PlannedVariables;
-use crate::process::die_of;
-use crate::run::environment::{
-    Assignment, InheritedVariable, Variables, check_value, is_too_large,
-};
-use crate::run::{
-    Job, Outcome, PrivateFiles, Streams, become_program, check_program, run as run_job,
-};
+use crate::model::{ProjectName, SecretValue, Tag, TagKey};
+use crate::run::environment::{Assignment, InheritedVariable, Variables, check_value};
+use crate::run::{PrivateFiles, check_program};
 use crate::setup::manifest::MANIFEST;
 use crate::setup::{Manifest, Tree, needs};
-use crate::template::grammar::Grammar;
-use crate::template::{Plan, Template};
 use crate::ui::escape::visible;
-use crate::ui::{input, raw};
+use crate::ui::input;
 use crate::variables;
 use crate::vault::{RevealedValues, Vault};
 
-const EXAMPLES: &str = "\
-Examples:
-  secrets run -- npm start                  pass every secret, as TAG_KEY
-  secrets run --only database-url -- psql   pass only DATABASE_URL
-  secrets run --env 'PGPASSWORD={{ secrets.db-password }}' -- psql -h db
-  secrets run --env-file app.env -- ./server     read lines NAME=TEMPLATE
-  secrets run --file KEY=tls-key -- sh -c 'openssl rsa -noout -in \"$KEY\"'
-  secrets run --stdin registry-token -- docker login --password-stdin
-  secrets run --dry-run                     list variables and sources
-
-The program's output is masked: a value is shown as \u{2039}my-secret\u{203a}.
-Arguments cannot contain a secret, because every process can see them.
-Run a shell instead and let it expand a variable.";
-
-/// Run a program with secrets in its environment, masked in its output
-///
-/// By default the program gets the variables listed in [run.env] of the nearest .secrets.toml. With
-/// a .secrets.toml that has no such table, it gets the secrets that the file declares or refers to,
-/// each under its tag in upper case. Without a .secrets.toml, it gets every secret of the project.
-/// --only, --env and --env-file replace this default.
-///
-/// A variable that is already set is expanded if its whole value is the placeholder of the secret
-/// with the same name, as in STRIPE_KEY='{{ secrets.stripe-key }}'. Other variables are expanded
-/// only with --expand-env. With --only, nothing is expanded by default.
-///
-/// Output of background processes is masked even after the program has ended. The program's exit
-/// code is passed through (128+n for a signal; Ctrl-C ends `secrets` the same way as the program).
-/// Exit code 125 is an error of `secrets` itself, 126 means that the program could not be run, and
-/// 127 that it was not found.
-#[derive(clap::Args)]
-#[command(after_help = EXAMPLES, override_usage = "secrets run [OPTIONS] -- CMD [ARGS]...")]
-pub(crate) struct RunArgs {
-    /// Pass only these secrets, each under its tag in upper case
-    #[arg(long, value_name = "TAG,...", value_delimiter = ',', add = ArgValueCompleter::new(completion::tags_with_commas))]
-    only: Vec<Tag>,
-    /// Set a variable from a template
-    #[arg(long, value_name = "NAME=TEMPLATE")]
-    env: Vec<OsString>,
-    /// Set variables from a dotenv file whose values are templates; `$` is kept as it is
-    #[arg(long = "env-file", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    env_files: Vec<PathBuf>,
-    /// Expand placeholders in these variables, which are already set
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
-    expand_env: Vec<OsString>,
-    /// Write a value to a private file while the program runs, and its path to a variable
-    #[arg(long = "file", value_name = "NAME=TAG", add = ArgValueCompleter::new(completion::tag_of_variable))]
-    files: Vec<String>,
-    /// Pass a value to the program as its stdin
-    #[arg(long, value_name = "TAG", add = ArgValueCompleter::new(completion::tags))]
-    stdin: Option<Tag>,
-    /// Pass on only basic variables of the environment, such as PATH, HOME, TERM and LANG
-    #[arg(long)]
-    clean_env: bool,
-    /// Do not mask values in the program's output
-    #[arg(long)]
-    no_mask: bool,
-    /// List the variables and their sources without running anything
-    #[arg(long)]
-    dry_run: bool,
-    /// Run this program with its arguments
-    #[arg(
-        trailing_var_arg = true,
-        required_unless_present = "dry_run",
-        value_name = "CMD",
-        value_hint = clap::ValueHint::CommandWithArguments,
-        add = ArgValueCompleter::new(completion::program_or_file)
-    )]
-    command: Vec<OsString>,
-}
-
-pub(crate) fn run(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
-    let outcome = run_program(args, cx).map_err(Error::in_run)?;
-    if let Some(signal) = outcome.interrupted() {
-        cx.ui.finish();
-        die_of(signal);
-    }
-
-    Ok(outcome.code())
-}
-
-fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
-    refuse_placeholders(&args.command)?;
-    let requests = RunRequests::new(args, cx)?;
-    requests.check_program()?;
-    requests.check_vault_and_trust(cx)?;
-
-    let opened = requests.open(cx)?;
-    cx.credentials.forget_passphrase();
-    let mut variables = requests.variables(&opened, cx)?;
-    let files = requests.files(&opened, &mut variables, args.dry_run, cx)?;
-
-    if args.dry_run {
-        cx.ui.print(&PlannedVariables::of(&variables, args.stdin.as_ref()))?;
-        return Ok(Outcome::Code(0));
-    }
-
-    let stdin = args
-        .stdin
-        .as_ref()
-        .map(|tag| opened.value(tag).map(|(_, value)| value.duplicate()))
-        .transpose()?;
-
-    if args.no_mask && files.is_none() && stdin.is_none() {
-        return Err(become_program(&args.command, variables.into_pairs()).into());
-    }
-
-    let given = opened.into_values_except(&variables.left_out);
-    let masked = (!args.no_mask).then_some(given);
-    let fix = "select fewer values with `--only`";
-    masked.iter().try_for_each(|given| look_for(given, "masked", fix, cx))?;
-
-    let environment = variables.into_pairs();
-    let command = args.command.clone();
-    let [input, output, errors] =
-        raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;
-    let mut options = vec![if cx.ui.is_colored_err() { "--color=always" } else { "--color=never" }];
-
-    options.extend(cx.ui.is_json().then_some("--json"));
-    let job =
-        Job { command, environment, stdin, masked, executable: Environment::executable(), options };
-
-    // The program may run for a long time, so copies of values on the stack are overwritten first.
-    overwrite_stack::<STACK_DEPTH>();
-    Ok(run_job(job, &Streams { input, output, errors })?)
-}
-
-/// Refuses placeholders in arguments, because every process of the machine can see arguments.
-fn refuse_placeholders(command: &[OsString]) -> Result<(), Error> {
-    for (number, argument) in command.iter().enumerate() {
-        let mut template = Template::from_text("an argument", argument.as_bytes().to_vec());
-        let plan = Plan::new(&mut template, Grammar::default())?;
-        if let Some(tag) = plan.tags().first() {
-            let name = variables::name_of(tag);
-            let message = format!(
-                "argument {number} of the program contains a placeholder for `{tag}`, but every \
-                 process can see arguments"
-            );
-
-            return Err(Error::new(Kind::Refused, message).hint(format!(
-                "let a shell expand it: secrets run --only {tag} -- sh -c 'CMD \"${name}\"'; or \
-                 pass it with `--file` or `--stdin`"
-            )));
-        }
-    }
-
-    Ok(())
-}
-
 /// The variables and files requested by the command line, the files it names and our environment.
-struct RunRequests<'a> {
+pub(super) struct RunRequests<'a> {
     args: &'a RunArgs,
     project: &'a ProjectName,
     /// Variables of our environment without placeholders to expand
@@ -204,7 +44,7 @@ struct RunRequests<'a> {
 }
 
 impl<'a> RunRequests<'a> {
-    fn new(args: &'a RunArgs, cx: &'a Context) -> Result<Self, Error> {
+    pub(super) fn new(args: &'a RunArgs, cx: &'a Context) -> Result<Self, Error> {
         let named = !args.only.is_empty() || !args.env.is_empty() || !args.env_files.is_empty();
         let manifest = if named {
             None
@@ -408,7 +248,7 @@ impl<'a> RunRequests<'a> {
     }
 
     /// Fails before a passphrase is asked for if the program cannot be found.
-    fn check_program(&self) -> Result<(), Error> {
+    pub(super) fn check_program(&self) -> Result<(), Error> {
         let path = OsStr::new("PATH");
         let is_overridden = self.assignments.iter().any(|assignment| assignment.name() == path);
         let Some(program) =
@@ -424,7 +264,7 @@ impl<'a> RunRequests<'a> {
 
     /// Requires the vault, if it is needed, and trust in the manifest. Trust comes second because
     /// it may ask a question.
-    fn check_vault_and_trust(&self, cx: &Context) -> Result<(), Error> {
+    pub(super) fn check_vault_and_trust(&self, cx: &Context) -> Result<(), Error> {
         let needs_vault = self.all || !self.wanted().is_empty();
         if needs_vault {
             cx.require_vault()?;
@@ -460,7 +300,7 @@ impl<'a> RunRequests<'a> {
 
     /// Resolves the requested values from one state of the vault. Without requests, the vault is
     /// not opened.
-    fn open(&self, cx: &Context) -> Result<RevealedValues, Error> {
+    pub(super) fn open(&self, cx: &Context) -> Result<RevealedValues, Error> {
         let wanted = self.wanted();
         if wanted.is_empty() && !self.all {
             let has_near_misses =
@@ -504,7 +344,11 @@ impl<'a> RunRequests<'a> {
     }
 
     /// Returns the program's environment. If a variable is set several times, the last one wins.
-    fn variables(&self, opened: &RevealedValues, cx: &Context) -> Result<Variables, Error> {
+    pub(super) fn variables(
+        &self,
+        opened: &RevealedValues,
+        cx: &Context,
+    ) -> Result<Variables, Error> {
         let mut variables = Variables::default();
         for (name, value) in &self.plain {
             variables.set(name.clone(), value.clone(), None, Vec::new());
@@ -578,7 +422,7 @@ impl<'a> RunRequests<'a> {
     }
 
     /// Writes the private files and sets variables to their paths.
-    fn files(
+    pub(super) fn files(
         &self,
         opened: &RevealedValues,
         variables: &mut Variables,
@@ -638,70 +482,5 @@ fn set_by_tag(
             let bytes = OsString::from_vec(value.expose().to_vec());
             variables.set(name.into(), bytes, Some(source), vec![tag.clone()]);
         }
-    }
-}
-
-/// Splits `NAME=REST`. The error does not show the rest, because it may be a value.
-fn split<'t>(text: &'t [u8], form: &str) -> Result<(&'t str, &'t [u8]), Error> {
-    let at = memchr::memchr(b'=', text)
-        .ok_or_else(|| Error::usage(format!("`{form}` requires a name and a `=`")))?;
-    let name = std::str::from_utf8(&text[..at]).ok().filter(|name| variables::is_name(name));
-    let name = name.ok_or_else(|| {
-        Error::usage(format!(
-            "`{form}` requires the name of a variable: letters, digits and `_`, not starting with \
-             a digit"
-        ))
-    })?;
-
-    Ok((name, &text[at + 1..]))
-}
-
-/// Refuses names that shells cannot use, and names that [`check_allowed`] refuses.
-fn check_name(name: &str, place: &str, explicit: bool) -> Result<(), Error> {
-    if !variables::is_name(name) {
-        return Err(Error::usage(format!(
-            "{place}: `{}` is not a valid variable name",
-            visible(name)
-        ))
-        .hint("choose a name with `--env NAME='{{ secrets.TAG }}'`"));
-    }
-
-    check_allowed(name, place, explicit)
-}
-
-/// Refuses names that cannot be set at all, or only explicitly.
-fn check_allowed(name: &str, place: &str, explicit: bool) -> Result<(), Error> {
-    if variables::is_ours(OsStr::new(name)) {
-        return Err(Error::new(
-            Kind::Refused,
-            format!("{place}: `{name}` is never passed to a program"),
-        ));
-    }
-
-    if !explicit && variables::is_dangerous(name) {
-        let message = format!(
-            "{place}: `{name}` can change how programs behave and needs an explicit `--env`"
-        );
-        return Err(Error::new(Kind::Refused, message)
-            .hint(format!("if you want to set it, use `--env {name}=TEMPLATE`")));
-    }
-
-    Ok(())
-}
-
-/// Returns why a secret is skipped when every secret is passed.
-fn reason_to_skip(name: &str, value: &[u8]) -> Option<&'static str> {
-    if variables::is_ours(OsStr::new(name)) {
-        Some("its variable is never passed to a program")
-    } else if !variables::is_name(name) {
-        Some("its tag is not a valid variable name; use `--env NAME=TEMPLATE`")
-    } else if variables::is_dangerous(name) {
-        Some("its variable can change how programs behave and needs an explicit `--env`")
-    } else if value.contains(&0) {
-        Some("its value has a NUL byte; use `--file NAME=TAG`")
-    } else if is_too_large(OsStr::new(name), value) {
-        Some("its value is too large for an environment variable; use `--file NAME=TAG`")
-    } else {
-        None
     }
 }
