@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use clap_complete::CompletionCandidate;
 use clap_complete::engine::{PathCompleter, ValueCompleter};
+use secrets_core::model::{ProjectName, Tag};
 
 use crate::config;
 use crate::context::{Context, Options};
-use crate::model::{ProjectName, Tag};
 use crate::ui::escape::visible;
 
 /// The maximum time for one answer of the agent. A Tab is answered within 50 ms or not at all.
@@ -66,7 +66,7 @@ fn tag_candidates(before: &str, current: &str) -> Option<Vec<CompletionCandidate
         .list(Some(cx.target.project().ok()?), |it| it.tag.key().as_str().starts_with(&key))
         .ok()?;
 
-    let candidate = |secret: crate::model::Secret| {
+    let candidate = |secret: secrets_core::model::Secret| {
         let name = secret.metadata.name.map(|name| visible(name.as_str()).into());
         CompletionCandidate::new(format!("{before}{}", continue_tag(&secret.metadata.tag, current)))
             .help(name)

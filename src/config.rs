@@ -12,10 +12,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::git::GitEnvironment;
-use crate::model::{Invalid, ProjectName, SecretBytes};
-use crate::process;
-use crate::setup::manifest::{LARGEST, MANIFEST, Manifest, ManifestError, TextPosition};
+use secrets_core::model::{Invalid, ProjectName, SecretBytes};
+use secrets_project::git::GitEnvironment;
+use secrets_project::setup::manifest::{LARGEST, MANIFEST, Manifest, ManifestError, TextPosition};
+use secrets_runtime::process;
+
 use crate::ui::escape::clipped;
 use crate::ui::input::drop_newline;
 

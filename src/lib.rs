@@ -41,9 +41,6 @@ mod ui;
 
 mod strength;
 
-use secrets_core::machine;
-use secrets_runtime::process;
-
 pub use cli::{command, main};
 pub use secrets_age as age_file;
 pub use secrets_core::{crypto, model, store, vault};

@@ -4,9 +4,9 @@
 //! dates and repetitions. The time is what one graphics card needs. Argon2id and scrypt are bound
 //! by memory, so the card's memory bandwidth limits how fast it guesses.
 
-use crate::crypto::kdf::Passphrase;
-use crate::crypto::{CryptoError, random, with_freed_memory_wiped};
-use crate::model::{STACK_DEPTH, SecretBytes, overwrite_stack};
+use secrets_core::crypto::kdf::Passphrase;
+use secrets_core::crypto::{CryptoError, random, with_freed_memory_wiped};
+use secrets_core::model::{STACK_DEPTH, SecretBytes, overwrite_stack};
 
 /// The memory bandwidth of one fast graphics card, in bytes per second.
 const CARD: f64 = 1e12;
@@ -106,7 +106,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::crypto::kdf::KdfParams;
+    use secrets_core::crypto::kdf::KdfParams;
 
     fn judged(text: &str, params: KdfParams) -> Strength {
         Strength::of(

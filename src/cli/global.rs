@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap_complete::ArgValueCompleter;
+use secrets_core::model::ProjectName;
 
 use crate::completion;
 use crate::context::Options;
-use crate::model::ProjectName;
 use crate::ui::ColorWhen;
 
 /// The options that every command has.

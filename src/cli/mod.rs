@@ -13,14 +13,14 @@ use std::rc::Rc;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use rustix::process::Signal;
+use secrets_core::model::{STACK_DEPTH, overwrite_stack};
+use secrets_runtime::process::die_of;
 
 use crate::commands::Command;
 use crate::completion;
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::model::{STACK_DEPTH, overwrite_stack};
-use crate::process::die_of;
 use crate::ui::{ColorWhen, Ui};
 use global::GlobalArgs;
 
@@ -147,7 +147,7 @@ fn harden_process() {
         );
     }));
 
-    crate::process::harden();
+    secrets_runtime::process::harden();
 }
 
 fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {

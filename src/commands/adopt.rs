@@ -3,24 +3,25 @@
 
 use std::path::{Path, PathBuf};
 
+use secrets_core::model::{Description, Tag};
+use secrets_core::store::{absolute, quoted};
+use secrets_core::vault::{Import, NewSecret};
+use secrets_project::dotenv;
+use secrets_project::setup::manifest::MANIFEST;
+use secrets_project::setup::migration::{Migration, MigrationError};
+use secrets_project::setup::settings::{self, Guess};
+use secrets_project::setup::{Adoption, Manifest, RenderEntry, add, is_dotenv};
+use secrets_project::template::grammar::Grammar;
+
 use super::shared::conflicts::{OnTakenArg, Uses};
 use super::shared::migrating::{migration_error, on_taken, stored_values};
 use super::shared::new_vault::offer_a_vault;
 use super::shared::store::store;
 use super::shared::{additions, directories, outputs, project_file};
 use crate::context::Context;
-use crate::dotenv;
 use crate::error::{self, Error, Kind};
-use crate::model::{Description, Tag};
 use crate::output::Adopted;
-use crate::setup::manifest::MANIFEST;
-use crate::setup::migration::{Migration, MigrationError};
-use crate::setup::settings::{self, Guess};
-use crate::setup::{Adoption, Manifest, RenderEntry, add, is_dotenv};
-use crate::store::{absolute, quoted};
-use crate::template::grammar::Grammar;
 use crate::ui::{counted, input, prompt};
-use crate::vault::{Import, NewSecret};
 
 const EXAMPLES: &str = "\
 Examples:

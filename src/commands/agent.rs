@@ -5,12 +5,12 @@ use std::io;
 use std::path::PathBuf;
 
 use rustix::stdio::dup2_stdin;
+use secrets_core::model::SecretBytes;
+use secrets_runtime::agent::{LARGEST_FRAME, READY, RuntimeDir, serve};
 
 use super::shared::ready::send_byte;
-use crate::agent::{LARGEST_FRAME, READY, RuntimeDir, serve};
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::model::SecretBytes;
 use crate::ui::input;
 
 /// Hold the key of an unlocked vault; started by `secrets unlock`

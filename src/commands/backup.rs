@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use secrets_core::store::StoreError;
+use secrets_core::vault::VaultError;
 use secrets_files::FileId;
 
 use super::shared::copies::no_space;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::output::VaultContent;
-use crate::store::StoreError;
 use crate::ui::counted;
-use crate::vault::VaultError;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -4,18 +4,21 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use secrets_core::model::{Secret, Tag, TagKey};
+use secrets_core::store;
+use secrets_core::vault::{Reveal, Revealed};
+use secrets_project::git::GitStatus;
+use secrets_project::setup::gitignore;
+use secrets_project::setup::{
+    Manifest, ModifiedOutput, Need, OutputState, RenderEntry, Tree, needs,
+};
+
 use super::shared::{additions, outputs};
 use crate::context::{Context, Target};
 use crate::error::{self, Error, Kind};
-use crate::git::GitStatus;
-use crate::model::{Secret, Tag, TagKey};
 use crate::output::{CheckReport, NeedInfo, OutputReport, UnusedSecret};
-use crate::setup::gitignore;
-use crate::setup::{Manifest, ModifiedOutput, Need, OutputState, RenderEntry, Tree, needs};
-use crate::store;
 use crate::ui::counted;
 use crate::ui::escape::visible;
-use crate::vault::{Reveal, Revealed};
 
 const EXAMPLES: &str = "\
 Examples:

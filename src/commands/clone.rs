@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use clap_complete::ArgValueCompleter;
+use secrets_core::model::{ProjectName, SecretRef, SecretValue, Tag};
+use secrets_core::vault::{Action, CopyRequest, OnConflict, Reveal, Revealed};
 
 use super::shared::conflicts::Uses;
 use super::shared::store::conflict;
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
-use crate::model::{ProjectName, SecretRef, SecretValue, Tag};
 use crate::output::{ClonePlan, Secrets};
 use crate::ui::counted;
-use crate::vault::{Action, CopyRequest, OnConflict, Reveal, Revealed};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -2,14 +2,15 @@
 
 use std::ffi::OsString;
 
+use secrets_core::model::{Description, Name, Tag, looks_like_api_key};
+use secrets_core::vault::{NewSecret, VaultError};
+
 use super::shared::label::label;
 use super::shared::new_vault::{next, offer_a_vault, require_vault_unless_offered};
 use super::shared::value_source::{ValueArgs, never_from_an_argument};
 use crate::context::Context;
 use crate::error::Error;
-use crate::model::{Description, Name, Tag, looks_like_api_key};
 use crate::output::SecretInfo;
-use crate::vault::{NewSecret, VaultError};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,13 +1,13 @@
 //! `secrets delete`: deletes all of the given secrets or none.
 
 use clap_complete::ArgValueCompleter;
+use secrets_core::model::{Secret, SecretRef};
 
 use super::shared::confirm::{require_confirmation, require_terminal, vault_to_change};
 use super::shared::references::refuse_referenced;
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
-use crate::model::{Secret, SecretRef};
 use crate::output::Secrets;
 
 const EXAMPLES: &str = "\

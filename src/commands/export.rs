@@ -8,15 +8,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use secrets_age::{To, is_age};
+use secrets_core::model::ProjectName;
+use secrets_project::export::{ExportError, ExportWriter};
+use secrets_project::template::output;
 
 use super::shared::age_options;
 use super::shared::outputs::protected;
 use crate::context::{Context, Credentials, MAKING_KEY};
 use crate::error::{Error, Kind};
-use crate::export::{ExportError, ExportWriter};
-use crate::model::ProjectName;
 use crate::output::Exported;
-use crate::template::output;
 use crate::ui::counted;
 use crate::ui::input::MOST_SEALED;
 

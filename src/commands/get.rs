@@ -1,11 +1,11 @@
 //! `secrets get`: shows one secret's metadata and hint, never its value.
 
 use clap_complete::ArgValueCompleter;
+use secrets_core::model::SecretRef;
 
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
-use crate::model::SecretRef;
 use crate::output::SecretInfo;
 
 const EXAMPLES: &str = "\

@@ -3,10 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use secrets_runtime::run::guard;
+
 use super::shared::ready::signal_ready;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::run::guard;
 
 /// Remove private files after `secrets run` has ended; started by `secrets run`
 #[derive(clap::Args)]

@@ -8,6 +8,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use secrets_age::{AgeError, AgeHeader, DecryptWith, trimmed};
+use secrets_core::model::{ProjectName, SecretBytes};
+use secrets_core::store::quoted;
+use secrets_core::vault::{Action, Import, ImportOutcome, ImportResult, IncomingSecret, NewSecret};
+use secrets_project::import::{
+    Container, EMPTY, Format, ImportOptions, Item, Items, Skipped, Why, read,
+};
 
 use super::shared::conflicts::{self, OnTakenArg, Uses};
 use super::shared::git::is_tracked;
@@ -16,12 +22,8 @@ use super::shared::store::{conflict, store};
 use super::shared::{age_options, directories};
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
-use crate::import::{Container, EMPTY, Format, ImportOptions, Item, Items, Skipped, Why, read};
-use crate::model::{ProjectName, SecretBytes};
 use crate::output::{ImportPlan, Imported};
-use crate::store::quoted;
 use crate::ui::{counted, input};
-use crate::vault::{Action, Import, ImportOutcome, ImportResult, IncomingSecret, NewSecret};
 
 const EXAMPLES: &str = "\
 Examples:

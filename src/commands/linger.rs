@@ -1,9 +1,10 @@
 //! `secrets linger`: the process that masks output that arrives after the program has ended. Users
 //! do not run it.
 
+use secrets_runtime::run::linger;
+
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::run::linger;
 use crate::ui::raw;
 
 /// Mask output that other processes print after a program has ended; started by `secrets run`

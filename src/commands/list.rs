@@ -1,10 +1,11 @@
 //! `secrets list`: lists a project's secrets; on a terminal and as JSON one page at a time.
 
+use secrets_core::model::Metadata;
+use secrets_core::vault::Page;
+
 use crate::context::Context;
 use crate::error::Error;
-use crate::model::Metadata;
 use crate::output::SecretPage;
-use crate::vault::Page;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,7 +1,8 @@
 //! `secrets lock`: makes the agent forget keys.
 
+use secrets_runtime::agent::Status;
+
 use super::shared::status::status;
-use crate::agent::Status;
 use crate::context::Context;
 use crate::error::Error;
 

@@ -3,10 +3,11 @@
 
 use std::ffi::OsString;
 
+use secrets_runtime::process::die_of;
+use secrets_runtime::run::{Outcome, monitor};
+
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::process::die_of;
-use crate::run::{Outcome, monitor};
 use crate::ui::raw;
 
 /// Lead a program's session on a pseudo-terminal; started by `secrets run`

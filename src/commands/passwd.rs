@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use secrets_core::crypto::kdf::KdfParams;
+
 use super::shared::kdf_options::KdfOptions;
 use crate::context::{Context, NoticeSubject};
-use crate::crypto::kdf::KdfParams;
 use crate::error::Error;
 use crate::output::{KdfInfo, VaultWithKdf};
 

@@ -1,13 +1,13 @@
 //! `secrets project`: lists, renames and deletes projects.
 
 use clap_complete::ArgValueCompleter;
+use secrets_core::model::ProjectName;
 
 use super::shared::confirm::{require_confirmation, require_terminal, vault_to_change};
 use super::shared::references::refuse_referenced;
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
-use crate::model::ProjectName;
 use crate::output::Projects;
 use crate::ui::counted;
 

@@ -1,9 +1,10 @@
 //! `secrets recovery`: creates and deletes the recovery code, a second way to unlock the vault.
 
+use secrets_core::crypto::CryptoError;
+
 use super::shared::confirm::{require_confirmation, require_terminal};
 use super::shared::recovery_code;
 use crate::context::Context;
-use crate::crypto::CryptoError;
 use crate::error::{Error, Kind};
 use crate::output::VaultPath;
 

@@ -5,11 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
+use secrets_runtime::run::{StreamError, mask_stream};
 
 use super::shared::look_for::{ALL, look_for};
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::run::{StreamError, mask_stream};
 use crate::ui::input::take_stdin;
 use crate::ui::{UiError, raw};
 

@@ -4,13 +4,13 @@
 use std::path::Path;
 
 use clap_complete::ArgValueCompleter;
+use secrets_core::model::{SecretRef, Tag};
+use secrets_project::setup::Tree;
 
 use crate::completion;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::model::{SecretRef, Tag};
 use crate::output::FoundReferences;
-use crate::setup::Tree;
 use crate::ui::counted;
 
 const EXAMPLES: &str = "\

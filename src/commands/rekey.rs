@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
+use secrets_core::crypto::CryptoError;
+use secrets_core::vault::{RekeyOutcome, Vault};
+use secrets_project::setup::output_records::IntactOutputs;
+
 use super::shared::confirm::{require_confirmation, require_terminal, vault_to_change};
 use super::shared::recovery_code;
 use crate::context::Context;
-use crate::crypto::CryptoError;
 use crate::error::Error;
 use crate::output::Rekeyed;
-use crate::setup::output_records::IntactOutputs;
 use crate::ui::counted;
-use crate::vault::{RekeyOutcome, Vault};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -4,26 +4,26 @@ use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 
 use rustix::termios::isatty;
+use secrets_core::model::Tag;
+use secrets_core::store::quoted;
+use secrets_core::vault::{Reveal, Revealed, VaultError};
 use secrets_files::{FileId, Output, OutputChange, OutputError, permission_bits};
+use secrets_project::dotenv::readers::Reader;
+use secrets_project::git::{GitStatus, leads_into_git_directory};
+use secrets_project::setup::{
+    DigestingWriter, OutputState, ProtectedFile, foreign, is_dotenv, meaning, note,
+};
+use secrets_project::template::filter::Filter;
+use secrets_project::template::grammar::{Delimiters, Grammar};
+use secrets_project::template::output;
+use secrets_project::template::{ExpandError, Plan, Resolved, Template, TemplateError};
 
 use super::shared::readers::named_readers;
 use super::shared::{additions, git, outputs, suspects};
 use crate::context::{Context, Target};
-use crate::dotenv::readers::Reader;
 use crate::error::{self, Error, Kind};
-use crate::git::{GitStatus, leads_into_git_directory};
-use crate::model::Tag;
 use crate::output::{ReferenceInfo, Rendered};
-use crate::setup::{
-    DigestingWriter, OutputState, ProtectedFile, foreign, is_dotenv, meaning, note,
-};
-use crate::store::quoted;
-use crate::template::filter::Filter;
-use crate::template::grammar::{Delimiters, Grammar};
-use crate::template::output;
-use crate::template::{ExpandError, Plan, Resolved, Template, TemplateError};
 use crate::ui::{UiError, input, raw};
-use crate::vault::{Reveal, Revealed, VaultError};
 
 const EXAMPLES: &str = "\
 Examples:

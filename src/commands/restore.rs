@@ -3,18 +3,18 @@
 
 use std::path::{Path, PathBuf};
 
+use secrets_core::store::{self, StoreError};
+use secrets_core::vault::{
+    Difference, Locked, Restore, RestoreEvent, RestoreObserver, RestorePlan, RestoreTarget,
+    RestoreWork, Vault, VaultError,
+};
 use secrets_files::FileId;
 
 use super::shared::confirm::{require_confirmation, require_terminal};
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::output::{Restored, VaultContent};
-use crate::store::{self, StoreError};
 use crate::ui::{counted, prompt};
-use crate::vault::{
-    Difference, Locked, Restore, RestoreEvent, RestoreObserver, RestorePlan, RestoreTarget,
-    RestoreWork, Vault, VaultError,
-};
 
 const EXAMPLES: &str = "\
 Examples:

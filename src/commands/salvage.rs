@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use secrets_core::crypto::kdf::KdfParams;
+use secrets_core::store::{self, IfExists, StoreError};
+use secrets_core::vault::{SalvageOutcome, VaultError};
+
 use super::shared::copies::no_space;
 use crate::context::Context;
-use crate::crypto::kdf::KdfParams;
 use crate::error::{Error, Kind, findings};
 use crate::output::Salvaged;
-use crate::store::{self, IfExists, StoreError};
 use crate::ui::counted;
-use crate::vault::{SalvageOutcome, VaultError};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use secrets_mask::Needles;
+use secrets_project::git::{Hook, HookError};
+use secrets_project::scan::{self, FoundValue, InFile, Location, Report, ScanError, masked_path};
+
 use super::shared::look_for::{ALL, look_for};
 use crate::context::{Context, Target};
 use crate::error::{Error, Kind};
-use crate::git::{Hook, HookError};
-use crate::mask::Needles;
 use crate::output::{FindingInfo, HookInfo, ScanReport};
-use crate::scan::{self, FoundValue, InFile, Location, Report, ScanError, masked_path};
 use crate::ui::counted;
 
 const EXAMPLES: &str = "\

@@ -7,23 +7,23 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use secrets_core::crypto::random::generate;
+use secrets_core::model::{ProjectName, Secret, SecretBytes, SecretValue, Tag, TagKey};
+use secrets_core::vault::{Import, NewSecret, OnConflict};
 use secrets_files::{FileId, OutputChange};
+use secrets_project::dotenv::Entry;
+use secrets_project::setup::gitignore::Unignored;
+use secrets_project::setup::manifest::MANIFEST;
+use secrets_project::setup::{Manifest, Need, Outputs, ProvidedValues, RenderEntry, Tree, needs};
 use serde_json::json;
 
 use super::shared::new_vault::offer_a_vault;
 use super::shared::{additions, conflicts, directories, git, outputs, project_file};
 use crate::context::Context;
-use crate::crypto::random::generate;
-use crate::dotenv::Entry;
 use crate::error::{self, Error, Kind};
-use crate::model::{ProjectName, Secret, SecretBytes, SecretValue, Tag, TagKey};
 use crate::output::SetUp;
-use crate::setup::gitignore::Unignored;
-use crate::setup::manifest::MANIFEST;
-use crate::setup::{Manifest, Need, Outputs, ProvidedValues, RenderEntry, Tree, needs};
 use crate::ui::escape::{clipped, quoted};
 use crate::ui::{UiError, counted, input, prompt};
-use crate::vault::{Import, NewSecret, OnConflict};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,8 +1,9 @@
 //! `secrets status`: shows the vault and project that commands use here, and whether the vault is
 //! unlocked.
 
+use secrets_runtime::agent::Status;
+
 use super::shared::status::status;
-use crate::agent::Status;
 use crate::context::{AGENT_TIMEOUT, Context};
 use crate::error::{Error, Kind};
 

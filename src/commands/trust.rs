@@ -3,13 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
+use secrets_project::setup::Manifest;
+use secrets_project::setup::manifest::MANIFEST;
+use secrets_project::setup::trust::Coverage;
+
 use crate::config::Environment;
 use crate::context::{Context, Trust};
 use crate::error::{Error, Kind};
 use crate::output::{Revoked, TrustRecords, TrustReport, TrustState};
-use crate::setup::Manifest;
-use crate::setup::manifest::MANIFEST;
-use crate::setup::trust::Coverage;
 use crate::ui::local_time;
 
 const EXAMPLES: &str = "\

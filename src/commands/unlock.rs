@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use secrets_core::crypto::ids::VaultId;
+use secrets_core::crypto::kdf::KdfParams;
+use secrets_runtime::agent::Client;
+
 use super::shared::status::status;
-use crate::agent::Client;
 use crate::config::Environment;
 use crate::context::{AGENT_TIMEOUT, Context, IDLE, NoticeSubject, TTL};
-use crate::crypto::ids::VaultId;
-use crate::crypto::kdf::KdfParams;
 use crate::error::Error;
 use crate::output::KdfInfo;
 use crate::ui::time::{parse_duration, spans};

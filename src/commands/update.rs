@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 
 use clap_complete::ArgValueCompleter;
+use secrets_core::model::{Description, Name, Secret, SecretRef};
+use secrets_core::vault::SecretChanges;
 
 use super::shared::label::label;
 use super::shared::outputs;
@@ -10,9 +12,7 @@ use super::shared::value_source::{ValueArgs, never_from_an_argument};
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
-use crate::model::{Description, Name, Secret, SecretRef};
 use crate::output::SecretInfo;
-use crate::vault::SecretChanges;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,10 +1,11 @@
 //! `secrets verify`: verifies everything in the vault.
 
+use secrets_core::vault::Report;
+
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::output::Verified;
 use crate::ui::counted;
-use crate::vault::Report;
 
 const EXAMPLES: &str = "\
 Examples:

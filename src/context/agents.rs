@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use secrets_core::vault::KeyServiceError;
 use secrets_files::Records;
+use secrets_runtime::agent::{Client, MAX_RUNTIME_DIR, RuntimeDir};
 
 use super::Target;
-use crate::agent::{Client, MAX_RUNTIME_DIR, RuntimeDir};
 use crate::config::Environment;
 use crate::error::Error;
-use crate::vault::KeyServiceError;
 
 /// The maximum time to wait for the agent.
 pub(crate) const AGENT_TIMEOUT: Duration = Duration::from_secs(5);

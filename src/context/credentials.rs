@@ -7,16 +7,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use secrets_core::crypto::kdf::Passphrase;
+use secrets_core::crypto::recovery::RecoveryCode;
+use secrets_core::crypto::slot::Credential;
+use secrets_core::model::{Invalid, SecretBytes};
+use secrets_core::vault::VaultError;
 use secrets_files::FileId;
 
 use crate::config::Environment;
-use crate::crypto::kdf::Passphrase;
-use crate::crypto::recovery::RecoveryCode;
-use crate::crypto::slot::Credential;
 use crate::error::{Error, Kind};
-use crate::model::{Invalid, SecretBytes};
 use crate::ui::{Ui, UiError, input, prompt};
-use crate::vault::VaultError;
 
 /// The number of tries at a prompt.
 const TRIES: usize = 3;

@@ -5,11 +5,11 @@
 use std::path::Path;
 
 use secrets_age::{AgeError, BYTES_PER_GUESS};
+use secrets_core::model::SecretBytes;
 
 use super::credentials::{ask, check_passphrase_file, parse_passphrase};
 use super::{Credentials, Retry};
 use crate::error::{self, Error, Kind};
-use crate::model::SecretBytes;
 use crate::strength::Strength;
 use crate::ui::{Progress, prompt};
 

@@ -13,18 +13,18 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use secrets_core::crypto::ids::VaultId;
+use secrets_core::crypto::kdf::KdfParams;
+use secrets_core::machine;
+use secrets_core::model::ProjectName;
+use secrets_core::store::{self, CheckpointStore};
+use secrets_core::vault::{Vault, WriteOutcome};
 use secrets_files::Records;
+use secrets_project::setup::trust::{Coverage, TrustRecord};
 
 use crate::config::Environment;
-use crate::crypto::ids::VaultId;
-use crate::crypto::kdf::KdfParams;
 use crate::error::{Error, Kind};
-use crate::machine;
-use crate::model::ProjectName;
-use crate::setup::trust::{Coverage, TrustRecord};
-use crate::store::{self, CheckpointStore};
 use crate::ui::{ColorWhen, Ui};
-use crate::vault::{Vault, WriteOutcome};
 pub(crate) use agents::{AGENT_TIMEOUT, Agents};
 pub(crate) use credentials::Credentials;
 use credentials::Retry;

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use secrets_core::crypto::kdf::{KdfParams, Passphrase};
+use secrets_core::model::SecretBytes;
+
 use super::credentials::{ask, check_passphrase_file, map_prompt_error, parse_passphrase};
 use super::{Credentials, Retry};
-use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::error::{Error, Kind};
-use crate::model::SecretBytes;
 use crate::strength::{self, ASSUMPTION, Strength};
 use crate::ui::prompt;
 

@@ -4,17 +4,18 @@ use std::fs::File;
 use std::rc::Rc;
 use std::time::Duration;
 
+use secrets_core::crypto::CryptoError;
+use secrets_core::crypto::ids::VaultId;
+use secrets_core::crypto::kdf::Passphrase;
+use secrets_core::crypto::root_key::RootKey;
+use secrets_core::store::{self, StoreError};
+use secrets_core::vault::{DivergenceNotice, Locked, Vault, VaultError};
+
 use super::credentials::{no_passphrase, parse_passphrase};
 use super::{AGENT_TIMEOUT, Context, NoticeSubject};
 use crate::config::Environment;
-use crate::crypto::CryptoError;
-use crate::crypto::ids::VaultId;
-use crate::crypto::kdf::Passphrase;
-use crate::crypto::root_key::RootKey;
 use crate::error::Error;
-use crate::store::{self, StoreError};
 use crate::ui::prompt;
-use crate::vault::{DivergenceNotice, Locked, Vault, VaultError};
 
 /// How long `unlock` keeps a vault unlocked by default.
 pub(crate) const TTL: &str = "15m";

@@ -5,13 +5,14 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use secrets_core::model::ProjectName;
+use secrets_core::store::{self, StoreError};
+use secrets_project::git::Git;
+use secrets_project::setup::Manifest;
+use secrets_project::setup::manifest::MANIFEST;
+
 use crate::config::Environment;
 use crate::error::{Error, Kind};
-use crate::git::Git;
-use crate::model::ProjectName;
-use crate::setup::Manifest;
-use crate::setup::manifest::MANIFEST;
-use crate::store::{self, StoreError};
 use crate::ui::Ui;
 
 /// Where the name of the current project comes from.

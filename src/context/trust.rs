@@ -3,16 +3,18 @@
 
 use std::path::Path;
 
+use secrets_core::model::ProjectName;
+use secrets_core::vault::Vault;
+use secrets_project::setup::trust::{
+    Binding, Coverage, CoveredVariable, LONG, TrustRecord, TrustStore,
+};
+use secrets_project::setup::{Manifest, Outputs};
+use secrets_project::variables::redirects;
 use serde_json::json;
 
 use super::{AGENT_TIMEOUT, Context};
 use crate::error::{Error, Kind};
-use crate::model::ProjectName;
-use crate::setup::trust::{Binding, Coverage, CoveredVariable, LONG, TrustRecord, TrustStore};
-use crate::setup::{Manifest, Outputs};
 use crate::ui::{counted, prompt};
-use crate::variables::redirects;
-use crate::vault::Vault;
 
 /// Whether a manifest is trusted.
 pub(crate) enum Trust {

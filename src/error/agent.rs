@@ -1,8 +1,9 @@
 //! The errors of the agent and of its runtime directory.
 
+use secrets_core::vault::KeyServiceError;
+use secrets_runtime::agent::RuntimeDirError;
+
 use super::{Error, Kind};
-use crate::agent::RuntimeDirError;
-use crate::vault::KeyServiceError;
 
 const RESTART: &str = "stop it with `secrets lock --all`, then run `secrets unlock` again";
 

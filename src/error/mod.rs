@@ -12,15 +12,15 @@ mod vault;
 
 use std::path::Path;
 
+use secrets_core::model::Tag;
+use secrets_core::store;
+use secrets_project::git::GitError;
+use secrets_project::scan::ScanError;
+use secrets_runtime::run::RunError;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::config::ConfigError;
-use crate::git::GitError;
-use crate::model::Tag;
-use crate::run::RunError;
-use crate::scan::ScanError;
-use crate::store;
 use crate::ui::UiError;
 pub(crate) use age::age_file;
 pub(crate) use template::{AS_UTF8, assignment, malformed, setup, unknown};
@@ -341,8 +341,8 @@ fn without_number(mut message: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::CryptoError;
-    use crate::vault::{KeyServiceError, VaultError};
+    use secrets_core::crypto::CryptoError;
+    use secrets_core::vault::{KeyServiceError, VaultError};
 
     #[test]
     fn a_bug_is_not_reported_as_damage() {

@@ -3,15 +3,15 @@
 
 use std::fmt::Write;
 
+use secrets_core::model::{ProjectName, Tag};
 use secrets_files::OutputError;
+use secrets_project::setup::SetupError;
+use secrets_project::template::grammar::Malformed;
+use secrets_project::template::{TemplateError, TemplateFinding, TemplateFindings, UnknownTag};
+use secrets_runtime::run::environment::AssignmentError;
 use serde_json::json;
 
 use super::{Error, Kind, did_you_mean};
-use crate::model::{ProjectName, Tag};
-use crate::run::environment::AssignmentError;
-use crate::setup::SetupError;
-use crate::template::grammar::Malformed;
-use crate::template::{TemplateError, TemplateFinding, TemplateFindings, UnknownTag};
 
 /// The hint for UTF-16 text.
 pub(crate) const AS_UTF8: &str = "save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`";

@@ -1,15 +1,15 @@
 //! The errors of a vault's file, of its cryptography and of its secrets.
 
+use secrets_core::crypto::CryptoError;
+use secrets_core::crypto::history::Relation;
+use secrets_core::crypto::slot::SLOT;
+use secrets_core::model::{SecretRef, looks_like_api_key};
+use secrets_core::store::{self, StoreError};
+use secrets_core::vault::{Divergence, Report, VaultError};
 use serde_json::json;
 
 use super::{Error, Kind, did_you_mean};
-use crate::crypto::CryptoError;
-use crate::crypto::history::Relation;
-use crate::crypto::slot::SLOT;
-use crate::model::{SecretRef, looks_like_api_key};
-use crate::store::{self, StoreError};
 use crate::ui::counted;
-use crate::vault::{Divergence, Report, VaultError};
 
 impl From<CryptoError> for Error {
     fn from(error: CryptoError) -> Self {
@@ -228,9 +228,10 @@ fn distance(relation: Relation) -> Option<String> {
     }
 }
 
-fn exists_in_several(secrets: &[crate::model::Secret]) -> Error {
-    let line =
-        |secret: &crate::model::Secret| format!("  {}/{}", secret.project, secret.metadata.tag);
+fn exists_in_several(secrets: &[secrets_core::model::Secret]) -> Error {
+    let line = |secret: &secrets_core::model::Secret| {
+        format!("  {}/{}", secret.project, secret.metadata.tag)
+    };
     let existing = secrets.iter().map(
         |secret| json!({ "project": secret.project.as_str(), "tag": secret.metadata.tag.as_str() }),
     );
@@ -244,7 +245,7 @@ fn exists_in_several(secrets: &[crate::model::Secret]) -> Error {
     .with_details(details)
 }
 
-fn exists(secrets: &[crate::model::Secret]) -> Error {
+fn exists(secrets: &[secrets_core::model::Secret]) -> Error {
     let tags: Vec<&str> = secrets.iter().map(|secret| secret.metadata.tag.as_str()).collect();
     let project = secrets.first().map_or_else(String::new, |secret| secret.project.to_string());
     if secrets.iter().any(|secret| secret.project.as_str() != project) {

@@ -1,12 +1,12 @@
 //! The needs and the outputs of a project, as `check` reports them. docs/check.md describes the
 //! members.
 
+use secrets_project::git::GitStatus;
+use secrets_project::setup::output_records::Origin;
+use secrets_project::setup::{ModifiedOutput, Need, OutputState, RenderEntry};
 use serde::Serialize;
 
 use super::{Outcome, ReferenceInfo, Text};
-use crate::git::GitStatus;
-use crate::setup::output_records::Origin;
-use crate::setup::{ModifiedOutput, Need, OutputState, RenderEntry};
 use crate::ui::escape::{quoted, visible};
 
 /// The result of `check`.

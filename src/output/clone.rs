@@ -1,10 +1,10 @@
 //! The plan of a copy from project to project.
 
+use secrets_core::model::ProjectName;
+use secrets_core::vault::{Action, PlannedCopy};
 use serde::Serialize;
 
 use super::{Outcome, Text};
-use crate::model::ProjectName;
-use crate::vault::{Action, PlannedCopy};
 
 /// The plan of `clone --dry-run`.
 #[derive(Serialize)]

@@ -1,14 +1,14 @@
 //! The plan and the result of an import.
 
+use secrets_core::model::{ProjectName, Tag};
+use secrets_core::vault::{ImportOutcome, ImportResult};
+use secrets_project::import::Skipped;
 use serde::Serialize;
 
 use super::clone::word;
 use super::secret::SortedSecrets;
 use super::{Outcome, Text};
-use crate::import::Skipped;
-use crate::model::{ProjectName, Tag};
 use crate::ui::escape::visible;
-use crate::vault::{ImportOutcome, ImportResult};
 
 /// The result of `import`.
 #[derive(Serialize)]

@@ -1,10 +1,10 @@
 //! The content and the damage of a vault.
 
+use secrets_core::model::{ProjectName, Tag};
+use secrets_core::vault::{Damage, Report, SalvageOutcome};
 use serde::{Serialize, Serializer};
 
 use super::{KdfInfo, Outcome, Text};
-use crate::model::{ProjectName, Tag};
-use crate::vault::{Damage, Report, SalvageOutcome};
 
 /// The result of `verify`.
 #[derive(Serialize)]

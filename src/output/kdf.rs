@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use secrets_core::crypto::kdf::KdfParams;
 use serde::Serialize;
 
-use crate::crypto::kdf::KdfParams;
 use crate::ui::counted;
 
 /// The parameters of a key derivation. The memory is in MiB, as in the option.

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use secrets_core::model::Secret;
 use secrets_files::OutputChange;
 use serde::Serialize;
 
 use super::secret::SortedSecrets;
-use crate::model::Secret;
 
 /// The result of `render -o`, `render --all` and `render --stale`.
 #[derive(Serialize)]

@@ -1,9 +1,9 @@
 //! The projects of a vault.
 
+use secrets_core::model::ProjectName;
 use serde::Serialize;
 
 use super::{Outcome, Text};
-use crate::model::ProjectName;
 
 /// Projects and their numbers of secrets.
 #[derive(Serialize)]

@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
+use secrets_core::model::SecretBytes;
+
 use super::Rekeyed;
-use crate::model::SecretBytes;
 use crate::ui::{Ui, UiError, raw};
 
 impl Ui {

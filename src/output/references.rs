@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
+use secrets_project::setup::{Reference, Tree};
+use secrets_project::template::grammar::Placeholder;
 use serde::Serialize;
 
 use super::{Outcome, Text};
-use crate::setup::{Reference, Tree};
-use crate::template::grammar::Placeholder;
 use crate::ui::escape::visible;
 
 /// A place that refers to a secret.

@@ -1,9 +1,9 @@
 //! The changes that a backup makes to a vault.
 
+use secrets_core::vault::Difference;
 use serde::Serialize;
 
 use super::secret::SortedSecrets;
-use crate::vault::Difference;
 
 /// The difference between a vault and a backup. Without a vault to compare, only the secrets of the
 /// backup are known.

@@ -1,10 +1,10 @@
 //! Secrets as `get` and `list` show them: everything but the value.
 
+use secrets_core::model::{Description, Name, Secret};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 
 use super::{Outcome, Text};
-use crate::model::{Description, Name, Secret};
 use crate::ui::escape::{visible, visible_lines};
 use crate::ui::time;
 

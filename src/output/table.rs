@@ -1,11 +1,11 @@
 //! Formats rows as a table that fits the terminal, or as lines for a program.
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use secrets_core::model::Secret;
 use terminal_size::terminal_size;
 use unicode_width::UnicodeWidthStr;
 
 use super::text::LABEL;
-use crate::model::Secret;
 use crate::ui::escape::visible;
 use crate::ui::time::local_date;
 

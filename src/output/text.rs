@@ -1,9 +1,9 @@
 //! The text form of a result: plain lines, labelled lines and tables.
 
 use anstyle::Style;
+use secrets_core::model::Secret;
 
 use super::table;
-use crate::model::Secret;
 use crate::ui::Ui;
 
 /// The style of labels and column titles.

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use secrets_project::setup::trust::{Coverage, TrustRecord};
 use serde::Serialize;
 
 use super::{Outcome, Text};
-use crate::setup::trust::{Coverage, TrustRecord};
 use crate::ui::escape::visible;
 use crate::ui::local_time;
 

@@ -1,10 +1,10 @@
 //! The variables that a program would get.
 
+use secrets_core::model::Tag;
+use secrets_runtime::run::environment::Variables;
 use serde::Serialize;
 
 use super::{Outcome, Text};
-use crate::model::Tag;
-use crate::run::environment::Variables;
 use crate::ui::escape::visible;
 
 /// The result of `run --dry-run`: names and sources, without values.

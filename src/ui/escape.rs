@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
+use secrets_core::model::is_hostile;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
-
-use crate::model::is_hostile;
 
 /// Escapes hostile characters, as in `\u{202e}`.
 pub(crate) fn visible(text: &str) -> String {

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Access, access};
 use secrets_age::is_age;
+use secrets_core::model::SecretBytes;
 
 use super::UiError;
-use crate::model::SecretBytes;
 
 /// Reads to the end, but at most `most` + 1 bytes. The extra byte shows the caller that the input
 /// is too long.

@@ -18,10 +18,10 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
+use secrets_core::model::Timestamp;
 use serde::Serialize;
 use terminal_size::terminal_size_of;
 
-use crate::model::Timestamp;
 use escape::{PlainJson, visible};
 pub(crate) use progress::Progress;
 

@@ -13,6 +13,7 @@ use rustix::termios::{
     InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush,
     tcgetattr, tcsetattr,
 };
+use secrets_core::model::{SecretBytes, SecretValue};
 use secrets_files::DeferSignals;
 use terminal_size::terminal_size_of;
 
@@ -20,7 +21,6 @@ use super::UiError;
 use super::escape::visible;
 use super::turn::Turn;
 use super::wrap::{at_words, indented};
-use crate::model::{SecretBytes, SecretValue};
 
 const TERMINAL: &str = "/dev/tty";
 

@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use secrets_core::model::Timestamp;
 
 use crate::config;
-use crate::model::Timestamp;
 
 static ZONE: LazyLock<TimeZone> = LazyLock::new(|| system().unwrap_or_else(TimeZone::system));
 

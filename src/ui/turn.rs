@@ -13,9 +13,9 @@ use std::time::Duration;
 use rustix::fs::{OFlags, fstat, makedev};
 use rustix::termios::{isatty, tcdrain, tcgetpgrp};
 use secrets_files::DeferSignals;
+use secrets_runtime::process;
 
 use super::UiError;
-use crate::process;
 
 /// The pause between two attempts to take the lock.
 const PAUSE: Duration = Duration::from_millis(20);

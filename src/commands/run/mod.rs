@@ -9,20 +9,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap_complete::ArgValueCompleter;
+use secrets_core::model::{STACK_DEPTH, Tag, overwrite_stack};
+use secrets_project::template::grammar::Grammar;
+use secrets_project::template::{Plan, Template};
+use secrets_project::variables;
+use secrets_runtime::process::die_of;
+use secrets_runtime::run::{Job, Outcome, Streams, become_program, run as run_job};
 
 use super::shared::look_for::look_for;
 use crate::completion;
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::model::{STACK_DEPTH, Tag, overwrite_stack};
 use crate::output::PlannedVariables;
-use crate::process::die_of;
-use crate::run::{Job, Outcome, Streams, become_program, run as run_job};
-use crate::template::grammar::Grammar;
-use crate::template::{Plan, Template};
 use crate::ui::raw;
-use crate::variables;
 use requests::RunRequests;
 
 const EXAMPLES: &str = "\

@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 
+use secrets_project::variables;
+use secrets_runtime::run::environment::is_too_large;
+
 use crate::error::{Error, Kind};
-use crate::run::environment::is_too_large;
 use crate::ui::escape::visible;
-use crate::variables;
 
 /// Splits `NAME=REST`. The error does not show the rest, because it may be a value.
 pub(super) fn split<'t>(text: &'t [u8], form: &str) -> Result<(&'t str, &'t [u8]), Error> {

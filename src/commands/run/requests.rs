@@ -4,6 +4,14 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use secrets_core::model::{ProjectName, SecretValue, Tag, TagKey};
+use secrets_core::vault::{RevealedValues, Vault};
+use secrets_project::setup::manifest::MANIFEST;
+use secrets_project::setup::{Manifest, Tree, needs};
+use secrets_project::variables;
+use secrets_runtime::run::environment::{Assignment, InheritedVariable, Variables, check_value};
+use secrets_runtime::run::{PrivateFiles, check_program};
+
 use super::super::shared::outputs::dotenv_entries;
 use super::super::shared::{directories, suspects};
 use super::RunArgs;
@@ -11,15 +19,8 @@ use super::names::{check_allowed, check_name, reason_to_skip, split};
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
-use crate::model::{ProjectName, SecretValue, Tag, TagKey};
-use crate::run::environment::{Assignment, InheritedVariable, Variables, check_value};
-use crate::run::{PrivateFiles, check_program};
-use crate::setup::manifest::MANIFEST;
-use crate::setup::{Manifest, Tree, needs};
 use crate::ui::escape::visible;
 use crate::ui::input;
-use crate::variables;
-use crate::vault::{RevealedValues, Vault};
 
 /// The variables and files requested by the command line, the files it names and our environment.
 pub(super) struct RunRequests<'a> {

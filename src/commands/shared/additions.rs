@@ -3,14 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
+use secrets_core::store::{absolute, quoted};
+use secrets_project::setup::output_records::{Origin, OutputRecords};
+use secrets_project::setup::{
+    AdoptableOutput, Manifest, ModifiedOutput, RenderEntry, ResolvedOutputs,
+};
 use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::output::listed_additions;
-use crate::setup::output_records::{Origin, OutputRecords};
-use crate::setup::{AdoptableOutput, Manifest, ModifiedOutput, RenderEntry, ResolvedOutputs};
-use crate::store::{absolute, quoted};
 use crate::ui::prompt;
 
 /// Returns outputs with their paths relative to the working directory.

@@ -1,9 +1,10 @@
 //! The confirmation that a change which cannot be undone needs.
 
+use secrets_core::vault::Vault;
+
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::ui::{input, prompt};
-use crate::vault::Vault;
 
 /// Returns the vault, to look up what an irreversible change affects. If the change will be refused
 /// because nobody can confirm it, opens the vault only if that needs no prompt.

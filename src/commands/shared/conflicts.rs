@@ -5,17 +5,17 @@ use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use secrets_core::model::{ProjectName, SecretValue, Tag, TagKey};
+use secrets_core::store::absolute;
+use secrets_core::vault::OnConflict;
+use secrets_project::setup::output_records::{Directories, OutputRecords, is_same_output};
+use secrets_project::setup::{Manifest, OtherUses, Tree, Use};
 use serde_json::json;
 
 use super::directories;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::model::{ProjectName, SecretValue, Tag, TagKey};
-use crate::setup::output_records::{Directories, OutputRecords, is_same_output};
-use crate::setup::{Manifest, OtherUses, Tree, Use};
-use crate::store::absolute;
 use crate::ui::{counted, prompt};
-use crate::vault::OnConflict;
 
 /// The action for a tag that the project has with a different value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use secrets_core::crypto::ids::VaultId;
+use secrets_core::model::ProjectName;
+use secrets_core::vault::Vault;
+use secrets_project::setup::output_records::Directories;
+
 use crate::context::Context;
-use crate::crypto::ids::VaultId;
 use crate::error::Error;
-use crate::model::ProjectName;
-use crate::setup::output_records::Directories;
-use crate::vault::Vault;
 
 /// Records that a directory uses a project.
 pub(crate) fn remember_directory(cx: &Context, project: &ProjectName, directory: &Path) {

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use secrets_core::store::quoted;
+use secrets_project::git::{GitStatus, without_links};
+use secrets_project::setup::Manifest;
+use secrets_project::setup::gitignore::{self, Unignored};
+
 use crate::context::Target;
 use crate::error::{Error, Kind};
-use crate::git::{GitStatus, without_links};
-use crate::setup::Manifest;
-use crate::setup::gitignore::{self, Unignored};
-use crate::store::quoted;
 
 /// Returns true for a file that git tracks, and false if git cannot answer.
 pub(crate) fn is_tracked(path: &Path) -> bool {

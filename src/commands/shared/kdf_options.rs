@@ -1,6 +1,7 @@
 //! The options that set the cost of guessing a passphrase.
 
-use crate::crypto::kdf::KdfParams;
+use secrets_core::crypto::kdf::KdfParams;
+
 use crate::error::Error;
 
 /// The parameters of the key derivation. Options that are not given keep the current value.

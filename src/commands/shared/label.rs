@@ -1,7 +1,8 @@
 //! The name and the description of a secret, as `create` and `update` take them.
 
+use secrets_core::model::Invalid;
+
 use crate::error::Error;
-use crate::model::Invalid;
 
 /// Parses a name or description from the command line.
 pub(crate) fn label<T>(

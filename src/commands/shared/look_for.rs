@@ -1,10 +1,11 @@
 //! The checks of `run`, `redact` and `scan` before they search for values.
 
+use secrets_core::machine;
+use secrets_core::model::{SecretValue, Tag};
+use secrets_mask::Needles;
+
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::machine;
-use crate::mask::Needles;
-use crate::model::{SecretValue, Tag};
 
 /// The memory that is always assumed to be available, in bytes.
 const ALWAYS_AVAILABLE: u64 = 64 * 1024 * 1024;

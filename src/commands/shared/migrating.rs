@@ -2,16 +2,16 @@
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use secrets_core::model::ProjectName;
+use secrets_mask::Needles;
+use secrets_project::dotenv::readers::Readers;
+use secrets_project::setup::meaning;
+use secrets_project::setup::migration::{Migration, MigrationError, Obstacle, Problem};
+use secrets_project::setup::settings::{self, Guess};
 
 use super::conflicts::OnTakenArg;
 use crate::context::Context;
-use crate::dotenv::readers::Readers;
 use crate::error::Error;
-use crate::mask::Needles;
-use crate::model::ProjectName;
-use crate::setup::meaning;
-use crate::setup::migration::{Migration, MigrationError, Obstacle, Problem};
-use crate::setup::settings::{self, Guess};
 
 /// Parses `--on-conflict`. It excludes `skip`, with which the output would differ from the original
 /// file.

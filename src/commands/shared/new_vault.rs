@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use secrets_core::crypto::kdf::{KdfParams, Passphrase};
+use secrets_core::store::{self, StoreError};
+use secrets_core::vault::Vault;
+
 use crate::context::Context;
-use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::error::{Error, Kind};
-use crate::store::{self, StoreError};
 use crate::ui::{input, prompt};
-use crate::vault::Vault;
 
 /// Prints the next step at the end of a command that created the vault.
 pub(crate) fn next(cx: &Context, step: &str) {

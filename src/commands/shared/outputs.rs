@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use secrets_core::model::{ProjectName, Tag, TagKey};
+use secrets_core::vault::{NewSecret, Reveal, Revealed, RevealedValues, Vault, VaultError};
 use secrets_files::{FileId, OutputChange};
+use secrets_project::dotenv::{self, Entry};
+use secrets_project::import::Container;
+use secrets_project::setup::output_records::OutputRecords;
+use secrets_project::setup::{Manifest, Outputs, ProtectedFile, RenderEntry, ResolvedOutputs};
 
 use super::directories::remember_directory;
 use super::suspects::warn_of_suspects;
 use crate::context::Context;
-use crate::dotenv::{self, Entry};
 use crate::error::{self, AS_UTF8, Error};
-use crate::import::Container;
-use crate::model::{ProjectName, Tag, TagKey};
-use crate::setup::output_records::OutputRecords;
-use crate::setup::{Manifest, Outputs, ProtectedFile, RenderEntry, ResolvedOutputs};
-use crate::vault::{NewSecret, Reveal, Revealed, RevealedValues, Vault, VaultError};
 
 /// Parses the variables of a dotenv file, which messages call `file`. Detects other kinds of files
 /// by their first bytes.

@@ -4,16 +4,16 @@
 use std::io::{self};
 use std::path::Path;
 
+use secrets_core::model::ProjectName;
 use secrets_files::public;
+use secrets_project::setup::manifest::MANIFEST;
+use secrets_project::setup::{Draft, Manifest, Tree};
 
 use super::{conflicts, directories};
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::model::ProjectName;
 use crate::output::NewManifest;
-use crate::setup::manifest::MANIFEST;
-use crate::setup::{Draft, Manifest, Tree};
 use crate::ui::counted;
 
 /// Writes `.secrets.toml` in the working directory from the placeholders in its tree.

@@ -1,6 +1,6 @@
 //! The programs that read a rendered file, as `render` and `template` take them.
 
-use crate::dotenv::readers::{Reader, Readers};
+use secrets_project::dotenv::readers::{Reader, Readers};
 
 /// Returns the readers given with `--readers`, if any.
 pub(crate) fn named_readers(names: &[String]) -> Option<Readers> {

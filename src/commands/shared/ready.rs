@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Write};
 
 use rustix::stdio::dup2_stdout;
+use secrets_runtime::agent::READY;
 
-use crate::agent::READY;
 use crate::ui::raw::Stdout;
 
 /// Reports to the process at the other end of stdout that the work begins, and replaces stdout with

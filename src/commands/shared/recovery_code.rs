@@ -1,7 +1,8 @@
 //! Shows a new recovery code, once.
 
+use secrets_core::crypto::recovery::RecoveryCode;
+
 use crate::context::Context;
-use crate::crypto::recovery::RecoveryCode;
 use crate::error::{Error, Kind};
 use crate::output::Rekeyed;
 

@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
+use secrets_core::model::{ProjectName, Secret, TagKey};
+use secrets_project::setup::{Reference, Tree};
 use serde_json::json;
 
 use super::outputs::tree_manifest;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::model::{ProjectName, Secret, TagKey};
 use crate::output::ReferenceInfo;
-use crate::setup::{Reference, Tree};
 
 /// Returns every reference in the tree if it belongs to this project, else none.
 fn references(cx: &Context, project: &ProjectName) -> Result<Vec<Reference>, Error> {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::agent::Status;
+use secrets_core::model::ProjectName;
+use secrets_runtime::agent::Status;
+
 use crate::context::{Context, ProjectSource};
 use crate::error::Error;
-use crate::model::ProjectName;
 use crate::output::StatusInfo;
 
 /// Describes the vault, the current project and the remaining unlocked time.

@@ -1,10 +1,11 @@
 //! Stores several secrets at once, and reports how many.
 
+use secrets_core::vault::{Action, Import, ImportOutcome, ImportResult, VaultError};
+use secrets_project::import::Skipped;
+
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::import::Skipped;
 use crate::ui::counted;
-use crate::vault::{Action, Import, ImportOutcome, ImportResult, VaultError};
 
 /// Converts an error, and adds the hint `fix` if existing secrets caused it.
 pub(crate) fn conflict(error: VaultError, fix: &str) -> Error {

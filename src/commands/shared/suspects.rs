@@ -1,10 +1,11 @@
 //! Warnings about text in a template that may not do what its author expects.
 
+use secrets_core::model::Tag;
+use secrets_core::vault::Vault;
+use secrets_project::template::{SuspectTexts, Template, TemplateFindings};
+
 use crate::context::Context;
 use crate::error::Error;
-use crate::model::Tag;
-use crate::template::{SuspectTexts, Template, TemplateFindings};
-use crate::vault::Vault;
 
 /// Warns about text in a template that may not do what its author expects: near misses of
 /// placeholders whose secret exists, and backslashes that version 0.1.0 read differently.

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::crypto::random::{Alphabet, generate};
+use secrets_core::crypto::random::{Alphabet, generate};
+use secrets_core::model::{SecretBytes, SecretValue};
+
 use crate::error::{Error, Kind};
-use crate::model::{SecretBytes, SecretValue};
 use crate::ui::{Ui, input, prompt};
 
 /// The options of `create` and `update` that select the source of a value.

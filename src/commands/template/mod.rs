@@ -8,6 +8,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
+use secrets_core::model::{Description, Tag};
+use secrets_core::vault::{Import, NewSecret};
+use secrets_project::dotenv::Entry;
+use secrets_project::dotenv::readers::{Reader, Readers};
+use secrets_project::setup::manifest::MANIFEST;
+use secrets_project::setup::migration::{KeptNames, Migration, Wanted};
+use secrets_project::setup::output_records::{OutputRecords, names_in};
+use secrets_project::setup::settings::{self, Guess};
+use secrets_project::setup::{Manifest, detect, gitignore, name_readers};
 
 use super::shared::conflicts::{self, OnTakenArg, Uses};
 use super::shared::git::is_tracked;
@@ -17,18 +26,9 @@ use super::shared::readers::named_readers;
 use super::shared::store::store;
 use super::shared::{directories, outputs, project_file};
 use crate::context::{Context, Target};
-use crate::dotenv::Entry;
-use crate::dotenv::readers::{Reader, Readers};
 use crate::error::{self, Error, Kind};
-use crate::model::{Description, Tag};
 use crate::output::NewTemplate;
-use crate::setup::manifest::MANIFEST;
-use crate::setup::migration::{KeptNames, Migration, Wanted};
-use crate::setup::output_records::{OutputRecords, names_in};
-use crate::setup::settings::{self, Guess};
-use crate::setup::{Manifest, detect, gitignore, name_readers};
 use crate::ui::{input, prompt};
-use crate::vault::{Import, NewSecret};
 use paths::Paths;
 
 const EXAMPLES: &str = "\

@@ -5,13 +5,14 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use secrets_core::model::{Description, ProjectName, Tag};
+use secrets_core::store::quoted;
+use secrets_project::setup::manifest::MANIFEST;
+use secrets_project::setup::{Draft, Manifest, add, gitignore};
+
 use super::TemplateArgs;
 use crate::context::Target;
 use crate::error::{self, Error, Kind};
-use crate::model::{Description, ProjectName, Tag};
-use crate::setup::manifest::MANIFEST;
-use crate::setup::{Draft, Manifest, add, gitignore};
-use crate::store::quoted;
 
 /// The paths of the template and the output, inside the manifest's directory.
 pub(super) struct Paths {
