@@ -113,7 +113,7 @@ pub(super) fn protected(cx: &Context) -> Vec<ProtectedFile> {
 /// opened.
 pub(super) fn resolve<'m>(
     cx: &Context,
-    mut outputs: Outputs<'m>,
+    outputs: Outputs<'m>,
 ) -> Result<ResolvedOutputs<'m>, Error> {
     let project = cx.project()?;
     let opened = if outputs.tags().is_empty() {
@@ -123,7 +123,7 @@ pub(super) fn resolve<'m>(
     };
 
     for (template, suspects) in outputs.suspects() {
-        warn_of_suspects(cx, template, &suspects)?;
+        warn_of_suspects(cx, template, suspects)?;
     }
 
     outputs.resolve(&opened).map_err(|error| error::setup(error, project))
@@ -170,7 +170,7 @@ impl Reveal for PlannedValues<'_> {
 /// placeholders whose secret exists, and backslashes that version 0.1.0 read differently.
 pub(super) fn warn_of_suspects(
     cx: &Context,
-    template: &mut Template,
+    template: &Template,
     suspects: &SuspectTexts,
 ) -> Result<(), Error> {
     // Most near misses belong to other tools, so the user is not asked for a passphrase and errors
@@ -185,7 +185,7 @@ pub(super) fn warn_of_suspects(
 pub(super) fn warn_of_suspects_in(
     vault: Option<&Vault>,
     cx: &Context,
-    template: &mut Template,
+    template: &Template,
     suspects: &SuspectTexts,
 ) -> Result<(), Error> {
     let is_locked =
@@ -227,10 +227,7 @@ pub(super) fn warn<T>(
 }
 
 /// Warns about values that the format of an output would misread.
-pub(super) fn warn_of_misread(
-    cx: &Context,
-    outputs: &mut ResolvedOutputs<'_>,
-) -> Result<(), Error> {
+pub(super) fn warn_of_misread(cx: &Context, outputs: &ResolvedOutputs<'_>) -> Result<(), Error> {
     let project = cx.project()?;
     for (path, warning) in outputs.warnings().map_err(|error| error::setup(error, project))? {
         cx.ui.warn(&format!("`{}`: {warning}", path.display()));
@@ -371,7 +368,7 @@ pub(super) fn listed(names: &[String]) -> String {
 /// would be lost, and if it cannot ask.
 pub(super) fn protect(
     cx: &Context,
-    outputs: &mut ResolvedOutputs<'_>,
+    outputs: &ResolvedOutputs<'_>,
     memory: &OutputRecords,
     is_confirmed: bool,
 ) -> Result<(), Error> {
@@ -412,11 +409,11 @@ pub(super) fn protect(
 /// Writes all outputs, reports the result for each, and records them.
 pub(super) fn write(
     cx: &Context,
-    mut outputs: ResolvedOutputs<'_>,
+    outputs: ResolvedOutputs<'_>,
     memory: &OutputRecords,
 ) -> Result<Vec<(PathBuf, OutputChange)>, Error> {
     let (manifest, project) = (cx.require_manifest()?, cx.project()?);
-    warn_of_misread(cx, &mut outputs)?;
+    warn_of_misread(cx, &outputs)?;
     let has_secrets = outputs.have_secrets();
     let written = outputs.write(memory).map_err(|error| error::setup(error, project))?;
 
