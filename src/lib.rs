@@ -19,10 +19,10 @@
 //! let value = SecretValue::new(SecretBytes::copy_of(b"postgres://localhost/dev"), false)?;
 //! vault.create(&web, NewSecret { tag: Tag::parse("database-url")?, name: None, description: None, value })?;
 //!
-//! let mut template = Template::from_text("example", b"URL={{ secrets.database-url }}".to_vec());
-//! let resolved = Plan::new(&mut template, Grammar::default())?.resolve(&vault.scope(&web))?;
+//! let template = Template::from_text("example", b"URL={{ secrets.database-url }}".to_vec());
+//! let resolved = Plan::new(template, Grammar::default())?.resolve(&vault.scope(&web))?;
 //! let mut out = Vec::new();
-//! resolved.expand(&mut template, &mut out).expect("the template is in memory");
+//! resolved.expand(&mut out).expect("the template is in memory");
 //! assert_eq!(out, b"URL=postgres://localhost/dev");
 //! # Ok(())
 //! # }

@@ -166,16 +166,16 @@ fn position(text: &[u8], at: usize) -> Position {
 
 /// Plans and expands as `render` does.
 fn expand(parts: &[Part], text: &[u8], grammar: &Grammar) {
-    let mut template = Template::from_text("fuzzed", text.to_vec());
+    let template = Template::from_text("fuzzed", text.to_vec());
     let marked = text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff");
-    let plan = match Plan::new(&mut template, grammar.clone()) {
+    let plan = match Plan::new(template, grammar.clone()) {
         Ok(plan) => plan,
         Err(TemplateError::Utf16(_)) if marked => return,
         Err(other) => panic!("a small template was refused: {other}"),
     };
 
     let malformed = parts.iter().filter(|part| matches!(part, Part::Malformed(..))).count();
-    let list = plan.malformed(&mut template).expect("it is in memory");
+    let list = plan.malformed().expect("it is in memory");
     assert_eq!(list.as_ref().map_or(0, |found| found.total), malformed as u64);
     visible(
         list.iter().flat_map(|found| &found.listed).filter_map(|finding| finding.excerpt.as_ref()),
@@ -187,13 +187,13 @@ fn expand(parts: &[Part], text: &[u8], grammar: &Grammar) {
         Err(other) => panic!("{other}"),
     };
 
-    let list = resolved.unknown(&mut template).expect("it is in memory");
+    let list = resolved.unknown().expect("it is in memory");
     visible(
         list.iter().flat_map(|found| &found.listed).filter_map(|finding| finding.excerpt.as_ref()),
     );
 
     let mut out = Vec::new();
-    assert!(resolved.expand(&mut template, &mut out).is_ok());
+    assert!(resolved.expand(&mut out).is_ok());
     let mut rest = &out[..];
 
     for part in parts {

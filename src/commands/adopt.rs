@@ -342,7 +342,7 @@ fn finish(cx: &Context, rendering: &RenderEntry) -> Result<(), Error> {
     let mut files = outputs::open(cx, manifest)?;
     files.retain(|other| other.output == rendering.output);
 
-    let mut resolved = outputs::resolve(cx, files)?;
+    let resolved = outputs::resolve(cx, files)?;
     let memory = outputs::memory(cx, resolved.have_secrets())?;
     resolved.remember_current(&memory).map_err(failed)?;
     if resolved.have_secrets() {

@@ -62,9 +62,9 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     foreign
         .retain(|(rendering, _)| unresolved.iter().any(|other| other.output == rendering.output));
 
-    let mut files = outputs::resolve(cx, files)?;
+    let files = outputs::resolve(cx, files)?;
     foreign.extend(files.foreign(&memory).map_err(|error| error::setup(error, project))?);
-    outputs::warn_of_misread(cx, &mut files)?;
+    outputs::warn_of_misread(cx, &files)?;
     let states = files.states().map_err(|error| error::setup(error, project))?;
     let paths: Vec<&Path> =
         manifest.render.iter().map(|rendering| rendering.output.as_path()).collect();

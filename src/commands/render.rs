@@ -146,7 +146,7 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
         );
     }
 
-    let mut template = open(&args)?;
+    let template = open(&args)?;
     let mut protected: Vec<_> = cx
         .credentials
         .passphrase_file_identity()
@@ -163,18 +163,19 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
         readers: named_readers(&args.readers).unwrap_or_default(),
     };
 
-    let plan = Plan::new(&mut template, grammar)?;
-    if let Some(findings) = plan.malformed(&mut template)? {
+    let plan = Plan::new(template, grammar)?;
+    if let Some(findings) = plan.malformed()? {
+        let name = plan.template().name();
         if !args.keep_unknown {
-            return Err(error::malformed(&[(template.name(), &findings)])
+            return Err(error::malformed(&[(name, &findings)])
                 .hint("fix it, keep it with `--keep-unknown`, or use other `--delimiters`"));
         }
 
-        suspects::warn(cx, template.name(), &findings, |why| format!("kept unchanged: {why}"));
+        suspects::warn(cx, name, &findings, |why| format!("kept unchanged: {why}"));
     }
 
     if args.list {
-        return list(cx, &plan, &mut template);
+        return list(cx, &plan);
     }
 
     if let Some(output) = output.as_ref().filter(|_| !args.check) {
@@ -185,23 +186,20 @@ pub(crate) fn run(args: RenderArgs, cx: &Context) -> Result<(), Error> {
         check_git(cx, path, args.force)?;
     }
 
-    let suspects = plan.suspects().clone();
     let tags = plan.tags();
-    let resolved = resolve(cx, &args, plan, &mut template)?;
-    suspects::warn_of_suspects(cx, &mut template, &suspects)?;
+    let resolved = resolve(cx, &args, plan)?;
+    suspects::warn_of_suspects(cx, resolved.template(), resolved.suspects())?;
 
     match output {
-        None => to_stdout(cx, &resolved, &mut template, args.reveal),
-        Some(output) if args.check => check(&resolved, &mut template, &output, &args),
+        None => to_stdout(cx, &resolved, args.reveal),
+        Some(output) if args.check => check(&resolved, &output, &args),
         Some(output) => {
             let path = args.output.unwrap_or_default();
-            for warning in
-                meaning::warnings(&path, &mut template, &resolved, named_readers(&args.readers))?
-            {
+            for warning in meaning::warnings(&path, &resolved, named_readers(&args.readers))? {
                 cx.ui.warn(&format!("`{}`: {warning}", path.display()));
             }
 
-            let written = replace(cx, &path, &output, &resolved, &mut template, &tags)?;
+            let written = replace(cx, &path, &output, &resolved, &tags)?;
             if output.is_exposed() {
                 let name = path.display();
                 cx.ui.warn(&format!(
@@ -223,7 +221,6 @@ fn replace(
     path: &Path,
     output: &Output,
     resolved: &Resolved,
-    template: &mut Template,
     tags: &[Tag],
 ) -> Result<OutputChange, Error> {
     let memory = outputs::memory(cx, !tags.is_empty())?;
@@ -233,14 +230,13 @@ fn replace(
     };
 
     if is_dotenv(path) {
-        let found = foreign(&memory, path, output, resolved, template).map_err(failed)?;
+        let found = foreign(&memory, path, output, resolved).map_err(failed)?;
         additions::refuse_added(cx, found.map(|found| (path.to_owned(), found)).as_slice())?;
     }
 
     let mut content = DigestingWriter::new(&memory, tags);
-    let written =
-        output::replace(output, &mut |out| resolved.expand(template, &mut content.beside(out)))?;
-    note(&memory, path, content, resolved, template, tags).map_err(failed)?;
+    let written = output::replace(output, &mut |out| resolved.expand(&mut content.beside(out)))?;
+    note(&memory, path, content, resolved, tags).map_err(failed)?;
     Ok(written)
 }
 
@@ -285,7 +281,7 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let memory = outputs::memory(cx, resolved.have_secrets())?;
-    additions::protect(cx, &mut resolved, &memory, args.yes)?;
+    additions::protect(cx, &resolved, &memory, args.yes)?;
     if args.stale {
         resolved.remember_current(&memory).map_err(|error| error::setup(error, project))?;
         resolved
@@ -386,12 +382,7 @@ impl Reveal for NoSecrets {
     }
 }
 
-fn resolve(
-    cx: &Context,
-    args: &RenderArgs,
-    plan: Plan,
-    template: &mut Template,
-) -> Result<Resolved, Error> {
+fn resolve(cx: &Context, args: &RenderArgs, plan: Plan) -> Result<Resolved, Error> {
     if plan.is_empty() {
         return Ok(plan.resolve(&NoSecrets)?);
     }
@@ -400,12 +391,13 @@ fn resolve(
     let project = cx.trusted_project()?;
     let resolved = plan.resolve(&cx.vault()?.scope(project))?;
 
-    if let Some(findings) = resolved.unknown(template)? {
+    if let Some(findings) = resolved.unknown()? {
+        let name = resolved.template().name();
         if !args.keep_unknown {
-            return Err(error::unknown(&[(template.name(), &findings)], project));
+            return Err(error::unknown(&[(name, &findings)], project));
         }
 
-        suspects::warn(cx, template.name(), &findings, |what| {
+        suspects::warn(cx, name, &findings, |what| {
             format!("`{}` is kept unchanged: the secret does not exist", what.tag)
         });
     }
@@ -414,12 +406,12 @@ fn resolve(
 }
 
 /// Prints each reference when it is found, because the references may not fit into memory.
-fn list(cx: &Context, plan: &Plan, template: &mut Template) -> Result<(), Error> {
-    let file = template.name().to_owned();
+fn list(cx: &Context, plan: &Plan) -> Result<(), Error> {
+    let file = plan.template().name();
     let mut printer = cx.ui.print_list("references")?;
     let mut failure = None;
-    let done = plan.each_reference(template, |placeholder, at| {
-        let reference = ReferenceInfo::in_template(&file, placeholder, (at.line, at.column));
+    let done = plan.each_reference(|placeholder, at| {
+        let reference = ReferenceInfo::in_template(file, placeholder, (at.line, at.column));
         printer.item(&reference).map_err(|error| {
             failure = Some(error);
             TemplateError::Stopped
@@ -436,12 +428,7 @@ fn list(cx: &Context, plan: &Plan, template: &mut Template) -> Result<(), Error>
 
 /// Writes to stdout. A terminal shows values only on request, because it may be recorded, shared or
 /// watched.
-fn to_stdout(
-    cx: &Context,
-    resolved: &Resolved,
-    template: &mut Template,
-    reveal: bool,
-) -> Result<(), Error> {
+fn to_stdout(cx: &Context, resolved: &Resolved, reveal: bool) -> Result<(), Error> {
     let is_masked = !reveal && resolved.has_values() && isatty(rustix::stdio::stdout());
     if is_masked {
         cx.ui.warn(
@@ -451,9 +438,9 @@ fn to_stdout(
     }
 
     let expanded = if is_masked {
-        resolved.expand_masked(template, &mut raw::Stdout)
+        resolved.expand_masked(&mut raw::Stdout)
     } else {
-        resolved.expand(template, &mut raw::Stdout)
+        resolved.expand(&mut raw::Stdout)
     };
 
     match expanded {
@@ -463,13 +450,8 @@ fn to_stdout(
     }
 }
 
-fn check(
-    resolved: &Resolved,
-    template: &mut Template,
-    output: &Output,
-    args: &RenderArgs,
-) -> Result<(), Error> {
-    if output::is_current(output, &mut |out| resolved.expand(template, out))? {
+fn check(resolved: &Resolved, output: &Output, args: &RenderArgs) -> Result<(), Error> {
+    if output::is_current(output, &mut |out| resolved.expand(out))? {
         return Ok(());
     }
 

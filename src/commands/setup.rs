@@ -79,8 +79,8 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     let entries = args.from.as_deref().map(entries).transpose()?.unwrap_or_default();
     cx.require_trust(manifest)?;
     let project = cx.target.project()?;
-    let mut files = outputs::open(cx, manifest)?;
-    let mut given = ProvidedValues::of(entries, manifest, &mut files)?;
+    let files = outputs::open(cx, manifest)?;
+    let mut given = ProvidedValues::of(entries, manifest, &files)?;
     let needs = needs(manifest, &Tree::of(manifest));
     let ignoring = unignored(cx, manifest)?;
 
@@ -130,7 +130,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
         )));
     }
 
-    let mut resolved = outputs::resolve(cx, outputs::open(cx, manifest)?)?;
+    let resolved = outputs::resolve(cx, outputs::open(cx, manifest)?)?;
     let memory = outputs::memory(cx, resolved.have_secrets())?;
 
     // Only with all values is it certain what would be lost and which files would change.

@@ -301,13 +301,13 @@ fn a_large_template_that_changes_between_its_readings_is_refused() {
     let sandbox = Sandbox::new();
     let path = sandbox.write("large", "0123456789 {{ lower }}\n".repeat(400_000));
     for change in [b"{{ X }}".as_slice(), b"more"] {
-        let mut template = Template::from_file(&path).unwrap();
+        let template = Template::from_file(&path).unwrap();
         let vault = sandbox.vault();
-        let plan = Plan::new(&mut template, Grammar::default()).unwrap();
+        let plan = Plan::new(template, Grammar::default()).unwrap();
         let resolved = plan.resolve(&vault.scope(&project("default"))).unwrap();
 
         fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(change).unwrap();
-        let done = resolved.expand(&mut template, &mut io::sink());
+        let done = resolved.expand(&mut io::sink());
         assert!(matches!(done, Err(ExpandError::Template(TemplateError::Moved(_)))));
     }
 }

@@ -154,8 +154,8 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
 /// Refuses placeholders in arguments, because every process of the machine can see arguments.
 fn refuse_placeholders(command: &[OsString]) -> Result<(), Error> {
     for (number, argument) in command.iter().enumerate() {
-        let mut template = Template::from_text("an argument", argument.as_bytes().to_vec());
-        let plan = Plan::new(&mut template, Grammar::default())?;
+        let template = Template::from_text("an argument", argument.as_bytes().to_vec());
+        let plan = Plan::new(template, Grammar::default())?;
         if let Some(tag) = plan.tags().first() {
             let name = variables::name_of(tag);
             let message = format!(

@@ -336,7 +336,7 @@ impl<'a> RunRequests<'a> {
             suspects::warn_of_suspects_in(
                 vault,
                 cx,
-                &mut assignment.template(),
+                &assignment.template(),
                 assignment.suspects(),
             )?;
         }

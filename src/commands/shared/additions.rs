@@ -27,7 +27,7 @@ pub(crate) fn with_paths(
 /// would be lost, and if it cannot ask.
 pub(crate) fn protect(
     cx: &Context,
-    outputs: &mut ResolvedOutputs<'_>,
+    outputs: &ResolvedOutputs<'_>,
     memory: &OutputRecords,
     is_confirmed: bool,
 ) -> Result<(), Error> {

@@ -74,7 +74,7 @@ pub(crate) fn protected(cx: &Context) -> Vec<ProtectedFile> {
 /// opened.
 pub(crate) fn resolve<'m>(
     cx: &Context,
-    mut outputs: Outputs<'m>,
+    outputs: Outputs<'m>,
 ) -> Result<ResolvedOutputs<'m>, Error> {
     let project = cx.target.project()?;
     let opened = if outputs.tags().is_empty() {
@@ -84,7 +84,7 @@ pub(crate) fn resolve<'m>(
     };
 
     for (template, suspects) in outputs.suspects() {
-        warn_of_suspects(cx, template, &suspects)?;
+        warn_of_suspects(cx, template, suspects)?;
     }
 
     outputs.resolve(&opened).map_err(|error| error::setup(error, project))
@@ -128,10 +128,7 @@ impl Reveal for PlannedValues<'_> {
 }
 
 /// Warns about values that the format of an output would misread.
-pub(crate) fn warn_of_misread(
-    cx: &Context,
-    outputs: &mut ResolvedOutputs<'_>,
-) -> Result<(), Error> {
+pub(crate) fn warn_of_misread(cx: &Context, outputs: &ResolvedOutputs<'_>) -> Result<(), Error> {
     let project = cx.target.project()?;
     for (path, warning) in outputs.warnings().map_err(|error| error::setup(error, project))? {
         cx.ui.warn(&format!("`{}`: {warning}", path.display()));
@@ -157,11 +154,11 @@ pub(crate) fn memory(cx: &Context, have_secrets: bool) -> Result<OutputRecords, 
 /// Writes all outputs, reports the result for each, and records them.
 pub(crate) fn write(
     cx: &Context,
-    mut outputs: ResolvedOutputs<'_>,
+    outputs: ResolvedOutputs<'_>,
     memory: &OutputRecords,
 ) -> Result<Vec<(PathBuf, OutputChange)>, Error> {
     let (manifest, project) = (cx.target.require_manifest()?, cx.target.project()?);
-    warn_of_misread(cx, &mut outputs)?;
+    warn_of_misread(cx, &outputs)?;
     let has_secrets = outputs.have_secrets();
     let written = outputs.write(memory).map_err(|error| error::setup(error, project))?;
 

@@ -11,7 +11,7 @@ use crate::error::Error;
 /// placeholders whose secret exists, and backslashes that version 0.1.0 read differently.
 pub(crate) fn warn_of_suspects(
     cx: &Context,
-    template: &mut Template,
+    template: &Template,
     suspects: &SuspectTexts,
 ) -> Result<(), Error> {
     // Most near misses belong to other tools, so the user is not asked for a passphrase and errors
@@ -26,7 +26,7 @@ pub(crate) fn warn_of_suspects(
 pub(crate) fn warn_of_suspects_in(
     vault: Option<&Vault>,
     cx: &Context,
-    template: &mut Template,
+    template: &Template,
     suspects: &SuspectTexts,
 ) -> Result<(), Error> {
     let is_locked =

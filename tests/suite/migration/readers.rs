@@ -277,10 +277,10 @@ fn the_readers_are_guessed_from_the_project() {
 
 /// Renders a migration's template with its own values.
 fn rendered(made: &Migration, readers: Readers) -> Vec<u8> {
-    let mut template = Template::from_text("t", made.template.clone());
+    let template = Template::from_text("t", made.template.clone());
     let mut out = Vec::new();
-    let plan = Plan::new(&mut template, Grammar { readers, ..Grammar::default() }).unwrap();
-    plan.resolve(made).unwrap().expand(&mut template, &mut out).unwrap();
+    let plan = Plan::new(template, Grammar { readers, ..Grammar::default() }).unwrap();
+    plan.resolve(made).unwrap().expand(&mut out).unwrap();
 
     out
 }

@@ -32,10 +32,10 @@ impl Reveal for Map {
 
 /// Plans, resolves and expands, like `render --keep-unknown`.
 fn rendered(template: &[u8], style: Style, values: &Map) -> Vec<u8> {
-    let mut template = Template::from_text("template", template.to_vec());
-    let resolved = Plan::new(&mut template, style.grammar()).unwrap().resolve(values).unwrap();
+    let template = Template::from_text("template", template.to_vec());
+    let resolved = Plan::new(template, style.grammar()).unwrap().resolve(values).unwrap();
     let mut out = Vec::new();
-    resolved.expand(&mut template, &mut out).unwrap();
+    resolved.expand(&mut out).unwrap();
 
     out
 }

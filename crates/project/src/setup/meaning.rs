@@ -13,7 +13,7 @@ use crate::dotenv::readers::{Reader, Readers};
 use crate::dotenv::{self, Entry};
 use crate::template::filter::Filter;
 use crate::template::grammar::{Grammar, Placeholder};
-use crate::template::{Event, Resolved, Template, TemplateError, each_event};
+use crate::template::{Event, Resolved, TemplateError, each_event};
 
 /// The maximum sizes of a template that is checked, and of its rendered text, in bytes. They bound
 /// memory, because a template could refer to any number of large values.
@@ -23,7 +23,6 @@ const RENDERED: usize = 2 * 1024 * 1024;
 /// Returns the warnings about a template's output. `readers` are those that the user named.
 pub fn warnings(
     output: &Path,
-    template: &mut Template,
     resolved: &Resolved,
     readers: Option<Readers>,
 ) -> Result<Vec<Warning>, TemplateError> {
@@ -33,7 +32,7 @@ pub fn warnings(
         return Ok(Vec::new());
     }
 
-    let Some(text) = template.text(TEMPLATE)? else { return Ok(Vec::new()) };
+    let Some(text) = resolved.template().text(TEMPLATE)? else { return Ok(Vec::new()) };
 
     if let Some(format) = format {
         return Ok(structure::broken(format, &text, resolved).into_iter().collect());

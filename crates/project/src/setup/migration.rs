@@ -355,9 +355,9 @@ impl Migration {
 
     /// Renders the template and checks that the result is exactly the expected text.
     fn verify(&self, text: &[u8], grammar: Grammar) -> Result<(), MigrationError> {
-        let mut template = Template::from_text("the template", self.template.clone());
-        let plan = Plan::new(&mut template, grammar)?;
-        if let Some(found) = plan.malformed(&mut template)? {
+        let template = Template::from_text("the template", self.template.clone());
+        let plan = Plan::new(template, grammar)?;
+        if let Some(found) = plan.malformed()? {
             let line =
                 |offset: u64| self.line_of(text, usize::try_from(offset).unwrap_or(usize::MAX));
             let lines: BTreeSet<u64> =
@@ -378,7 +378,7 @@ impl Migration {
         }
 
         let mut rendered = SecretBytes::with_capacity(self.expected.len());
-        plan.resolve(self)?.expand(&mut template, &mut rendered).map_err(|error| match error {
+        plan.resolve(self)?.expand(&mut rendered).map_err(|error| match error {
             ExpandError::Template(error) => error,
             ExpandError::Output(source) => {
                 TemplateError::Io { action: "expand", name: "it".into(), source }
@@ -540,7 +540,7 @@ impl Sink for Leaks {
 /// file is already a template.
 fn is_template(value: &[u8]) -> Result<bool, TemplateError> {
     let namespaced = Grammar { namespaced: true, ..Grammar::default() };
-    Ok(!Plan::new(&mut Template::from_text("a value", value.to_vec()), namespaced)?.is_empty())
+    Ok(!Plan::new(Template::from_text("a value", value.to_vec()), namespaced)?.is_empty())
 }
 
 /// Escapes text so that a template renders to it. Each placeholder in it gets a backslash, and the

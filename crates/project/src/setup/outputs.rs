@@ -38,7 +38,6 @@ pub struct Outputs<'m> {
 
 struct OutputFile<'m> {
     rendering: &'m RenderEntry,
-    template: Template,
     plan: Plan,
     output: Output,
 }
@@ -78,7 +77,7 @@ impl<'m> Outputs<'m> {
             .extend(FileId::at(&manifest.path()).map(|manifest| (manifest, "is the manifest")));
 
         let (mut files, mut malformed, mut known) = (Vec::new(), Vec::new(), HashSet::new());
-        for (rendering, mut template) in manifest.render.iter().zip(templates) {
+        for (rendering, template) in manifest.render.iter().zip(templates) {
             let path = manifest.at(&rendering.output);
             if !known.insert(require_inside(&path, &root)?) {
                 return Err(OutputError::Unsafe {
@@ -89,12 +88,12 @@ impl<'m> Outputs<'m> {
             }
 
             let output = output::open(&path, rendering.mode, &protected)?;
-            let plan = Plan::new(&mut template, rendering.grammar.clone())?;
-            if let Some(findings) = plan.malformed(&mut template)? {
-                malformed.push((template.name().to_owned(), findings));
+            let plan = Plan::new(template, rendering.grammar.clone())?;
+            if let Some(findings) = plan.malformed()? {
+                malformed.push((plan.template().name().to_owned(), findings));
             }
 
-            files.push(OutputFile { rendering, template, plan, output });
+            files.push(OutputFile { rendering, plan, output });
         }
 
         if malformed.is_empty() {
@@ -115,17 +114,17 @@ impl<'m> Outputs<'m> {
     }
 
     /// Returns each template with its text that may not do what its author expects.
-    pub fn suspects(&mut self) -> impl Iterator<Item = (&mut Template, SuspectTexts)> {
-        self.files.iter_mut().map(|file| (&mut file.template, file.plan.suspects().clone()))
+    pub fn suspects(&self) -> impl Iterator<Item = (&Template, &SuspectTexts)> {
+        self.files.iter().map(|file| (file.plan.template(), file.plan.suspects()))
     }
 
     /// Returns the texts of the templates that have at most `most` bytes.
-    pub fn texts(&mut self, most: u64) -> Result<Vec<(&'m RenderEntry, Vec<u8>)>, TemplateError> {
-        let text = |file: &mut OutputFile<'m>| {
-            Ok(file.template.text(most)?.map(|text| (file.rendering, text)))
+    pub fn texts(&self, most: u64) -> Result<Vec<(&'m RenderEntry, Vec<u8>)>, TemplateError> {
+        let text = |file: &OutputFile<'m>| {
+            Ok(file.plan.template().text(most)?.map(|text| (file.rendering, text)))
         };
 
-        self.files.iter_mut().filter_map(|file| text(file).transpose()).collect()
+        self.files.iter().filter_map(|file| text(file).transpose()).collect()
     }
 
     /// Returns the outputs whose templates refer to a tag, relative to the working directory.
@@ -201,14 +200,14 @@ impl<'m> Outputs<'m> {
     /// Resolves all references. If any of them names no secret, the error lists all that do not.
     pub fn resolve(self, values: &dyn Reveal) -> Result<ResolvedOutputs<'m>, SetupError> {
         let (mut files, mut unknown) = (Vec::new(), Vec::new());
-        for OutputFile { rendering, mut template, plan, output } in self.files {
+        for OutputFile { rendering, plan, output } in self.files {
             let tags = plan.tags();
             let resolved = plan.resolve(values)?;
-            if let Some(findings) = resolved.unknown(&mut template)? {
-                unknown.push((template.name().to_owned(), findings));
+            if let Some(findings) = resolved.unknown()? {
+                unknown.push((resolved.template().name().to_owned(), findings));
             }
 
-            files.push(ResolvedFile { rendering, template, tags, resolved, output });
+            files.push(ResolvedFile { rendering, tags, resolved, output });
         }
 
         if unknown.is_empty() {
@@ -240,7 +239,6 @@ pub struct ResolvedOutputs<'m> {
 
 struct ResolvedFile<'m> {
     rendering: &'m RenderEntry,
-    template: Template,
     /// The secrets that the template refers to
     tags: Vec<Tag>,
     resolved: Resolved,
@@ -249,11 +247,10 @@ struct ResolvedFile<'m> {
 
 impl<'m> ResolvedOutputs<'m> {
     /// Compares each output with what it would be rendered to. Nothing is written.
-    pub fn states(&mut self) -> Result<Vec<(&'m RenderEntry, OutputState)>, SetupError> {
+    pub fn states(&self) -> Result<Vec<(&'m RenderEntry, OutputState)>, SetupError> {
         let mut states = Vec::with_capacity(self.files.len());
-        for file in &mut self.files {
-            let ResolvedFile { template, resolved, output, rendering, .. } = file;
-            let current = output::is_current(output, &mut |out| resolved.expand(template, out))?;
+        for ResolvedFile { resolved, output, rendering, .. } in &self.files {
+            let current = output::is_current(output, &mut |out| resolved.expand(out))?;
             let state = match output.excessive_mode() {
                 _ if !output.exists() => OutputState::Missing,
                 _ if !current => OutputState::Stale,
@@ -269,11 +266,10 @@ impl<'m> ResolvedOutputs<'m> {
 
     /// Returns warnings about outputs that do not mean what their templates mean, each with the
     /// output's path.
-    pub fn warnings(&mut self) -> Result<Vec<(PathBuf, Warning)>, SetupError> {
+    pub fn warnings(&self) -> Result<Vec<(PathBuf, Warning)>, SetupError> {
         let mut found = Vec::new();
-        for ResolvedFile { rendering, template, resolved, .. } in &mut self.files {
-            let warnings =
-                meaning::warnings(&rendering.output, template, resolved, rendering.readers)?;
+        for ResolvedFile { rendering, resolved, .. } in &self.files {
+            let warnings = meaning::warnings(&rendering.output, resolved, rendering.readers)?;
             let path = self.manifest.at(&rendering.output);
             found.extend(warnings.into_iter().map(|warning| (path.clone(), warning)));
         }
@@ -293,13 +289,13 @@ impl<'m> ResolvedOutputs<'m> {
 
     /// Returns the existing outputs that are not as we wrote them and whose content would change.
     pub fn foreign(
-        &mut self,
+        &self,
         memory: &OutputRecords,
     ) -> Result<Vec<(&'m RenderEntry, ModifiedOutput)>, SetupError> {
         let mut all = Vec::new();
-        for ResolvedFile { template, resolved, output, rendering, .. } in &mut self.files {
+        for ResolvedFile { resolved, output, rendering, .. } in &self.files {
             let path = self.manifest.at(&rendering.output);
-            let found = foreign(memory, &path, output, resolved, template)?;
+            let found = foreign(memory, &path, output, resolved)?;
             all.extend(found.map(|found| (*rendering, found)));
         }
 
@@ -308,19 +304,11 @@ impl<'m> ResolvedOutputs<'m> {
 
     /// Records the outputs that already have the content to write. They count as ours, no matter
     /// who wrote them.
-    pub fn remember_current(&mut self, memory: &OutputRecords) -> Result<(), SetupError> {
-        for ResolvedFile { template, resolved, output, rendering, tags } in &mut self.files {
-            if output::is_current(output, &mut |out| resolved.expand(template, out))? {
-                let mut content = DigestingWriter::new(memory, tags);
-                expand_into(resolved, template, &mut content)?;
-                note(
-                    memory,
-                    &self.manifest.at(&rendering.output),
-                    content,
-                    resolved,
-                    template,
-                    tags,
-                )?;
+    pub fn remember_current(&self, memory: &OutputRecords) -> Result<(), SetupError> {
+        for ResolvedFile { resolved, output, rendering, tags } in &self.files {
+            let mut content = DigestingWriter::new(memory, tags);
+            if output::is_current(output, &mut |out| resolved.expand(&mut content.beside(out)))? {
+                note(memory, &self.manifest.at(&rendering.output), content, resolved, tags)?;
             }
         }
 
@@ -329,10 +317,7 @@ impl<'m> ResolvedOutputs<'m> {
 
     /// Writes the outputs and records them. The content of all outputs is on the disk before the
     /// first one gets its name. Missing directories are created.
-    pub fn write(
-        mut self,
-        memory: &OutputRecords,
-    ) -> Result<Vec<(PathBuf, OutputChange)>, SetupError> {
+    pub fn write(self, memory: &OutputRecords) -> Result<Vec<(PathBuf, OutputChange)>, SetupError> {
         for file in &self.files {
             let path = self.manifest.at(&file.rendering.output);
             if let Some(parent) =
@@ -344,14 +329,12 @@ impl<'m> ResolvedOutputs<'m> {
         }
 
         let (mut pending, mut contents) = (Vec::new(), Vec::new());
-        for ResolvedFile { template, resolved, output, rendering, tags } in &mut self.files {
+        for ResolvedFile { resolved, output, rendering, tags } in &self.files {
             let path = self.manifest.at(&rendering.output);
             let mut content = DigestingWriter::new(memory, tags);
             pending.push((
                 path,
-                output::prepare(output, &mut |out| {
-                    resolved.expand(template, &mut content.beside(out))
-                })?,
+                output::prepare(output, &mut |out| resolved.expand(&mut content.beside(out)))?,
             ));
 
             contents.push(content);
@@ -362,10 +345,10 @@ impl<'m> ResolvedOutputs<'m> {
             written.push((path, content.publish()?));
         }
 
-        for (ResolvedFile { template, resolved, tags, .. }, (content, (path, _))) in
-            self.files.iter_mut().zip(contents.into_iter().zip(&written))
+        for (ResolvedFile { resolved, tags, .. }, (content, (path, _))) in
+            self.files.iter().zip(contents.into_iter().zip(&written))
         {
-            note(memory, path, content, resolved, template, tags)?;
+            note(memory, path, content, resolved, tags)?;
         }
 
         Ok(written)
@@ -460,7 +443,6 @@ pub fn foreign(
     path: &Path,
     output: &Output,
     resolved: &Resolved,
-    template: &mut Template,
 ) -> Result<Option<ModifiedOutput>, SetupError> {
     let Some(mut file) = output.existing()? else {
         let found = || ModifiedOutput::inspect(memory, path, Origin::Unknown, None, None);
@@ -468,17 +450,15 @@ pub fn foreign(
     };
 
     let origin = memory.origin(path, &mut file).map_err(|source| io_error("read", path, source))?;
-    if origin == Origin::Ours
-        || output::is_current(output, &mut |out| resolved.expand(template, out))?
-    {
+    if origin == Origin::Ours || output::is_current(output, &mut |out| resolved.expand(out))? {
         return Ok(None);
     }
 
-    let given = contents_given(path, resolved, template)?;
+    let given = contents_given(path, resolved)?;
     Ok(Some(ModifiedOutput::inspect(memory, path, origin, output.existing()?, given.as_ref())))
 }
 
-/// Computes the digest of what is written to an output.
+/// Computes the digest of what is written to an output or compared with it.
 pub struct DigestingWriter<'a> {
     memory: &'a OutputRecords,
     has_secrets: bool,
@@ -497,16 +477,6 @@ impl<'a> DigestingWriter<'a> {
     pub fn beside<'w>(&'w mut self, out: &'w mut dyn Write) -> impl Write + 'w {
         self.digest = self.memory.digest(self.has_secrets);
         Tee { digest: self.digest.as_mut(), out }
-    }
-}
-
-impl Write for DigestingWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.digest.as_mut().map_or(Ok(bytes.len()), |digest| digest.write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -536,11 +506,10 @@ pub fn note(
     path: &Path,
     content: DigestingWriter<'_>,
     resolved: &Resolved,
-    template: &mut Template,
     tags: &[Tag],
 ) -> Result<(), SetupError> {
     if let Some(digest) = content.digest {
-        let given = contents_given(path, resolved, template)?;
+        let given = contents_given(path, resolved)?;
         memory.note(path, digest, given.map(|given| given.names()).unwrap_or_default(), tags);
     }
 
@@ -549,16 +518,12 @@ pub fn note(
 
 /// Returns what a template produces in a dotenv output. Returns `None` if the output is not a
 /// dotenv file, or if its content is too long.
-fn contents_given(
-    path: &Path,
-    resolved: &Resolved,
-    template: &mut Template,
-) -> Result<Option<Contents>, SetupError> {
+fn contents_given(path: &Path, resolved: &Resolved) -> Result<Option<Contents>, SetupError> {
     if !is_dotenv(path) {
         return Ok(None);
     }
 
-    Ok(expanded(resolved, template)?.map(|text| Contents::of(text.expose())))
+    Ok(expanded(resolved)?.map(|text| Contents::of(text.expose())))
 }
 
 /// Reads a file into memory that is wiped. Returns `None` if the file cannot be read or is too long
@@ -577,17 +542,6 @@ fn read_file(mut file: fs::File) -> Option<SecretBytes> {
             return None;
         }
     }
-}
-
-fn expand_into(
-    resolved: &Resolved,
-    template: &mut Template,
-    out: &mut dyn Write,
-) -> Result<(), SetupError> {
-    resolved.expand(template, out).map_err(|error| match error {
-        ExpandError::Template(error) => error.into(),
-        ExpandError::Output(source) => io_error("render", Path::new(template.name()), source),
-    })
 }
 
 /// The maximum sizes of a dotenv template that is searched, and of its rendered text, in bytes.
@@ -610,12 +564,9 @@ pub fn is_dotenv(output: &Path) -> bool {
 }
 
 /// Renders a template into memory. Returns `None` if the result is too long.
-fn expanded(
-    resolved: &Resolved,
-    template: &mut Template,
-) -> Result<Option<SecretBytes>, SetupError> {
+fn expanded(resolved: &Resolved) -> Result<Option<SecretBytes>, SetupError> {
     let mut text = BoundedBuffer(SecretBytes::with_capacity(4096));
-    match resolved.expand(template, &mut text) {
+    match resolved.expand(&mut text) {
         Ok(()) => Ok(Some(text.0)),
         Err(ExpandError::Template(error)) => Err(error.into()),
         Err(ExpandError::Output(_)) => Ok(None),

@@ -38,7 +38,7 @@ impl ProvidedValues {
     pub fn of(
         entries: Vec<Entry>,
         manifest: &Manifest,
-        outputs: &mut Outputs<'_>,
+        outputs: &Outputs<'_>,
     ) -> Result<Self, TemplateError> {
         let mut provided = Self { usage: ManifestUsage::of(manifest, outputs)?, ..Self::default() };
         for Entry { name, value: bytes, .. } in entries {
@@ -91,7 +91,7 @@ struct ManifestUsage {
 }
 
 impl ManifestUsage {
-    fn of(manifest: &Manifest, outputs: &mut Outputs<'_>) -> Result<Self, TemplateError> {
+    fn of(manifest: &Manifest, outputs: &Outputs<'_>) -> Result<Self, TemplateError> {
         let mut usage = Self::default();
         for variable in manifest.run.iter().flatten() {
             usage.note(&variable.name, variable.text.as_bytes(), &Grammar::default());

@@ -274,8 +274,8 @@ impl CoveredVariable<'_> {
 
 /// Returns the keys of the tags that a text names, in ascending order.
 fn tags_in(text: &str) -> BTreeSet<String> {
-    let mut template = Template::from_text("[run.env]", text.as_bytes().to_vec());
-    let plan = Plan::new(&mut template, Grammar::default());
+    let template = Template::from_text("[run.env]", text.as_bytes().to_vec());
+    let plan = Plan::new(template, Grammar::default());
     plan.map(|plan| keys(&plan.tags())).unwrap_or_default()
 }
 
@@ -359,8 +359,8 @@ fn tags_of(path: &Path, rendering: &RenderEntry, root: &Path) -> Option<BTreeSet
         return None;
     }
 
-    let mut template = Template::from_file(&real).ok()?;
-    let plan = Plan::new(&mut template, rendering.grammar.clone()).ok()?;
+    let template = Template::from_file(&real).ok()?;
+    let plan = Plan::new(template, rendering.grammar.clone()).ok()?;
     Some(keys(&plan.tags()))
 }
 

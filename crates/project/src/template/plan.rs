@@ -36,8 +36,9 @@ fn reference(placeholder: &Placeholder) -> Reference {
     (placeholder.tag.key(), placeholder.filters.clone())
 }
 
-/// The references of a template.
+/// A template and its references.
 pub struct Plan {
+    template: Template,
     grammar: Grammar,
     /// The different references, each with the tag as first spelled
     references: HashMap<Reference, Tag>,
@@ -124,7 +125,7 @@ impl SuspectTexts {
     /// whether a secret has that tag, or `None` if that is not known.
     pub fn findings<E: From<TemplateError>>(
         &self,
-        template: &mut Template,
+        template: &Template,
         mut is_stored: impl FnMut(&Tag) -> Result<Option<bool>, E>,
     ) -> Result<Option<TemplateFindings<Suspicion>>, E> {
         let mut suspect = HashMap::new();
@@ -157,12 +158,12 @@ impl SuspectTexts {
 
 impl Plan {
     /// Collects the references in one pass over the template.
-    pub fn new(template: &mut Template, grammar: Grammar) -> Result<Self, TemplateError> {
+    pub fn new(template: Template, grammar: Grammar) -> Result<Self, TemplateError> {
         let mut references = HashMap::new();
         let mut malformed = 0;
         let mut suspects = SuspectTexts::of(grammar.clone());
         template.check_encoding()?;
-        pass(template, &grammar, false, |event| {
+        pass(&template, &grammar, false, |event| {
             suspects.note(&event);
             match event {
                 Event::Literal(_) | Event::NearMiss(..) | Event::Backslashes(..) => {}
@@ -180,7 +181,12 @@ impl Plan {
             Ok(())
         })?;
 
-        Ok(Self { grammar, references, malformed, suspects })
+        Ok(Self { template, grammar, references, malformed, suspects })
+    }
+
+    /// Returns the template.
+    pub fn template(&self) -> &Template {
+        &self.template
     }
 
     /// Returns the text that may not do what the template's author expects.
@@ -209,15 +215,12 @@ impl Plan {
     }
 
     /// Returns the invalid placeholders with their positions.
-    pub fn malformed(
-        &self,
-        template: &mut Template,
-    ) -> Result<Option<TemplateFindings<Malformed>>, TemplateError> {
+    pub fn malformed(&self) -> Result<Option<TemplateFindings<Malformed>>, TemplateError> {
         if self.malformed == 0 {
             return Ok(None);
         }
 
-        let findings = findings(template, &self.grammar, |event| match event {
+        let findings = findings(&self.template, &self.grammar, |event| match event {
             Event::Malformed(why, position) => Some((why, position)),
             _ => None,
         })?;
@@ -228,10 +231,9 @@ impl Plan {
     /// Calls `visit` for every reference in order, with line and column.
     pub fn each_reference(
         &self,
-        template: &mut Template,
         mut visit: impl FnMut(&Placeholder, Position) -> Result<(), TemplateError>,
     ) -> Result<(), TemplateError> {
-        pass(template, &self.grammar, true, |event| match event {
+        pass(&self.template, &self.grammar, true, |event| match event {
             Event::Placeholder(placeholder, _, position) => visit(placeholder, position),
             _ => Ok(()),
         })
@@ -258,15 +260,16 @@ impl Plan {
             });
         }
 
-        let mut renderings = HashMap::with_capacity(self.references.len());
+        let Self { template, grammar, references, suspects, .. } = self;
+        let mut renderings = HashMap::with_capacity(references.len());
         let mut filtered = 0;
-        for (reference, tag) in self.references {
+        for (reference, tag) in references {
             let at = indices[&reference.0];
             let rendering = match &opened[at] {
                 None => Rendering::Unchanged,
                 Some(_) if reference.1.is_empty() => Rendering::Value(at),
                 Some(value) => {
-                    let result = apply(&reference.1, value.expose(), self.grammar.readers);
+                    let result = apply(&reference.1, value.expose(), grammar.readers);
                     let result = result.map_err(|why| TemplateError::Filter { tag, why })?;
                     filtered += result.len();
                     if filtered > MAX_FILTERED {
@@ -280,7 +283,8 @@ impl Plan {
             renderings.insert(reference, rendering);
         }
 
-        Ok(Resolved { grammar: self.grammar, values: opened, indices, names, renderings, missing })
+        let values = opened;
+        Ok(Resolved { template, grammar, suspects, values, names, indices, renderings, missing })
     }
 }
 
@@ -311,9 +315,11 @@ enum Expansion<'a> {
     Moved,
 }
 
-/// A template's references with their values.
+/// A template and its references with their values.
 pub struct Resolved {
+    template: Template,
     grammar: Grammar,
+    suspects: SuspectTexts,
     values: Vec<Option<SecretValue>>,
     /// The tags as spelled in the vault
     names: HashMap<TagKey, Tag>,
@@ -325,15 +331,12 @@ pub struct Resolved {
 
 impl Resolved {
     /// Returns the placeholders whose tags name no secret, with their positions.
-    pub fn unknown(
-        &self,
-        template: &mut Template,
-    ) -> Result<Option<TemplateFindings<UnknownTag>>, TemplateError> {
+    pub fn unknown(&self) -> Result<Option<TemplateFindings<UnknownTag>>, TemplateError> {
         if self.missing.is_empty() {
             return Ok(None);
         }
 
-        let findings = findings(template, &self.grammar, |event| match event {
+        let findings = findings(&self.template, &self.grammar, |event| match event {
             Event::Placeholder(placeholder, _, position) => {
                 let nearest = self.missing.get(&placeholder.tag.key())?.clone();
                 Some((UnknownTag { tag: placeholder.tag.clone(), nearest }, position))
@@ -342,6 +345,16 @@ impl Resolved {
         })?;
 
         Ok(Some(findings))
+    }
+
+    /// Returns the template.
+    pub fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// Returns the text that may not do what the template's author expects.
+    pub fn suspects(&self) -> &SuspectTexts {
+        &self.suspects
     }
 
     /// Returns true if the expansion contains a value.
@@ -371,20 +384,16 @@ impl Resolved {
 
     /// Writes the template with every placeholder replaced. Unknown and invalid placeholders are
     /// copied.
-    pub fn expand(&self, template: &mut Template, out: &mut dyn Write) -> Result<(), ExpandError> {
-        self.write(template, out, |placeholder| self.rendering(placeholder))
+    pub fn expand(&self, out: &mut dyn Write) -> Result<(), ExpandError> {
+        self.write(out, |placeholder| self.rendering(placeholder))
     }
 
     /// Writes the template with `‹tag›` in place of each value, whatever its length and filters.
-    pub fn expand_masked(
-        &self,
-        template: &mut Template,
-        out: &mut dyn Write,
-    ) -> Result<(), ExpandError> {
+    pub fn expand_masked(&self, out: &mut dyn Write) -> Result<(), ExpandError> {
         let masks: HashMap<&TagKey, String> =
             self.names.iter().map(|(key, tag)| (key, format!("\u{2039}{tag}\u{203a}"))).collect();
 
-        self.write(template, out, |placeholder| match masks.get(&placeholder.tag.key()) {
+        self.write(out, |placeholder| match masks.get(&placeholder.tag.key()) {
             Some(mask) => Expansion::Bytes(mask.as_bytes()),
             None => self.rendering(placeholder),
         })
@@ -403,14 +412,13 @@ impl Resolved {
 
     fn write<'a>(
         &'a self,
-        template: &mut Template,
         out: &mut dyn Write,
         expansion: impl Fn(&Placeholder) -> Expansion<'a>,
     ) -> Result<(), ExpandError> {
-        template.check_unchanged().map_err(ExpandError::Template)?;
+        self.template.check_unchanged().map_err(ExpandError::Template)?;
         let mut buffer = Buffer { bytes: SecretBytes::with_capacity(BUFFER_SIZE), out };
-        let name = template.name().to_owned();
-        let mut reader = template.reader().map_err(ExpandError::Template)?;
+        let name = self.template.name();
+        let mut reader = self.template.reader();
         let scanned =
             scan(&mut *reader, &self.grammar, WINDOW, ScanDetails::NONE, |event| match event {
                 Event::Literal(bytes) => buffer.put(bytes).map_err(ExpandError::Output),
@@ -419,7 +427,9 @@ impl Resolved {
                         Expansion::Bytes(bytes) => bytes,
                         Expansion::Unchanged => raw,
                         Expansion::Moved => {
-                            return Err(ExpandError::Template(TemplateError::Moved(name.clone())));
+                            return Err(ExpandError::Template(TemplateError::Moved(
+                                name.to_owned(),
+                            )));
                         }
                     };
 
@@ -428,21 +438,20 @@ impl Resolved {
                 Event::Malformed(..) | Event::NearMiss(..) | Event::Backslashes(..) => Ok(()),
             });
 
-        drop(reader);
         match scanned {
             Ok(()) => {}
             Err(ScanError::Visit(error)) => return Err(error),
             Err(ScanError::Read(source)) => {
                 return Err(ExpandError::Template(TemplateError::Io {
                     action: "read",
-                    name,
+                    name: name.to_owned(),
                     source,
                 }));
             }
         }
 
         buffer.flush().map_err(ExpandError::Output)?;
-        template.check_unchanged().map_err(ExpandError::Template)
+        self.template.check_unchanged().map_err(ExpandError::Template)
     }
 }
 
@@ -488,13 +497,13 @@ impl Buffer<'_> {
 }
 
 fn pass(
-    template: &mut Template,
+    template: &Template,
     grammar: &Grammar,
     lines: bool,
     visit: impl FnMut(Event<'_>) -> Result<(), TemplateError>,
 ) -> Result<(), TemplateError> {
     let name = template.name().to_owned();
-    let mut reader = template.reader()?;
+    let mut reader = template.reader();
     let details = ScanDetails { lines, near_misses: true };
     scan(&mut *reader, grammar, WINDOW, details, visit).map_err(|error| match error {
         ScanError::Visit(error) => error,
@@ -503,7 +512,7 @@ fn pass(
 }
 
 fn findings<T>(
-    template: &mut Template,
+    template: &Template,
     grammar: &Grammar,
     mut pick: impl FnMut(Event<'_>) -> Option<(T, Position)>,
 ) -> Result<TemplateFindings<T>, TemplateError> {

@@ -2,8 +2,8 @@
 //! an unlinked temporary file beyond that.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use secrets_core::model::is_hostile;
@@ -29,6 +29,20 @@ pub struct Template {
 enum Content {
     Memory(Vec<u8>),
     File { file: File, stamp: FileStamp },
+}
+
+/// Reads a file from its start. The offset is its own, so readers of one file are independent.
+struct FileReader<'f> {
+    file: &'f File,
+    offset: u64,
+}
+
+impl Read for FileReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read_at(buffer, self.offset)?;
+        self.offset += length as u64;
+        Ok(length)
+    }
 }
 
 /// Metadata that shows whether a file was modified between two readings.
@@ -120,9 +134,9 @@ impl Template {
 
     /// Rejects UTF-16 text with a byte order mark, because its placeholders would be copied
     /// unnoticed.
-    pub(super) fn check_encoding(&mut self) -> Result<(), TemplateError> {
+    pub(super) fn check_encoding(&self) -> Result<(), TemplateError> {
         let mut sample = Vec::new();
-        let read = self.reader()?.take(ENCODING_SAMPLE).read_to_end(&mut sample);
+        let read = self.reader().take(ENCODING_SAMPLE).read_to_end(&mut sample);
         read.map_err(|source| failed(&self.name, source))?;
 
         // A binary file may start with these two bytes too. UTF-16 text also contains zero bytes.
@@ -135,22 +149,18 @@ impl Template {
     }
 
     /// Returns the whole text; `None` if it is longer than `max_length` bytes.
-    pub fn text(&mut self, max_length: u64) -> Result<Option<Vec<u8>>, TemplateError> {
+    pub fn text(&self, max_length: u64) -> Result<Option<Vec<u8>>, TemplateError> {
         let mut text = Vec::new();
-        let read = self.reader()?.take(max_length + 1).read_to_end(&mut text);
+        let read = self.reader().take(max_length + 1).read_to_end(&mut text);
         read.map_err(|source| failed(&self.name, source))?;
         Ok((text.len() as u64 <= max_length).then_some(text))
     }
 
     /// Returns a reader that starts at the beginning.
-    pub(super) fn reader(&mut self) -> Result<Box<dyn Read + '_>, TemplateError> {
-        let Self { name, content, .. } = self;
-        match content {
-            Content::Memory(bytes) => Ok(Box::new(&bytes[..])),
-            Content::File { file, .. } => {
-                file.seek(SeekFrom::Start(0)).map_err(|source| failed(name, source))?;
-                Ok(Box::new(&*file))
-            }
+    pub(super) fn reader(&self) -> Box<dyn Read + '_> {
+        match &self.content {
+            Content::Memory(bytes) => Box::new(&bytes[..]),
+            Content::File { file, .. } => Box::new(FileReader { file, offset: 0 }),
         }
     }
 
@@ -168,21 +178,18 @@ impl Template {
 
     /// Returns the part of a line around a position with control characters replaced, and the
     /// number of terminal columns before the caret.
-    pub(super) fn excerpt(&mut self, offset: u64, column: u64) -> Option<(String, usize)> {
+    pub(super) fn excerpt(&self, offset: u64, column: u64) -> Option<(String, usize)> {
         let bytes_before = usize::try_from(column - 1).unwrap_or(usize::MAX).min(EXCERPT_RADIUS);
         let mut bytes = vec![0; bytes_before + EXCERPT_RADIUS];
         let start = offset - bytes_before as u64;
-        let length = match &mut self.content {
+        let length = match &self.content {
             Content::Memory(buffered) => {
                 let rest = buffered.get(usize::try_from(start).ok()?..)?;
                 let length = rest.len().min(bytes.len());
                 bytes[..length].copy_from_slice(&rest[..length]);
                 length
             }
-            Content::File { file, .. } => {
-                file.seek(SeekFrom::Start(start)).ok()?;
-                file.take(bytes.len() as u64).read(&mut bytes).ok()?
-            }
+            Content::File { file, .. } => file.read_at(&mut bytes, start).ok()?,
         };
 
         bytes.truncate(length);

@@ -75,9 +75,8 @@ impl Assignment {
         place: &str,
         source: &str,
     ) -> Result<Self, AssignmentError> {
-        let mut template = Template::from_text(place, text.clone());
-        let plan = Plan::new(&mut template, Grammar::default())?;
-        if let Some(findings) = plan.malformed(&mut template)? {
+        let plan = Plan::new(Template::from_text(place, text.clone()), Grammar::default())?;
+        if let Some(findings) = plan.malformed()? {
             return Err(AssignmentError::Malformed { place: place.to_owned(), findings });
         }
 
@@ -102,7 +101,7 @@ impl Assignment {
         place: &str,
         is_requested: bool,
     ) -> Result<Self, AssignmentError> {
-        let plan = |grammar| Plan::new(&mut Template::from_text(place, text.clone()), grammar);
+        let plan = |grammar| Plan::new(Template::from_text(place, text.clone()), grammar);
         let namespaced_tags = if is_requested { plan(namespaced())?.tags() } else { Vec::new() };
         let plan = plan(Grammar::default())?;
         let (tags, suspects) = (plan.tags(), plan.suspects().clone());
@@ -147,16 +146,15 @@ impl Assignment {
     }
 
     fn expand(&self, values: &dyn Reveal) -> Result<OsString, AssignmentError> {
-        let mut template = self.template();
-        let resolved = Plan::new(&mut template, Grammar::default())?.resolve(values)?;
-        if let Some(findings) = resolved.unknown(&mut template)?
+        let resolved = Plan::new(self.template(), Grammar::default())?.resolve(values)?;
+        if let Some(findings) = resolved.unknown()?
             && !self.is_foreign(&findings)
         {
             return Err(AssignmentError::Unknown { place: self.place.clone(), findings });
         }
 
         let mut value = SecretBytes::with_capacity(256);
-        resolved.expand(&mut template, &mut value).map_err(|error| match error {
+        resolved.expand(&mut value).map_err(|error| match error {
             ExpandError::Template(error) => error,
             ExpandError::Output(source) => {
                 TemplateError::Io { action: "expand", name: self.place.clone(), source }
@@ -221,9 +219,9 @@ impl InheritedVariable {
             return Self::OwnPlaceholder;
         }
 
-        let mut template = Template::from_text("", text.to_vec());
-        let Ok(plan) = Plan::new(&mut template, namespaced()) else { return Self::Placeholders };
-        if matches!(plan.malformed(&mut template), Ok(Some(_))) {
+        let template = Template::from_text("", text.to_vec());
+        let Ok(plan) = Plan::new(template, namespaced()) else { return Self::Placeholders };
+        if matches!(plan.malformed(), Ok(Some(_))) {
             return Self::Malformed;
         }
 
