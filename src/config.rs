@@ -13,8 +13,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use secrets_core::model::{Invalid, ProjectName, SecretBytes};
+use secrets_project::Position;
 use secrets_project::git::GitEnvironment;
-use secrets_project::setup::manifest::{LARGEST, MANIFEST, Manifest, ManifestError, TextPosition};
+use secrets_project::setup::manifest::{LARGEST, MANIFEST, Manifest, ManifestError};
 use secrets_runtime::process;
 
 use crate::ui::escape::clipped;
@@ -49,12 +50,12 @@ pub(crate) enum ConfigError {
     #[error("{origin} is not a valid project name: {why}")]
     Project { origin: String, why: Invalid },
     #[error("{}: {message}", place(path, *at))]
-    Manifest { path: PathBuf, at: Option<TextPosition>, message: String },
+    Manifest { path: PathBuf, at: Option<Position>, message: String },
 }
 
-fn place(path: &Path, at: Option<TextPosition>) -> String {
+fn place(path: &Path, at: Option<Position>) -> String {
     match at {
-        Some(at) => format!("{}:{}:{}", path.display(), at.line, at.column),
+        Some(at) => format!("{}:{at}", path.display()),
         None => path.display().to_string(),
     }
 }

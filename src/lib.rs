@@ -45,5 +45,7 @@ pub use cli::{command, main};
 pub use secrets_age as age_file;
 pub use secrets_core::{crypto, model, store, vault};
 pub use secrets_mask as mask;
-pub use secrets_project::{dotenv, export, git, import, scan, setup, template, variables};
+pub use secrets_project::{
+    Position, dotenv, export, git, import, scan, setup, template, variables,
+};
 pub use secrets_runtime::{agent, run};

@@ -9,13 +9,14 @@ pub fn run(data: &[u8]) {
         Ok(entries) => entries,
         Err(error) => {
             let lines: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
-            let line =
-                usize::try_from(error.line).ok().and_then(|line| lines.get(line.checked_sub(1)?));
+            let line = usize::try_from(error.position.line)
+                .ok()
+                .and_then(|line| lines.get(line.checked_sub(1)?));
             let line = line.expect("an error stands in a line of the file");
             assert!(
-                (1..=line.len() as u64 + 1).contains(&error.column),
+                (1..=line.len() as u64 + 1).contains(&error.position.column),
                 "{error} at column {}",
-                error.column
+                error.position.column
             );
 
             return;

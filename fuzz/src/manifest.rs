@@ -2,8 +2,9 @@
 //! directory, and no message repeats text that could be a value.
 
 use std::path::{Component, Path};
+use terminal_secrets::Position;
 
-use terminal_secrets::setup::manifest::{Manifest, ManifestError, TextPosition};
+use terminal_secrets::setup::manifest::{Manifest, ManifestError};
 
 /// A marker at the beginning of every text that could be a value.
 const MARKER: &str = "mArKeR7qZ";
@@ -23,10 +24,10 @@ pub fn run(data: &[u8]) {
 
 fn check(manifest: &Manifest, text: &str) {
     for secret in &manifest.secrets {
-        check_position(text, Some(secret.place));
+        check_position(text, Some(secret.position));
         let found =
             manifest.declaration(&secret.tag.key()).expect("a declaration is found by its tag");
-        assert_eq!(found.place, secret.place);
+        assert_eq!(found.position, secret.position);
         assert!(secret.generate.is_none_or(|generate| (8..=1024).contains(&generate.length)));
     }
 
@@ -45,13 +46,13 @@ fn check(manifest: &Manifest, text: &str) {
     }
 
     for variable in manifest.run.iter().flatten() {
-        check_position(text, Some(variable.place));
+        check_position(text, Some(variable.position));
         assert!(text.get(variable.span.clone()).is_some(), "the span of `{}`", variable.name);
     }
 }
 
-fn check_position(text: &str, place: Option<TextPosition>) {
-    let Some(TextPosition { line, column }) = place else { return };
+fn check_position(text: &str, place: Option<Position>) {
+    let Some(Position { line, column }) = place else { return };
     let line = text
         .split('\n')
         .nth(usize::try_from(line).expect("a line fits") - 1)

@@ -5,11 +5,12 @@ use std::convert::Infallible;
 use std::io::{self, Read};
 
 use super::input::Input;
+use terminal_secrets::Position;
 use terminal_secrets::dotenv::readers::Readers;
 use terminal_secrets::model::{SecretBytes, SecretValue, Tag, is_hostile};
 use terminal_secrets::template::grammar::{Grammar, LONGEST, Malformed, Match, Placeholder};
 use terminal_secrets::template::{
-    Event, Plan, Position, ScanDetails, Template, TemplateError, WINDOW, scan,
+    Event, Location, Plan, ScanDetails, Template, TemplateError, WINDOW, scan,
 };
 use terminal_secrets::vault::{Reveal, Revealed, VaultError};
 
@@ -62,8 +63,8 @@ fn grammar(kind: u8) -> Grammar {
 #[derive(PartialEq)]
 enum Part {
     Literal(Vec<u8>),
-    Placeholder(Placeholder, Vec<u8>, Position),
-    Malformed(Malformed, Position),
+    Placeholder(Placeholder, Vec<u8>, Location),
+    Malformed(Malformed, Location),
 }
 
 fn parts(reader: &mut dyn Read, grammar: &Grammar, window: usize, lines: bool) -> Vec<Part> {
@@ -122,7 +123,7 @@ fn model(text: &[u8], grammar: &Grammar) -> Vec<Part> {
             Match::Ordinary => 1,
             Match::Malformed(why) => {
                 end(&mut literal, &mut parts);
-                parts.push(Part::Malformed(why, position(text, at)));
+                parts.push(Part::Malformed(why, location(text, at)));
                 grammar.open().len()
             }
             Match::Placeholder { placeholder, length } => {
@@ -141,7 +142,7 @@ fn model(text: &[u8], grammar: &Grammar) -> Vec<Part> {
                 parts.push(Part::Placeholder(
                     placeholder,
                     rest[..length].to_vec(),
-                    position(text, at),
+                    location(text, at),
                 ));
 
                 at += length;
@@ -157,11 +158,12 @@ fn model(text: &[u8], grammar: &Grammar) -> Vec<Part> {
     parts
 }
 
-fn position(text: &[u8], at: usize) -> Position {
+fn location(text: &[u8], at: usize) -> Location {
     let before = &text[..at];
     let line = before.split(|byte| *byte == b'\n').count();
     let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
-    Position { offset: at as u64, line: line as u64, column: column as u64 }
+    let position = Position { line: line as u64, column: column as u64 };
+    Location { offset: at as u64, position }
 }
 
 /// Plans and expands as `render` does.

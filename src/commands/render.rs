@@ -411,7 +411,7 @@ fn list(cx: &Context, plan: &Plan) -> Result<(), Error> {
     let mut printer = cx.ui.print_list("references")?;
     let mut failure = None;
     let done = plan.each_reference(|placeholder, at| {
-        let reference = ReferenceInfo::in_template(file, placeholder, (at.line, at.column));
+        let reference = ReferenceInfo::in_template(file, placeholder, at);
         printer.item(&reference).map_err(|error| {
             failure = Some(error);
             TemplateError::Stopped

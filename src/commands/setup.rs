@@ -276,7 +276,7 @@ fn about(need: &Need<'_>) -> Option<String> {
     let place = || {
         let reference = need.references.first()?;
         let file = clipped(&reference.file.display().to_string(), COLUMNS);
-        Some(format!("`{file}` refers to it in line {}", reference.place.line))
+        Some(format!("`{file}` refers to it in line {}", reference.position.line))
     };
 
     described.or_else(place)

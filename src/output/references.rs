@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use secrets_project::Position;
 use secrets_project::setup::{Reference, Tree};
 use secrets_project::template::grammar::Placeholder;
 use serde::Serialize;
@@ -31,8 +32,8 @@ impl<'a> ReferenceInfo<'a> {
         Self {
             tag: reference.tag.as_str(),
             file: reference.file.to_string_lossy(),
-            line: reference.place.line,
-            column: reference.place.column,
+            line: reference.position.line,
+            column: reference.position.column,
             filters: reference.filters.iter().map(|filter| filter.name()).collect(),
             kind: Some(if reference.declared { DECLARATION } else { "placeholder" }),
         }
@@ -42,7 +43,7 @@ impl<'a> ReferenceInfo<'a> {
     pub(crate) fn in_template(
         file: &'a str,
         placeholder: &'a Placeholder,
-        (line, column): (u64, u64),
+        Position { line, column }: Position,
     ) -> Self {
         Self {
             tag: placeholder.tag.as_str(),

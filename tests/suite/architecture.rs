@@ -27,7 +27,7 @@ const ROOMS: [(&str, &[&[&str]]); 4] = [
             &["setup"],
             &["import"],
             &["export", "scan", "template"],
-            &["dotenv", "git", "variables"],
+            &["dotenv", "git", "variables", "position"],
         ],
     ),
     ("runtime", &[&["agent", "run"], &["process"]]),

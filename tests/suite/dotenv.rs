@@ -295,7 +295,7 @@ fn errors_have_the_right_position() {
     for (text, line, column, message) in rows {
         let error = parse(text.as_bytes()).err().unwrap_or_else(|| panic!("{text:?} was read"));
         assert_eq!(
-            (error.line, error.column, error.to_string().as_str()),
+            (error.position.line, error.position.column, error.to_string().as_str()),
             (*line, *column, *message),
             "{text:?}"
         );
@@ -441,8 +441,8 @@ proptest! {
         let text = if assigned { [b"A=", &text[..]].concat() } else { text };
         if let Err(error) = parse(&text) {
             let bytes = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
-            let line = bytes.split(|byte| *byte == b'\n').nth(error.line as usize - 1).unwrap();
-            prop_assert!((1..=line.len() as u64 + 1).contains(&error.column));
+            let line = bytes.split(|byte| *byte == b'\n').nth(error.position.line as usize - 1).unwrap();
+            prop_assert!((1..=line.len() as u64 + 1).contains(&error.position.column));
         }
     }
 }

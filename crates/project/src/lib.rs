@@ -17,7 +17,10 @@ pub mod dotenv;
 pub mod export;
 pub mod git;
 pub mod import;
+mod position;
 pub mod scan;
 pub mod setup;
 pub mod template;
 pub mod variables;
+
+pub use position::Position;

@@ -196,7 +196,7 @@ impl<'a> RunRequests<'a> {
     /// Adds the variables of `[run.env]`.
     fn variables_of(&mut self, manifest: &Manifest) -> Result<(), Error> {
         for variable in manifest.run.iter().flatten() {
-            let source = format!("{}:{}", manifest.path().display(), variable.place.line);
+            let source = format!("{}:{}", manifest.path().display(), variable.position.line);
             check_name(&variable.name, &source, false)?;
             let place = format!("{source} {}", variable.name);
             self.assign(

@@ -55,8 +55,7 @@ pub(crate) fn warn_of_names(
 pub(crate) fn migration_error(error: &MigrationError, file: &str, keep: &[String]) -> Error {
     match error {
         MigrationError::Dotenv(error) => {
-            Error::usage(format!("{file}:{}:{}: {error}", error.line, error.column))
-                .hint("nothing was written")
+            Error::usage(format!("{file}:{}: {error}", error.position)).hint("nothing was written")
         }
         MigrationError::Unproven | MigrationError::Template(_) => {
             Error::usage(format!("{file}: {error}")).hint("nothing was written")

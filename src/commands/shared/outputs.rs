@@ -25,8 +25,7 @@ pub(crate) fn dotenv_entries(text: &[u8], file: &str) -> Result<Vec<Entry>, Erro
         return Err(if container == Container::Utf16 { error.hint(AS_UTF8) } else { error });
     }
 
-    dotenv::parse(text)
-        .map_err(|error| Error::usage(format!("{file}:{}:{}: {error}", error.line, error.column)))
+    dotenv::parse(text).map_err(|error| Error::usage(format!("{file}:{}: {error}", error.position)))
 }
 
 /// Reads the manifest's templates and checks its outputs. If the manifest needed consent, checks

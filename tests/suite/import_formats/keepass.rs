@@ -1,8 +1,8 @@
 //! Exports of KeePass and KeePassXC are read, and references are resolved in bounded time.
 
-use terminal_secrets::import::{Format, ImportError, ImportOptions, Why, read};
+use terminal_secrets::import::{Format, ImportOptions, Why, read};
 
-use super::{labels, refused, rows, sample, skipped, taken};
+use super::{error_at, labels, refused, rows, sample, skipped, taken};
 
 /// The same vault as `keepassxc-cli show` prints it.
 const KEEPASSXC: [(&str, &str, &str); 10] = [
@@ -111,7 +111,7 @@ fn invalid_xml_is_refused() {
         ("<KeePassFile/><x/>".into(), Some((1, 15)), Why::NotKeePass),
         ("<!-- fake -->".into(), Some((1, 1)), Why::NotKeePass),
     ] {
-        assert_eq!(refused(Format::KeePass, text.as_bytes()), ImportError { at, why }, "{text}");
+        assert_eq!(refused(Format::KeePass, text.as_bytes()), error_at(at, why), "{text}");
     }
 
     assert!(
@@ -122,7 +122,7 @@ fn invalid_xml_is_refused() {
     );
 
     let error = refused(Format::KeePass, b"<KeePassFile>\n\xff</KeePassFile>");
-    assert_eq!(error, ImportError { at: Some((2, 1)), why: Why::Utf8 });
+    assert_eq!(error, error_at(Some((2, 1)), Why::Utf8));
 }
 
 /// Returns a KeePass file with these entries, each given by its strings.

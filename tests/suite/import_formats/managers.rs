@@ -1,8 +1,8 @@
 //! Exports of 1Password and Bitwarden are read.
 
-use terminal_secrets::import::{Format, ImportError, Why};
+use terminal_secrets::import::{Format, Why};
 
-use super::{labels, refused, rows, sample, skipped, taken};
+use super::{error_at, labels, refused, rows, sample, skipped, taken};
 
 #[test]
 fn one_password_is_read() {
@@ -134,7 +134,7 @@ fn invalid_bitwarden_is_refused() {
     ] {
         assert_eq!(
             refused(Format::Bitwarden, text),
-            ImportError { at, why },
+            error_at(at, why),
             "{}",
             String::from_utf8_lossy(text)
         );
@@ -158,16 +158,13 @@ fn invalid_csv_is_refused() {
     ] {
         assert_eq!(
             refused(Format::OnePassword, format!("{header}{rows}").as_bytes()),
-            ImportError { at, why }
+            error_at(at, why)
         );
     }
 
     let mut latin = header.as_bytes().to_vec();
     latin.extend(b"a,b,f\xe4ke,\n");
-    assert_eq!(
-        refused(Format::OnePassword, &latin),
-        ImportError { at: Some((2, 6)), why: Why::Utf8 }
-    );
+    assert_eq!(refused(Format::OnePassword, &latin), error_at(Some((2, 6)), Why::Utf8));
 
     for format in [Format::OnePassword, Format::Bitwarden, Format::KeePass] {
         assert_eq!(refused(format, b"url,username,password\nx,y,fake\n").why, Why::Columns);
@@ -188,7 +185,7 @@ fn quotes_and_lines_of_csv_follow_rfc_4180() {
     ] {
         assert_eq!(
             refused(Format::OnePassword, format!("{header}{rows}").as_bytes()),
-            ImportError { at, why },
+            error_at(at, why),
             "{rows:?}"
         );
     }

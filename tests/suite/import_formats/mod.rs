@@ -3,7 +3,8 @@
 
 use std::fs;
 
-use terminal_secrets::import::{Format, ImportError, ImportOptions, Items, Skipped, read};
+use terminal_secrets::Position;
+use terminal_secrets::import::{Format, ImportError, ImportOptions, Items, Skipped, Why, read};
 use terminal_secrets::model::{Description, Name};
 
 use crate::support::files::root;
@@ -37,6 +38,11 @@ fn refused(format: Format, text: &[u8]) -> ImportError {
     read(format, text, ImportOptions::default())
         .err()
         .unwrap_or_else(|| panic!("{format:?} took {:?}", String::from_utf8_lossy(text)))
+}
+
+/// Returns the error at a line and column.
+fn error_at(at: Option<(u64, u64)>, why: Why) -> ImportError {
+    ImportError { at: at.map(|(line, column)| Position { line, column }), why }
 }
 
 /// Returns the tag, value and source of each item.

@@ -84,7 +84,7 @@ fn check(format: Format, text: &[u8], prefix: &str) {
         }
         Err(error) => {
             assert!(!error.to_string().contains("fake-"), "{error}");
-            if let Some((line, column)) = error.at {
+            if let Some(terminal_secrets::Position { line, column }) = error.at {
                 assert!(line > 0 && column > 0, "{error:?}");
             }
         }

@@ -1,9 +1,9 @@
 //! Titles become tags, a prefix goes before them, and labels and values are limited.
 
-use terminal_secrets::import::{Format, ImportError, ImportOptions, Why, read};
+use terminal_secrets::import::{Format, ImportOptions, Why, read};
 use terminal_secrets::model::Name;
 
-use super::{SAMPLES, refused, sample, taken};
+use super::{SAMPLES, error_at, refused, sample, taken};
 
 #[test]
 fn titles_become_tags() {
@@ -70,7 +70,7 @@ fn a_prefix_goes_before_every_tag() {
             read(Format::Json, b"{}", ImportOptions { prefix: bad, ..ImportOptions::default() })
                 .err()
                 .unwrap(),
-            ImportError { at: None, why: Why::Prefix },
+            error_at(None, Why::Prefix),
             "{bad}"
         );
     }
@@ -116,7 +116,7 @@ fn values_over_a_mebibyte_are_refused_by_name() {
             most.len()
         );
         let error = refused(format, format!("{before}{over}{after}").as_bytes());
-        assert_eq!(error, ImportError { at: Some(at), why: Why::TooLarge(label.into()) });
+        assert_eq!(error, error_at(Some(at), Why::TooLarge(label.into())));
         assert_eq!(error.to_string(), format!("the value of `{label}` is larger than 1 MiB"));
     }
 }

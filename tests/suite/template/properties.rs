@@ -40,7 +40,9 @@ fn product(template: &[u8], style: Style, window: usize, chunk: usize) -> Vec<Pa
             parts.push(match event {
                 Event::NearMiss(..) | Event::Backslashes(..) => return Ok(()),
                 Event::Literal(bytes) => Part::Text(bytes.to_vec()),
-                Event::Malformed(_, at) => Part::Malformed { place: (at.line, at.column) },
+                Event::Malformed(_, at) => {
+                    Part::Malformed { place: (at.position.line, at.position.column) }
+                }
                 Event::Placeholder(placeholder, raw, at) => {
                     assert_eq!(&template[at.offset as usize..][..raw.len()], raw);
                     Part::Placeholder {
@@ -51,7 +53,7 @@ fn product(template: &[u8], style: Style, window: usize, chunk: usize) -> Vec<Pa
                             .map(|filter| filter.name().to_owned())
                             .collect(),
                         raw: raw.to_vec(),
-                        place: (at.line, at.column),
+                        place: (at.position.line, at.position.column),
                     }
                 }
             });

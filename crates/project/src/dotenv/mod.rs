@@ -29,6 +29,8 @@ use memchr::{memchr, memchr_iter, memchr2, memrchr};
 use secrets_core::model::SecretBytes;
 use thiserror::Error;
 
+use crate::position::Position;
+
 pub const BOM: &[u8] = b"\xef\xbb\xbf";
 const EXPORT: &[u8] = b"export";
 
@@ -51,10 +53,8 @@ pub struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{why}")]
 pub struct DotenvError {
-    /// The line, counted from 1
-    pub line: u64,
-    /// The column in bytes, counted from 1 and without the byte order mark
-    pub column: u64,
+    /// The position; the byte order mark is not counted
+    pub position: Position,
     /// The reason
     pub why: Why,
 }
@@ -361,7 +361,8 @@ impl<'a> Reader<'a> {
 
     fn error(&mut self, at: usize, why: Why) -> DotenvError {
         let before = memrchr(b'\n', &self.text[..at]).map_or(0, |newline| newline + 1);
-        DotenvError { line: self.line_of(at), column: (at - before + 1) as u64, why }
+        let position = Position { line: self.line_of(at), column: (at - before + 1) as u64 };
+        DotenvError { position, why }
     }
 }
 
@@ -436,11 +437,20 @@ mod tests {
         let error = parse(b"A='\n\n'\nB=`\n` x").err().unwrap();
         assert_eq!(
             error,
-            DotenvError { line: 5, column: 3, why: Why::AfterQuote(Quote::Backtick) }
+            DotenvError {
+                position: Position { line: 5, column: 3 },
+                why: Why::AfterQuote(Quote::Backtick)
+            }
         );
 
         let error = parse(b"\xef\xbb\xbf A = \"\n\n").err().unwrap();
-        assert_eq!(error, DotenvError { line: 1, column: 6, why: Why::Unclosed(Quote::Double) });
+        assert_eq!(
+            error,
+            DotenvError {
+                position: Position { line: 1, column: 6 },
+                why: Why::Unclosed(Quote::Double)
+            }
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::entry::{Entry, FoundEntry, MAX_NAME, displayable, label};
 use super::foreign::ToolMetadata;
 use super::tags::Tags;
 use super::{ImportError, Item, Items, Skipped, Why, foreign, references};
+use crate::position::Position;
 
 /// Collects the items of a file.
 pub(super) struct Collector<'p> {
@@ -26,10 +27,10 @@ impl<'p> Collector<'p> {
         self.found
     }
 
-    pub(super) fn skip(&mut self, source: &str, at: Option<(u64, u64)>, why: &'static str) {
+    pub(super) fn skip(&mut self, source: &str, at: Option<Position>, why: &'static str) {
         self.found.skipped.push(Skipped {
             source: label(source),
-            line: at.map(|(line, _)| line),
+            line: at.map(|at| at.line),
             why,
             as_is: false,
         });
@@ -41,7 +42,7 @@ impl<'p> Collector<'p> {
         &mut self,
         metadata: &ToolMetadata,
         name: &str,
-        at: (u64, u64),
+        at: Position,
     ) -> bool {
         let why = metadata.why(name).filter(|_| !self.as_is);
         if let Some(why) = why {
@@ -61,13 +62,8 @@ impl<'p> Collector<'p> {
         self.tags.key_of(name)
     }
 
-    fn skip_foreign(&mut self, source: String, at: Option<(u64, u64)>, why: &'static str) {
-        self.found.skipped.push(Skipped {
-            source,
-            line: at.map(|(line, _)| line),
-            why,
-            as_is: true,
-        });
+    fn skip_foreign(&mut self, source: String, at: Option<Position>, why: &'static str) {
+        self.found.skipped.push(Skipped { source, line: at.map(|at| at.line), why, as_is: true });
     }
 
     /// Adds a name and its value. Skips an empty value.
@@ -75,7 +71,7 @@ impl<'p> Collector<'p> {
         &mut self,
         name: &str,
         value: SecretBytes,
-        at: Option<(u64, u64)>,
+        at: Option<Position>,
     ) -> Result<(), ImportError> {
         if value.is_empty() {
             self.skip(name, at, super::EMPTY);
@@ -147,7 +143,7 @@ impl<'p> Collector<'p> {
         &mut self,
         labels: Labels,
         value: SecretBytes,
-        at: Option<(u64, u64)>,
+        at: Option<Position>,
     ) -> Result<(), ImportError> {
         let Labels { tag, name, description, source } = labels;
         if let Some(why) = foreign::why(value.expose()).filter(|_| !self.as_is) {

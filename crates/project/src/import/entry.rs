@@ -3,6 +3,8 @@
 
 use secrets_core::model::{Description, SecretBytes};
 
+use crate::position::Position;
+
 pub(super) const MAX_NAME: usize = 256;
 const MAX_DESCRIPTION: usize = 4096;
 
@@ -19,7 +21,7 @@ pub(super) struct Entry {
     pub(super) fields: Vec<(String, SecretBytes)>,
     /// Labels of the parts that cannot be imported, with the reasons
     pub(super) dropped: Vec<(String, &'static str)>,
-    pub(super) at: Option<(u64, u64)>,
+    pub(super) at: Option<Position>,
 }
 
 /// An entry of a file, before it is decided whether it becomes items.

@@ -4,19 +4,21 @@
 use thiserror::Error;
 
 use crate::dotenv;
+use crate::position::Lines;
+use crate::position::Position;
 
 /// The reason why a file is rejected, and its position.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{why}")]
 pub struct ImportError {
     /// The line and column, counted from 1; columns count bytes, without the byte order mark
-    pub at: Option<(u64, u64)>,
+    pub at: Option<Position>,
     /// The reason
     pub why: Why,
 }
 
 impl ImportError {
-    pub(super) fn at(at: (u64, u64), why: Why) -> Self {
+    pub(super) fn at(at: Position, why: Why) -> Self {
         Self { at: Some(at), why }
     }
 
@@ -98,4 +100,10 @@ pub enum Why {
     /// The export's document is invalid
     #[error("{0} is not valid in a `secrets` export")]
     Document(String),
+}
+
+/// Returns the text as a string, or an error with the position of the first invalid byte.
+pub(super) fn utf8(text: &[u8]) -> Result<&str, ImportError> {
+    std::str::from_utf8(text)
+        .map_err(|error| ImportError::at(Lines::of(text).position(error.valid_up_to()), Why::Utf8))
 }

@@ -7,8 +7,9 @@ use secrets_core::model::SecretBytes;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::place::Lines;
 use super::{ImportError, Why};
+use crate::position::Lines;
+use crate::position::Position;
 
 /// A JSON text that can report the positions of its parts.
 pub(super) struct Document<'a> {
@@ -32,13 +33,14 @@ impl<'a> Document<'a> {
         }
 
         serde_json::from_str(self.text).map_err(|error| {
-            let at = (error.line().max(1) as u64, error.column().max(1) as u64);
+            let (line, column) = (error.line().max(1) as u64, error.column().max(1) as u64);
+            let at = Position { line, column };
             ImportError::at(at, Why::Json)
         })
     }
 
     /// Returns the position where a part starts.
-    pub(super) fn position(&self, part: &RawValue) -> (u64, u64) {
+    pub(super) fn position(&self, part: &RawValue) -> Position {
         let at = part.get().as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
         self.lines.position(at)
     }

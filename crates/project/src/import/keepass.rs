@@ -14,9 +14,9 @@ use secrets_core::model::SecretBytes;
 use super::collector::Collector;
 use super::entry::{Entry, EntryField};
 use super::entry::{FoundEntry, Id};
-use super::place::Lines;
 use super::references;
 use super::{ImportError, Items, Why};
+use crate::position::Lines;
 
 /// The id that means "no group".
 const NO_GROUP: &[u8] = b"AAAAAAAAAAAAAAAAAAAAAA==";

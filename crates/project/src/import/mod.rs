@@ -25,7 +25,6 @@ mod format;
 mod json;
 mod keepass;
 mod pairs;
-mod place;
 mod references;
 mod table;
 mod tags;
@@ -110,14 +109,14 @@ pub fn read(format: Format, text: &[u8], options: ImportOptions<'_>) -> Result<I
     match format {
         Format::Age => {
             let text =
-                place::utf8(text).map_err(|_| ImportError::without_position(Why::NotAnExport))?;
+                fault::utf8(text).map_err(|_| ImportError::without_position(Why::NotAnExport))?;
             exported::read(text, options.prefix)
         }
         Format::Dotenv => pairs::dotenv(text, found),
-        Format::Json => pairs::json(place::utf8(text)?, found),
-        Format::OnePassword => table::read(format, place::utf8(text)?, found),
+        Format::Json => pairs::json(fault::utf8(text)?, found),
+        Format::OnePassword => table::read(format, fault::utf8(text)?, found),
         Format::Bitwarden => {
-            let text = place::utf8(text)?;
+            let text = fault::utf8(text)?;
             if begins_with(text, '{') {
                 bitwarden::read(text, found)
             } else {
@@ -125,7 +124,7 @@ pub fn read(format: Format, text: &[u8], options: ImportOptions<'_>) -> Result<I
             }
         }
         Format::KeePass => {
-            let text = place::utf8(text)?;
+            let text = fault::utf8(text)?;
             if begins_with(text, '<') {
                 keepass::read(text, found)
             } else {

@@ -14,18 +14,19 @@ use super::foreign::ToolMetadata;
 use super::json::{Document, Object};
 use super::{ImportError, Items, Why};
 use crate::dotenv;
+use crate::position::Position;
 
 const DUPLICATE: &str = "a later entry has the same name";
 
 struct Pair {
     name: String,
     value: SecretBytes,
-    at: (u64, u64),
+    at: Position,
 }
 
 pub(super) fn dotenv(text: &[u8], mut found: Collector<'_>) -> Result<Items, ImportError> {
     let entries = dotenv::parse(text)
-        .map_err(|error| ImportError::at((error.line, error.column), Why::Dotenv(error.why)))?;
+        .map_err(|error| ImportError::at(error.position, Why::Dotenv(error.why)))?;
     let names: HashSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
 
     for entry in &entries {
@@ -34,8 +35,11 @@ pub(super) fn dotenv(text: &[u8], mut found: Collector<'_>) -> Result<Items, Imp
         }
     }
 
-    let pair =
-        |entry: dotenv::Entry| Pair { name: entry.name, value: entry.value, at: (entry.line, 1) };
+    let pair = |entry: dotenv::Entry| Pair {
+        name: entry.name,
+        value: entry.value,
+        at: Position { line: entry.line, column: 1 },
+    };
     add_pairs(entries.into_iter().map(pair).collect(), found)
 }
 

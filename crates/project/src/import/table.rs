@@ -7,8 +7,9 @@ use secrets_core::model::SecretBytes;
 use super::collector::Collector;
 use super::entry::FoundEntry;
 use super::entry::{Entry, EntryField};
-use super::place::Lines;
 use super::{Format, ImportError, Items, Why};
+use crate::position::Lines;
+use crate::position::Position;
 
 /// The meaning of a column.
 #[derive(Clone)]
@@ -132,7 +133,7 @@ fn column(format: Format, name: &str) -> Column {
 
 /// Reads an entry and whether it is in the recycle bin. KeePassXC's CSV contains only that group's
 /// name, which depends on the language. In other languages than English, the entry is kept.
-fn entry_of(columns: &[Column], row: &ByteRecord, at: Option<(u64, u64)>) -> (Entry, bool) {
+fn entry_of(columns: &[Column], row: &ByteRecord, at: Option<Position>) -> (Entry, bool) {
     let mut entry = Entry { at, ..Entry::default() };
     let mut recycled = false;
     for (column, cell) in columns.iter().zip(row) {
@@ -218,7 +219,7 @@ fn check_quotes(text: &[u8]) -> Result<(), (usize, Why)> {
 
 /// Returns the position where a row starts. `csv` counts `\r\n` as two lines, and reports the end
 /// of the previous line as the start.
-fn row_position(position: &csv::Position, text: &str, lines: &Lines) -> (u64, u64) {
+fn row_position(position: &csv::Position, text: &str, lines: &Lines) -> Position {
     let from = usize::try_from(position.byte()).map_or(text.len(), |at| at.min(text.len()));
     let blanks =
         text.as_bytes()[from..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();

@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use toml::Spanned;
 
 use crate::dotenv::readers::{Reader, Readers};
+use crate::position::{Lines, Position};
 use crate::template::filter::Filter;
 use crate::template::grammar::{Delimiters, Grammar, Malformed};
 use crate::template::{Event, ScanDetails, ScanError, scan};
@@ -50,15 +51,6 @@ pub struct Manifest {
     places: HashMap<TagKey, usize>,
 }
 
-/// A line and a column. Both start at 1, and the column counts bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TextPosition {
-    /// The line
-    pub line: u64,
-    /// The column
-    pub column: u64,
-}
-
 /// A secret that the project needs.
 #[derive(Debug)]
 pub struct Declaration {
@@ -71,7 +63,7 @@ pub struct Declaration {
     /// True if the project works without it
     pub optional: bool,
     /// The position of the tag
-    pub place: TextPosition,
+    pub position: Position,
 }
 
 /// How to generate a value.
@@ -106,7 +98,7 @@ pub struct Variable {
     /// Its value, which is a template
     pub text: String,
     /// The position of the value
-    pub place: TextPosition,
+    pub position: Position,
     /// The range of bytes in the file that the value takes
     pub span: Range<usize>,
 }
@@ -116,7 +108,7 @@ pub struct Variable {
 #[error("{message}")]
 pub struct ManifestError {
     /// The position of the problem, if it is known
-    pub at: Option<TextPosition>,
+    pub at: Option<Position>,
     /// What is wrong. It repeats keys, tags and paths, but no text from a place where a value could
     /// be
     pub message: String,
@@ -377,7 +369,7 @@ impl Manifest {
     /// Parses the file's text. `directory` is where the file was found, relative to the working
     /// directory.
     pub fn parse(directory: &Path, text: &str) -> Result<Self, ManifestError> {
-        let lines = Lines::of(text);
+        let lines = Lines::of(text.as_bytes());
         let file: File = toml::from_str(text).map_err(|error| refused(&lines, &error))?;
         let mut manifest = Self {
             directory: directory.to_owned(),
@@ -401,7 +393,7 @@ impl Manifest {
             let rendering = rendering(table.into_inner().0);
             taken
                 .take(&rendering)
-                .map_err(|message| ManifestError { at: Some(lines.place(start)), message })?;
+                .map_err(|message| ManifestError { at: Some(lines.position(start)), message })?;
             manifest.render.push(rendering);
         }
 
@@ -476,8 +468,8 @@ fn declarations(
     let mut declarations = Vec::with_capacity(tables.len());
 
     for (spelled, StrictTable(table)) in tables {
-        let place = lines.place(spelled.span().start);
-        let refused = |message| ManifestError { at: Some(place), message };
+        let position = lines.position(spelled.span().start);
+        let refused = |message| ManifestError { at: Some(position), message };
         let tag = Tag::parse(spelled.get_ref())
             .map_err(|why| refused(format!("invalid tag in `[secrets.TAG]`: {why}")))?;
 
@@ -500,7 +492,7 @@ fn declarations(
                 alphabet: alphabet(generate.alphabet),
             }),
             optional: table.optional,
-            place,
+            position,
         });
     }
 
@@ -515,7 +507,7 @@ fn variables(
     let mut variables = Vec::with_capacity(env.len());
     for (name, value) in env {
         let refused =
-            |at: usize, message: String| ManifestError { at: Some(lines.place(at)), message };
+            |at: usize, message: String| ManifestError { at: Some(lines.position(at)), message };
         let (at, name, span) = (name.span().start, name.into_inner(), value.span());
         if !is_name(&name) {
             return Err(refused(
@@ -540,7 +532,7 @@ fn variables(
             return Err(refused(span.start, format!("invalid placeholder: {why}")));
         }
 
-        variables.push(Variable { name, text: value, place: lines.place(span.start), span });
+        variables.push(Variable { name, text: value, position: lines.position(span.start), span });
     }
 
     variables.sort_by_key(|variable| variable.span.start);
@@ -624,7 +616,7 @@ fn refused(lines: &Lines, error: &toml::de::Error) -> ManifestError {
         _ => text.replace("unknown field", "unknown key").replace("missing field", "missing key"),
     };
 
-    ManifestError { at: error.span().map(|span| lines.place(span.start)), message }
+    ManifestError { at: error.span().map(|span| lines.position(span.start)), message }
 }
 
 fn type_name(kind: &str) -> &'static str {
@@ -636,25 +628,6 @@ fn type_name(kind: &str) -> &'static str {
         "map" => "a table",
         "sequence" => "an array",
         _ => "another type",
-    }
-}
-
-/// The offsets at which lines begin.
-struct Lines(Vec<usize>);
-
-impl Lines {
-    fn of(text: &str) -> Self {
-        Self(
-            [0].into_iter()
-                .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1))
-                .collect(),
-        )
-    }
-
-    /// Returns the line and column of an offset.
-    fn place(&self, offset: usize) -> TextPosition {
-        let line = self.0.partition_point(|start| *start <= offset);
-        TextPosition { line: line as u64, column: (offset - self.0[line - 1]) as u64 + 1 }
     }
 }
 
@@ -693,7 +666,7 @@ mod tests {
         let tags: Vec<&str> = manifest.secrets.iter().map(|secret| secret.tag.as_str()).collect();
         assert_eq!(tags, ["database-url", "session-key", "sentry-dsn"]);
         assert_eq!(manifest.secrets[1].generate.unwrap().length, 64);
-        assert_eq!(manifest.secrets[2].place, TextPosition { line: 6, column: 10 });
+        assert_eq!(manifest.secrets[2].position, Position { line: 6, column: 10 });
         assert_eq!(manifest.render[0].template, Path::new("config/app.env.tmpl"));
         assert_eq!(manifest.render[0].mode, Some(0o640));
 

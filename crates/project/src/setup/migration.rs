@@ -360,8 +360,7 @@ impl Migration {
         if let Some(found) = plan.malformed()? {
             let line =
                 |offset: u64| self.line_of(text, usize::try_from(offset).unwrap_or(usize::MAX));
-            let lines: BTreeSet<u64> =
-                found.listed.iter().map(|it| line(it.position.offset)).collect();
+            let lines: BTreeSet<u64> = found.listed.iter().map(|it| line(it.offset)).collect();
             let problem = |line| Problem {
                 name: String::new(),
                 line,

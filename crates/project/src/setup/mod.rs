@@ -49,7 +49,7 @@ use secrets_files::OutputError;
 
 pub use adoption::Adoption;
 pub use draft::{Draft, add, name_readers, output_of};
-pub use manifest::{Declaration, Manifest, ManifestError, RenderEntry, TextPosition, Variable};
+pub use manifest::{Declaration, Manifest, ManifestError, RenderEntry, Variable};
 pub use needs::{Need, needs};
 pub use outputs::{
     AdoptableOutput, DigestingWriter, ModifiedOutput, OutputState, Outputs, ProtectedFile,

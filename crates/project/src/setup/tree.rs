@@ -14,8 +14,9 @@ use memchr::memmem::Finder;
 use secrets_core::model::Tag;
 use zeroize::Zeroizing;
 
-use super::manifest::{MANIFEST, Manifest, TextPosition};
+use super::manifest::{MANIFEST, Manifest};
 use super::relative;
+use crate::position::Position;
 use crate::scan::{Walk, is_directory_below};
 use crate::template::filter::Filter;
 use crate::template::grammar::Grammar;
@@ -35,7 +36,7 @@ pub struct Reference {
     /// The file, relative to the working directory
     pub file: PathBuf,
     /// The position in the file
-    pub place: TextPosition,
+    pub position: Position,
     /// The secret's tag, as spelled there
     pub tag: Tag,
     /// The filters of the placeholder
@@ -124,7 +125,7 @@ impl Tree {
         }
 
         tree.references.extend(manifest.into_iter().flat_map(manifest_references));
-        tree.references.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
+        tree.references.sort_by(|a, b| (&a.file, a.position).cmp(&(&b.file, b.position)));
         tree.references.dedup();
         tree.unread.sort();
         tree.unread.dedup();
@@ -188,7 +189,7 @@ fn manifest_references(manifest: &Manifest) -> Vec<Reference> {
     let file = manifest.path();
     let declared = manifest.secrets.iter().map(|declaration| Reference {
         file: file.clone(),
-        place: declaration.place,
+        position: declaration.position,
         tag: declaration.tag.clone(),
         filters: Vec::new(),
         bare: false,
@@ -199,22 +200,22 @@ fn manifest_references(manifest: &Manifest) -> Vec<Reference> {
     for variable in manifest.run.iter().flatten() {
         let grammar = Grammar::default();
         let mut text = variable.text.as_bytes();
-        let (mut column, mut line) = (variable.place.column + 1, variable.place.line);
+        let (mut column, mut line) = (variable.position.column + 1, variable.position.line);
 
         if variable.text.contains('\n') || variable.span.len() != variable.text.len() + 2 {
             // The text has escapes or several lines, so the exact position of a placeholder is not
             // known.
-            (column, line) = (variable.place.column, line);
+            (column, line) = (variable.position.column, line);
         }
 
-        let simple = column != variable.place.column;
+        let simple = column != variable.position.column;
         let done: Result<(), ScanError<std::convert::Infallible>> =
             scan(&mut text, &grammar, WINDOW, ScanDetails::LINES, |event| {
-                if let Event::Placeholder(placeholder, raw, position) = event {
-                    let column = if simple { column + position.offset } else { column };
+                if let Event::Placeholder(placeholder, raw, at) = event {
+                    let column = if simple { column + at.offset } else { column };
                     references.push(Reference {
                         file: file.clone(),
-                        place: TextPosition { line, column },
+                        position: Position { line, column },
                         tag: placeholder.tag.clone(),
                         filters: placeholder.filters.clone(),
                         bare: is_bare(raw),
@@ -276,12 +277,12 @@ fn references(
     let mut references = Vec::new();
     let done: Result<(), ScanError<std::convert::Infallible>> =
         scan(text, grammar, window, ScanDetails::LINES, |event| {
-            if let (Event::Placeholder(placeholder, raw, position), true) =
+            if let (Event::Placeholder(placeholder, raw, at), true) =
                 (event, references.len() <= MOST)
             {
                 references.push(Reference {
                     file: path.to_owned(),
-                    place: TextPosition { line: position.line, column: position.column },
+                    position: at.position,
                     tag: placeholder.tag.clone(),
                     filters: placeholder.filters.clone(),
                     bare: is_bare(raw),

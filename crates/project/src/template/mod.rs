@@ -24,14 +24,17 @@ use secrets_core::vault::VaultError;
 use secrets_files::OutputError;
 
 pub use plan::{ExpandError, Plan, Resolved, SuspectTexts, Suspicion};
-pub use scan::{Event, Position, ScanDetails, ScanError, WINDOW, each_event, scan};
+pub use scan::{Event, Location, ScanDetails, ScanError, WINDOW, each_event, scan};
 pub use source::Template;
 
+use crate::position::Position;
 use filter::FilterError;
 
 /// A finding about one placeholder, with its position.
 #[derive(Debug)]
 pub struct TemplateFinding<T> {
+    /// The number of bytes before its opening delimiter
+    pub offset: u64,
     /// The position of its opening delimiter
     pub position: Position,
     /// The surrounding part of its line with control characters replaced, and the caret's column in

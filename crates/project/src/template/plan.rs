@@ -13,10 +13,11 @@ use secrets_core::vault::{Reveal, Revealed};
 
 use super::filter::{Filter, FilterError, LARGEST};
 use super::grammar::{Grammar, Malformed, Placeholder};
-use super::scan::{Event, Position, ScanDetails, ScanError, WINDOW, scan};
+use super::scan::{Event, Location, ScanDetails, ScanError, WINDOW, scan};
 use super::source::Template;
 use super::{TemplateError, TemplateFinding, TemplateFindings, UnknownTag};
 use crate::dotenv::readers::Readers;
+use crate::position::Position;
 
 /// The maximum number of findings that are listed. Further findings are only counted.
 const MAX_LISTED: usize = 1000;
@@ -221,7 +222,7 @@ impl Plan {
         }
 
         let findings = findings(&self.template, &self.grammar, |event| match event {
-            Event::Malformed(why, position) => Some((why, position)),
+            Event::Malformed(why, at) => Some((why, at)),
             _ => None,
         })?;
 
@@ -234,7 +235,7 @@ impl Plan {
         mut visit: impl FnMut(&Placeholder, Position) -> Result<(), TemplateError>,
     ) -> Result<(), TemplateError> {
         pass(&self.template, &self.grammar, true, |event| match event {
-            Event::Placeholder(placeholder, _, position) => visit(placeholder, position),
+            Event::Placeholder(placeholder, _, at) => visit(placeholder, at.position),
             _ => Ok(()),
         })
     }
@@ -337,9 +338,9 @@ impl Resolved {
         }
 
         let findings = findings(&self.template, &self.grammar, |event| match event {
-            Event::Placeholder(placeholder, _, position) => {
+            Event::Placeholder(placeholder, _, at) => {
                 let nearest = self.missing.get(&placeholder.tag.key())?.clone();
-                Some((UnknownTag { tag: placeholder.tag.clone(), nearest }, position))
+                Some((UnknownTag { tag: placeholder.tag.clone(), nearest }, at))
             }
             _ => None,
         })?;
@@ -514,15 +515,15 @@ fn pass(
 fn findings<T>(
     template: &Template,
     grammar: &Grammar,
-    mut pick: impl FnMut(Event<'_>) -> Option<(T, Position)>,
+    mut pick: impl FnMut(Event<'_>) -> Option<(T, Location)>,
 ) -> Result<TemplateFindings<T>, TemplateError> {
     let mut found = TemplateFindings { listed: Vec::new(), total: 0 };
 
     pass(template, grammar, true, |event| {
-        if let Some((what, position)) = pick(event) {
+        if let Some((what, Location { offset, position })) = pick(event) {
             found.total += 1;
             if found.listed.len() < MAX_LISTED {
-                found.listed.push(TemplateFinding { position, excerpt: None, what });
+                found.listed.push(TemplateFinding { offset, position, excerpt: None, what });
             }
         }
 
@@ -530,7 +531,7 @@ fn findings<T>(
     })?;
 
     for finding in found.listed.iter_mut().take(MAX_EXCERPTS) {
-        finding.excerpt = template.excerpt(finding.position.offset, finding.position.column);
+        finding.excerpt = template.excerpt(finding.offset, finding.position.column);
     }
 
     Ok(found)

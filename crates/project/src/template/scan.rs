@@ -11,20 +11,18 @@ use memchr::memmem::Finder;
 use secrets_core::model::Tag;
 
 use super::grammar::{Grammar, LONGEST, Malformed, Match, Placeholder};
+use crate::position::Position;
 
 /// The size of the window in bytes. Tests use other sizes.
 pub const WINDOW: usize = 256 * 1024;
 
-/// The position of a placeholder. Line and column count from 1, and the column counts bytes. Both
-/// are 0 if the caller did not ask for lines.
+/// The location of a placeholder in a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct Location {
     /// The number of bytes before the opening delimiter
     pub offset: u64,
-    /// The line
-    pub line: u64,
-    /// The column
-    pub column: u64,
+    /// Line and column, or 0 for both if the caller did not ask for lines
+    pub position: Position,
 }
 
 /// A part of a template.
@@ -33,14 +31,14 @@ pub enum Event<'a> {
     /// Bytes to be copied
     Literal(&'a [u8]),
     /// A placeholder: the parsed form, its bytes in the template, and its position
-    Placeholder(&'a Placeholder, &'a [u8], Position),
+    Placeholder(&'a Placeholder, &'a [u8], Location),
     /// An invalid placeholder at this position; its bytes follow as literals
-    Malformed(Malformed, Position),
+    Malformed(Malformed, Location),
     /// Text at this position that is copied, but resembles a placeholder for this tag
-    NearMiss(Tag, Position),
+    NearMiss(Tag, Location),
     /// Two or more backslashes before the placeholder at this position. Version 0.1.0 read them
     /// differently.
-    Backslashes(u64, Position),
+    Backslashes(u64, Location),
 }
 
 /// Optional details that a pass can report. Each of them costs time.
@@ -140,15 +138,17 @@ impl Window {
         lines.counted = up_to;
     }
 
-    fn position(&mut self, at: usize) -> Position {
+    fn location(&mut self, at: usize) -> Location {
         self.count_lines(at);
         let offset = self.offset + at as u64;
-        match &self.lines {
+        let position = match &self.lines {
             Some(lines) => {
-                Position { offset, line: lines.newlines + 1, column: offset - lines.line_start + 1 }
+                Position { line: lines.newlines + 1, column: offset - lines.line_start + 1 }
             }
-            None => Position { offset, line: 0, column: 0 },
-        }
+            None => Position { line: 0, column: 0 },
+        };
+
+        Location { offset, position }
     }
 
     fn byte_before(&self, at: usize) -> u8 {
@@ -256,7 +256,7 @@ pub fn scan<E>(
             Match::Ordinary if !details.near_misses => {}
             Match::Ordinary if is_whole => {
                 if let Some(tag) = grammar.near_miss(rest) {
-                    let position = w.position(found);
+                    let position = w.location(found);
                     visit(Event::NearMiss(tag, position)).map_err(ScanError::Visit)?;
                 }
             }
@@ -266,14 +266,14 @@ pub fn scan<E>(
                 at = 0;
             }
             Match::Malformed(why) => {
-                let position = w.position(found);
+                let position = w.location(found);
                 w.hand_over_all(found, visit)?;
                 visit(Event::Malformed(why, position)).map_err(ScanError::Visit)?;
                 w.hand_over_all(found + width, visit)?;
                 at = found + width;
             }
             Match::Placeholder { placeholder, length } => {
-                let position = w.position(found);
+                let position = w.location(found);
                 w.hand_over(found, visit)?;
                 let number = std::mem::take(&mut w.held);
                 if number > 1 {
@@ -324,14 +324,14 @@ mod tests {
                 Event::Literal(bytes) => out.extend_from_slice(bytes),
                 Event::Placeholder(placeholder, _, position) => {
                     out.extend_from_slice(format!("<{}>", placeholder.tag).as_bytes());
-                    places.push((position.line, position.column));
+                    places.push((position.position.line, position.position.column));
                 }
                 Event::Malformed(_, position) => {
                     out.extend_from_slice(b"<!>");
-                    places.push((position.line, position.column));
+                    places.push((position.position.line, position.position.column));
                 }
                 Event::NearMiss(_, position) | Event::Backslashes(_, position) => {
-                    places.push((position.line, position.column));
+                    places.push((position.position.line, position.position.column));
                 }
             }
 
@@ -423,9 +423,11 @@ mod tests {
         let template = b"{{ .Values.x }}\n{{ stripe-key }} \\\\{{X}}\n \\\\\\{{ secrets.y }}";
         scan::<()>(&mut &template[..], &Grammar::default(), WINDOW, ALL, |event| {
             match event {
-                Event::NearMiss(tag, at) => seen.push((tag.to_string(), 0, at.line, at.column)),
+                Event::NearMiss(tag, at) => {
+                    seen.push((tag.to_string(), 0, at.position.line, at.position.column))
+                }
                 Event::Backslashes(number, at) => {
-                    seen.push((String::new(), number, at.line, at.column));
+                    seen.push((String::new(), number, at.position.line, at.position.column));
                 }
                 _ => {}
             }
