@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use secrets_core::model::{Invalid, ProjectName, SecretBytes};
 use secrets_project::Position;
 use secrets_project::git::GitEnvironment;
-use secrets_project::setup::manifest::{LARGEST, MANIFEST, Manifest, ManifestError};
+use secrets_project::setup::manifest::{MANIFEST, MAX_SIZE, Manifest, ManifestError};
 use secrets_runtime::process;
 
 use crate::ui::escape::clipped;
@@ -178,7 +178,7 @@ impl Environment {
             return running;
         }
 
-        let started = process::started_as().and_then(|path| std::path::absolute(path).ok());
+        let started = process::executable_path().and_then(|path| std::path::absolute(path).ok());
         started.filter(|path| path.exists()).or_else(|| env::current_exe().ok()).unwrap_or(running)
     }
 
@@ -238,8 +238,8 @@ impl Environment {
         let mut text = Vec::new();
         let file = fs::File::open(&path).map_err(unreadable)?;
 
-        file.take(LARGEST + 1).read_to_end(&mut text).map_err(unreadable)?;
-        if text.len() as u64 > LARGEST {
+        file.take(MAX_SIZE + 1).read_to_end(&mut text).map_err(unreadable)?;
+        if text.len() as u64 > MAX_SIZE {
             return Err(failed(None, "the file is larger than 1 MiB".into()));
         }
 

@@ -1,7 +1,7 @@
 //! Frames of the agent's protocol, in both directions. No frame causes a panic, and every frame
 //! that decodes has exactly one encoding.
 
-use terminal_secrets::agent::{Answer, LARGEST_FRAME, Request};
+use terminal_secrets::agent::{Answer, MAX_FRAME, Request};
 use terminal_secrets::model::SecretBytes;
 
 /// Runs the target. The input is a frame without its length.
@@ -27,7 +27,7 @@ pub fn run(data: &[u8]) {
 
 fn same(data: &[u8], bytes: Option<&[u8]>, what: &str) {
     let Some(frame) = bytes else {
-        assert!(data.len() > LARGEST_FRAME, "{what} was decoded but cannot be encoded");
+        assert!(data.len() > MAX_FRAME, "{what} was decoded but cannot be encoded");
         return;
     };
 

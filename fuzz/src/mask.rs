@@ -10,7 +10,7 @@ use terminal_secrets::model::Tag;
 /// The most values, and the most bytes of one. They are small because every input builds an
 /// automaton.
 const VALUES: u8 = 3;
-const LONGEST: usize = 40;
+const MAX_LENGTH: usize = 40;
 
 /// The output: shown pieces, joined, and masked regions.
 #[derive(Default, PartialEq, Eq)]
@@ -52,8 +52,10 @@ impl Sink for Out {
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let count = 1 + input.u8() % VALUES;
-    let values: Vec<&[u8]> =
-        (0..count).map(|_| input.piece()).map(|value| &value[..value.len().min(LONGEST)]).collect();
+    let values: Vec<&[u8]> = (0..count)
+        .map(|_| input.piece())
+        .map(|value| &value[..value.len().min(MAX_LENGTH)])
+        .collect();
     let (cut, silence) = (usize::from(input.u8()), input.u8());
     let stream = stream(input.rest(), &values);
 

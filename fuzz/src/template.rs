@@ -8,7 +8,7 @@ use super::input::Input;
 use terminal_secrets::Position;
 use terminal_secrets::dotenv::readers::Readers;
 use terminal_secrets::model::{SecretBytes, SecretValue, Tag, is_hostile};
-use terminal_secrets::template::grammar::{Grammar, LONGEST, Malformed, Match, Placeholder};
+use terminal_secrets::template::grammar::{Grammar, MAX_LENGTH, Malformed, Match, Placeholder};
 use terminal_secrets::template::{
     Event, Location, Plan, ScanDetails, Template, TemplateError, WINDOW, scan,
 };
@@ -25,7 +25,7 @@ const LONG: usize = 64 * 1024;
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (kind, cut) = (input.u8(), usize::from(input.u8()));
-    let window = 2 * LONGEST + cut;
+    let window = 2 * MAX_LENGTH + cut;
     let filler =
         if kind & 0x40 == 0 { Vec::new() } else { vec![b'.'; window - usize::from(input.u8())] };
 
@@ -127,7 +127,7 @@ fn model(text: &[u8], grammar: &Grammar) -> Vec<Part> {
                 grammar.open().len()
             }
             Match::Placeholder { placeholder, length } => {
-                assert!(length <= LONGEST);
+                assert!(length <= MAX_LENGTH);
 
                 // The whole run of backslashes is in `literal` already, and half of it stays.
                 let run = text[..at].iter().rev().take_while(|byte| **byte == b'\\').count();

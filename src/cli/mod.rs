@@ -14,7 +14,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use rustix::process::Signal;
 use secrets_core::model::{STACK_DEPTH, overwrite_stack};
-use secrets_runtime::process::die_of;
+use secrets_runtime::process::terminate_by;
 
 use crate::commands::Command;
 use crate::completion;
@@ -113,7 +113,7 @@ fn run() -> ExitCode {
                 // A prompt reads Ctrl-C from the keyboard, but scripts and loops that run us should
                 // end as if it were a signal.
                 overwrite_stack::<STACK_DEPTH>();
-                die_of(Signal::INT);
+                terminate_by(Signal::INT);
             }
 
             ExitCode::from(error.exit_code())

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rustix::stdio::dup2_stdin;
 use secrets_core::model::SecretBytes;
-use secrets_runtime::agent::{LARGEST_FRAME, READY, RuntimeDir, serve};
+use secrets_runtime::agent::{MAX_FRAME, READY, RuntimeDir, serve};
 
 use super::shared::ready::send_byte;
 use crate::context::Context;
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &AgentArgs, _: &Context) -> Result<(), Error> {
 
 /// Reads the key from stdin, where `unlock` sends it, and replaces stdin with /dev/null.
 fn take_key() -> io::Result<SecretBytes> {
-    let frame = input::stdin(LARGEST_FRAME + 4).map_err(io::Error::other)?;
+    let frame = input::stdin(MAX_FRAME + 4).map_err(io::Error::other)?;
     dup2_stdin(File::open("/dev/null")?)?;
     Ok(frame)
 }

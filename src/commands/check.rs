@@ -69,7 +69,7 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     let paths: Vec<&Path> =
         manifest.render.iter().map(|rendering| rendering.output.as_path()).collect();
 
-    let standing = Target::git(&manifest.directory).standing(&paths)?;
+    let standing = Target::git(&manifest.directory).statuses(&paths)?;
     let mut found = CheckReport {
         version: 1,
         project: project.to_string(),
@@ -240,7 +240,7 @@ fn verdict(
         )
         .hint(format!("render outdated outputs with {}", cx.target.hint_command("render --stale")))
     } else if let [first, ..] = tracked[..] {
-        let known = manifest.at(&gitignore::as_git_knows(manifest, Path::new(&first.output)));
+        let known = manifest.at(&gitignore::git_path(manifest, Path::new(&first.output)));
         let file = if tracked.len() == 1 { store::quoted(&known) } else { "FILE".to_owned() };
         let what =
             describe(tracked.len(), "an output is tracked by git", "outputs are tracked by git");

@@ -18,7 +18,7 @@ use crate::context::{Context, Credentials, MAKING_KEY};
 use crate::error::{Error, Kind};
 use crate::output::Exported;
 use crate::ui::counted;
-use crate::ui::input::MOST_SEALED;
+use crate::ui::input::MAX_SEALED;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -137,7 +137,7 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
         return Err(exists(path));
     }
 
-    if length > MOST_SEALED as u64 {
+    if length > MAX_SEALED as u64 {
         cx.ui.warn(
             "the file is larger than 1 GiB, the most that `secrets import` can read; export the \
              projects one at a time",

@@ -331,7 +331,7 @@ fn read_items(
     read(format, text.expose(), options).map_err(|error| {
         let place = error.at.map_or_else(String::new, |at| format!(":{at}"));
         let hint = match &error.why {
-            Why::OneTag(_, name) => format!(
+            Why::DuplicateTag(_, name) => format!(
                 "remove one of the two from the file; `[run.env]` and `run --env {name}=...` can \
                  give a program a variable of any name; nothing was stored"
             ),

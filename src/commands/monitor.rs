@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use secrets_runtime::process::die_of;
+use secrets_runtime::process::terminate_by;
 use secrets_runtime::run::{Outcome, monitor};
 
 use crate::context::Context;
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &MonitorArgs, _: &Context) -> Result<u8, Error> {
     let outcome = monitor(&args.command, environment, &terminal)
         .map_err(|error| Error::from(error).in_run())?;
     if let Outcome::Signal(signal) = outcome {
-        die_of(signal);
+        terminate_by(signal);
     }
 
     Ok(outcome.code())

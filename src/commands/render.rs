@@ -235,7 +235,7 @@ fn replace(
     }
 
     let mut content = DigestingWriter::new(&memory, tags);
-    let written = output::replace(output, &mut |out| resolved.expand(&mut content.beside(out)))?;
+    let written = output::replace(output, &mut |out| resolved.expand(&mut content.tee(out)))?;
     note(&memory, path, content, resolved, tags).map_err(failed)?;
     Ok(written)
 }
@@ -319,8 +319,8 @@ fn output_at(
 /// not ignore the output.
 fn check_git(cx: &Context, path: &Path, force: bool) -> Result<(), Error> {
     let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return Ok(()) };
-    let known = git::as_git_knows(path);
-    let standing = match Target::git(directory).standing(&[Path::new(name)]) {
+    let known = git::git_path(path);
+    let standing = match Target::git(directory).statuses(&[Path::new(name)]) {
         Ok(standing) => standing,
         Err(_) if force => return Ok(()),
         Err(error) => {

@@ -179,7 +179,7 @@ fn missing<'n, 'm>(
 /// next commit would publish it.
 fn unignored(cx: &Context, manifest: &Manifest) -> Result<Unignored, Error> {
     let found = git::untracked(manifest)?;
-    if let Some((output, rule)) = &found.taken_back {
+    if let Some((output, rule)) = &found.reincluded {
         let (output, rule) = (output.display(), rule.display());
         return Err(Error::new(
             Kind::Refused,

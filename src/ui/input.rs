@@ -83,9 +83,9 @@ pub(crate) fn check(path: &Path) -> io::Result<Metadata> {
 }
 
 /// The maximum size of a file of values in bytes.
-const MOST: usize = 64 * 1024 * 1024;
+const MAX_COUNT: usize = 64 * 1024 * 1024;
 /// The maximum size of an age file in bytes. An export of a vault can be that large.
-pub(crate) const MOST_SEALED: usize = 1024 * 1024 * 1024;
+pub(crate) const MAX_SEALED: usize = 1024 * 1024 * 1024;
 
 /// Reads a file of values, or stdin for `-`: at most 64 MiB, or 1 GiB for an age file. Also returns
 /// the name for messages.
@@ -98,8 +98,8 @@ pub(crate) fn named(path: &Path) -> Result<(SecretBytes, String), UiError> {
     };
 
     match bytes {
-        Ok(bytes) if bytes.len() > MOST_SEALED => Err(UiError::TooLarge(name, "1 GiB")),
-        Ok(bytes) if bytes.len() > MOST && !is_age(bytes.expose()) => {
+        Ok(bytes) if bytes.len() > MAX_SEALED => Err(UiError::TooLarge(name, "1 GiB")),
+        Ok(bytes) if bytes.len() > MAX_COUNT && !is_age(bytes.expose()) => {
             Err(UiError::TooLarge(name, "64 MiB"))
         }
         Ok(bytes) => Ok((bytes, name)),
@@ -108,9 +108,9 @@ pub(crate) fn named(path: &Path) -> Result<(SecretBytes, String), UiError> {
 }
 
 fn values(descriptor: impl AsFd) -> io::Result<SecretBytes> {
-    let mut bytes = read(&descriptor, MOST)?;
-    if bytes.len() > MOST && is_age(bytes.expose()) {
-        append(descriptor, &mut bytes, MOST_SEALED)?;
+    let mut bytes = read(&descriptor, MAX_COUNT)?;
+    if bytes.len() > MAX_COUNT && is_age(bytes.expose()) {
+        append(descriptor, &mut bytes, MAX_SEALED)?;
     }
 
     Ok(bytes)

@@ -19,7 +19,7 @@ pub fn has_free(bytes: u64) -> bool {
 
 /// Returns true if neither the machine nor a limit on the process keeps it from allocating `bytes`
 /// more.
-pub fn can_have(bytes: u64) -> bool {
+pub fn can_allocate(bytes: u64) -> bool {
     let can_reserve = || {
         usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())
     };

@@ -1,7 +1,7 @@
 //! Alternative readings of a stream: escapes are decoded, or colours and line ends are skipped.
 
 /// The largest length of one unit in bytes.
-pub(super) const LONGEST: usize = 32;
+pub(super) const MAX_LENGTH: usize = 32;
 
 const ESCAPE: u8 = 0x1b;
 
@@ -75,7 +75,7 @@ impl Encoding {
 
         match found {
             Ok(unit) => unit,
-            Err(Some(NeedMoreBytes)) if bytes.len() < LONGEST => Unit::Unfinished,
+            Err(Some(NeedMoreBytes)) if bytes.len() < MAX_LENGTH => Unit::Unfinished,
             Err(_) => Unit::Byte,
         }
     }
@@ -135,11 +135,11 @@ fn sequence(bytes: &[u8]) -> Decoded<Unit> {
     match at(bytes, 1)? {
         b'[' => {
             let mut index = 2;
-            while matches!(at(bytes, index)?, b' '..=b'?') && index < LONGEST {
+            while matches!(at(bytes, index)?, b' '..=b'?') && index < MAX_LENGTH {
                 index += 1;
             }
 
-            let is_final = matches!(bytes[index], b'@'..=b'~') && index < LONGEST;
+            let is_final = matches!(bytes[index], b'@'..=b'~') && index < MAX_LENGTH;
             is_final.then(|| Text::NOTHING.of(index + 1)).ok_or(None)
         }
         b'(' | b')' => {

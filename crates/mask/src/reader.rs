@@ -8,7 +8,7 @@ use secrets_core::model::SecretBytes;
 
 use super::Needles;
 use super::automaton::{DEEP, ROOT};
-use super::decode::{Encoding, LONGEST, Text, Unit, resets};
+use super::decode::{Encoding, MAX_LENGTH, Text, Unit, resets};
 use super::pending::{Chunk, MaskRegion};
 use super::prefilter::SKIPPED;
 
@@ -65,9 +65,9 @@ impl Reader {
             return self.run(needles, chunk, 0, found);
         }
 
-        let mut joined = SecretBytes::with_capacity(rest.len() + LONGEST);
+        let mut joined = SecretBytes::with_capacity(rest.len() + MAX_LENGTH);
         joined.extend(rest.expose());
-        joined.extend(&chunk.bytes[..LONGEST.min(chunk.bytes.len())]);
+        joined.extend(&chunk.bytes[..MAX_LENGTH.min(chunk.bytes.len())]);
         let both = Chunk { bytes: joined.expose(), base: chunk.base - rest.len() as u64 };
         let mut at = 0;
 

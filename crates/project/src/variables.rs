@@ -272,7 +272,7 @@ pub fn is_setting(name: &str) -> bool {
 
 /// Returns true for our own variables that contain or name a vault's credentials, or that give
 /// consent. They are never passed to a program.
-pub fn is_ours(name: &OsStr) -> bool {
+pub fn is_credential(name: &OsStr) -> bool {
     let never: [&[u8]; 3] = [b"SECRETS_PASSPHRASE", b"SECRETS_TOKEN", b"SECRETS_TRUST_MANIFEST"];
     never.iter().any(|start| name.as_bytes().starts_with(start))
 }
@@ -363,11 +363,14 @@ mod tests {
         }
 
         assert!(
-            is_ours(OsStr::new("SECRETS_PASSPHRASE"))
-                && is_ours(OsStr::new("SECRETS_PASSPHRASE_FILE"))
+            is_credential(OsStr::new("SECRETS_PASSPHRASE"))
+                && is_credential(OsStr::new("SECRETS_PASSPHRASE_FILE"))
         );
 
-        assert!(is_ours(OsStr::new("SECRETS_TRUST_MANIFEST")));
-        assert!(is_ours(OsStr::new("SECRETS_TOKEN")) && !is_ours(OsStr::new("SECRETS_VAULT")));
+        assert!(is_credential(OsStr::new("SECRETS_TRUST_MANIFEST")));
+        assert!(
+            is_credential(OsStr::new("SECRETS_TOKEN"))
+                && !is_credential(OsStr::new("SECRETS_VAULT"))
+        );
     }
 }

@@ -59,7 +59,7 @@ pub fn detach(name: &std::ffi::CStr) -> io::Result<()> {
 
 /// Returns true if the other end of a socket is a process of our own user.
 #[cfg(target_os = "linux")]
-pub fn peer_is_us(socket: &impl AsRawFd) -> bool {
+pub fn is_same_user(socket: &impl AsRawFd) -> bool {
     // rustix cannot be used here. It assumes that the peer's process id is never 0, but it is 0 if
     // the peer is in another PID namespace.
     let mut peer = libc::ucred { pid: 0, uid: libc::uid_t::MAX, gid: libc::gid_t::MAX };
@@ -84,7 +84,7 @@ pub fn peer_is_us(socket: &impl AsRawFd) -> bool {
 /// Always returns true. On other systems, only the modes of the directory and of the socket keep
 /// other users out.
 #[cfg(not(target_os = "linux"))]
-pub fn peer_is_us(_: &impl AsRawFd) -> bool {
+pub fn is_same_user(_: &impl AsRawFd) -> bool {
     true
 }
 
@@ -118,7 +118,7 @@ fn is_open(descriptor: RawFd) -> bool {
 /// Returns the path that this process was started with, which the kernel keeps. A relative path
 /// refers to the working directory at that time.
 #[cfg(target_os = "linux")]
-pub fn started_as() -> Option<PathBuf> {
+pub fn executable_path() -> Option<PathBuf> {
     use std::os::unix::ffi::OsStrExt;
 
     // SAFETY: the kernel stores the path, with its terminating zero, at an address that stays valid
@@ -133,7 +133,7 @@ pub fn started_as() -> Option<PathBuf> {
 
 /// Returns `None`, because other systems report this path in other ways.
 #[cfg(not(target_os = "linux"))]
-pub fn started_as() -> Option<PathBuf> {
+pub fn executable_path() -> Option<PathBuf> {
     None
 }
 
@@ -155,7 +155,7 @@ pub fn signal(number: i32) -> Option<Signal> {
 
 /// Ends this process with the default action of a signal. Returns only if that action does not end
 /// processes.
-pub fn die_of(signal: Signal) {
+pub fn terminate_by(signal: Signal) {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
 
     // SAFETY: all zeros are the default action with an empty set, and every pointer refers to a

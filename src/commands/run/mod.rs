@@ -13,7 +13,7 @@ use secrets_core::model::{STACK_DEPTH, Tag, overwrite_stack};
 use secrets_project::template::grammar::Grammar;
 use secrets_project::template::{Plan, Template};
 use secrets_project::variables;
-use secrets_runtime::process::die_of;
+use secrets_runtime::process::terminate_by;
 use secrets_runtime::run::{Job, Outcome, Streams, become_program, run as run_job};
 
 use super::shared::look_for::look_for;
@@ -99,7 +99,7 @@ pub(crate) fn run(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
     let outcome = run_program(args, cx).map_err(Error::in_run)?;
     if let Some(signal) = outcome.interrupted() {
         cx.ui.finish();
-        die_of(signal);
+        terminate_by(signal);
     }
 
     Ok(outcome.code())

@@ -38,7 +38,7 @@ pub(super) fn check_name(name: &str, place: &str, explicit: bool) -> Result<(), 
 
 /// Refuses names that cannot be set at all, or only explicitly.
 pub(super) fn check_allowed(name: &str, place: &str, explicit: bool) -> Result<(), Error> {
-    if variables::is_ours(OsStr::new(name)) {
+    if variables::is_credential(OsStr::new(name)) {
         return Err(Error::new(
             Kind::Refused,
             format!("{place}: `{name}` is never passed to a program"),
@@ -58,7 +58,7 @@ pub(super) fn check_allowed(name: &str, place: &str, explicit: bool) -> Result<(
 
 /// Returns why a secret is skipped when every secret is passed.
 pub(super) fn reason_to_skip(name: &str, value: &[u8]) -> Option<&'static str> {
-    if variables::is_ours(OsStr::new(name)) {
+    if variables::is_credential(OsStr::new(name)) {
         Some("its variable is never passed to a program")
     } else if !variables::is_name(name) {
         Some("its tag is not a valid variable name; use `--env NAME=TEMPLATE`")

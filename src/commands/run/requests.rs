@@ -132,7 +132,7 @@ impl<'a> RunRequests<'a> {
             }
         }
 
-        for (name, value) in all.into_iter().filter(|(name, _)| !variables::is_ours(name)) {
+        for (name, value) in all.into_iter().filter(|(name, _)| !variables::is_credential(name)) {
             let requested = self.args.expand_env.contains(&name);
             if requested || !self.args.clean_env || variables::is_kept(&name) {
                 self.inherit_one(name, value, requested, cx)?;
@@ -219,10 +219,10 @@ impl<'a> RunRequests<'a> {
     }
 
     fn env_file(&mut self, path: &std::path::Path) -> Result<(), Error> {
-        const MOST: usize = 64 * 1024 * 1024;
+        const MAX_COUNT: usize = 64 * 1024 * 1024;
         let shown = path.display().to_string();
         let failed = |source| Error::new(Kind::Failure, format!("cannot read `{shown}`: {source}"));
-        let (text, _) = input::file(path, MOST).map_err(failed)?;
+        let (text, _) = input::file(path, MAX_COUNT).map_err(failed)?;
 
         for entry in dotenv_entries(text.expose(), &shown)? {
             let place = format!("{shown}:{} {}", entry.line, entry.name);

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind};
 use crate::ui::{UiError, input};
 
 /// The maximum size of a file of recipients, in bytes.
-const LARGEST: usize = 1024 * 1024;
+const MAX_SIZE: usize = 1024 * 1024;
 
 /// Parses the recipients that options and files give. An invalid recipient is not shown, because it
 /// may be an identity.
@@ -27,7 +27,7 @@ pub(crate) fn recipients(given: &[String], files: &[PathBuf]) -> Result<Vec<Reci
         let name = path.display();
 
         // The file holds nothing secret, so other users may be able to read it.
-        let read = input::file(path, LARGEST)
+        let read = input::file(path, MAX_SIZE)
             .map_err(|source| UiError::Input { name: name.to_string(), source });
         let (text, _) = read?;
         let before = recipients.len();

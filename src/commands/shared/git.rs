@@ -13,7 +13,7 @@ use crate::error::{Error, Kind};
 /// Returns true for a file that git tracks, and false if git cannot answer.
 pub(crate) fn is_tracked(path: &Path) -> bool {
     let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return false };
-    let standing = Target::git(directory).standing(&[Path::new(name)]);
+    let standing = Target::git(directory).statuses(&[Path::new(name)]);
     standing.is_ok_and(|standing| standing == [GitStatus::Tracked])
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn tracked(path: &Path, known: &Path) -> Error {
 
 /// Returns the path under which git knows a file. It is the given path if no directory in it is a
 /// link.
-pub(crate) fn as_git_knows(path: &Path) -> PathBuf {
+pub(crate) fn git_path(path: &Path) -> PathBuf {
     let has_link = path.ancestors().skip(1).any(Path::is_symlink);
     let Some(real) = without_links(path).filter(|_| has_link) else { return path.to_owned() };
     let here = std::fs::canonicalize(".").unwrap_or_default();

@@ -38,7 +38,7 @@ pub(crate) fn look_for(
     }
 
     let needed = Needles::memory(values.iter().map(|(_, value)| value.expose()));
-    if needed < ALWAYS_AVAILABLE || machine::can_have(needed) {
+    if needed < ALWAYS_AVAILABLE || machine::can_allocate(needed) {
         return Ok(());
     }
 

@@ -13,7 +13,7 @@ use secrets_core::vault::{Import, NewSecret};
 use secrets_project::dotenv::Entry;
 use secrets_project::dotenv::readers::{Reader, Readers};
 use secrets_project::setup::manifest::MANIFEST;
-use secrets_project::setup::migration::{KeptNames, Migration, Wanted};
+use secrets_project::setup::migration::{KeptNames, Migration, MigrationOptions};
 use secrets_project::setup::output_records::{OutputRecords, names_in};
 use secrets_project::setup::settings::{self, Guess};
 use secrets_project::setup::{Manifest, detect, gitignore, name_readers};
@@ -253,7 +253,7 @@ fn migrate(
     readers: Option<Readers>,
 ) -> Result<Migration, Error> {
     let plain = plain(entries, &args.keep, &args.secret)?;
-    let wanted = Wanted {
+    let wanted = MigrationOptions {
         plain: &plain,
         example: args.example,
         readers: readers.unwrap_or_default(),

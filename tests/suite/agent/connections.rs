@@ -7,7 +7,7 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use rustix::process::Resource;
-use terminal_secrets::agent::{Answer, LARGEST_FRAME, MOST_CONNECTIONS, Request, VERSION};
+use terminal_secrets::agent::{Answer, MAX_CONNECTIONS, MAX_FRAME, Request, VERSION};
 use terminal_secrets::model::SecretBytes;
 
 use crate::support::programs::within;
@@ -27,7 +27,7 @@ fn a_new_client_is_served_despite_silent_connections() {
     silent.extend((0..200).map(|_| home.dial()));
     home.assert_serves();
     home.free(["list", "-q"]).run().succeeds().stdout_has("key");
-    assert!(descriptors(pid).len() < MOST_CONNECTIONS + 16);
+    assert!(descriptors(pid).len() < MAX_CONNECTIONS + 16);
 
     // The agent closed the oldest connections first.
     let closed = |stream: &UnixStream| {
@@ -73,7 +73,7 @@ fn a_new_client_is_served_despite_a_flood_of_small_frames() {
 fn locks_all(mut bytes: &[u8]) -> bool {
     while let Some((length, rest)) = bytes.split_first_chunk() {
         let length = u32::from_be_bytes(*length) as usize;
-        if !(2..=LARGEST_FRAME).contains(&length) || rest.len() < length {
+        if !(2..=MAX_FRAME).contains(&length) || rest.len() < length {
             return false;
         }
 
@@ -217,7 +217,7 @@ fn ten_thousand_connections_do_no_harm() {
 
         if n % 500 == 0 {
             home.assert_serves();
-            assert!(descriptors(pid).len() < MOST_CONNECTIONS + 16);
+            assert!(descriptors(pid).len() < MAX_CONNECTIONS + 16);
         }
     }
 

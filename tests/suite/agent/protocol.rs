@@ -4,7 +4,7 @@ use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
-use terminal_secrets::agent::{AgentFault, Answer, Handover, LARGEST_FRAME, Request, VERSION};
+use terminal_secrets::agent::{AgentFault, Answer, Handover, MAX_FRAME, Request, VERSION};
 use terminal_secrets::model::SecretBytes;
 
 use super::{Home, ask, assert_ends, decoded, frame, requests, rest, row_of_steady, send_request};
@@ -128,10 +128,10 @@ fn a_locked_vault_has_no_remaining_time() {
 
 #[test]
 fn the_size_of_a_frame_is_limited() {
-    let most = vec![0; LARGEST_FRAME - 6];
-    assert_eq!(Request::MoreMac { bytes: &most }.encode().unwrap().len(), LARGEST_FRAME + 4);
-    assert_eq!(Answer::Bytes(&most).encode().unwrap().len(), LARGEST_FRAME + 4);
-    let more = vec![0; LARGEST_FRAME - 5];
+    let most = vec![0; MAX_FRAME - 6];
+    assert_eq!(Request::MoreMac { bytes: &most }.encode().unwrap().len(), MAX_FRAME + 4);
+    assert_eq!(Answer::Bytes(&most).encode().unwrap().len(), MAX_FRAME + 4);
+    let more = vec![0; MAX_FRAME - 5];
 
     assert!(Request::MoreMac { bytes: &more }.encode().is_none());
     assert!(Answer::Bytes(&more).encode().is_none());
@@ -142,9 +142,8 @@ fn the_size_of_a_frame_is_limited() {
 fn malformed_frames_get_no_answer() {
     let home = Home::with_agent();
     let with_length = |body: &[u8]| [&(body.len() as u32).to_be_bytes(), body].concat();
-    let mut bad: Vec<Vec<u8>> = [0, 1, LARGEST_FRAME as u32 + 1, 1 << 30, u32::MAX]
-        .map(|n| n.to_be_bytes().to_vec())
-        .into();
+    let mut bad: Vec<Vec<u8>> =
+        [0, 1, MAX_FRAME as u32 + 1, 1 << 30, u32::MAX].map(|n| n.to_be_bytes().to_vec()).into();
 
     for kind in [2, 10, 64, 77, 128, 132, 255] {
         bad.push(with_length(&[VERSION, kind]));
@@ -182,7 +181,7 @@ fn malformed_frames_get_no_answer() {
 fn the_largest_frame_is_served() {
     let home = Home::with_agent();
     let stream = home.dial();
-    let bytes = vec![0; LARGEST_FRAME - 6];
+    let bytes = vec![0; MAX_FRAME - 6];
     let row_and_slots = row_of_steady();
 
     send_request(&stream, &Request::BeginMac { path: b"/steady", row_and_slots: &row_and_slots });

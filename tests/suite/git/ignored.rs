@@ -75,14 +75,14 @@ fn ignore_rules_match_git() {
 
     // With `core.ignoreCase` this is the same file, which `git ls-files` does not report.
     assert_eq!(
-        world.ours("r").standing(&[Path::new("Tracked.log")]).unwrap(),
+        world.ours("r").statuses(&[Path::new("Tracked.log")]).unwrap(),
         [GitStatus::Tracked]
     );
 
     let taken =
-        world.ours("r").taken_back(&[Path::new("plain"), Path::new("sub/keep.env")]).unwrap();
+        world.ours("r").reincluded(&[Path::new("plain"), Path::new("sub/keep.env")]).unwrap();
     assert_eq!(taken, Some(("sub/keep.env".into(), "sub/.gitignore".into())));
-    assert_eq!(world.ours("r/sub").taken_back(&[Path::new("keep.env")]).unwrap(), None);
+    assert_eq!(world.ours("r/sub").reincluded(&[Path::new("keep.env")]).unwrap(), None);
 
     // Neither we nor git read a link here.
     std::fs::remove_file(world.path("r/sub/.gitignore")).unwrap();

@@ -101,7 +101,7 @@ fn a_sparse_index_is_read() {
     assert!(listed.windows(3).any(|name| name == b"\nz/"), "the index is sparse");
     let found = world
         .ours("r")
-        .standing(&[Path::new("z/y/3"), Path::new("z/none"), Path::new("a/b/c")])
+        .statuses(&[Path::new("z/y/3"), Path::new("z/none"), Path::new("a/b/c")])
         .unwrap();
 
     assert_eq!(found, [GitStatus::Tracked, GitStatus::Exposed, GitStatus::Tracked]);
@@ -189,7 +189,7 @@ fn working_trees_submodules_and_separate_directories_are_read() {
     assert_eq!(world.agree_on_staged("apart"), ["z/1".into()].into());
     world.agree("apart", &["z/1", "none"]);
 
-    let nowhere = |directory: &str| world.ours(directory).standing(&[Path::new("x")]).unwrap();
+    let nowhere = |directory: &str| world.ours(directory).statuses(&[Path::new("x")]).unwrap();
 
     // Paths in a git directory, in a bare repository, and outside of any repository.
     git_in(world.home.path(), world.home.path(), &["init", "-q", "--bare", "bare"]);
@@ -222,7 +222,7 @@ fn a_hostile_repository_is_an_error_and_never_hangs() {
     let index = std::fs::read(world.path("r/.git/index")).unwrap();
     let set = |bytes: &[u8]| std::fs::write(world.path("r/.git/index"), bytes).unwrap();
     let fails = |text: &str| {
-        let error = world.ours("r").standing(&[Path::new("x")]).unwrap_err().to_string();
+        let error = world.ours("r").statuses(&[Path::new("x")]).unwrap_err().to_string();
         assert!(error.contains(text), "{error}");
     };
 

@@ -88,7 +88,7 @@ impl World {
             .collect();
 
         let asked: Vec<&Path> = paths.iter().map(Path::new).collect();
-        let found = self.ours(directory).standing(&asked).unwrap();
+        let found = self.ours(directory).statuses(&asked).unwrap();
         for ((path, expected), found) in paths.iter().zip(&expected).zip(&found) {
             assert_eq!(expected, found, "{path} in {directory}");
         }

@@ -110,7 +110,7 @@ fn variables_with_the_same_tag_are_refused() {
     ] {
         let error = refused(format, text.as_bytes());
         assert_eq!(error.at.map(|at| (at.line, at.column)), Some(at), "{text}");
-        assert!(matches!(error.why, Why::OneTag(..)), "{error:?}");
+        assert!(matches!(error.why, Why::DuplicateTag(..)), "{error:?}");
     }
 
     // One of them is empty or does not count.

@@ -2,7 +2,7 @@
 //! none of them.
 
 use terminal_secrets::dotenv::readers::Readers;
-use terminal_secrets::setup::migration::{KeptNames, Migration, MigrationError, Wanted};
+use terminal_secrets::setup::migration::{KeptNames, Migration, MigrationError, MigrationOptions};
 
 mod command;
 mod readers;
@@ -11,7 +11,7 @@ fn of(text: &str, keep: &[&str]) -> Result<Migration, MigrationError> {
     let plain: KeptNames = keep.iter().map(|name| ((*name).to_owned(), "as requested")).collect();
     Migration::of(
         text.as_bytes(),
-        Wanted {
+        MigrationOptions {
             plain: &plain,
             example: false,
             readers: Readers::default(),

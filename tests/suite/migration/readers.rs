@@ -5,7 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use terminal_secrets::dotenv;
 use terminal_secrets::dotenv::readers::{Reader, Readers};
-use terminal_secrets::setup::migration::{KeptNames, Migration, Wanted};
+use terminal_secrets::setup::migration::{KeptNames, Migration, MigrationOptions};
 use terminal_secrets::template::{Plan, Template, grammar::Grammar};
 
 use crate::support::Sandbox;
@@ -20,7 +20,7 @@ fn every_reader_gets_the_same_value_as_before() {
         let readers = readers.split(' ').map(|name| name.parse::<Reader>().unwrap()).collect();
         let made = Migration::of(
             text.as_bytes(),
-            Wanted {
+            MigrationOptions {
                 plain: &KeptNames::new(),
                 example: false,
                 readers,

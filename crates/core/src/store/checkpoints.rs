@@ -17,7 +17,7 @@ use super::vault_path::absolute;
 use crate::crypto::ids::{Hash, VaultId};
 
 /// The largest size of a checkpoint. That of 10,000 projects is smaller.
-const LARGEST: u64 = 16 * 1024 * 1024;
+const MAX_SIZE: u64 = 16 * 1024 * 1024;
 
 /// The checkpoints of one vault.
 #[derive(Debug, Clone)]
@@ -45,8 +45,13 @@ impl CheckpointStore {
             path_hashes.push(hash_of(&typed));
         }
 
-        let newest = Records::new(&directory.with_file_name("newest"), LARGEST);
-        Ok(Self { records: Records::new(directory, LARGEST), newest, path: canonical, path_hashes })
+        let newest = Records::new(&directory.with_file_name("newest"), MAX_SIZE);
+        Ok(Self {
+            records: Records::new(directory, MAX_SIZE),
+            newest,
+            path: canonical,
+            path_hashes,
+        })
     }
 
     /// Returns the directory of the checkpoints.

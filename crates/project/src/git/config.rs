@@ -10,7 +10,7 @@ use super::GitError;
 use super::files::read;
 
 /// The maximum size of a configuration file in bytes.
-const LARGEST: u64 = 4 * 1024 * 1024;
+const MAX_SIZE: u64 = 4 * 1024 * 1024;
 /// The maximum nesting depth of `include.path`, as in git.
 const DEPTH: usize = 10;
 /// The maximum number of files that are read in total, however they include each other.
@@ -42,7 +42,7 @@ impl Config {
             return Err(GitError::invalid(path, "the configuration includes too many files"));
         }
 
-        let Some(text) = read(path, LARGEST)? else { return Ok(()) };
+        let Some(text) = read(path, MAX_SIZE)? else { return Ok(()) };
 
         for (key, value) in parse(&text) {
             if key == "include.path" && depth < DEPTH {

@@ -44,7 +44,7 @@ pub enum HookError {
 }
 
 /// The maximum size in bytes of an existing hook that is inspected.
-const LARGEST: u64 = 1024 * 1024;
+const MAX_SIZE: u64 = 1024 * 1024;
 
 impl Git {
     /// Writes a pre-commit hook that runs a shell command. An existing hook keeps its text.
@@ -90,7 +90,7 @@ fn hooks(repository: &Repository) -> Result<PathBuf, HookError> {
 /// Checks whether an existing hook runs the command in a line of its own, and makes it executable
 /// if it does.
 fn existing(path: PathBuf, command: &str) -> Result<Hook, HookError> {
-    let text = match read(&path, LARGEST) {
+    let text = match read(&path, MAX_SIZE) {
         Ok(text) => text.unwrap_or_default(),
         Err(_) => return Err(HookError::Taken(path)),
     };

@@ -9,7 +9,7 @@ use super::files::read;
 use super::object::{Hash, Id, varint};
 
 /// The maximum size of an index in bytes. A million files take about 100 MiB.
-const LARGEST: u64 = 512 * 1024 * 1024;
+const MAX_SIZE: u64 = 512 * 1024 * 1024;
 
 /// The kind of an entry, which is part of its mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub(super) struct Index {
 impl Index {
     /// Reads an index. An index that does not exist is empty. `git_dir` contains the shared index.
     pub(super) fn open(path: &Path, git_dir: &Path, hash: Hash) -> Result<Self, GitError> {
-        let Some(bytes) = read(path, LARGEST)? else {
+        let Some(bytes) = read(path, MAX_SIZE)? else {
             return Ok(Self { bytes: Vec::new(), shared: None, hash });
         };
 
@@ -84,7 +84,7 @@ impl Index {
 
         let Some(base) = base else { return Ok(Self { bytes, shared: None, hash }) };
         let shared_path = git_dir.join(format!("sharedindex.{base}"));
-        let shared = read(&shared_path, LARGEST)?
+        let shared = read(&shared_path, MAX_SIZE)?
             .ok_or_else(|| GitError::invalid(path, "its shared index is missing"))?;
 
         Ok(Self { bytes, shared: Some(shared), hash })

@@ -186,7 +186,7 @@ impl Git {
     }
 
     /// Returns how git treats files, in their order. Paths are relative to the directory.
-    pub fn standing(&self, paths: &[&Path]) -> Result<Vec<GitStatus>, GitError> {
+    pub fn statuses(&self, paths: &[&Path]) -> Result<Vec<GitStatus>, GitError> {
         if paths.is_empty() {
             return Ok(Vec::new());
         }
@@ -217,7 +217,7 @@ impl Git {
     /// Returns the first of these files that a `.gitignore` below the directory includes again, and
     /// that `.gitignore`. The directory's own `.gitignore` does not count. All paths are relative
     /// to the directory.
-    pub fn taken_back(&self, paths: &[&Path]) -> Result<Option<(PathBuf, PathBuf)>, GitError> {
+    pub fn reincluded(&self, paths: &[&Path]) -> Result<Option<(PathBuf, PathBuf)>, GitError> {
         let Some(repository) = self.repository()?.filter(|_| !paths.is_empty()) else {
             return Ok(None);
         };

@@ -8,7 +8,7 @@ use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 
 /// The maximum total size of a delta chain in bytes, and of its result, because both are in memory.
 /// Git stores larger files without deltas.
-pub(super) const LARGEST: u64 = 512 * 1024 * 1024;
+pub(super) const MAX_SIZE: u64 = 512 * 1024 * 1024;
 
 /// The hash function that a repository uses for the ids of its objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use secrets_files::open::{self, is_absent};
 
 use super::GitError;
 use super::files::read;
-use super::object::{ExactReader, Hash, Id, Inflate, Kind, LARGEST, Object, invalid};
+use super::object::{ExactReader, Hash, Id, Inflate, Kind, MAX_SIZE, Object, invalid};
 use super::pack::Pack;
 
 /// A repository's objects.
@@ -86,7 +86,7 @@ impl Objects {
                 let failed = |source| GitError::io(&path, source);
                 let object = loose(file).map_err(failed)?;
                 let mut content = Vec::new();
-                object.content.take(LARGEST + 1).read_to_end(&mut content).map_err(failed)?;
+                object.content.take(MAX_SIZE + 1).read_to_end(&mut content).map_err(failed)?;
 
                 return Ok((object.kind, content));
             }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use secrets_files::open;
 
 use super::GitError;
-use super::object::{ExactReader, Hash, Id, Inflate, Kind, LARGEST, Object, invalid, varint};
+use super::object::{ExactReader, Hash, Id, Inflate, Kind, MAX_SIZE, Object, invalid, varint};
 
 /// The maximum length of a delta chain, which is git's own limit.
 const DEPTH: usize = 4095;
@@ -146,7 +146,7 @@ impl Pack {
             };
 
             total += header.size;
-            if total > LARGEST || deltas.len() > DEPTH {
+            if total > MAX_SIZE || deltas.len() > DEPTH {
                 return Err(failed(invalid("a delta chain is too long")));
             }
 
@@ -302,7 +302,7 @@ impl Read for At<'_> {
 pub fn apply(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
     let (from, at) = size(delta, 0)?;
     let (to, mut at) = size(delta, at)?;
-    if from != base.len() as u64 || to > LARGEST {
+    if from != base.len() as u64 || to > MAX_SIZE {
         return None;
     }
 

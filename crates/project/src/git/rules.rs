@@ -16,7 +16,7 @@ use super::repository::Repository;
 use super::{GitEnvironment, GitError};
 
 /// The maximum size of a file with rules in bytes.
-const LARGEST: u64 = 1024 * 1024;
+const MAX_SIZE: u64 = 1024 * 1024;
 
 /// The rule that decides whether a path is ignored.
 pub(super) struct Verdict {
@@ -50,7 +50,7 @@ impl<'r> Rules<'r> {
         for path in [Some(repository.common_dir.join("info/exclude")), users].into_iter().flatten()
         {
             // If a file cannot be read, fewer files count as ignored, which is the safe side.
-            if let Ok(Some(text)) = read(&path, LARGEST) {
+            if let Ok(Some(text)) = read(&path, MAX_SIZE) {
                 general.push((path, rules(&text, ignore_case)));
             }
         }
@@ -107,7 +107,7 @@ impl<'r> Rules<'r> {
         let path = self.repository.work_tree.join(&relative);
         let text = match path.symlink_metadata() {
             // Git does not follow a link here.
-            Ok(found) if found.is_file() => read(&path, LARGEST)?,
+            Ok(found) if found.is_file() => read(&path, MAX_SIZE)?,
             Ok(_) => None,
             Err(_) => self.left_out(&relative)?,
         };
@@ -121,7 +121,7 @@ impl<'r> Rules<'r> {
     /// a file that a partial clone lacks counts as empty.
     fn left_out(&self, relative: &Path) -> Result<Option<Vec<u8>>, GitError> {
         let Some(id) = self.left_out.get(relative) else { return Ok(None) };
-        match self.repository.objects()?.whole(id, Kind::Blob, LARGEST) {
+        match self.repository.objects()?.whole(id, Kind::Blob, MAX_SIZE) {
             Ok(text) => Ok(Some(text)),
             Err(GitError::Missing(_)) => Ok(None),
             Err(error) => Err(error),

@@ -27,7 +27,7 @@ pub struct Staged {
 /// The maximum total size in bytes of the directories and commits that are read.
 const BUDGET: u64 = 512 * 1024 * 1024;
 /// The maximum size of one directory in bytes.
-const LARGEST: u64 = 64 * 1024 * 1024;
+const MAX_SIZE: u64 = 64 * 1024 * 1024;
 
 /// Returns what is staged, in the order of the index. `wanted` selects entries by path.
 pub(super) fn staged(
@@ -184,7 +184,7 @@ impl<'o> Trees<'o> {
     }
 
     fn read(&mut self, id: &Id) -> Result<Rc<Directory>, GitError> {
-        let text = self.objects.whole(id, Kind::Tree, LARGEST.min(self.budget))?;
+        let text = self.objects.whole(id, Kind::Tree, MAX_SIZE.min(self.budget))?;
         self.budget = self.budget.saturating_sub(text.len() as u64);
         let directory = entries(&text, self.objects.hash());
         directory.map(Rc::new).ok_or_else(|| GitError::Object { id: *id, why: "is damaged".into() })
@@ -193,7 +193,7 @@ impl<'o> Trees<'o> {
 
 /// Returns the id of a commit's root directory.
 fn root_of(commit: &Id, objects: &Objects) -> Result<Id, GitError> {
-    let text = objects.whole(commit, Kind::Commit, LARGEST)?;
+    let text = objects.whole(commit, Kind::Commit, MAX_SIZE)?;
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let id = line.strip_prefix(b"tree ").and_then(|id| Id::from_hex(id, objects.hash()));
     id.ok_or_else(|| GitError::Object { id: *commit, why: "has no tree".into() })

@@ -67,7 +67,7 @@ pub enum Why {
     #[error(
         "the variables `{0}` and `{1}` would get the same tag: tags ignore case and treat `-` and `.` like `_`"
     )]
-    OneTag(String, String),
+    DuplicateTag(String, String),
     /// A row has more or fewer cells than columns
     #[error("this row does not have as many cells as the first row")]
     Row,

@@ -85,7 +85,7 @@ fn add_pairs(pairs: Vec<Pair>, mut found: Collector<'_>) -> Result<Items, Import
         if let Some(key) = found.tag_key(&name).filter(|_| !value.is_empty())
             && let Some(other) = tags.insert(key, name.clone())
         {
-            return Err(ImportError::at(at, Why::OneTag(label(&other), label(&name))));
+            return Err(ImportError::at(at, Why::DuplicateTag(label(&other), label(&name))));
         }
 
         found.pair(&name, value, Some(at))?;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use secrets_core::model::SecretBytes;
 use secrets_mask::Needles;
 
-use super::migration::{KeptNames, Migration, MigrationError, Wanted};
+use super::migration::{KeptNames, Migration, MigrationError, MigrationOptions};
 use crate::dotenv::{self, BOM, Entry};
 use crate::template::grammar::Grammar;
 
@@ -55,7 +55,8 @@ impl Adoption {
 
         let plain: KeptNames = keep.iter().map(|name| (name.clone(), "as requested")).collect();
         let (readers, namespaced) = (grammar.readers, grammar.namespaced);
-        let wanted = Wanted { plain: &plain, example: false, readers, namespaced, is_part: true };
+        let wanted =
+            MigrationOptions { plain: &plain, example: false, readers, namespaced, is_part: true };
         let before_blocks: Vec<u64> =
             blocks.iter().map(|block| newlines(&file[..block.lines.start])).collect();
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::dotenv::readers::Reader;
 
 /// The number of bytes of a file that are searched.
-const LARGEST: u64 = 1024 * 1024;
+const MAX_SIZE: u64 = 1024 * 1024;
 
 const COMPOSE: [&str; 4] =
     ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
@@ -94,6 +94,6 @@ fn read(directory: &Path, name: &str) -> Option<Vec<u8>> {
     }
 
     let mut text = Vec::new();
-    fs::File::open(path).ok()?.take(LARGEST).read_to_end(&mut text).ok()?;
+    fs::File::open(path).ok()?.take(MAX_SIZE).read_to_end(&mut text).ok()?;
     Some(text)
 }

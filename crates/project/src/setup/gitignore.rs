@@ -21,22 +21,22 @@ pub struct Unignored {
     exposed: Vec<PathBuf>,
     /// One of the exposed outputs that a `.gitignore` in a lower directory includes again, and that
     /// file. A line added to the upper file would have no effect
-    pub taken_back: Option<(PathBuf, PathBuf)>,
+    pub reincluded: Option<(PathBuf, PathBuf)>,
 }
 
 /// Finds out which of a manifest's outputs git tracks or does not ignore.
 pub fn unignored(manifest: &Manifest, git: &Git) -> Result<Unignored, GitError> {
     let paths: Vec<PathBuf> =
-        manifest.render.iter().map(|rendering| as_git_knows(manifest, &rendering.output)).collect();
+        manifest.render.iter().map(|rendering| git_path(manifest, &rendering.output)).collect();
     let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let mut found = Unignored {
         directory: manifest.directory.clone(),
         tracked: Vec::new(),
         exposed: Vec::new(),
-        taken_back: None,
+        reincluded: None,
     };
 
-    for (path, standing) in paths.iter().zip(git.standing(&paths)?) {
+    for (path, standing) in paths.iter().zip(git.statuses(&paths)?) {
         match standing {
             GitStatus::Tracked => found.tracked.push(manifest.at(path)),
             GitStatus::Exposed => found.exposed.push((*path).to_owned()),
@@ -45,14 +45,14 @@ pub fn unignored(manifest: &Manifest, git: &Git) -> Result<Unignored, GitError> 
     }
 
     let exposed: Vec<&Path> = found.exposed.iter().map(PathBuf::as_path).collect();
-    let taken_back = git.taken_back(&exposed)?;
-    found.taken_back = taken_back.map(|(path, rule)| (manifest.at(&path), manifest.at(&rule)));
+    let reincluded = git.reincluded(&exposed)?;
+    found.reincluded = reincluded.map(|(path, rule)| (manifest.at(&path), manifest.at(&rule)));
     Ok(found)
 }
 
 /// Returns an output's path relative to the manifest's directory, without links in its directories.
 /// Git tracks and ignores files only by this path.
-pub fn as_git_knows(manifest: &Manifest, output: &Path) -> PathBuf {
+pub fn git_path(manifest: &Manifest, output: &Path) -> PathBuf {
     let inside = || {
         let root = fs::canonicalize(relative(&manifest.directory)).ok()?;
         Some(without_links(&manifest.at(output))?.strip_prefix(root).ok()?.to_owned())

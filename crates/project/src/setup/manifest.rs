@@ -30,7 +30,7 @@ use crate::variables::{is_dangerous, is_name, is_setting};
 /// The file's name.
 pub const MANIFEST: &str = ".secrets.toml";
 /// The maximum size of a manifest in bytes.
-pub const LARGEST: u64 = 1024 * 1024;
+pub const MAX_SIZE: u64 = 1024 * 1024;
 
 /// A parsed manifest.
 #[derive(Debug)]

@@ -53,7 +53,7 @@ pub struct Migration {
 
 /// How to migrate a file.
 #[derive(Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct MigrationOptions<'a> {
     /// Names whose values stay in the template
     pub plain: &'a KeptNames,
     /// True if the file is an example, so that its values are not secrets
@@ -66,7 +66,7 @@ pub struct Wanted<'a> {
     pub is_part: bool,
 }
 
-impl Wanted<'_> {
+impl MigrationOptions<'_> {
     /// Returns the syntax of the template's placeholders.
     fn grammar(self) -> Grammar {
         Grammar { readers: self.readers, namespaced: self.namespaced, ..Grammar::default() }
@@ -141,7 +141,7 @@ impl Migration {
     ///
     /// # Errors
     /// Returns all problems of the file's variables at once.
-    pub fn of(text: &[u8], wanted: Wanted<'_>) -> Result<Self, MigrationError> {
+    pub fn of(text: &[u8], wanted: MigrationOptions<'_>) -> Result<Self, MigrationError> {
         let entries = dotenv::parse(text)?;
         let mut migration = Self {
             template: Vec::new(),
@@ -231,7 +231,7 @@ impl Migration {
         &mut self,
         entry: &Entry,
         text: &[u8],
-        wanted: Wanted<'_>,
+        wanted: MigrationOptions<'_>,
         known: &mut HashMap<TagKey, usize>,
     ) -> Result<Option<Replacement>, SecretError> {
         let name = entry.name.clone();
@@ -304,7 +304,7 @@ impl Migration {
     /// comment may be old secrets, so they are left out, even if they span several lines.
     ///
     /// The comments of an example are copied unchanged, because an example has no secrets.
-    fn copy_between(&mut self, text: &[u8], range: Range<usize>, wanted: Wanted<'_>) {
+    fn copy_between(&mut self, text: &[u8], range: Range<usize>, wanted: MigrationOptions<'_>) {
         self.pieces.push((self.template.len(), range.start));
         let piece = &text[range];
         if wanted.example {
@@ -342,7 +342,7 @@ impl Migration {
     }
 
     /// Copies bytes, escaped so that the template renders to them.
-    fn put(&mut self, bytes: &[u8], wanted: Wanted<'_>) {
+    fn put(&mut self, bytes: &[u8], wanted: MigrationOptions<'_>) {
         self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
         self.template.extend(escaped(bytes, &wanted.grammar()));
         self.expected.extend(bytes);

@@ -19,7 +19,7 @@ use secrets_files::Records;
 use secrets_files::open;
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{LARGEST, MANIFEST, Manifest};
+use super::manifest::{MANIFEST, MAX_SIZE, Manifest};
 use super::relative;
 use crate::dotenv;
 
@@ -407,7 +407,7 @@ fn manifest_in(directory: &Path) -> Option<Vec<u8>> {
     let path = directory.join(MANIFEST);
     let mut text = Vec::new();
     path.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    File::open(path).ok()?.take(LARGEST + 1).read_to_end(&mut text).ok()?;
+    File::open(path).ok()?.take(MAX_SIZE + 1).read_to_end(&mut text).ok()?;
 
     Some(text)
 }

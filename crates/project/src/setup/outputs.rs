@@ -307,7 +307,7 @@ impl<'m> ResolvedOutputs<'m> {
     pub fn remember_current(&self, memory: &OutputRecords) -> Result<(), SetupError> {
         for ResolvedFile { resolved, output, rendering, tags } in &self.files {
             let mut content = DigestingWriter::new(memory, tags);
-            if output::is_current(output, &mut |out| resolved.expand(&mut content.beside(out)))? {
+            if output::is_current(output, &mut |out| resolved.expand(&mut content.tee(out)))? {
                 note(memory, &self.manifest.at(&rendering.output), content, resolved, tags)?;
             }
         }
@@ -334,7 +334,7 @@ impl<'m> ResolvedOutputs<'m> {
             let mut content = DigestingWriter::new(memory, tags);
             pending.push((
                 path,
-                output::prepare(output, &mut |out| resolved.expand(&mut content.beside(out)))?,
+                output::prepare(output, &mut |out| resolved.expand(&mut content.tee(out)))?,
             ));
 
             contents.push(content);
@@ -474,7 +474,7 @@ impl<'a> DigestingWriter<'a> {
 
     /// Returns a writer that also passes everything on to `out`. The digest starts again, because
     /// content is written once to compare it and once to keep it.
-    pub fn beside<'w>(&'w mut self, out: &'w mut dyn Write) -> impl Write + 'w {
+    pub fn tee<'w>(&'w mut self, out: &'w mut dyn Write) -> impl Write + 'w {
         self.digest = self.memory.digest(self.has_secrets);
         Tee { digest: self.digest.as_mut(), out }
     }

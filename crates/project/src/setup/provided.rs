@@ -15,7 +15,7 @@ use crate::template::grammar::Grammar;
 use crate::template::{Event, ScanDetails, ScanError, TemplateError, WINDOW, scan};
 
 /// The maximum size of a template in bytes that is searched.
-const LARGEST: u64 = 1024 * 1024;
+const MAX_SIZE: u64 = 1024 * 1024;
 
 /// The values of a dotenv file by the keys of their names. An empty value counts as a value.
 #[derive(Default)]
@@ -97,7 +97,7 @@ impl ManifestUsage {
             usage.note(&variable.name, variable.text.as_bytes(), &Grammar::default());
         }
 
-        for (rendering, text) in outputs.texts(LARGEST)? {
+        for (rendering, text) in outputs.texts(MAX_SIZE)? {
             for entry in dotenv::parse(&text).unwrap_or_default() {
                 usage.note(&entry.name, entry.value.expose(), &rendering.grammar);
             }

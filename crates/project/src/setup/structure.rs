@@ -15,9 +15,9 @@ use super::warning::{Format, Warning};
 use crate::template::{Event, Resolved, each_event};
 
 /// The maximum size in bytes of a rendered file that is checked.
-const LARGEST: usize = 4 * 1024 * 1024;
+const MAX_SIZE: usize = 4 * 1024 * 1024;
 /// The number of secrets of a file that are tried one by one.
-const MOST_TRIED: usize = 32;
+const MAX_TRIES: usize = 32;
 /// The stand-in for a value in the model: a number in JSON, and a text that no template contains by
 /// chance.
 const MARKER: &str = "40516273849506172";
@@ -48,7 +48,7 @@ pub(super) fn broken(format: Format, template: &[u8], resolved: &Resolved) -> Op
 
     let tags = tags(template, resolved);
     let alone = |tag: &&Tag| breaks(&|key| *key == tag.key()).unwrap_or(false);
-    let tag = tags.iter().take(MOST_TRIED).find(alone).cloned();
+    let tag = tags.iter().take(MAX_TRIES).find(alone).cloned();
     Some(Warning::Structure { format, tag })
 }
 
@@ -86,7 +86,7 @@ fn filled(
             _ => return,
         };
 
-        is_too_long |= out.len() + bytes.len() > LARGEST;
+        is_too_long |= out.len() + bytes.len() > MAX_SIZE;
         if !is_too_long && is_value && is_masked {
             mask(bytes, &mut out);
         } else if !is_too_long {

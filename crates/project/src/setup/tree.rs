@@ -28,7 +28,7 @@ const HEAD: usize = 8000;
 const SMALL: usize = 1024 * 1024;
 
 /// The maximum number of references. It bounds memory, whatever the tree contains.
-const MOST: usize = 200_000;
+const MAX_COUNT: usize = 200_000;
 
 /// A place that names a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,8 +137,8 @@ impl Tree {
     /// Returns false if there are too many references.
     fn take(&mut self, found: Result<Vec<Reference>, String>) -> bool {
         match found {
-            Ok(references) if self.references.len() + references.len() > MOST => {
-                self.unread.push(format!("the tree has more than {MOST} references"));
+            Ok(references) if self.references.len() + references.len() > MAX_COUNT => {
+                self.unread.push(format!("the tree has more than {MAX_COUNT} references"));
                 return false;
             }
             Ok(references) => self.references.extend(references),
@@ -278,7 +278,7 @@ fn references(
     let done: Result<(), ScanError<std::convert::Infallible>> =
         scan(text, grammar, window, ScanDetails::LINES, |event| {
             if let (Event::Placeholder(placeholder, raw, at), true) =
-                (event, references.len() <= MOST)
+                (event, references.len() <= MAX_COUNT)
             {
                 references.push(Reference {
                     file: path.to_owned(),

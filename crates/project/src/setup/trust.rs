@@ -26,11 +26,11 @@ use crate::template::{Plan, Template};
 
 /// The maximum size of a record in bytes. A manifest has up to 1 MiB, and JSON escapes a byte with
 /// up to six.
-const LARGEST: u64 = 32 * 1024 * 1024;
+const MAX_SIZE: u64 = 32 * 1024 * 1024;
 /// The version of the records that we write.
 const VERSION: u32 = 1;
 /// The maximum number of vaults that one record is bound to.
-const MOST_VAULTS: usize = 16;
+const MAX_VAULTS: usize = 16;
 /// The number of characters of a variable's text that a shortened description shows.
 pub const LONG: usize = 140;
 
@@ -429,7 +429,7 @@ impl TrustRecord {
         let id = hexadecimal(&macs.vault_id);
         self.bindings.retain(|(vault, _)| *vault != id);
         self.bindings.push((id, hexadecimal(&macs.current)));
-        let over = self.bindings.len().saturating_sub(MOST_VAULTS);
+        let over = self.bindings.len().saturating_sub(MAX_VAULTS);
 
         self.bindings.drain(..over);
     }
@@ -441,7 +441,7 @@ pub struct TrustStore(Records);
 impl TrustStore {
     /// Opens the records in a directory. Writing creates the directory.
     pub fn new(directory: &Path) -> Self {
-        Self(Records::new(directory, LARGEST))
+        Self(Records::new(directory, MAX_SIZE))
     }
 
     fn name(directory: &Path) -> String {

@@ -18,7 +18,7 @@ const DIRECTORIES: usize = 64;
 /// The maximum number of templates that are read per manifest, and the maximum size of one in
 /// bytes.
 const TEMPLATES: usize = 64;
-const LARGEST: u64 = 1024 * 1024;
+const MAX_SIZE: u64 = 1024 * 1024;
 
 /// What another directory's manifest says about its secrets.
 pub struct OtherUses {
@@ -47,7 +47,7 @@ impl OtherUses {
             let is_small = |path: PathBuf| {
                 let real = path.canonicalize().ok().filter(|real| real.starts_with(&directory));
                 real.and_then(|real| fs::metadata(real).ok())
-                    .is_some_and(|f| f.is_file() && f.len() <= LARGEST)
+                    .is_some_and(|f| f.is_file() && f.len() <= MAX_SIZE)
             };
 
             let kept: Vec<bool> =

@@ -10,7 +10,7 @@ use crate::dotenv::readers::{Readers, Unreadable};
 
 /// The maximum length of a filtered value in bytes. Without a limit, a chain of `base64` filters
 /// could grow a value without end.
-pub const LARGEST: usize = 16 * 1024 * 1024;
+pub const MAX_SIZE: usize = 16 * 1024 * 1024;
 
 /// A filter in a placeholder, such as `json` in `{{ secrets.x | json }}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,7 +43,7 @@ pub enum FilterError {
     /// A reader of the dotenv file cannot read the value
     #[error("{0}")]
     Unreadable(#[from] Unreadable),
-    /// The result is longer than [`LARGEST`]
+    /// The result is longer than [`MAX_SIZE`]
     #[error("the filtered value is larger than 16 MiB")]
     TooLarge,
 }
@@ -104,7 +104,7 @@ impl Filter {
             Self::Dotenv => readers.spell(value)?,
         };
 
-        if filtered.len() > LARGEST { Err(FilterError::TooLarge) } else { Ok(filtered) }
+        if filtered.len() > MAX_SIZE { Err(FilterError::TooLarge) } else { Ok(filtered) }
     }
 }
 
@@ -155,7 +155,7 @@ mod tests {
 
         assert_eq!(apply("json", b"\xff"), Err(FilterError::NotUtf8));
         assert_eq!(apply("shell", b"a\0b"), Err(FilterError::Nul));
-        assert_eq!(apply("url", &vec![0; LARGEST / 3 + 1]), Err(FilterError::TooLarge));
+        assert_eq!(apply("url", &vec![0; MAX_SIZE / 3 + 1]), Err(FilterError::TooLarge));
     }
 
     #[test]

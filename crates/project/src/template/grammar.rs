@@ -15,8 +15,8 @@ use super::filter::Filter;
 use crate::dotenv::readers::Readers;
 
 /// The maximum length of a placeholder in bytes, delimiters included.
-pub const LONGEST: usize = 512;
-const LONGEST_DELIMITER: usize = 16;
+pub const MAX_LENGTH: usize = 512;
+const MAX_DELIMITER: usize = 16;
 const NAMESPACE: &[u8] = b"secrets.";
 
 /// The delimiters that open and close a placeholder.
@@ -49,10 +49,8 @@ impl FromStr for Delimiters {
         };
 
         for side in [open, close] {
-            if side.is_empty() || side.len() > LONGEST_DELIMITER {
-                return Err(Invalid(format!(
-                    "a delimiter must have 1 to {LONGEST_DELIMITER} bytes"
-                )));
+            if side.is_empty() || side.len() > MAX_DELIMITER {
+                return Err(Invalid(format!("a delimiter must have 1 to {MAX_DELIMITER} bytes")));
             }
 
             if side.contains(inner) {
@@ -117,7 +115,7 @@ impl fmt::Display for Malformed {
                 write!(f, "unknown filter; the filters are {}", Filter::NAMES.join(", "))
             }
             Self::Unclosed => f.write_str("not closed after the tag or filter"),
-            Self::TooLong => write!(f, "longer than {LONGEST} bytes"),
+            Self::TooLong => write!(f, "longer than {MAX_LENGTH} bytes"),
         }
     }
 }
@@ -149,9 +147,9 @@ impl Grammar {
     /// Parses the text at the start of `input`, which starts with the opening delimiter. Set
     /// `complete` if the template ends with `input`.
     pub fn at(&self, input: &[u8], complete: bool) -> Match {
-        let cut = input.len() >= LONGEST;
+        let cut = input.len() >= MAX_LENGTH;
         let mut cursor =
-            Cursor { input: &input[..input.len().min(LONGEST)], at: self.delimiters.open.len() };
+            Cursor { input: &input[..input.len().min(MAX_LENGTH)], at: self.delimiters.open.len() };
         cursor.skip_blanks();
         let ours = cursor.rest().starts_with(NAMESPACE);
 
@@ -174,7 +172,7 @@ impl Grammar {
     /// has that tag, because other tools write such text too. With `namespaced`, the text must
     /// contain a namespace similar to `secrets`.
     pub fn near_miss(&self, input: &[u8]) -> Option<Tag> {
-        let inner = input.get(self.delimiters.open.len()..input.len().min(LONGEST))?;
+        let inner = input.get(self.delimiters.open.len()..input.len().min(MAX_LENGTH))?;
         let inner = &inner[..memchr::memmem::find(inner, &self.delimiters.close)?];
         let inner = std::str::from_utf8(inner).ok().filter(|inner| !inner.contains('\n'))?;
         let reference = inner.split('|').next().unwrap_or_default();
@@ -347,7 +345,7 @@ mod tests {
             assert_eq!(at(text), Match::Ordinary, "{text}");
         }
 
-        let long = format!("{{{{ X{} }}}}", " ".repeat(LONGEST));
+        let long = format!("{{{{ X{} }}}}", " ".repeat(MAX_LENGTH));
         assert_eq!(at(&long), Match::Ordinary);
         let name = format!("{{{{{}}}}}", "A".repeat(129));
         assert_eq!(at(&name), Match::Ordinary, "a NAME that is not a valid tag");
@@ -386,8 +384,8 @@ mod tests {
         }
 
         assert_eq!(at("{{ secrets.x | upper }}"), Match::Malformed(Malformed::Filter));
-        let fits = format!("{{{{ secrets.x{}}}}}", " ".repeat(LONGEST - 14));
-        assert_eq!((fits.len(), placeholder(&fits).map(|p| p.2)), (LONGEST, Some(LONGEST)));
+        let fits = format!("{{{{ secrets.x{}}}}}", " ".repeat(MAX_LENGTH - 14));
+        assert_eq!((fits.len(), placeholder(&fits).map(|p| p.2)), (MAX_LENGTH, Some(MAX_LENGTH)));
         assert_eq!(at(&fits.replace("}}", " }}")), Match::Malformed(Malformed::TooLong));
     }
 

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use secrets_core::model::{SecretBytes, SecretValue, Tag, TagKey};
 use secrets_core::vault::{Reveal, Revealed};
 
-use super::filter::{Filter, FilterError, LARGEST};
+use super::filter::{Filter, FilterError, MAX_SIZE};
 use super::grammar::{Grammar, Malformed, Placeholder};
 use super::scan::{Event, Location, ScanDetails, ScanError, WINDOW, scan};
 use super::source::Template;
@@ -24,7 +24,7 @@ const MAX_LISTED: usize = 1000;
 /// The maximum number of findings that show their line.
 const MAX_EXCERPTS: usize = 10;
 /// The maximum total length of a template's filtered values in bytes.
-const MAX_FILTERED: usize = 4 * LARGEST;
+const MAX_FILTERED: usize = 4 * MAX_SIZE;
 /// The maximum number of different references in a template. It limits memory use, whatever the
 /// template contains.
 const MAX_REFERENCES: usize = 100_000;

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use memchr::memmem::Finder;
 use secrets_core::model::Tag;
 
-use super::grammar::{Grammar, LONGEST, Malformed, Match, Placeholder};
+use super::grammar::{Grammar, MAX_LENGTH, Malformed, Match, Placeholder};
 use crate::position::Position;
 
 /// The size of the window in bytes. Tests use other sizes.
@@ -215,7 +215,7 @@ pub fn scan<E>(
     let mut w = Window {
         // The buffer has room for a whole placeholder, the byte before it and a part of the next
         // opening delimiter.
-        bytes: vec![0; window.max(2 * LONGEST)],
+        bytes: vec![0; window.max(2 * MAX_LENGTH)],
         end: 0,
         begin: 0,
         held: 0,
@@ -250,7 +250,7 @@ pub fn scan<E>(
         let rest = &w.bytes[found..w.end];
 
         // The check for near misses needs as many bytes as a placeholder can have.
-        let is_whole = w.complete || rest.len() >= LONGEST;
+        let is_whole = w.complete || rest.len() >= MAX_LENGTH;
 
         match grammar.at(rest, w.complete) {
             Match::Ordinary if !details.near_misses => {}
@@ -454,7 +454,7 @@ mod tests {
         for window in 0..400 {
             // The smallest size comes first, so that every byte of the unit ends a window at some
             // size.
-            let found = parts(template.as_bytes(), &Grammar::default(), 2 * LONGEST + window);
+            let found = parts(template.as_bytes(), &Grammar::default(), 2 * MAX_LENGTH + window);
             assert!(found == whole, "{window}");
         }
     }

@@ -27,9 +27,7 @@ use secrets_core::model::SecretBytes;
 use secrets_core::vault::{KeyServiceError, Locked, RootKeyHandle, RootTables, VaultError};
 use secrets_files::FileId;
 
-use super::protocol::{
-    AgentFault, Answer, Handover, LARGEST_FRAME, Request, Unreadable, frame_length,
-};
+use super::protocol::{AgentFault, Answer, Handover, MAX_FRAME, Request, Unreadable, frame_length};
 use super::runtime_dir::RuntimeDir;
 use crate::process;
 
@@ -301,11 +299,11 @@ impl Client {
 
         // A real vault's key slots always fit into a frame.
         connection.send(&begin.encode().ok_or(CryptoError::Damaged(ROOT_TABLES))?)?;
-        let mut piece = Vec::with_capacity(LARGEST_FRAME / 2);
+        let mut piece = Vec::with_capacity(MAX_FRAME / 2);
         let mut outcome = Ok(());
         projects_and_grants(tables.projects, tables.grants, |bytes| {
-            for bytes in bytes.chunks(LARGEST_FRAME / 4) {
-                if piece.len() + bytes.len() > LARGEST_FRAME / 2 && outcome.is_ok() {
+            for bytes in bytes.chunks(MAX_FRAME / 4) {
+                if piece.len() + bytes.len() > MAX_FRAME / 2 && outcome.is_ok() {
                     outcome = connection.send_more(&piece);
                     piece.clear();
                 }
@@ -374,7 +372,7 @@ impl Client {
 /// Returns how many of these rows fit into a request, such that their key rings also fit into the
 /// answer.
 fn batch(rows: &[ProjectRow]) -> Result<usize, VaultError> {
-    let mut room = LARGEST_FRAME - 64;
+    let mut room = MAX_FRAME - 64;
     let fits = |row: &&ProjectRow| {
         let size = 64 + row.keys.len() + row.head.len() + row.sig.len();
         room.checked_sub(size).map(|left| room = left).is_some()
@@ -500,7 +498,7 @@ impl Connection {
     }
 
     fn new(stream: UnixStream, deadline: Instant) -> Result<Self, KeyServiceError> {
-        if !process::peer_is_us(&stream) {
+        if !process::is_same_user(&stream) {
             return Err(KeyServiceError::Impostor);
         }
 

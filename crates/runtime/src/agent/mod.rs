@@ -18,9 +18,9 @@ mod session;
 
 pub use client::READY;
 pub use client::{Client, Status};
-pub use protocol::{AgentFault, Answer, Handover, LARGEST_FRAME, Request, VERSION};
-pub use runtime_dir::{LONGEST as MAX_RUNTIME_DIR, RuntimeDir, RuntimeDirError};
-pub use server::{MOST_CONNECTIONS, serve};
+pub use protocol::{AgentFault, Answer, Handover, MAX_FRAME, Request, VERSION};
+pub use runtime_dir::{MAX_LENGTH as MAX_RUNTIME_DIR, RuntimeDir, RuntimeDirError};
+pub use server::{MAX_CONNECTIONS, serve};
 
 /// Returns the milliseconds on a clock that keeps running while the machine is suspended.
 fn now() -> u64 {

@@ -17,7 +17,7 @@ use secrets_core::model::SecretBytes;
 /// The protocol version of this binary.
 pub const VERSION: u8 = 3;
 /// The maximum length of a frame in bytes, without the length itself.
-pub const LARGEST_FRAME: usize = 64 * 1024;
+pub const MAX_FRAME: usize = 64 * 1024;
 
 /// A request of a client. All paths are absolute and canonical paths of vaults.
 pub enum Request<'a> {
@@ -166,7 +166,7 @@ impl Writer {
     /// Returns the complete frame, or `None` if it is too large.
     fn finish(mut self) -> Option<SecretBytes> {
         let length = self.0.len() - 4;
-        if length > LARGEST_FRAME {
+        if length > MAX_FRAME {
             return None;
         }
 
@@ -188,7 +188,7 @@ fn flag(reader: &mut Reader<'_>) -> Option<bool> {
 pub(super) fn frame_length(prefix: [u8; 4]) -> Option<usize> {
     usize::try_from(u32::from_be_bytes(prefix))
         .ok()
-        .filter(|length| (2..=LARGEST_FRAME).contains(length))
+        .filter(|length| (2..=MAX_FRAME).contains(length))
 }
 
 impl<'a> Request<'a> {

@@ -19,7 +19,7 @@ use secrets_files::Records;
 use sha2::{Digest, Sha256};
 
 /// The maximum length of a socket's path on Linux in bytes, without the terminating zero.
-pub const LONGEST: usize = 107;
+pub const MAX_LENGTH: usize = 107;
 /// The socket of version 0.1.0, whose single agent served all vaults.
 const SHARED: &str = "agent.sock";
 /// The longest wait for another process that renames or removes a socket. A process that holds the
@@ -103,7 +103,7 @@ impl RuntimeDir {
 
     /// Checks that the path of a socket in the directory does not exceed the system's limit.
     pub fn with_room_for_sockets(self) -> Result<Self, RuntimeDirError> {
-        let too_long = self.socket(&[]).as_os_str().len() > LONGEST;
+        let too_long = self.socket(&[]).as_os_str().len() > MAX_LENGTH;
         if too_long { Err(RuntimeDirError::TooLong(self.directory)) } else { Ok(self) }
     }
 

@@ -22,16 +22,14 @@ use secrets_files::DeferSignals;
 use secrets_files::FileId;
 
 use super::now;
-use super::protocol::{
-    AgentFault, Answer, Handover, LARGEST_FRAME, Request, Unreadable, frame_length,
-};
+use super::protocol::{AgentFault, Answer, Handover, MAX_FRAME, Request, Unreadable, frame_length};
 use super::runtime_dir::{RuntimeDir, remove, with_lock};
 use super::session::{MacInProgress, Session};
 use crate::process;
 
 /// The maximum number of connections. A further one closes the connection that has been idle the
 /// longest.
-pub const MOST_CONNECTIONS: usize = 128;
+pub const MAX_CONNECTIONS: usize = 128;
 /// The number of new connections that are accepted before existing ones are served again.
 const ACCEPT_AT_ONCE: usize = 16;
 /// The pause after a failed `accept`, until other processes may have released descriptors.
@@ -43,7 +41,7 @@ const FRAME_TIME: u64 = 2_000;
 const IDLE_TIME: u64 = 10_000;
 /// The longest wait in milliseconds. The clock of `poll` may stop while the machine is suspended,
 /// but ours does not. The agent also checks at this interval whether its socket still exists.
-const LONGEST_WAIT: u64 = 4_000;
+const MAX_WAIT: u64 = 4_000;
 
 /// Holds the key that `handover` returns, and serves requests until the key expires or is locked.
 /// Calls `ready` when the socket listens, with whether the key is kept out of swap.
@@ -179,7 +177,7 @@ impl Agent {
     fn wait(&self, moment: u64) -> io::Result<(bool, Vec<PollFlags>)> {
         let deadlines = self.session.iter().map(Session::expires);
         let deadlines = deadlines.chain(self.connections.iter().map(ServedConnection::deadline));
-        let wait = deadlines.min().unwrap_or(u64::MAX).saturating_sub(moment).min(LONGEST_WAIT);
+        let wait = deadlines.min().unwrap_or(u64::MAX).saturating_sub(moment).min(MAX_WAIT);
         let timeout = Timespec::try_from(Duration::from_millis(wait)).map_err(io::Error::other)?;
         let mut all = vec![
             PollFd::new(self.deferred.wakeup(), PollFlags::IN),
@@ -216,11 +214,11 @@ impl Agent {
                 }
             };
 
-            if !process::peer_is_us(&stream) || stream.set_nonblocking(true).is_err() {
+            if !process::is_same_user(&stream) || stream.set_nonblocking(true).is_err() {
                 continue;
             }
 
-            if self.connections.len() >= MOST_CONNECTIONS {
+            if self.connections.len() >= MAX_CONNECTIONS {
                 self.close_oldest();
             }
 
@@ -430,7 +428,7 @@ impl ServedConnection {
     /// end of the stream.
     fn receive(&mut self) -> Result<bool, ConnectionEnd> {
         let mut piece = SecretBytes::zeroed(16 * 1024);
-        while self.input.len() < LARGEST_FRAME + 4 {
+        while self.input.len() < MAX_FRAME + 4 {
             match self.stream.read(piece.expose_mut()) {
                 Ok(0) => return Ok(true),
                 Ok(length) => self.input.extend(&piece.expose()[..length]),

@@ -27,7 +27,7 @@ const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 /// The length of SQLite's file header, which is compared.
 const HEADER: usize = 100;
 /// The largest page size and the largest sector size.
-const LARGEST: u32 = 65_536;
+const MAX_SIZE: u32 = 65_536;
 
 /// The paths of the copies of a vault and its journal from before the journal was replayed.
 pub(super) struct SavedNames {
@@ -243,7 +243,8 @@ impl Saved {
         let [records, nonce, pages, sector, journals_page_size] =
             [8, 12, 16, 20, 24].map(|at| number(&head, at));
         let is_ours = head.starts_with(&MAGIC) && end != MAGIC && journals_page_size == page_size;
-        if !is_ours || !(32..=LARGEST).contains(&sector) || !(512..=LARGEST).contains(&page_size) {
+        if !is_ours || !(32..=MAX_SIZE).contains(&sector) || !(512..=MAX_SIZE).contains(&page_size)
+        {
             return Ok(Self::Unknown);
         }
 
@@ -290,7 +291,7 @@ fn is_vault_header(header: &[u8; HEADER]) -> bool {
 
 fn page_size(header: &[u8; HEADER]) -> u32 {
     match u16::from_be_bytes([header[16], header[17]]) {
-        1 => LARGEST,
+        1 => MAX_SIZE,
         size => u32::from(size),
     }
 }
@@ -305,7 +306,7 @@ fn same_content(one: &File, other: &File) -> io::Result<bool> {
         return Ok(false);
     }
 
-    let (mut part, mut others) = (vec![0; LARGEST as usize], vec![0; LARGEST as usize]);
+    let (mut part, mut others) = (vec![0; MAX_SIZE as usize], vec![0; MAX_SIZE as usize]);
     for at in (0..size).step_by(part.len()) {
         let length = usize::try_from(size - at).map_or(part.len(), |left| left.min(part.len()));
         let (part, others) = (&mut part[..length], &mut others[..length]);
