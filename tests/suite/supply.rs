@@ -29,6 +29,8 @@ fn crates(edges: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .args([
             "tree",
+            "--package",
+            "terminal-secrets",
             "--locked",
             "--offline",
             "--prefix",
