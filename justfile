@@ -14,9 +14,13 @@ lint:
 test:
     cargo test
 
-# run tests that take minutes: every byte flipped, 1,000 kills, 100,000 templates
+# run tests that take minutes: every byte flipped, random frames, memory searched for secrets
 test-long:
-    cargo test --locked --test suite -- --ignored --skip a_fault_at_every_call
+    cargo test --locked --test suite -- --ignored --skip a_fault_at_every_call --skip kill --skip ten_gigabytes
+
+# kill processes at any moment, and mask 10 GB; CI does this at night
+test-kills:
+    cargo test --locked --test suite -- --ignored kill ten_gigabytes
 
 # inject a fault at every call of every command that writes; takes a quarter of an hour
 test-faults:
