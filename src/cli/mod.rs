@@ -20,7 +20,7 @@ use crate::commands::Command;
 use crate::completion;
 use crate::config::Environment;
 use crate::context::Context;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Selection};
 use crate::ui::{ColorWhen, Ui};
 use global::GlobalArgs;
 
@@ -81,18 +81,19 @@ fn run() -> ExitCode {
 
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let environment = Environment::read();
-    let (ui, outcome) = match parse(&arguments) {
+    let (ui, selection, outcome) = match parse(&arguments) {
         Ok(Cli { command, options }) => {
             let ui = Ui::new(options.json, options.quiet, color(options.color, &environment));
             let context = Context::new(options.into_context(), environment, ui);
             let outcome = command.run(&context).map_err(|error| context.with_explanation(error));
-            (context.ui, outcome)
+            (context.ui, context.target.selection().clone(), outcome)
         }
         Err(error) => {
             let json = arguments.iter().take_while(|a| *a != "--").any(|a| a == "--json");
             let ui = Ui::new(json, false, color(ColorWhen::Auto, &environment));
             let outcome = handle_clap_error(error, &arguments, &ui).map(|()| 0);
-            (Rc::new(ui), if is_run(&arguments) { outcome.map_err(Error::in_run) } else { outcome })
+            let outcome = if is_run(&arguments) { outcome.map_err(Error::in_run) } else { outcome };
+            (Rc::new(ui), Selection::default(), outcome)
         }
     };
 
@@ -104,9 +105,10 @@ fn run() -> ExitCode {
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             if ui.is_json() {
-                ui.json_failure(&error.json());
+                ui.json_failure(&error.json(&selection));
             } else {
-                ui.failure(error.is_answer(), error.message(), error.notes(), error.hints());
+                let hints = error.hints(&selection);
+                ui.failure(error.is_answer(), error.message(), error.notes(), &hints);
             }
 
             if error.is_interrupted() {

@@ -27,9 +27,7 @@ pub(super) fn failure(error: &clap::Error, root: &mut Command, arguments: &[OsSt
         Some(usage) if error.get(ContextKind::Usage).is_some() => {
             failure.hint(format!("usage: {usage}"))
         }
-        _ if failure.hints().is_empty() => {
-            failure.hint("see `secrets help` or `secrets COMMAND --help`")
-        }
+        _ if !failure.has_hints() => failure.hint("see `secrets help` or `secrets COMMAND --help`"),
         _ => failure,
     }
 }

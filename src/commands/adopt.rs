@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use secrets_core::model::{Description, Tag};
-use secrets_core::store::{absolute, quoted};
+use secrets_core::store::absolute;
 use secrets_core::vault::{Import, NewSecret};
 use secrets_project::dotenv;
 use secrets_project::setup::manifest::MANIFEST;
@@ -19,7 +19,7 @@ use super::shared::new_vault::offer_a_vault;
 use super::shared::store::store;
 use super::shared::{additions, directories, outputs, project_file};
 use crate::context::Context;
-use crate::error::{self, Error, Kind};
+use crate::error::{self, Error, Hint, Kind, hint};
 use crate::output::Adopted;
 use crate::ui::{counted, input, prompt};
 
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &AdoptArgs, cx: &Context) -> Result<(), Error> {
         check(args, manifest, cx)?;
         let what = format!("the file `{}` does not exist", args.file.display());
         return Err(Error::new(Kind::NotFound, what)
-            .hint(format!("render it with {}", cx.target.hint_command("setup"))));
+            .hint(Hint::in_project("render it with `secrets setup`")));
     }
 
     let path = absolute(&args.file).ok();
@@ -139,10 +139,10 @@ fn check<'m>(
     let rendering =
         manifest.render.iter().filter(|_| path.is_some()).find(is_output).ok_or_else(|| {
             let what = format!("`{}` is not an output of `{MANIFEST}`", args.file.display());
-            Error::new(Kind::NotFound, what).hint(format!(
-                "turn it into a template with {}",
-                cx.target.hint_command(&format!("template {}", quoted(&args.file)))
-            ))
+            Error::new(Kind::NotFound, what).hint(Hint::in_project(hint!(
+                "turn it into a template with `secrets template {}`",
+                args.file.display()
+            )))
         })?;
 
     if !is_dotenv(&rendering.output) {
@@ -353,12 +353,11 @@ fn finish(cx: &Context, rendering: &RenderEntry) -> Result<(), Error> {
     if resolved.foreign(&memory).map_err(failed)?.is_empty() {
         cx.ui.status(&format!("`{}` is up to date", file.display()));
     } else {
-        let setup = cx.target.hint_command("setup");
-        cx.ui.status(&format!(
-            "`{}` has values, quotes or comments that its template does not give; {setup} asks \
-             before replacing it",
+        cx.ui.status(&cx.target.hint_text(hint!(
+            "`{}` has values, quotes or comments that its template does not give; `secrets setup` \
+             asks before replacing it",
             file.display()
-        ));
+        )));
     }
 
     Ok(())

@@ -15,7 +15,7 @@ use secrets_project::setup::{
 
 use super::shared::{additions, outputs};
 use crate::context::{Context, Target};
-use crate::error::{self, Error, Kind};
+use crate::error::{self, Error, Hint, Kind};
 use crate::output::{CheckReport, NeedInfo, OutputReport, UnusedSecret};
 use crate::ui::counted;
 use crate::ui::escape::visible;
@@ -209,7 +209,7 @@ fn verdict(
             Kind::NotFound,
             describe(found.missing.len(), "a secret is missing", "secrets are missing"),
         )
-        .hint(format!("enter missing secrets with {}", cx.target.hint_command("setup")))
+        .hint(Hint::in_project("enter missing secrets with `secrets setup`"))
     } else if let Some((path, found)) = added {
         let what = format!(
             "`{}` has {}",
@@ -228,17 +228,16 @@ fn verdict(
             Kind::Differs,
             describe(stale, "an output is out of date", "outputs are out of date"),
         )
-        .hint(format!(
-            "render outdated outputs with {}, which asks before it replaces a file that `secrets` \
-             did not write",
-            cx.target.hint_command("setup")
+        .hint(Hint::in_project(
+            "render outdated outputs with `secrets setup`, which asks before it replaces a file \
+             that `secrets` did not write",
         ))
     } else if stale > 0 {
         Error::new(
             Kind::Differs,
             describe(stale, "an output is out of date", "outputs are out of date"),
         )
-        .hint(format!("render outdated outputs with {}", cx.target.hint_command("render --stale")))
+        .hint(Hint::in_project("render outdated outputs with `secrets render --stale`"))
     } else if let [first, ..] = tracked[..] {
         let known = manifest.at(&gitignore::git_path(manifest, Path::new(&first.output)));
         let file = if tracked.len() == 1 { store::quoted(&known) } else { "FILE".to_owned() };
@@ -253,7 +252,7 @@ fn verdict(
             Kind::Refused,
             describe(exposed, "an output is not ignored by git", "outputs are not ignored by git"),
         )
-        .hint(format!("add outputs to .gitignore with {}", cx.target.hint_command("setup")))
+        .hint(Hint::in_project("add outputs to .gitignore with `secrets setup`"))
     } else {
         return Ok(None);
     };

@@ -9,7 +9,7 @@ use super::shared::label::label;
 use super::shared::new_vault::{next, offer_a_vault, require_vault_unless_offered};
 use super::shared::value_source::{ValueArgs, never_from_an_argument};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, hint};
 use crate::output::SecretInfo;
 
 const EXAMPLES: &str = "\
@@ -72,13 +72,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
 
     cx.ui.status(&format!("created `{tag}` in project `{project}`, hint {hint}"));
     if is_first {
-        next(
-            cx,
-            &format!(
-                "use {} to run a program with the project's secrets",
-                cx.target.hint_command("run -- CMD")
-            ),
-        );
+        next(cx, "use `secrets run -- CMD` to run a program with the project's secrets");
     }
 
     cx.ui.document(|| Ok(SecretInfo(&secret)))
@@ -120,7 +114,7 @@ fn exists_error(error: VaultError) -> Error {
 
     match update {
         Some(tag) => {
-            Error::from(error).hint(format!("change its value with `secrets update {tag}`"))
+            Error::from(error).hint(hint!("change its value with `secrets update {}`", tag))
         }
         None => error.into(),
     }

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &InitArgs, cx: &Context) -> Result<(), Error> {
     }
 
     cx.adopt(vault);
-    next(cx, &format!("store a secret with {}", cx.target.hint_command("create TAG")));
+    next(cx, "store a secret with `secrets create TAG`");
     cx.ui.document(|| {
         let path = std::path::absolute(&path).unwrap_or(path);
         Ok(VaultPath { vault: path.display().to_string() })

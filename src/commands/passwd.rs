@@ -70,10 +70,9 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
 
     let path = cx.target.vault_path()?.display().to_string();
     cx.ui.status(&format!("changed the passphrase of `{path}`"));
-    let rekey = cx.target.hint_command("rekey");
-    cx.ui.status(&format!(
+    cx.ui.status(&cx.target.hint_text(
         "earlier copies of the vault open with the old passphrase; if somebody else may know it, \
-         run {rekey}"
+         run `secrets rekey`",
     ));
 
     show(path, params, cx)

@@ -95,9 +95,8 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
         );
 
         if args.new_passphrase_file.is_none() {
-            let passwd = cx.target.hint_command("passwd");
-            cx.ui.status(&format!(
-                "the passphrase is unchanged; if somebody else may know it, run {passwd}"
+            cx.ui.status(&cx.target.hint_text(
+                "the passphrase is unchanged; if somebody else may know it, run `secrets passwd`",
             ));
         }
     }

@@ -21,7 +21,7 @@ use secrets_project::template::{ExpandError, Plan, Resolved, Template, TemplateE
 use super::shared::readers::named_readers;
 use super::shared::{additions, git, outputs, suspects};
 use crate::context::{Context, Target};
-use crate::error::{self, Error, Kind};
+use crate::error::{self, Error, Hint, Kind};
 use crate::output::{ReferenceInfo, Rendered};
 use crate::ui::{UiError, input, raw};
 
@@ -274,10 +274,9 @@ fn render_manifest(args: &RenderArgs, cx: &Context) -> Result<(), Error> {
         let notes = stale.iter().filter(|_| stale.len() > 1);
         let notes =
             notes.map(|(rendering, _)| format!("  {}", manifest.at(&rendering.output).display()));
-        return Err(Error::new(Kind::Differs, what).with_notes(notes.collect()).hint(format!(
-            "render outdated outputs with {}",
-            cx.target.hint_command("render --stale")
-        )));
+        return Err(Error::new(Kind::Differs, what)
+            .with_notes(notes.collect())
+            .hint(Hint::in_project("render outdated outputs with `secrets render --stale`")));
     }
 
     let memory = outputs::memory(cx, resolved.have_secrets())?;

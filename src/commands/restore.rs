@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use secrets_core::store::{self, StoreError};
+use secrets_core::store::StoreError;
 use secrets_core::vault::{
     Difference, Locked, Restore, RestoreEvent, RestoreObserver, RestorePlan, RestoreTarget,
     RestoreWork, Vault, VaultError,
@@ -12,7 +12,7 @@ use secrets_files::FileId;
 
 use super::shared::confirm::{require_confirmation, require_terminal};
 use crate::context::Context;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Hint, Kind, hint};
 use crate::output::{Restored, VaultContent};
 use crate::ui::{counted, prompt};
 
@@ -111,9 +111,9 @@ fn open_backup(path: &Path) -> Result<Locked, Error> {
 /// error.
 fn damaged_backup(error: Error, path: &Path) -> Error {
     match error.kind() {
-        Kind::Damaged => error.with_only_hint(format!(
+        Kind::Damaged => error.with_only_hint(hint!(
             "run `secrets --vault {} verify` for details about the backup; nothing was changed",
-            store::quoted(path)
+            path.display()
         )),
         _ => error,
     }
@@ -122,10 +122,10 @@ fn damaged_backup(error: Error, path: &Path) -> Error {
 /// Replaces the hints of an error about a backup with damaged records.
 fn unusable_backup(error: VaultError, path: &Path) -> Error {
     match error {
-        VaultError::DamagedVault(_) => Error::from(error).with_only_hint(format!(
+        VaultError::DamagedVault(_) => Error::from(error).with_only_hint(hint!(
             "save what can be read of it with `secrets --vault {} salvage OUT`; the backup was \
              not used",
-            store::quoted(path)
+            path.display()
         )),
         error => error.into(),
     }
@@ -142,11 +142,12 @@ impl RestoreObserver for Observer<'_> {
                 "the backup is a different vault from the current one, for example one created by \
                  `salvage`",
             ),
-            RestoreEvent::OldKeys => cx.ui.warn(&format!(
-                "the backup was made before `secrets rekey` and brings the old keys back; run {} \
-                 after restoring it",
-                cx.target.hint_command("rekey")
-            )),
+            RestoreEvent::OldKeys => {
+                let what =
+                    "the backup was made before `secrets rekey` and brings the old keys back; ";
+                let hint = Hint::text(what).and("run `secrets rekey` after restoring it");
+                cx.ui.warn(&cx.target.hint_text(hint));
+            }
             RestoreEvent::OldCredentials => cx.ui.warn(
                 "the passphrase or the recovery code was changed after the backup was made; the \
                  old ones will work again",

@@ -8,7 +8,7 @@ use secrets_core::vault::{SalvageOutcome, VaultError};
 
 use super::shared::copies::no_space;
 use crate::context::Context;
-use crate::error::{Error, Kind, findings};
+use crate::error::{Error, Kind, findings, hint};
 use crate::output::Salvaged;
 use crate::ui::counted;
 
@@ -114,15 +114,17 @@ fn out_error(error: VaultError, out: &Path) -> Error {
 /// Shows how to continue with the saved vault.
 fn show_next_step(out: &str, salvaged: &SalvageOutcome, cx: &Context) {
     cx.ui.status(&format!("saved {} into `{out}`", counted(salvaged.saved, "secret")));
-    let restore = cx.target.hint_command(&format!("restore {}", store::quoted(Path::new(out))));
     let kept =
         if salvaged.report.damage.is_empty() { "" } else { ", which keeps the damaged file" };
-    cx.ui.status(&format!("to use it as the vault, run {restore}{kept}"));
+    cx.ui.status(&cx.target.hint_text(hint!(
+        "to use it as the vault, run `secrets restore {}`{}",
+        out,
+        kept
+    )));
 
     if salvaged.report.recovery {
-        let create = cx.target.hint_command("recovery create");
-        cx.ui.status(&format!(
-            "it has no recovery code; after restoring it, create one with {create}"
+        cx.ui.status(&cx.target.hint_text(
+            "it has no recovery code; after restoring it, create one with `secrets recovery create`",
         ));
     }
 }

@@ -9,7 +9,7 @@ use secrets_project::scan::{self, FoundValue, InFile, Location, Report, ScanErro
 
 use super::shared::look_for::{ALL, look_for};
 use crate::context::{Context, Target};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Selection};
 use crate::output::{FindingInfo, HookInfo, ScanReport};
 use crate::ui::counted;
 
@@ -159,7 +159,8 @@ fn install_hook(cx: &Context) -> Result<(), Error> {
         Error::new(Kind::Failure, format!("cannot determine the path of the vault: {source}"))
     })?;
 
-    let command = Target::command("scan --staged", vault.as_deref(), cx.target.project_option());
+    let project = cx.target.project_option().cloned();
+    let command = Selection { vault, project }.command_line("scan --staged");
     let by_hand = format!("add the line `{command} || exit 1` to your own hook");
     let hook = Target::git(Path::new("")).install_hook(&command).map_err(|error| match error {
         HookError::Git(error) => error.into(),

@@ -20,7 +20,7 @@ use serde_json::json;
 use super::shared::new_vault::offer_a_vault;
 use super::shared::{additions, conflicts, directories, git, outputs, project_file};
 use crate::context::Context;
-use crate::error::{self, Error, Kind};
+use crate::error::{self, Error, Hint, Kind, hint};
 use crate::output::SetUp;
 use crate::ui::escape::{clipped, quoted};
 use crate::ui::{UiError, counted, input, prompt};
@@ -97,10 +97,9 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     }
 
     if !plan.asked.is_empty() && !prompt::is_possible() {
-        return Err(still_missing(&plan.asked, project).hint(format!(
-            "run {} on a terminal to enter missing secrets, or read them from a file with \
-             `--from FILE.env`",
-            cx.target.hint_command("setup")
+        return Err(still_missing(&plan.asked, project).hint(Hint::in_project(
+            "run `secrets setup` on a terminal to enter missing secrets, or read them from a file \
+             with `--from FILE.env`",
         )));
     }
 
@@ -124,9 +123,8 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     let mut created = store(cx, project, plan.stored)?;
     let skipped = ask(cx, project, &plan.asked, &mut created)?;
     if !skipped.is_empty() {
-        return Err(still_missing(&skipped, project).hint(format!(
-            "enter missing secrets with {}; the values that you typed are stored",
-            cx.target.hint_command("setup")
+        return Err(still_missing(&skipped, project).hint(Hint::in_project(
+            "enter missing secrets with `secrets setup`; the values that you typed are stored",
         )));
     }
 
@@ -228,10 +226,11 @@ fn refuse_loss(
         lost.join(", ")
     );
 
-    Err(Error::new(Kind::Refused, what).hint(format!(
-        "store them with {}, change the template, or move the file away; nothing was changed",
-        cx.target.hint_command(&format!("import {name} --on-conflict overwrite"))
-    )))
+    Err(Error::new(Kind::Refused, what).hint(Hint::in_project(hint!(
+        "store them with `secrets import {} --on-conflict overwrite`, change the template, or move \
+         the file away; nothing was changed",
+        name
+    ))))
 }
 
 /// Where the values of the missing secrets come from.
@@ -303,11 +302,11 @@ fn ask_for_value(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, E
                 );
             }
             Err(UiError::SeveralLines) => {
-                let create =
-                    cx.target.hint_command(&format!("create {} --value-file PATH", need.tag));
-                cx.ui.warn(&format!(
-                    "a value with several lines is skipped; store it with {create}"
-                ));
+                cx.ui.warn(&cx.target.hint_text(hint!(
+                    "a value with several lines is skipped; store it with \
+                     `secrets create {} --value-file PATH`",
+                    need.tag
+                )));
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),

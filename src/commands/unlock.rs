@@ -9,7 +9,7 @@ use secrets_runtime::agent::Client;
 use super::shared::status::status;
 use crate::config::Environment;
 use crate::context::{AGENT_TIMEOUT, Context, IDLE, NoticeSubject, TTL};
-use crate::error::Error;
+use crate::error::{Error, hint};
 use crate::output::KdfInfo;
 use crate::ui::time::{parse_duration, spans};
 
@@ -79,13 +79,11 @@ fn mention_upgrade(cx: &Context, vault_id: &VaultId, params: KdfParams) {
 
     // If the notice could not be recorded, it would be shown every time.
     if cx.settle(NoticeSubject::Kdf, vault_id) {
-        let (before, now, upgrade) = (
+        cx.ui.status(&cx.target.hint_text(hint!(
+            "guessing its passphrase costs {}; raise that to {} with \
+             `secrets passwd --upgrade-kdf`",
             KdfInfo::of(params),
-            KdfInfo::of(default),
-            cx.target.hint_command("passwd --upgrade-kdf"),
-        );
-        cx.ui.status(&format!(
-            "guessing its passphrase costs {before}; raise that to {now} with {upgrade}"
-        ));
+            KdfInfo::of(default)
+        )));
     }
 }

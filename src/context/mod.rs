@@ -23,7 +23,7 @@ use secrets_files::Records;
 use secrets_project::setup::trust::{Coverage, TrustRecord};
 
 use crate::config::Environment;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Selection, hint};
 use crate::ui::{ColorWhen, Ui};
 pub(crate) use agents::{AGENT_TIMEOUT, Agents};
 pub(crate) use credentials::Credentials;
@@ -78,7 +78,8 @@ impl Context {
     pub(crate) fn new(options: Options, environment: Environment, ui: Ui) -> Self {
         let Options { vault, project, passphrase_file, recovery, trust_manifest } = options;
         let (ui, environment) = (Rc::new(ui), Rc::new(environment));
-        let target = Rc::new(Target::new(ui.clone(), environment.clone(), vault, project));
+        let target =
+            Rc::new(Target::new(ui.clone(), environment.clone(), Selection { vault, project }));
         Self {
             credentials: Credentials::new(
                 ui.clone(),
@@ -178,26 +179,22 @@ impl Context {
     /// to it.
     pub(crate) fn with_explanation(&self, error: Error) -> Error {
         let error = self.with_other_projects(error);
-        let error = match self.target.vault_path().map(|path| store::before_recovery(&path)) {
-            Ok(copy) if error.kind() == Kind::Damaged && copy.exists() => {
-                let copy = store::quoted(&copy);
-                error.hint(format!(
-                    "if it is intact, restore `{copy}` with `secrets restore {copy}`; it is a \
-                     copy from before an interrupted change was rolled back"
-                ))
-            }
+        match self.target.vault_path().map(|path| store::before_recovery(&path)) {
+            Ok(copy) if error.kind() == Kind::Damaged && copy.exists() => error.hint(hint!(
+                "if it is intact, restore `{}` with `secrets restore {}`; it is a copy from before \
+                 an interrupted change was rolled back",
+                store::quoted(&copy),
+                copy.display()
+            )),
             _ => error,
-        };
-
-        error.for_vault(self.target.vault_option())
+        }
     }
 
     /// Returns the result of a change, and warns if `compact` is due.
     pub(crate) fn written<T>(&self, written: WriteOutcome<T>) -> T {
         if written.compaction_due {
-            let compact = self.target.hint_command("compact");
-            self.ui.warn(&format!(
-                "deleted bytes are still in the vault's file; overwrite them with {compact}"
+            self.ui.warn(&self.target.hint_text(
+                "deleted bytes are still in the vault's file; overwrite them with `secrets compact`",
             ));
         }
 

@@ -14,7 +14,7 @@ use secrets_core::vault::{DivergenceNotice, Locked, Vault, VaultError};
 use super::credentials::{no_passphrase, parse_passphrase};
 use super::{AGENT_TIMEOUT, Context, NoticeSubject};
 use crate::config::Environment;
-use crate::error::Error;
+use crate::error::{Error, hint};
 use crate::ui::prompt;
 
 /// How long `unlock` keeps a vault unlocked by default.
@@ -253,8 +253,11 @@ impl Context {
 
     /// Returns a hint how to type the passphrase less often.
     pub(crate) fn unlock_hint(&self) -> String {
-        let unlock = self.target.hint_command("unlock");
-        format!("{unlock} asks once and keeps the vault unlocked for {TTL}, or {IDLE} without use")
+        self.target.hint_text(hint!(
+            "`secrets unlock` asks once and keeps the vault unlocked for {}, or {} without use",
+            TTL,
+            IDLE
+        ))
     }
 
     /// Returns [`Context::unlock_hint`] once per vault.

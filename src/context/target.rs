@@ -12,7 +12,7 @@ use secrets_project::setup::Manifest;
 use secrets_project::setup::manifest::MANIFEST;
 
 use crate::config::Environment;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Hint, Kind, Selection};
 use crate::ui::Ui;
 
 /// Where the name of the current project comes from.
@@ -49,28 +49,26 @@ impl ProjectSource {
 pub(crate) struct Target {
     ui: Rc<Ui>,
     environment: Rc<Environment>,
-    /// The file of `--vault`
-    vault: Option<PathBuf>,
-    /// The project of `--project`
-    option: Option<ProjectName>,
+    /// What `--vault` and `--project` select
+    selection: Selection,
     project: OnceCell<ProjectName>,
     manifest: OnceCell<Option<Manifest>>,
 }
 
 impl Target {
-    pub(super) fn new(
-        ui: Rc<Ui>,
-        environment: Rc<Environment>,
-        vault: Option<PathBuf>,
-        option: Option<ProjectName>,
-    ) -> Self {
+    pub(super) fn new(ui: Rc<Ui>, environment: Rc<Environment>, selection: Selection) -> Self {
         let (project, manifest) = (OnceCell::new(), OnceCell::new());
-        Self { ui, environment, vault, option, project, manifest }
+        Self { ui, environment, selection, project, manifest }
+    }
+
+    /// Returns what the options `--vault` and `--project` select.
+    pub(crate) fn selection(&self) -> &Selection {
+        &self.selection
     }
 
     /// Returns the path of the vault, whether it exists or not.
     pub(crate) fn vault_path(&self) -> Result<PathBuf, Error> {
-        Ok(self.environment.vault_path(self.vault.as_deref())?)
+        Ok(self.environment.vault_path(self.vault_option())?)
     }
 
     /// Returns the vault's path in the form that the agent uses.
@@ -87,7 +85,7 @@ impl Target {
 
     /// Returns the vault of `--vault`.
     pub(crate) fn vault_option(&self) -> Option<&Path> {
-        self.vault.as_deref()
+        self.selection.vault.as_deref()
     }
 
     /// Returns the current project.
@@ -108,7 +106,7 @@ impl Target {
 
     /// Returns the source of the current project's name.
     pub(crate) fn project_source(&self) -> Result<ProjectSource, Error> {
-        if let Some(project) = &self.option {
+        if let Some(project) = self.project_option() {
             return Ok(ProjectSource::Option(project.clone()));
         }
 
@@ -127,7 +125,7 @@ impl Target {
 
     /// Returns the project that an option or the environment names.
     pub(crate) fn named_project(&self) -> Result<Option<ProjectName>, Error> {
-        match &self.option {
+        match self.project_option() {
             Some(project) => Ok(Some(project.clone())),
             None => Ok(self.environment.project()?),
         }
@@ -135,7 +133,7 @@ impl Target {
 
     /// Returns the project of `--project`.
     pub(crate) fn project_option(&self) -> Option<&ProjectName> {
-        self.option.as_ref()
+        self.selection.project.as_ref()
     }
 
     /// Returns the nearest `.secrets.toml`, if there is one.
@@ -162,22 +160,10 @@ impl Target {
         manifest.project.as_ref().map_or_else(|| self.project(), Ok).map(Some)
     }
 
-    /// Returns a `secrets` command line for a hint, in backticks, with the vault and project
-    /// options of this command.
-    pub(crate) fn hint_command(&self, words: &str) -> String {
-        format!("`{}`", Self::command(words, self.vault_option(), self.project_option()))
-    }
-
-    /// Returns a `secrets` command line in shell syntax.
-    pub(crate) fn command(
-        words: &str,
-        vault: Option<&Path>,
-        project: Option<&ProjectName>,
-    ) -> String {
-        let vault =
-            vault.map_or_else(String::new, |path| format!("--vault {} ", store::quoted(path)));
-        let project = project.map_or_else(String::new, |project| format!("-p {project} "));
-        format!("secrets {vault}{project}{words}")
+    /// Returns the text of a hint for a status line or a warning. Its commands repeat the vault and
+    /// project options of this command.
+    pub(crate) fn hint_text(&self, hint: impl Into<Hint>) -> String {
+        Hint::in_project(hint).render(&self.selection)
     }
 
     /// Returns the git repository of a directory.

@@ -7,13 +7,11 @@
 
 mod age;
 mod agent;
+mod hint;
 mod template;
 mod vault;
 
-use std::path::Path;
-
 use secrets_core::model::Tag;
-use secrets_core::store;
 use secrets_project::git::GitError;
 use secrets_project::scan::ScanError;
 use secrets_runtime::run::RunError;
@@ -23,6 +21,7 @@ use serde_json::json;
 use crate::config::ConfigError;
 use crate::ui::UiError;
 pub(crate) use age::age_file;
+pub(crate) use hint::{Hint, Selection, hint};
 pub(crate) use template::{AS_UTF8, assignment, malformed, setup, unknown};
 pub(crate) use vault::findings;
 
@@ -75,7 +74,7 @@ pub(crate) struct Error {
     kind: Kind,
     message: String,
     notes: Vec<String>,
-    hints: Vec<String>,
+    hints: Vec<Hint>,
     /// The details of the JSON form, boxed because few errors have them
     details: Option<Box<serde_json::Value>>,
     /// True if the reader of stdout closed it, in which case nothing is printed
@@ -122,13 +121,13 @@ impl Error {
         Self::new(Kind::Failure, message).hint("this is a bug of `secrets`; please report it")
     }
 
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
     /// Replaces all hints with this one.
-    pub(crate) fn with_only_hint(self, hint: impl Into<String>) -> Self {
+    pub(crate) fn with_only_hint(self, hint: impl Into<Hint>) -> Self {
         Self { hints: vec![hint.into()], ..self }
     }
 
@@ -171,18 +170,6 @@ impl Error {
         self.missing.as_ref()
     }
 
-    /// Adds `--vault` to the commands in the hints if this command was given that option.
-    pub(crate) fn for_vault(mut self, path: Option<&Path>) -> Self {
-        if let Some(path) = path {
-            let named = format!("`secrets --vault {} ", store::quoted(path));
-            for hint in self.hints.iter_mut().filter(|hint| !hint.contains("--vault")) {
-                *hint = hint.replace("`secrets ", &named);
-            }
-        }
-
-        self
-    }
-
     pub(crate) fn exit_code(&self) -> u8 {
         self.code.unwrap_or_else(|| self.kind.exit_code())
     }
@@ -213,20 +200,25 @@ impl Error {
         &self.notes
     }
 
-    pub(crate) fn hints(&self) -> &[String] {
-        &self.hints
+    pub(crate) fn has_hints(&self) -> bool {
+        !self.hints.is_empty()
     }
 
-    pub(crate) fn json(&self) -> ErrorJson<'_> {
+    /// Returns the text of the hints. `selection` is what the options of this command select.
+    pub(crate) fn hints(&self, selection: &Selection) -> Vec<String> {
+        self.hints.iter().map(|hint| hint.render(selection)).collect()
+    }
+
+    pub(crate) fn json(&self, selection: &Selection) -> ErrorJson<'_> {
         let mut details = self.details.as_deref().cloned();
         if details.is_none() && !self.notes.is_empty() {
             let notes: Vec<&str> = self.notes.iter().map(|note| note.trim()).collect();
             details = Some(json!({ "notes": notes }));
         }
 
-        if !self.hints.is_empty() {
+        if self.has_hints() {
             let object = details.get_or_insert_with(|| json!({}));
-            object["hints"] = json!(self.hints);
+            object["hints"] = json!(self.hints(selection));
         }
 
         ErrorJson { r#type: self.kind.json_type(), message: &self.message, details }
@@ -357,7 +349,8 @@ mod tests {
             let error = Error::from(error);
             assert_eq!((error.kind(), error.exit_code()), (Kind::Failure, 1));
             assert_eq!(error.message(), "internal error: what happened");
-            assert_eq!(error.hints(), ["this is a bug of `secrets`; please report it"]);
+            let hints = error.hints(&Selection::default());
+            assert_eq!(hints, ["this is a bug of `secrets`; please report it"]);
         }
     }
 }

@@ -11,7 +11,7 @@ use secrets_project::template::{TemplateError, TemplateFinding, TemplateFindings
 use secrets_runtime::run::environment::AssignmentError;
 use serde_json::json;
 
-use super::{Error, Kind, did_you_mean};
+use super::{Error, Kind, did_you_mean, hint};
 
 /// The hint for UTF-16 text.
 pub(crate) const AS_UTF8: &str = "save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`";
@@ -147,8 +147,8 @@ pub(crate) fn unknown(
 
     let places = json!({ "placeholders": places.collect::<Vec<_>>() });
     let hint = match listed(found).find(|(_, finding)| finding.what.nearest.is_none()) {
-        Some((_, finding)) => format!("store it with `secrets create {}`", finding.what.tag),
-        None => "fix the template; `secrets list` shows the secrets of the project".to_owned(),
+        Some((_, finding)) => hint!("store it with `secrets create {}`", finding.what.tag),
+        None => "fix the template; `secrets list` shows the secrets of the project".into(),
     };
 
     let error = error.with_details(places).hint(hint);

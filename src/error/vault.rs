@@ -1,5 +1,7 @@
 //! The errors of a vault's file, of its cryptography and of its secrets.
 
+use std::fmt::Display;
+
 use secrets_core::crypto::CryptoError;
 use secrets_core::crypto::history::Relation;
 use secrets_core::crypto::slot::SLOT;
@@ -8,7 +10,7 @@ use secrets_core::store::{self, StoreError};
 use secrets_core::vault::{Divergence, Report, VaultError};
 use serde_json::json;
 
-use super::{Error, Kind, did_you_mean};
+use super::{Error, Hint, Kind, did_you_mean};
 use crate::ui::counted;
 
 impl From<CryptoError> for Error {
@@ -119,7 +121,7 @@ impl From<VaultError> for Error {
                     SecretRef::Id(_) => "`secrets list --all-projects` shows every secret",
                 };
 
-                let hint = did_you_mean(nearest.as_ref()).unwrap_or_else(|| list.into());
+                let hint = did_you_mean_or(nearest.as_ref(), list);
                 let error = match &wanted {
                     SecretRef::Tag(tag) if looks_like_api_key(tag.as_str()) => {
                         format!(
@@ -138,8 +140,7 @@ impl From<VaultError> for Error {
                 }
             }
             VaultError::NoProject { nearest, .. } => Self::new(Kind::NotFound, message).hint(
-                did_you_mean(nearest.as_ref())
-                    .unwrap_or_else(|| "`secrets project list` shows every project".into()),
+                did_you_mean_or(nearest.as_ref(), "`secrets project list` shows every project"),
             ),
             VaultError::Exists(secrets) => exists(&secrets),
             VaultError::ProjectExists(_) => Self::new(Kind::Conflict, message),
@@ -170,6 +171,11 @@ impl From<VaultError> for Error {
             VaultError::Internal(_) => Self::internal(message),
         }
     }
+}
+
+/// Returns a hint with the nearest name, or `list` if no name is near.
+fn did_you_mean_or(nearest: Option<&impl Display>, list: &'static str) -> Hint {
+    did_you_mean(nearest).map_or_else(|| list.into(), Hint::from)
 }
 
 /// The number of findings that are shown for a damaged vault.

@@ -18,7 +18,7 @@ use super::RunArgs;
 use super::names::{check_allowed, check_name, reason_to_skip, split};
 use crate::config::Environment;
 use crate::context::Context;
-use crate::error::{self, Error, Kind};
+use crate::error::{self, Error, Hint, Kind};
 use crate::ui::escape::visible;
 use crate::ui::input;
 
@@ -361,7 +361,7 @@ impl<'a> RunRequests<'a> {
             }
         }
 
-        self.refuse_missing(opened, cx)?;
+        self.refuse_missing(opened)?;
         for (tag, _) in self.declared.iter().filter(|(tag, _)| opened.has(tag)) {
             let (stored, value) = opened.value(tag)?;
             set_by_tag(&mut variables, stored, value, MANIFEST, cx);
@@ -401,7 +401,7 @@ impl<'a> RunRequests<'a> {
     }
 
     /// Refuses to run without a secret that the manifest requires.
-    fn refuse_missing(&self, opened: &RevealedValues, cx: &Context) -> Result<(), Error> {
+    fn refuse_missing(&self, opened: &RevealedValues) -> Result<(), Error> {
         let is_missing = |(tag, is_required): &&(Tag, bool)| *is_required && !opened.has(tag);
         let missing: Vec<String> =
             self.declared.iter().filter(is_missing).map(|(tag, _)| format!("`{tag}`")).collect();
@@ -413,13 +413,10 @@ impl<'a> RunRequests<'a> {
 
         let notes =
             missing.iter().filter(|_| missing.len() > 1).map(|tag| format!("  {tag}")).collect();
-        let hint = format!(
-            "enter missing secrets with {}, or select the secrets that the program needs with \
-             `--only`",
-            cx.target.hint_command("setup")
-        );
-
-        Err(Error::new(Kind::NotFound, what).with_notes(notes).hint(hint))
+        Err(Error::new(Kind::NotFound, what).with_notes(notes).hint(Hint::in_project(
+            "enter missing secrets with `secrets setup`, or select the secrets that the program \
+             needs with `--only`",
+        )))
     }
 
     /// Writes the private files and sets variables to their paths.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use secrets_core::store::{absolute, quoted};
+use secrets_core::store::absolute;
 use secrets_project::setup::output_records::{Origin, OutputRecords};
 use secrets_project::setup::{
     AdoptableOutput, Manifest, ModifiedOutput, RenderEntry, ResolvedOutputs,
@@ -11,7 +11,7 @@ use secrets_project::setup::{
 use serde_json::json;
 
 use crate::context::Context;
-use crate::error::{self, Error, Kind};
+use crate::error::{self, Error, Hint, Kind, hint};
 use crate::output::listed_additions;
 use crate::ui::prompt;
 
@@ -100,13 +100,9 @@ pub(crate) fn refuse_added(
     let details = json!({ "outputs": files.collect::<Vec<_>>() });
 
     let fix = match found.unread {
-        Some(_) => "move the file away; nothing was written".to_owned(),
-        None => {
-            format!(
-                "{}, or remove them from the file; nothing was written",
-                way_into_the_template(cx, path, found)?
-            )
-        }
+        Some(_) => "move the file away; nothing was written".into(),
+        None => way_into_the_template(cx, path, found)?
+            .and(", or remove them from the file; nothing was written"),
     };
 
     Err(Error::new(Kind::Refused, what).with_notes(notes.collect()).with_details(details).hint(fix))
@@ -126,21 +122,21 @@ pub(crate) fn way_into_the_template(
     cx: &Context,
     path: &Path,
     found: &ModifiedOutput,
-) -> Result<String, Error> {
+) -> Result<Hint, Error> {
     if !is_output(cx, path)? || found.adoptable == AdoptableOutput::No {
-        return Ok("add them to the template".to_owned());
+        return Ok("add them to the template".into());
     }
 
-    let adopt = cx.target.hint_command(&format!("adopt {}", quoted(path)));
-    Ok(match found.adoptable {
-        AdoptableOutput::AfterFixing(line) => {
-            format!(
-                "make line {line} a variable or a comment, then add them to the template with \
-                 {adopt}"
-            )
-        }
-        _ => format!("add them to the template with {adopt}"),
-    })
+    let file = path.display();
+    Ok(Hint::in_project(match found.adoptable {
+        AdoptableOutput::AfterFixing(line) => hint!(
+            "make line {} a variable or a comment, then add them to the template with \
+             `secrets adopt {}`",
+            line,
+            file
+        ),
+        _ => hint!("add them to the template with `secrets adopt {}`", file),
+    }))
 }
 
 /// Returns true if a file is an output of the manifest.

@@ -7,12 +7,12 @@ use secrets_core::store::{self, StoreError};
 use secrets_core::vault::Vault;
 
 use crate::context::Context;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Hint, Kind};
 use crate::ui::{input, prompt};
 
 /// Prints the next step at the end of a command that created the vault.
-pub(crate) fn next(cx: &Context, step: &str) {
-    cx.ui.status(&format!("next: {step}"));
+pub(crate) fn next(cx: &Context, step: impl Into<Hint>) {
+    cx.ui.status(&cx.target.hint_text(Hint::from("next: ").and(step)));
     cx.ui.status(&cx.unlock_hint());
 }
 
@@ -35,9 +35,9 @@ pub(crate) fn create_vault(
     }
 
     cx.ui.status(&format!("created the vault `{}`", path.display()));
-    let code = cx.target.hint_command("recovery create");
-    cx.ui.status(&format!(
-        "a forgotten passphrase cannot be reset; print a recovery code with {code} and keep it safe"
+    cx.ui.status(&cx.target.hint_text(
+        "a forgotten passphrase cannot be reset; print a recovery code with \
+         `secrets recovery create` and keep it safe",
     ));
 
     Ok(vault)

@@ -8,7 +8,7 @@ use crate::error::{Error, Kind};
 use crate::ui::counted;
 
 /// Converts an error, and adds the hint `fix` if existing secrets caused it.
-pub(crate) fn conflict(error: VaultError, fix: &str) -> Error {
+pub(crate) fn conflict(error: VaultError, fix: &'static str) -> Error {
     let exists = matches!(error, VaultError::Exists(_));
     let error = Error::from(error);
     if exists { error.hint(fix) } else { error }
@@ -20,7 +20,7 @@ pub(crate) fn store(
     cx: &Context,
     import: &Import<'_>,
     left_out: &[Skipped],
-    fix: &str,
+    fix: &'static str,
 ) -> Result<ImportOutcome, Error> {
     let vault = cx.vault()?;
     let progress = cx.ui.progress("secrets stored");

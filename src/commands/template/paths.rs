@@ -6,13 +6,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use secrets_core::model::{Description, ProjectName, Tag};
-use secrets_core::store::quoted;
 use secrets_project::setup::manifest::MANIFEST;
 use secrets_project::setup::{Draft, Manifest, add, gitignore};
 
 use super::TemplateArgs;
 use crate::context::Target;
-use crate::error::{self, Error, Kind};
+use crate::error::{self, Error, Hint, Kind, hint};
 
 /// The paths of the template and the output, inside the manifest's directory.
 pub(super) struct Paths {
@@ -73,14 +72,13 @@ impl Paths {
         let is_taken = fs::symlink_metadata(&self.shown)
             .is_ok_and(|found| !found.is_file() && !found.is_symlink());
         if is_taken {
-            Err(self
-                .exists_error("choose another file with `-o TEMPLATE`; nothing was written".into()))
+            Err(self.exists_error("choose another file with `-o TEMPLATE`; nothing was written"))
         } else {
             Ok(())
         }
     }
 
-    fn exists_error(&self, hint: String) -> Error {
+    fn exists_error(&self, hint: impl Into<Hint>) -> Error {
         Error::new(Kind::Conflict, format!("`{}` already exists", self.shown.display())).hint(hint)
     }
 
@@ -98,13 +96,14 @@ impl Paths {
         match fs::symlink_metadata(&self.shown) {
             Err(_) => Ok(false),
             Ok(_) if fs::read(&self.shown).is_ok_and(|found| found == template) => Ok(true),
-            Ok(_) if is_output => Err(self.exists_error(format!(
+            Ok(_) if is_output => Err(self.exists_error(hint!(
                 "adopt its new variables with `secrets adopt {}`; nothing was written",
-                quoted(&self.output_shown)
+                self.output_shown.display()
             ))),
-            Ok(_) => Err(self.exists_error(
-                "choose another file with `-o TEMPLATE`; nothing was written".into(),
-            )),
+            Ok(_) => {
+                Err(self
+                    .exists_error("choose another file with `-o TEMPLATE`; nothing was written"))
+            }
         }
     }
 
