@@ -11,10 +11,10 @@ impl From<KeyServiceError> for Error {
     fn from(error: KeyServiceError) -> Self {
         let message = error.to_string();
         match error {
-            KeyServiceError::Locked | KeyServiceError::OtherSlots => {
+            KeyServiceError::Locked | KeyServiceError::UnverifiedSlots => {
                 Self::new(Kind::Locked, message).hint("unlock it with `secrets unlock`")
             }
-            KeyServiceError::OtherKey => Self::new(Kind::Locked, message).hint(
+            KeyServiceError::WrongKey => Self::new(Kind::Locked, message).hint(
                 "the keys were changed elsewhere, or the vault is damaged; run `secrets unlock` \
                  to enter the passphrase again",
             ),
@@ -31,14 +31,14 @@ impl From<KeyServiceError> for Error {
                     "if this is the newest copy, stop the agent with `secrets lock`, then run \
                      `secrets unlock` again",
                 ),
-            KeyServiceError::OtherVersion | KeyServiceError::Nonsense => {
+            KeyServiceError::OtherVersion | KeyServiceError::InvalidResponse => {
                 Self::new(Kind::Failure, message).hint(RESTART)
             }
-            KeyServiceError::Silent => Self::new(Kind::Failure, message).hint(
+            KeyServiceError::Timeout => Self::new(Kind::Failure, message).hint(
                 "stop it with `pkill -KILL -x -u $(id -u) secrets-agent`, then run \
                  `secrets unlock` again",
             ),
-            KeyServiceError::Impostor => Self::new(Kind::Refused, message),
+            KeyServiceError::ForeignProcess => Self::new(Kind::Refused, message),
             KeyServiceError::Internal(_) => Self::internal(message),
             KeyServiceError::Failed | KeyServiceError::NotStarted | KeyServiceError::Io(_) => {
                 Self::new(Kind::Failure, message)

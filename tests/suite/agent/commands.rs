@@ -165,7 +165,7 @@ fn foreign_sockets_block_neither_unlock_nor_lock() {
     let (pid, begun) = (home.pid().unwrap(), Instant::now());
     assert!(matches!(
         Client::lock_all(&place, Duration::from_millis(300)),
-        Err(KeyServiceError::Silent)
+        Err(KeyServiceError::Timeout)
     ));
 
     assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());

@@ -16,7 +16,7 @@ fn answers() -> Vec<SecretBytes> {
         AgentFault::RolledBack,
         AgentFault::ProjectRolledBack(0),
         AgentFault::ProjectRolledBack(77),
-        AgentFault::OtherSlots,
+        AgentFault::UnverifiedSlots,
         AgentFault::RootTables,
         AgentFault::Keyring(u32::MAX),
         AgentFault::System,
@@ -190,7 +190,7 @@ fn the_largest_frame_is_served() {
     }
 
     let answer = ask(&stream, &Request::Verify { mac: &[0; 32] });
-    assert!(decoded(&answer) == Answer::Failed(AgentFault::OtherKey));
+    assert!(decoded(&answer) == Answer::Failed(AgentFault::WrongKey));
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn slots_are_signed_only_after_they_were_verified() {
     };
 
     let refused =
-        |outcome| matches!(outcome, Err(VaultError::KeyService(KeyServiceError::OtherSlots)));
+        |outcome| matches!(outcome, Err(VaultError::KeyService(KeyServiceError::UnverifiedSlots)));
     vault.root_seq += 1;
     assert!(refused(mac(&vault, &slots)), "the agent has seen no state yet");
     watched.look().unwrap();
@@ -194,7 +194,7 @@ fn slots_are_signed_only_after_they_were_verified() {
             grants: &[],
         });
 
-        assert!(matches!(look, Err(VaultError::KeyService(KeyServiceError::OtherKey))));
+        assert!(matches!(look, Err(VaultError::KeyService(KeyServiceError::WrongKey))));
         assert!(refused(mac(&vault, &slots)));
     }
 
@@ -213,7 +213,7 @@ fn slots_are_signed_only_after_they_were_verified() {
         match answer.as_deref() {
             Some([]) => return assert!(cut < 40, "closed at {cut}"),
             Some(answer) => {
-                assert!(decoded(answer) == Answer::Failed(AgentFault::OtherSlots), "{cut}");
+                assert!(decoded(answer) == Answer::Failed(AgentFault::UnverifiedSlots), "{cut}");
             }
             None => panic!("no answer at {cut}"),
         }

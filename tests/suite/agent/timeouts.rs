@@ -60,7 +60,7 @@ fn an_impostor_in_the_agents_place_gets_no_key() {
     let answers = [
         Answer::Done(true),
         Answer::State { left: Some((1, 1)) },
-        Answer::Failed(AgentFault::OtherKey),
+        Answer::Failed(AgentFault::WrongKey),
     ];
 
     let mut answers: Vec<Vec<u8>> =
@@ -144,7 +144,7 @@ fn a_stopped_agent_is_an_error_and_not_an_endless_wait() {
 
     // An agent that `lock` could not reach ends in the same way.
     kill_process(next, Signal::STOP).unwrap();
-    assert!(matches!(impatient.lock(), Err(KeyServiceError::Silent)));
+    assert!(matches!(impatient.lock(), Err(KeyServiceError::Timeout)));
     stderr!(home.free(["status", "-q"]).run().fails_with(5), @"
     `[dir]/vault.db` is locked
     hint: unlock it with `secrets unlock`

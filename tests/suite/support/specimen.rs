@@ -157,7 +157,7 @@ pub fn code(error: &VaultError) -> u8 {
             | CryptoError::NoRecoveryCode,
         )
         | VaultError::KeyService(
-            KeyServiceError::Locked | KeyServiceError::OtherSlots | KeyServiceError::OtherKey,
+            KeyServiceError::Locked | KeyServiceError::UnverifiedSlots | KeyServiceError::WrongKey,
         )
         | VaultError::OtherKeys => 5,
         VaultError::Store(

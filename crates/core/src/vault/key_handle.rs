@@ -105,10 +105,10 @@ pub enum KeyServiceError {
     RolledBack(Option<ProjectName>),
     /// The agent has not verified these slots, and changing slots requires the passphrase
     #[error("changing how the vault is unlocked requires the passphrase")]
-    OtherSlots,
+    UnverifiedSlots,
     /// The agent's key does not open the vault's current state
     #[error("the unlocked key does not open the vault")]
-    OtherKey,
+    WrongKey,
     /// The agent uses another version of the protocol
     #[error("the agent was started by another version of `secrets`")]
     OtherVersion,
@@ -120,13 +120,13 @@ pub enum KeyServiceError {
     NotStarted,
     /// The agent did not answer in time
     #[error("the agent does not respond")]
-    Silent,
+    Timeout,
     /// The agent sent an invalid answer
     #[error("the agent sent an invalid response")]
-    Nonsense,
+    InvalidResponse,
     /// The process that listens instead of the agent belongs to another user
     #[error("the process that listens on the agent's socket belongs to another user")]
-    Impostor,
+    ForeignProcess,
     /// Only a bug in this program can cause this
     #[error("internal error: {0}")]
     Internal(&'static str),

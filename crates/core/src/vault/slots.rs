@@ -107,7 +107,7 @@ impl Vault {
 
     /// Returns the root key, if this process has it.
     pub(super) fn root_key(&self) -> Result<&RootKey, VaultError> {
-        self.root.root_key().ok_or(VaultError::KeyService(KeyServiceError::OtherSlots))
+        self.root.root_key().ok_or(VaultError::KeyService(KeyServiceError::UnverifiedSlots))
     }
 
     /// Replaces all slots of one type with a new one, or removes them.

@@ -121,7 +121,7 @@ impl Client {
         // This uses a separate client, so that nothing from an impostor's answer is kept.
         let earlier = Self::new(&self.runtime_dir, &self.path(), self.timeout);
         if let Err(VaultError::KeyService(
-            error @ (KeyServiceError::RolledBack(_) | KeyServiceError::Impostor),
+            error @ (KeyServiceError::RolledBack(_) | KeyServiceError::ForeignProcess),
         )) = locked.check_root_mac(&earlier)
         {
             return Err(error.into());
@@ -164,13 +164,13 @@ impl Client {
             Err(
                 KeyServiceError::RolledBack(_)
                 | KeyServiceError::Replaced
-                | KeyServiceError::OtherKey
-                | KeyServiceError::OtherSlots,
+                | KeyServiceError::WrongKey
+                | KeyServiceError::UnverifiedSlots,
             ) => Ok(true),
             result => result,
         };
 
-        if !matches!(outcome, Err(KeyServiceError::Impostor)) {
+        if !matches!(outcome, Err(KeyServiceError::ForeignProcess)) {
             self.runtime_dir.remove(&self.socket, found);
         }
 
@@ -241,7 +241,7 @@ impl Client {
             rustix::event::Timespec::try_from(self.timeout).map_err(std::io::Error::other)?;
         let waiting = &mut [rustix::event::PollFd::new(&ready, rustix::event::PollFlags::IN)];
         if !matches!(rustix::event::poll(waiting, Some(&timeout)), Ok(1)) {
-            return Err(KeyServiceError::Silent);
+            return Err(KeyServiceError::Timeout);
         }
 
         let mut answer = [0];
@@ -333,14 +333,16 @@ impl Client {
                 }
                 Answer::Failed(AgentFault::ProjectRolledBack(row)) => {
                     let row = usize::try_from(row).ok().and_then(|row| batch.get(row));
-                    let row = row.ok_or(KeyServiceError::Nonsense)?.clone();
+                    let row = row.ok_or(KeyServiceError::InvalidResponse)?.clone();
                     return Err(Self::rolled_back(connection, row));
                 }
                 other => return Err(other.unexpected().into()),
             };
 
             for (row, bytes) in batch.iter().zip(opened) {
-                keyrings.push(Keyring::decode(&row.pid, bytes).ok_or(KeyServiceError::Nonsense)?);
+                keyrings.push(
+                    Keyring::decode(&row.pid, bytes).ok_or(KeyServiceError::InvalidResponse)?,
+                );
             }
 
             rest = later;
@@ -393,7 +395,7 @@ impl RootKeyHandle for Client {
             if self.checkpoint_key.get().is_none() {
                 let key = match connection.ask(&Request::CheckpointKey)?.decoded()? {
                     Answer::Bytes(key) => {
-                        Key::copy_of(key.try_into().map_err(|_| KeyServiceError::Nonsense)?)
+                        Key::copy_of(key.try_into().map_err(|_| KeyServiceError::InvalidResponse)?)
                     }
                     other => return Err(other.unexpected().into()),
                 };
@@ -409,7 +411,9 @@ impl RootKeyHandle for Client {
         self.with_connection(|connection| {
             self.begin_mac(connection, tables)?;
             match connection.ask(&Request::Sign)?.decoded()? {
-                Answer::Bytes(mac) => Ok(mac.try_into().map_err(|_| KeyServiceError::Nonsense)?),
+                Answer::Bytes(mac) => {
+                    Ok(mac.try_into().map_err(|_| KeyServiceError::InvalidResponse)?)
+                }
                 other => Err(other.unexpected().into()),
             }
         })
@@ -482,7 +486,7 @@ impl Connection {
                 }
                 // The listen queue is full. A blocking `connect` would wait forever.
                 Err(Errno::AGAIN | Errno::INTR) if Instant::now() < deadline => sleep(PAUSE),
-                Err(Errno::AGAIN | Errno::INTR) => return Err(KeyServiceError::Silent),
+                Err(Errno::AGAIN | Errno::INTR) => return Err(KeyServiceError::Timeout),
                 Err(errno) => return Err(std::io::Error::from(errno).into()),
             }
         }
@@ -499,7 +503,7 @@ impl Connection {
 
     fn new(stream: UnixStream, deadline: Instant) -> Result<Self, KeyServiceError> {
         if !process::is_same_user(&stream) {
-            return Err(KeyServiceError::Impostor);
+            return Err(KeyServiceError::ForeignProcess);
         }
 
         stream.set_nonblocking(false)?;
@@ -510,10 +514,10 @@ impl Connection {
 
     fn failed(&mut self, error: std::io::Error) -> KeyServiceError {
         match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => KeyServiceError::Silent,
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => KeyServiceError::Timeout,
             ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
                 self.closed = true;
-                KeyServiceError::Silent
+                KeyServiceError::Timeout
             }
             _ => error.into(),
         }
@@ -533,7 +537,7 @@ impl Connection {
         let mut prefix = [0; 4];
         self.fill(&mut prefix, deadline)?;
 
-        let length = frame_length(prefix).ok_or(KeyServiceError::Nonsense)?;
+        let length = frame_length(prefix).ok_or(KeyServiceError::InvalidResponse)?;
         let mut frame = SecretBytes::zeroed(length);
         self.fill(frame.expose_mut(), deadline)?;
         Ok(Frame(frame))
@@ -545,7 +549,7 @@ impl Connection {
         while !wanted.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(KeyServiceError::Silent);
+                return Err(KeyServiceError::Timeout);
             }
 
             self.stream.set_read_timeout(Some(left))?;
@@ -568,7 +572,7 @@ impl Frame {
     fn decoded(&self) -> Result<Answer<'_>, KeyServiceError> {
         Answer::decode(self.0.expose()).map_err(|why| match why {
             Unreadable::Version => KeyServiceError::OtherVersion,
-            Unreadable::Malformed => KeyServiceError::Nonsense,
+            Unreadable::Malformed => KeyServiceError::InvalidResponse,
         })
     }
 
@@ -587,11 +591,11 @@ impl Answer<'_> {
             Self::Failed(AgentFault::Locked) => KeyServiceError::Locked,
             Self::Failed(AgentFault::Replaced) => KeyServiceError::Replaced,
             Self::Failed(AgentFault::RolledBack) => KeyServiceError::RolledBack(None),
-            Self::Failed(AgentFault::OtherSlots) => KeyServiceError::OtherSlots,
-            Self::Failed(AgentFault::OtherKey) => KeyServiceError::OtherKey,
+            Self::Failed(AgentFault::UnverifiedSlots) => KeyServiceError::UnverifiedSlots,
+            Self::Failed(AgentFault::WrongKey) => KeyServiceError::WrongKey,
             Self::Failed(AgentFault::Version) => KeyServiceError::OtherVersion,
             Self::Failed(AgentFault::System) => KeyServiceError::Failed,
-            _ => KeyServiceError::Nonsense,
+            _ => KeyServiceError::InvalidResponse,
         }
     }
 }

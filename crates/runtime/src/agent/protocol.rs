@@ -120,12 +120,12 @@ pub enum AgentFault {
     /// The project in this row of the request is in an older state than one seen before
     ProjectRolledBack(u32),
     /// The key slots are not the verified ones
-    OtherSlots,
+    UnverifiedSlots,
     /// The root MAC is wrong
     RootTables,
     /// The root MAC is wrong, and the key slots were never verified: the vault may have a new root
     /// key
-    OtherKey,
+    WrongKey,
     /// The key ring in this row of the request does not open
     Keyring(u32),
     /// The random number generator or a memory allocation failed
@@ -311,12 +311,12 @@ impl AgentFault {
             Self::Replaced => (2, 0),
             Self::RolledBack => (3, 0),
             Self::ProjectRolledBack(row) => (4, row),
-            Self::OtherSlots => (5, 0),
+            Self::UnverifiedSlots => (5, 0),
             Self::RootTables => (6, 0),
             Self::Keyring(row) => (7, row),
             Self::System => (8, 0),
             Self::Version => (9, 0),
-            Self::OtherKey => (11, 0),
+            Self::WrongKey => (11, 0),
         }
     }
 
@@ -326,12 +326,12 @@ impl AgentFault {
             Self::Replaced,
             Self::RolledBack,
             Self::ProjectRolledBack(row),
-            Self::OtherSlots,
+            Self::UnverifiedSlots,
             Self::RootTables,
             Self::Keyring(row),
             Self::System,
             Self::Version,
-            Self::OtherKey,
+            Self::WrongKey,
         ];
 
         all.into_iter().find(|fault| fault.code() == (code, row))

@@ -129,7 +129,7 @@ impl Session {
             // If the vault was given a new root key elsewhere, its slots differ as well. Only a
             // client with the passphrase can distinguish that from damage.
             let are_known = self.seen.as_ref().is_some_and(|seen| seen.slots == slots);
-            return Err(if are_known { AgentFault::RootTables } else { AgentFault::OtherKey });
+            return Err(if are_known { AgentFault::RootTables } else { AgentFault::WrongKey });
         };
 
         let state = Revision { seq, hash: stored, ancestors };
@@ -146,7 +146,7 @@ impl Session {
     pub(super) fn sign(&self, in_progress: MacInProgress) -> Result<Hash, AgentFault> {
         match &self.seen {
             Some(seen) if seen.slots == in_progress.slots => Ok(in_progress.mac.finish()),
-            _ => Err(AgentFault::OtherSlots),
+            _ => Err(AgentFault::UnverifiedSlots),
         }
     }
 
