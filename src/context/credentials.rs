@@ -36,14 +36,20 @@ pub(crate) struct Credentials {
 /// Why an attempt at a prompt failed.
 pub(super) enum Retry {
     /// The answer was wrong, for the reason in the text; the error is reported after the last try
-    Again(String, Error),
+    Again(String, Box<Error>),
     /// Trying again would not help
-    Never(Error),
+    Never(Box<Error>),
 }
 
 impl<E: Into<Error>> From<E> for Retry {
     fn from(error: E) -> Self {
-        Self::Never(error.into())
+        Self::Never(Box::new(error.into()))
+    }
+}
+
+impl Retry {
+    pub(super) fn again(why: impl Into<String>, error: Error) -> Self {
+        Self::Again(why.into(), Box::new(error))
     }
 }
 
@@ -70,7 +76,7 @@ impl Credentials {
                 Err(Retry::Again(why, _)) if tries_left > 0 => {
                     self.ui.warn(&format!("{why}, try again"));
                 }
-                Err(Retry::Again(_, error) | Retry::Never(error)) => return Err(error),
+                Err(Retry::Again(_, error) | Retry::Never(error)) => return Err(*error),
             }
         }
     }
@@ -111,7 +117,7 @@ impl Credentials {
             let typed = ask_below(hint.take(), &question)?;
             let credential = read(&typed).map_err(|why| {
                 let why = format!("invalid {}: {why}", what.to_lowercase());
-                Retry::Again(why.clone(), Error::new(Kind::Locked, why))
+                Retry::again(why.clone(), Error::new(Kind::Locked, why))
             })?;
 
             // Text typed during this delay is not echoed, because it may be the value that is asked
@@ -123,7 +129,7 @@ impl Credentials {
             match opened {
                 Ok(opened) => Ok((opened, credential)),
                 Err(VaultError::Crypto(error)) if error == credential.wrong() => {
-                    Err(Retry::Again(error.to_string(), error.into()))
+                    Err(Retry::again(error.to_string(), error.into()))
                 }
                 Err(error) => Err(error.into()),
             }
@@ -249,7 +255,7 @@ impl Credentials {
             }
 
             let code = recovery_code(&typed);
-            code.map(Some).map_err(|error| Retry::Again(error.message().to_owned(), error))
+            code.map(Some).map_err(|error| Retry::again(error.message().to_owned(), error))
         })
     }
 }

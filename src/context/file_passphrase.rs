@@ -74,7 +74,7 @@ impl Credentials {
             drop(echo_off);
             opened.map_err(|error| match error {
                 AgeError::WrongPassphrase => {
-                    Retry::Again(error.to_string(), error::age_file(&error, name))
+                    Retry::again(error.to_string(), error::age_file(&error, name))
                 }
                 error => error::age_file(&error, name).into(),
             })

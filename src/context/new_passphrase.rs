@@ -140,5 +140,5 @@ fn repeat(first: SecretBytes) -> Result<SecretBytes, Retry> {
     }
 
     let error = Error::new(Kind::Locked, "the passphrase was not typed the same way twice");
-    Err(Retry::Again("the passphrases differ".into(), error))
+    Err(Retry::again("the passphrases differ", error))
 }

@@ -71,7 +71,7 @@ pub fn remove_for(target: &Path, companions: &[&str]) {
         let is_companion =
             |suffix: &&str| meant.strip_suffix(suffix.as_bytes()).is_some_and(|rest| rest == name);
 
-        is_drawn && (meant == name || companions.iter().any(|suffix| is_companion(&suffix)))
+        is_drawn && (meant == name || companions.iter().any(is_companion))
     };
 
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {

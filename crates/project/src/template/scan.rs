@@ -424,7 +424,7 @@ mod tests {
         scan::<()>(&mut &template[..], &Grammar::default(), WINDOW, ALL, |event| {
             match event {
                 Event::NearMiss(tag, at) => {
-                    seen.push((tag.to_string(), 0, at.position.line, at.position.column))
+                    seen.push((tag.to_string(), 0, at.position.line, at.position.column));
                 }
                 Event::Backslashes(number, at) => {
                     seen.push((String::new(), number, at.position.line, at.position.column));
