@@ -13,6 +13,7 @@ use rustix::termios::{
     InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush,
     tcgetattr, tcsetattr,
 };
+use secrets_core::crypto::with_freed_memory_wiped;
 use secrets_core::model::{SecretBytes, SecretValue};
 use secrets_files::DeferSignals;
 use terminal_size::terminal_size_of;
@@ -133,7 +134,8 @@ pub(crate) fn show_words(label: &str, passphrase: &SecretBytes) -> Result<(), Ui
 pub(crate) fn passphrase(question: &str, hint: Option<&str>) -> Result<SecretBytes, UiError> {
     ask(question, hint, |keyboard| {
         let config = ConfigBuilder::new().input_reader(keyboard).output_discard().build();
-        read_password_with_config(config).map(|text| SecretBytes::from_vec(text.into_bytes()))
+        with_freed_memory_wiped(|| read_password_with_config(config))
+            .map(|text| SecretBytes::from_vec(text.into_bytes()))
     })
 }
 

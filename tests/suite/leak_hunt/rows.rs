@@ -1,6 +1,6 @@
 //! The commands whose traces are searched for, each with what it may leave.
 
-use Leaves::{Environment, Import, Nothing, Vectors};
+use Leaves::{Nothing, Program, Vectors};
 
 /// The stored value, and the value that is given to a command that stores. Both are ASCII, because
 /// strace escapes other bytes.
@@ -16,11 +16,8 @@ pub const PLAIN: &str = "7TvWn2Qm9XcRb5LhGd3YsJf8UoAi1EtNx6Mk0HpVqBrSwCgDlZ";
 #[derive(Clone, Copy, PartialEq)]
 pub enum Leaves {
     Nothing,
-    /// The standard library's copies of a program's environment (SECURITY.md, "A program's
-    /// environment")
-    Environment,
-    /// Pieces in the memory of the libraries that read CSV, JSON and XML ("Imports")
-    Import,
+    /// `run --no-mask` has become the program, whose environment holds the value
+    Program,
     /// In a debug build, the search of a tree spills vector registers to its threads' stacks. In a
     /// release build the bytes stay in registers
     Vectors,
@@ -30,8 +27,7 @@ impl Leaves {
     pub fn covers(self, what: &str, place: &str) -> bool {
         match self {
             Nothing => false,
-            Environment => what.starts_with("stored"),
-            Import => what.starts_with("given"),
+            Program => what.starts_with("stored") && place == "[stack]",
             Vectors => cfg!(debug_assertions) && what.starts_with("given") && place == "anonymous",
         }
     }
@@ -68,18 +64,18 @@ pub const ROWS: &[Row] = &[
     ),
     ("render -e {{secrets.key|base64}}{{secrets.key|url}}", "", Nothing, &["1<"]),
     ("render -", "{{KEY}}", Nothing, &["1<"]),
-    ("run -- true", "", Environment, &[]),
-    ("run --env A={{KEY}} -- true", "", Environment, &[]),
-    ("run --no-mask -- true", "", Environment, &[]),
+    ("run -- true", "", Nothing, &[]),
+    ("run --env A={{KEY}} -- true", "", Nothing, &[]),
+    ("run --no-mask -- true", "", Program, &[]),
     // Programs that print a value themselves or read one.
-    ("run -- /usr/bin/printenv KEY", "", Environment, &["1<pipe"]),
+    ("run -- /usr/bin/printenv KEY", "", Nothing, &["1<pipe"]),
     ("run --stdin key -- cat", "", Nothing, &["<pipe", "/memfd:secrets"]),
     ("redact", STORED, Nothing, &[]),
     ("scan .", "", Vectors, &[]),
     ("scan value", "", Nothing, &[]),
     ("import given.env", "", Nothing, &[]),
     ("import given.env --on-conflict overwrite --delete-source", "", Nothing, &[]),
-    ("import given.json", "", Import, &[]),
+    ("import given.json", "", Nothing, &[]),
     ("template given.env -o given.tmpl", "", Nothing, &[]),
     ("setup", "", Vectors, &["/#", "/out"]),
     ("check", "", Vectors, &[]),
@@ -108,7 +104,7 @@ pub const ROWS: &[Row] = &[
     ("update nothing", GIVEN, Nothing, &[]),
     ("render -e {{KEZ}}{{KEY}}", "", Nothing, &[]),
     ("render -e {{KEY}} -o nowhere/out", "", Nothing, &[]),
-    ("run --only key -- /no/such/program", "", Environment, &[]),
+    ("run --only key -- /no/such/program", "", Nothing, &[]),
     ("list --passphrase-file wrong", "", Nothing, &[]),
     ("list --passphrase-file long", "", Nothing, &[]),
     ("delete key", "", Nothing, &[]),
