@@ -184,3 +184,32 @@ fn print(text: &clap::Error, ui: &Ui) -> Result<(), Error> {
     let text = if ui.is_colored() { text.ansi().to_string() } else { text.to_string() };
     Ok(ui.text(&text)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use secrets_runtime::helper::Helper;
+
+    use super::*;
+
+    #[test]
+    fn helper_processes_understand_their_command_lines() {
+        let directory = Path::new("/run/-d");
+        let program = ["program".into(), "--json".into(), "agent".into()];
+        for (helper, name) in [
+            (Helper::Agent { directory }, "agent"),
+            (Helper::Guard { directory }, "guard"),
+            (Helper::Linger, "linger"),
+            (
+                Helper::Monitor { options: &["--json", "--color=never"], command: &program },
+                "monitor",
+            ),
+        ] {
+            let arguments = [OsString::from("secrets")].into_iter();
+            let line = arguments.chain(helper.arguments().into_iter().map(Into::into));
+            let matches = Cli::command().try_get_matches_from(line).unwrap();
+            assert_eq!(matches.subcommand_name(), Some(name));
+        }
+    }
+}

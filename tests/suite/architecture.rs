@@ -30,7 +30,7 @@ const ROOMS: [(&str, &[&[&str]]); 4] = [
             &["dotenv", "git", "variables", "position"],
         ],
     ),
-    ("runtime", &[&["agent", "run"], &["process"]]),
+    ("runtime", &[&["agent", "run"], &["process", "helper"]]),
 ];
 
 /// The crates of the workspace from top to bottom, without the root package.

@@ -2,6 +2,7 @@
 //! secrets.
 //!
 //! * [`process`]: hardening, limits, signals and process groups
+//! * [`helper`]: the command lines of our helper processes
 //! * [`agent`]: the process that keeps a vault unlocked, and its client
 //! * [`run`]: a program with secrets and masked output, and the helper processes for it
 //!
@@ -9,5 +10,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_precision_loss))]
 
 pub mod agent;
+pub mod helper;
 pub mod process;
 pub mod run;

@@ -9,9 +9,8 @@ use std::cell::OnceCell;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -29,6 +28,7 @@ use secrets_files::FileId;
 
 use super::protocol::{AgentFault, Answer, Handover, MAX_FRAME, Request, Unreadable, frame_length};
 use super::runtime_dir::RuntimeDir;
+use crate::helper::Helper;
 use crate::process;
 
 /// The pause before another attempt if a connection was closed or the agent is just starting.
@@ -221,16 +221,13 @@ impl Client {
         let frame =
             Handover { path, vault_id, ttl, idle, key: root.expose() }.encode().ok_or(TOO_LONG)?;
 
-        let mut command = Command::new(executable);
-        command.arg0("secrets").arg("agent").arg("--directory").arg(self.runtime_dir.directory());
-        command
-            .env_clear()
-            .current_dir("/")
+        let helper = Helper::Agent { directory: self.runtime_dir.directory() };
+        let mut agent = helper
+            .command(executable)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-
-        let mut agent = command.spawn()?;
+            .stderr(Stdio::null())
+            .spawn()?;
         let mut ready = agent.stdout.take().ok_or(KeyServiceError::NotStarted)?;
 
         // The pipe takes a whole frame at once. Closing it marks the end of the agent's input.

@@ -7,14 +7,14 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use rustix::process::getpid;
 use secrets_core::model::{SecretValue, Tag};
 use secrets_files::{DeferSignals, leftovers};
 
+use crate::helper::Helper;
 use crate::process;
 
 const PREFIX: &str = "run-";
@@ -70,17 +70,12 @@ impl Drop for PrivateFiles {
 
 /// Starts the guard and waits until signals to our process group can no longer reach it.
 fn start_guard(directory: &Path, executable: &Path) -> io::Result<Child> {
-    let mut command = Command::new(executable);
-    command
-        .arg0("secrets")
-        .arg("guard")
-        .arg("--directory")
-        .arg(directory)
-        .env_clear()
-        .current_dir("/");
-
-    let mut guard =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut guard = Helper::Guard { directory }
+        .command(executable)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
     let mut ready = guard.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
     ready.read_exact(&mut [0])?;
     Ok(guard)

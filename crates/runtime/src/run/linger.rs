@@ -8,23 +8,22 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use secrets_core::codec::{Reader, prefixed};
 use secrets_core::model::{SecretBytes, SecretValue, Tag};
 
 use super::child::{in_memory, start_detached};
 use super::stream::{KnownValues, Stream, StreamError, drive};
+use crate::helper::Helper;
 use crate::process;
 
 /// Starts the lingering process for a stream.
 pub(super) fn start(stream: Stream, executable: &Path) -> io::Result<()> {
     let (from, to, known) = stream.into_parts();
     let known = in_memory(pack(&known).expose())?;
-    let mut command = Command::new(executable);
-    command.arg0("secrets").arg("linger").env_clear().current_dir("/");
+    let mut command = Helper::Linger.command(executable);
     command.stdin(Stdio::from(from)).stdout(Stdio::from(to)).stderr(Stdio::from(known));
 
     start_detached(&mut command)

@@ -26,6 +26,7 @@ use super::signals::{ReceivedSignal, Signals};
 use super::stream::{Stream, StreamError, StreamMask, StreamState};
 use super::terminal::{Pty, is_from_key, is_in_foreground, pty, resize};
 use super::{Job, Outcome, RunError, Streams};
+use crate::helper::Helper;
 use crate::process;
 
 /// The total time to wait for output after the program's end. Such output is still in a
@@ -56,9 +57,8 @@ pub fn run(job: Job, streams: &Streams) -> Result<Outcome, RunError> {
         }
 
         // The program is passed by name, and the monitor looks it up as we would.
-        let mut monitor = Command::new(&executable);
-        std::os::unix::process::CommandExt::arg0(&mut monitor, "secrets");
-        monitor.args(options).arg("monitor").arg("--").args(&command).env_clear();
+        let helper = Helper::Monitor { options: &options, command: &command };
+        let mut monitor = helper.command(&executable);
         let failed = || RunError::io::<io::Error>("pass the environment on");
         let packed = in_memory(pack_environment(&environment).expose()).map_err(failed())?;
         let shared = File::from(packed.try_clone().map_err(failed())?);
