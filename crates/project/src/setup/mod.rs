@@ -27,11 +27,13 @@ mod additions;
 mod adoption;
 mod comments;
 pub mod detect;
+mod digesting;
 mod draft;
 pub mod gitignore;
 pub mod manifest;
 pub mod meaning;
 pub mod migration;
+mod modified;
 mod needs;
 pub mod output_records;
 mod outputs;
@@ -43,18 +45,18 @@ pub mod trust;
 mod uses;
 mod warning;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use secrets_files::OutputError;
 
 pub use adoption::Adoption;
+pub use digesting::{DigestingWriter, note};
 pub use draft::{Draft, add, name_readers, output_of};
 pub use manifest::{Declaration, Manifest, ManifestError, RenderEntry, Variable};
+pub use modified::{AdoptableOutput, ModifiedOutput, foreign, is_dotenv};
 pub use needs::{Need, needs};
-pub use outputs::{
-    AdoptableOutput, DigestingWriter, ModifiedOutput, OutputState, Outputs, ProtectedFile,
-    ResolvedOutputs, foreign, is_dotenv, note,
-};
+pub use outputs::{OutputState, Outputs, ProtectedFile, ResolvedOutputs};
 pub use provided::ProvidedValues;
 pub use tree::{Reference, Tree};
 pub use uses::{OtherUses, Use};
@@ -87,7 +89,7 @@ pub enum SetupError {
         /// The path of the file
         path: PathBuf,
         /// The error from the system
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The git repository could not be read
     #[error(transparent)]
@@ -97,4 +99,8 @@ pub enum SetupError {
 /// Returns a path that can be opened: `.` instead of the empty path.
 fn relative(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> SetupError {
+    TemplateError::Io { action, name: relative(path).display().to_string(), source }.into()
 }

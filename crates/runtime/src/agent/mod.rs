@@ -11,6 +11,7 @@
 //! the process that started it.
 
 mod client;
+mod connection;
 mod protocol;
 mod runtime_dir;
 mod server;

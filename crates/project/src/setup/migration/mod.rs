@@ -4,20 +4,25 @@
 //! A file is refused unless its readers get the same values from the rendered template. No value
 //! stays in the template, not even in a comment.
 
+mod leaks;
+mod replacement;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map};
 use std::ops::Range;
 
 use secrets_core::model::{Description, SecretBytes, SecretValue, Tag, TagKey};
 use secrets_core::vault::{Reveal, Revealed, VaultError};
-use secrets_mask::{MaskedSpan, Masker, Needles, Sink};
+use secrets_mask::Needles;
 
 use super::comments::{comment, comment_above, commented_value, left_open};
 use super::settings;
 use crate::dotenv::readers::Readers;
 use crate::dotenv::{self, DotenvError, Entry};
 use crate::template::filter::Filter;
-use crate::template::grammar::{Grammar, Match as Found};
+use crate::template::grammar::Grammar;
 use crate::template::{ExpandError, Plan, Template, TemplateError};
+use leaks::{SHORTEST, find_whole_word, leaks, leaks_none};
+use replacement::{Agreement, Replacement, escaped, placeholder_text, replacement_for};
 
 /// The names whose values stay in the template, each with the reason.
 pub type KeptNames = BTreeMap<String, &'static str>;
@@ -472,32 +477,6 @@ fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The minimum length in bytes of a value that is searched for. Shorter values occur in almost
-/// every text.
-const SHORTEST: usize = 4;
-
-/// Returns where a text contains a value that is too short for a needle. The value must not be part
-/// of a longer word.
-fn find_whole_word(text: &[u8], value: &[u8]) -> Option<usize> {
-    let is_word = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
-    memchr::memmem::find_iter(text, value)
-        .find(|at| !is_word(text[..*at].last()) && !is_word(text.get(at + value.len())))
-}
-
-/// Returns the values that a text contains, and their offsets.
-fn leaks(needles: &Needles, text: &[u8]) -> Vec<(Tag, usize)> {
-    let mut masker = Masker::new(needles);
-    let mut leaks = Leaks(Vec::new());
-    let Ok(()) = masker.push(text, &mut leaks);
-    let Ok(()) = masker.finish(&mut leaks);
-
-    leaks.0
-}
-
-fn leaks_none(needles: &Needles, text: &[u8]) -> bool {
-    leaks(needles, text).is_empty()
-}
-
 /// Resolves the template's own values, to check what it renders to.
 impl Reveal for Migration {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
@@ -516,137 +495,9 @@ impl Reveal for Migration {
     }
 }
 
-/// The values that were found, with their offsets.
-struct Leaks(Vec<(Tag, usize)>);
-
-impl Sink for Leaks {
-    type Error = std::convert::Infallible;
-
-    fn literal(&mut self, _: &[u8]) -> Result<(), Self::Error> {
-        Ok(())
-    }
-
-    fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Self::Error> {
-        if found.complete {
-            self.0.push((found.tag.clone(), usize::try_from(found.start).unwrap_or(usize::MAX)));
-        }
-
-        Ok(())
-    }
-}
-
 /// Returns true if a value contains a placeholder in the form that only `secrets` uses. Then the
 /// file is already a template.
 fn is_template(value: &[u8]) -> Result<bool, TemplateError> {
     let namespaced = Grammar { namespaced: true, ..Grammar::default() };
     Ok(!Plan::new(Template::from_text("a value", value.to_vec()), namespaced)?.is_empty())
-}
-
-/// Escapes text so that a template renders to it. Each placeholder in it gets a backslash, and the
-/// backslashes before it are doubled.
-fn escaped(text: &[u8], grammar: &Grammar) -> Vec<u8> {
-    let (mut out, mut copied, mut from) = (Vec::with_capacity(text.len()), 0, 0);
-    while let Some(found) = memchr::memmem::find(&text[from..], grammar.open()) {
-        let at = from + found;
-        from = at + 1;
-        if text[..at].last() == Some(&b'$') {
-            continue;
-        }
-
-        let Found::Placeholder { length, .. } = grammar.at(&text[at..], true) else { continue };
-
-        let run = text[copied..at].iter().rev().take_while(|byte| **byte == b'\\').count();
-        out.extend_from_slice(&text[copied..at]);
-        out.extend(std::iter::repeat_n(b'\\', run + 1));
-        out.extend_from_slice(&text[at..at + length]);
-        copied = at + length;
-        from = copied;
-    }
-
-    out.extend_from_slice(&text[copied..]);
-    out
-}
-
-/// Writes a placeholder, with or without quotes around it.
-fn placeholder_text(tag: &Tag, quote: Option<u8>, filter: Option<Filter>) -> Vec<u8> {
-    let filter = filter.map_or_else(String::new, |filter| format!(" | {}", filter.name()));
-    let quote: Vec<u8> = quote.into_iter().collect();
-    [&quote[..], format!("{{{{ secrets.{tag}{filter} }}}}").as_bytes(), &quote[..]].concat()
-}
-
-/// What replaces a value in the template.
-struct Replacement {
-    placeholder: Vec<u8>,
-    /// The value to store
-    value: SecretBytes,
-    /// The text that the placeholder renders to
-    text: SecretBytes,
-    agreement: Agreement,
-}
-
-/// How many of the file's readers get the same value from the original file.
-enum Agreement {
-    All,
-    Most,
-    None,
-}
-
-/// Decides how to write a value. If all readers agree, the placeholder gets the filter `dotenv`,
-/// and the stored value is what they read. If they disagree, the placeholder goes between the old
-/// quotes, and the output stays the same to the byte. If that is impossible, the filter writes the
-/// value that most readers read. Returns `None` if no way works.
-fn replacement_for(entry: &Entry, text: &[u8], tag: &Tag, readers: Readers) -> Option<Replacement> {
-    let line = &text[entry.whole.start..];
-    let behind_equals = &line[memchr::memchr(b'=', line)? + 1..];
-    let readings: Vec<Option<SecretBytes>> =
-        readers.iter().map(|reader| reader.read(behind_equals)).collect();
-    let agree = |value: &SecretBytes| {
-        let same = |reading: &&Option<SecretBytes>| {
-            reading.as_ref().is_some_and(|read| read.expose() == value.expose())
-        };
-
-        readings.iter().filter(same).count()
-    };
-
-    let for_all = |value: &SecretBytes, agreement| {
-        let text_behind = &text[entry.span.end..];
-        let spelling = readers.spell(value.expose()).ok().filter(|_| !value.is_empty())?;
-        let line = SecretBytes::from_vec([spelling.expose(), text_behind].concat());
-        let is_read = readers.iter().all(|reader| reader.reads_as(line.expose(), value.expose()));
-        let placeholder = placeholder_text(tag, None, Some(Filter::Dotenv));
-        let value = SecretBytes::copy_of(value.expose());
-
-        is_read.then_some(Replacement { placeholder, value, text: spelling, agreement })
-    };
-
-    let unanimous =
-        readings.first().and_then(Option::as_ref).filter(|value| agree(value) == readings.len());
-    unanimous
-        .and_then(|value| for_all(value, Agreement::All))
-        .or_else(|| unchanged(entry, &text[entry.span.clone()], tag, readers))
-        .or_else(|| {
-            let has_most = 2 * agree(&entry.value) > readings.len();
-            has_most.then(|| for_all(&entry.value, Agreement::Most)).flatten()
-        })
-}
-
-/// Returns a placeholder between the quotes of the file, if it renders to the same bytes.
-fn unchanged(entry: &Entry, raw: &[u8], tag: &Tag, readers: Readers) -> Option<Replacement> {
-    let value = entry.value.expose();
-    let quote = raw.first().copied().filter(|b| matches!(b, b'"' | b'\'' | b'`'));
-    let json = Filter::Json.apply(value, readers).ok();
-    let options = [
-        (quote, None, Some(value)),
-        (Some(b'"'), Some(Filter::Json), json.as_ref().map(SecretBytes::expose)),
-    ];
-
-    options.into_iter().find_map(|(quote, filter, inside)| {
-        let quotes: Vec<u8> = quote.into_iter().collect();
-        let text = SecretBytes::from_vec([&quotes[..], inside?, &quotes[..]].concat());
-        let placeholder = placeholder_text(tag, quote, filter);
-        let value = SecretBytes::copy_of(value);
-        let is_same = text.expose() == raw;
-
-        is_same.then_some(Replacement { placeholder, value, text, agreement: Agreement::None })
-    })
 }
