@@ -180,7 +180,6 @@ impl<'m> Outputs<'m> {
         Ok(all)
     }
 
-    /// Keeps only the entries that `keep` accepts.
     pub fn retain(&mut self, keep: impl Fn(&RenderEntry) -> bool) {
         self.files.retain(|file| keep(file.rendering));
     }
@@ -221,9 +220,7 @@ impl<'m> Outputs<'m> {
 /// How an output compares with what it would be rendered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputState {
-    /// The output is up to date
     Current,
-    /// The output does not exist
     Missing,
     /// The output has other content
     Stale,
@@ -277,7 +274,6 @@ impl<'m> ResolvedOutputs<'m> {
         Ok(found)
     }
 
-    /// Keeps only the entries that `keep` accepts.
     pub fn retain(&mut self, keep: impl Fn(&RenderEntry) -> bool) {
         self.files.retain(|file| keep(file.rendering));
     }
@@ -374,7 +370,6 @@ pub struct ModifiedOutput {
 /// Whether the variables of a dotenv file can be moved into its template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdoptableOutput {
-    /// They can be moved
     Yes,
     /// They can be moved once this line, counted from 1, is a valid variable or was removed
     AfterFixing(u64),
@@ -573,7 +568,6 @@ fn expanded(resolved: &Resolved) -> Result<Option<SecretBytes>, SetupError> {
     }
 }
 
-/// Collects bytes up to a limit.
 struct BoundedBuffer(SecretBytes);
 
 impl Write for BoundedBuffer {
