@@ -62,7 +62,6 @@ pub struct Client {
     checkpoint_key: OnceCell<Key>,
 }
 
-/// A connection to an agent.
 struct Connection {
     stream: UnixStream,
     /// The timeout for each complete answer
