@@ -240,7 +240,6 @@ impl Credentials {
         self.recovery
     }
 
-    /// Reads a recovery code from a file.
     pub(crate) fn recovery_code_of_file(&self, path: &Path) -> Result<RecoveryCode, Error> {
         recovery_code(&self.line_of_file(path)?)
     }

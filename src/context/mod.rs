@@ -36,9 +36,7 @@ pub(crate) use trust::Trust;
 /// The options that select the vault, the project and how to unlock.
 #[derive(Default)]
 pub(crate) struct Options {
-    /// The vault's file
     pub(crate) vault: Option<PathBuf>,
-    /// The current project
     pub(crate) project: Option<ProjectName>,
     /// The file with the passphrase; `-` is stdin
     pub(crate) passphrase_file: Option<PathBuf>,

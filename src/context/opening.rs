@@ -40,7 +40,6 @@ impl Context {
         self.locked().map(drop)
     }
 
-    /// Returns true if there is no vault yet.
     pub(crate) fn vault_is_missing(&self) -> Result<bool, Error> {
         match Locked::open(&self.target.vault_path()?) {
             Err(VaultError::Store(StoreError::Missing(_))) => Ok(true),
@@ -236,7 +235,6 @@ impl Context {
         self.credentials.by_credential(&self.target.vault_path()?, |by| locked.root_key(by))
     }
 
-    /// Asks for the vault's passphrase.
     fn ask_for_passphrase(
         &self,
         locked: &Locked,

@@ -49,7 +49,6 @@ impl ProjectSource {
 pub(crate) struct Target {
     ui: Rc<Ui>,
     environment: Rc<Environment>,
-    /// What `--vault` and `--project` select
     selection: Selection,
     project: OnceCell<ProjectName>,
     manifest: OnceCell<Option<Manifest>>,
@@ -61,7 +60,6 @@ impl Target {
         Self { ui, environment, selection, project, manifest }
     }
 
-    /// Returns what the options `--vault` and `--project` select.
     pub(crate) fn selection(&self) -> &Selection {
         &self.selection
     }
@@ -83,12 +81,10 @@ impl Target {
         }
     }
 
-    /// Returns the vault of `--vault`.
     pub(crate) fn vault_option(&self) -> Option<&Path> {
         self.selection.vault.as_deref()
     }
 
-    /// Returns the current project.
     pub(crate) fn project(&self) -> Result<&ProjectName, Error> {
         if let Some(project) = self.project.get() {
             return Ok(project);
@@ -104,7 +100,6 @@ impl Target {
         Ok(self.project.get_or_init(|| project))
     }
 
-    /// Returns the source of the current project's name.
     pub(crate) fn project_source(&self) -> Result<ProjectSource, Error> {
         if let Some(project) = self.project_option() {
             return Ok(ProjectSource::Option(project.clone()));
@@ -131,7 +126,6 @@ impl Target {
         }
     }
 
-    /// Returns the project of `--project`.
     pub(crate) fn project_option(&self) -> Option<&ProjectName> {
         self.selection.project.as_ref()
     }
@@ -166,7 +160,6 @@ impl Target {
         Hint::in_project(hint).render(&self.selection)
     }
 
-    /// Returns the git repository of a directory.
     pub(crate) fn git(directory: &Path) -> Git {
         Git::at(directory, Environment::git())
     }

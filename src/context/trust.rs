@@ -100,7 +100,6 @@ impl Context {
         ))
     }
 
-    /// Collects what a manifest asks for.
     pub(crate) fn coverage(manifest: &Manifest) -> Result<Coverage, Error> {
         Coverage::of(manifest).map_err(|source| {
             let directory = manifest.path();
@@ -111,7 +110,6 @@ impl Context {
         })
     }
 
-    /// Returns the store for records of trust.
     pub(crate) fn trust_store(&self) -> Result<TrustStore, Error> {
         let directory = self.environment.state("trust");
         directory.map(|directory| TrustStore::new(&directory)).ok_or_else(|| {

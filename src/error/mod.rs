@@ -87,7 +87,6 @@ pub(crate) struct Error {
     is_answer: bool,
 }
 
-/// The JSON form of an error.
 #[derive(Serialize)]
 pub(crate) struct ErrorJson<'a> {
     r#type: &'static str,

@@ -29,7 +29,6 @@ impl Ui {
 }
 
 impl ListPrinter {
-    /// Prints the next item.
     pub(crate) fn item(&mut self, item: &impl Outcome) -> Result<(), UiError> {
         self.write(item).map_err(UiError::Stdout)
     }

@@ -38,7 +38,6 @@ impl Text {
         self.is_terminal
     }
 
-    /// Adds a line.
     pub(super) fn line(&mut self, line: &str) {
         self.content.push_str(line);
         self.content.push('\n');

@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::KdfInfo;
 
-/// The path of a vault.
 #[derive(Serialize)]
 pub(crate) struct VaultPath {
     pub(crate) vault: String,

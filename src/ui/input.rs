@@ -46,7 +46,6 @@ pub(crate) fn take_stdin() -> Result<(), UiError> {
     if TAKEN.swap(true, Ordering::SeqCst) { Err(UiError::StdinTaken) } else { Ok(()) }
 }
 
-/// Reads stdin.
 pub(crate) fn stdin(most: usize) -> Result<SecretBytes, UiError> {
     take_stdin()?;
     read(rustix::stdio::stdin(), most)
@@ -116,7 +115,6 @@ fn values(descriptor: impl AsFd) -> io::Result<SecretBytes> {
     Ok(bytes)
 }
 
-/// Returns true if stdin is a terminal.
 pub(crate) fn stdin_is_terminal() -> bool {
     io::stdin().is_terminal()
 }

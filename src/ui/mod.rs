@@ -42,7 +42,6 @@ pub(crate) enum ColorWhen {
     Never,
 }
 
-/// Why input or output failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UiError {
     #[error("cannot read `{name}`: {source}")]
@@ -118,7 +117,6 @@ impl Ui {
         self.color_out
     }
 
-    /// Returns true if stdout is a terminal.
     pub(crate) fn stdout_is_terminal(&self) -> bool {
         io::stdout().is_terminal()
     }

@@ -35,10 +35,8 @@ const ARMOR: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
 /// The reason why an age file could not be written or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum AgeError {
-    /// The file is encrypted to another passphrase
     #[error("wrong passphrase")]
     WrongPassphrase,
-    /// The file is encrypted to other keys
     #[error("none of the identities can decrypt it")]
     WrongIdentity,
     /// The file is encrypted to a passphrase, but an identity was given
@@ -50,16 +48,12 @@ pub enum AgeError {
     /// The file is cut short, was changed, or never was an age file
     #[error("it is damaged, cut short or was tampered with")]
     Damaged,
-    /// The file has another version of age's format
     #[error("its version of the age format is not supported")]
     Version,
-    /// The file asks for a key derivation out of bounds
     #[error("its passphrase needs more than 2^{MAX_WORK} rounds of scrypt (1 GiB of memory)")]
     TooMuchWork,
-    /// The memory for the key derivation could not be allocated
     #[error("not enough memory: its key derivation needs {0} MiB")]
     Memory(u64),
-    /// The file could not be read or written
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -97,7 +91,6 @@ impl Identity {
 
 /// A passphrase or keys to encrypt a new file to.
 pub enum To<'a> {
-    /// A passphrase
     Passphrase(&'a SecretBytes),
     /// One or more keys; any one of them opens the file
     Recipients(&'a [Recipient]),
@@ -105,7 +98,6 @@ pub enum To<'a> {
 
 /// A passphrase or identities to open a file with.
 pub enum DecryptWith<'a> {
-    /// Its passphrase
     Passphrase(&'a SecretBytes),
     /// Any of these identities
     Identities(&'a [Identity]),
@@ -171,7 +163,6 @@ pub struct AgeHeader<R: Read> {
 }
 
 impl<R: Read> AgeHeader<R> {
-    /// Reads the header.
     pub fn read(file: R) -> Result<Self, AgeError> {
         let mut file = ArmoredReader::new(file);
         let mut head = Vec::new();
@@ -284,7 +275,6 @@ pub struct HashingWriter<W> {
 }
 
 impl<W> HashingWriter<W> {
-    /// Creates a writer with an empty hash.
     pub fn new(out: W) -> Self {
         Self { out, hash: Sha256::new() }
     }

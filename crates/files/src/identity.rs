@@ -13,7 +13,6 @@ pub struct FileId {
 }
 
 impl FileId {
-    /// Returns the identity of the file that `metadata` describes.
     pub fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }

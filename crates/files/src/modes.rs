@@ -7,7 +7,6 @@ use std::path::Path;
 
 use super::leftovers;
 
-/// The kind of entry that a probe creates.
 #[derive(Clone, Copy)]
 pub enum Probe {
     File,

@@ -160,7 +160,6 @@ impl Output {
         })
     }
 
-    /// Returns whether the file already exists.
     pub fn exists(&self) -> bool {
         self.existing.is_some()
     }

@@ -42,12 +42,10 @@ impl Records {
         format!("{:032x}", u128::from_be_bytes(*name))
     }
 
-    /// Returns the directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Returns the path of a record.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }

@@ -43,7 +43,6 @@ const NEAR: usize = 6;
 /// The smallest length of a suffix that is stored. Every needle is longer.
 pub(super) const FAR: usize = NEAR + 1;
 
-/// The automaton of a set of needles.
 pub(super) struct Automaton {
     /// The byte that leads to the next number, and flags, for each state
     cells: SecretBytes,
@@ -306,7 +305,6 @@ impl Automaton {
         bytes.iter().try_fold(ROOT, |state, byte| self.child(state, *byte))
     }
 
-    /// Consumes one byte.
     pub(super) fn step(&self, state: u32, byte: u8) -> Step {
         let state = self.next(state, byte);
         let found = (self.cell(state)[1] & FOUND != 0).then(|| self.found(state));

@@ -97,7 +97,6 @@ fn unicode_escape(c: char, upper: bool, out: &mut SecretBytes) {
     }
 }
 
-/// Returns a value with each `byte` replaced by `instead`.
 pub fn replaced(value: &[u8], byte: u8, instead: &[u8]) -> SecretBytes {
     let mut out = room_for(value);
     for part in value.split_inclusive(|other| *other == byte) {

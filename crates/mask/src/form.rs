@@ -22,7 +22,6 @@ pub enum Form {
     Url,
     /// With XML and HTML entities
     Xml,
-    /// Hexadecimal
     Hex,
     /// Base32, at any position in the encoded data
     Base32,

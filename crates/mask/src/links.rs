@@ -47,7 +47,6 @@ impl Links {
         }
     }
 
-    /// Returns how many states have a number.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.numbers.len()
@@ -69,13 +68,11 @@ pub(super) struct Prefixes {
 }
 
 impl Prefixes {
-    /// Creates a filter for `count` needles.
     pub(super) fn with_capacity(count: usize) -> Self {
         let bits = (count * 16).next_power_of_two().max(8);
         Self { bits: SecretBytes::zeroed(bits / 8), shift: 64 - bits.trailing_zeros() }
     }
 
-    /// Adds a needle.
     pub(super) fn insert(&mut self, needle: &[u8]) {
         if let Some(at) = self.at(needle) {
             self.bits.expose_mut()[at / 8] |= 1 << (at % 8);

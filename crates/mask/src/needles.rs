@@ -76,7 +76,6 @@ impl Needles {
         &self.short
     }
 
-    /// Returns true if there are no needles.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

@@ -13,9 +13,7 @@ use super::form::Form;
 /// the longest of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaskedSpan<'a> {
-    /// The tag of the secret
     pub tag: &'a Tag,
-    /// The form of its value
     pub form: Form,
     /// The offset of the first byte in the stream
     pub start: u64,

@@ -25,7 +25,6 @@ pub(super) struct Texts {
     list: Vec<Text>,
 }
 
-/// One text.
 struct Text {
     block: u32,
     start: u32,
@@ -143,12 +142,10 @@ impl Sorted {
         self.needles
     }
 
-    /// Returns the number of texts.
     pub(super) fn count(&self) -> usize {
         self.needles.len()
     }
 
-    /// Returns the bytes of a text.
     pub(super) fn bytes(&self, index: usize) -> &[u8] {
         let start = self.starts[index] as usize;
         &self.bytes.expose()[start..start + self.needles[index].length as usize]

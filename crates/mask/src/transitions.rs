@@ -25,7 +25,6 @@ impl Transitions {
         self.slots[slot] = (parent, child, byte);
     }
 
-    /// Returns a parent's child by a byte.
     pub(super) fn child(&self, parent: u32, byte: u8) -> Option<u32> {
         let (_, child, _) = self.slots[self.slot(parent, byte)];
         (child != EMPTY).then_some(child)

@@ -16,13 +16,10 @@ pub const FORMAT: &str = "secrets-export";
 /// The version of the document's format.
 pub const VERSION: u64 = 1;
 
-/// The reason why an export was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The vault could not be read
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// Writing to the output failed
     #[error(transparent)]
     Output(#[from] io::Error),
 }
@@ -30,7 +27,6 @@ pub enum ExportError {
 /// The contents of an export as numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// The number of projects
     pub projects: usize,
     /// The number of secrets in all projects
     pub secrets: usize,
@@ -83,7 +79,6 @@ impl<'a> ExportWriter<'a> {
         Ok(())
     }
 
-    /// Returns the numbers of projects and secrets that were written.
     pub fn counts(&self) -> Counts {
         self.counts
     }

@@ -70,7 +70,6 @@ fn invalid_recipient(text: &str, place: &str) -> Error {
     error.hint("create a key with `age-keygen`; SSH keys and plugins are not supported")
 }
 
-/// Reads the identities from files.
 pub(crate) fn identities(files: &[PathBuf], cx: &Context) -> Result<Vec<Identity>, Error> {
     let mut identities = Vec::new();
     for path in files {

@@ -129,7 +129,6 @@ struct ExistingValue<'n> {
     separate: Option<Tag>,
 }
 
-/// The known uses of tags.
 pub(crate) struct Uses<'a> {
     project: &'a ProjectName,
     /// The manifest, if its project is this one

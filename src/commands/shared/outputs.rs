@@ -172,7 +172,6 @@ pub(crate) fn write(
     Ok(written)
 }
 
-/// Describes what was done to an output.
 pub(crate) fn describe_change(path: &str, written: OutputChange) -> String {
     match written {
         OutputChange::Replaced => format!("wrote `{path}`"),

@@ -423,7 +423,6 @@ fn report_kept(cx: &Context, migration: &Migration, paths: &Paths, file: &str) {
     }
 }
 
-/// Writes the manifest.
 fn write_manifest(cx: &Context, manifest: Option<&Manifest>, text: &str) -> Result<(), Error> {
     let Some(manifest) = manifest else {
         project_file::create(Path::new(MANIFEST), text.as_bytes())?;

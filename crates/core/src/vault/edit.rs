@@ -180,7 +180,6 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// Removes a record.
     pub(super) fn remove(&mut self, found: VerifiedRecord) -> Result<Secret, VaultError> {
         let record = &found.record;
         let leaves = self.leaves(record.tag_ix[0])?;

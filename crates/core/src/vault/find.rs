@@ -13,7 +13,6 @@ const SUGGEST_AMONG: u64 = 10_000;
 
 /// The secrets of one project that were looked up together.
 pub(super) struct FoundIn {
-    /// Their project
     pub(super) project: Project,
     /// The secrets, each with its position in the request, by which they are sorted
     pub(super) secrets: Vec<(usize, VerifiedRecord)>,
@@ -65,7 +64,6 @@ pub(super) fn in_order<T>(mut numbered: Vec<(usize, T)>) -> Vec<T> {
     numbered.into_iter().map(|(_, one)| one).collect()
 }
 
-/// Finds one secret.
 pub(super) fn find(
     state: &State,
     snapshot: &dyn Snapshot,

@@ -99,7 +99,6 @@ impl Vault {
     }
 }
 
-/// Inspects everything.
 pub(super) fn inspect(
     snapshot: &dyn Snapshot,
     root: &dyn RootKeyHandle,
@@ -262,7 +261,6 @@ fn retry_once<T, E>(read: impl Fn() -> Result<T, E>) -> Result<T, E> {
     read().or_else(|_| read())
 }
 
-/// The inspection of one project.
 struct ProjectInspector<'a> {
     snapshot: &'a dyn Snapshot,
     name: &'a ProjectName,

@@ -197,7 +197,6 @@ impl ProjectRekey<'_> {
     }
 }
 
-/// A project and its new keys.
 struct NewProjectKeys<'a> {
     project: &'a Project,
     row: &'a ProjectRow,

@@ -47,7 +47,6 @@ pub(super) fn strongest_params(slots: &[Slot]) -> KdfParams {
         .unwrap_or(KdfParams::SMALL)
 }
 
-/// Returns true if one of the slots belongs to a recovery code.
 pub(super) fn has_recovery_slot(slots: &[Slot]) -> bool {
     slots.iter().any(|slot| slot.kind == RECOVERY_SLOT)
 }

@@ -55,20 +55,16 @@ pub struct Entry {
 pub struct DotenvError {
     /// The position; the byte order mark is not counted
     pub position: Position,
-    /// The reason
     pub why: Why,
 }
 
 /// The reason why a file is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Why {
-    /// This byte cannot be part of a name
     #[error("a name can contain only ASCII letters, digits, `_`, `.` and `-`")]
     Name,
-    /// This byte cannot start a name
     #[error("a name cannot begin with `.` or `-`")]
     First,
-    /// The line starts with `=`
     #[error("there is no name before the `=`")]
     NoName,
     /// The name stands alone, or there is other text between it and the `=`
@@ -77,7 +73,6 @@ pub enum Why {
     /// The closing quote is missing; the position is the opening quote's
     #[error("the {0} is never closed")]
     Unclosed(Quote),
-    /// Text other than a comment follows a quoted value
     #[error("only a comment may follow the closing {0}")]
     AfterQuote(Quote),
 }
@@ -85,11 +80,8 @@ pub enum Why {
 /// The quotes around a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quote {
-    /// `"`
     Double,
-    /// `'`
     Single,
-    /// `` ` ``
     Backtick,
 }
 
@@ -179,7 +171,6 @@ pub fn parse(text: &[u8]) -> Result<Vec<Entry>, DotenvError> {
     read(text, &mut |error, _| Err(error))
 }
 
-/// An invalid line.
 pub struct BrokenLine {
     /// The line's number, counted from 1
     pub line: u64,

@@ -16,17 +16,14 @@ pub enum Reader {
     Compose,
     /// `docker run --env-file`
     Docker,
-    /// Next.js
     Nextjs,
     /// `node --env-file`
     Node,
     /// The npm package dotenv
     NpmDotenv,
-    /// python-dotenv
     PythonDotenv,
     /// `EnvironmentFile=` in systemd units
     Systemd,
-    /// Vite
     Vite,
 }
 
@@ -145,7 +142,6 @@ impl Readers {
         Reader::ALL.into_iter().filter(move |reader| self.has(*reader))
     }
 
-    /// Returns true if the set contains no reader.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

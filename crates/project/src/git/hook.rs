@@ -14,33 +14,23 @@ use super::{Git, GitError};
 /// The result of installing the hook.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Hook {
-    /// The hook was written
     Written(PathBuf),
     /// The existing hook already runs the command
     Current(PathBuf),
 }
 
-/// Why no hook was written.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
-    /// The repository could not be read
     #[error(transparent)]
     Git(#[from] GitError),
-    /// A different hook exists
     #[error("`{}` already exists and is a different hook", .0.display())]
     Taken(PathBuf),
     /// `core.hooksPath` leads out of the git directory. Files there may be committed, or may serve
     /// other repositories
     #[error("the hooks directory `{}` is outside of the git directory", .0.display())]
     Elsewhere(PathBuf),
-    /// The hook could not be written
     #[error("cannot write `{}`: {source}", path.display())]
-    Io {
-        /// The hook's path
-        path: PathBuf,
-        /// The cause
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 /// The maximum size in bytes of an existing hook that is inspected.

@@ -14,7 +14,6 @@ const MAX_SIZE: u64 = 512 * 1024 * 1024;
 /// The kind of an entry, which is part of its mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A file
     File,
     /// A symbolic link
     Link,
@@ -27,7 +26,6 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    /// Returns the kind that a mode stands for.
     pub fn of(mode: u32) -> Self {
         match mode & 0o170_000 {
             0o100_000 => Self::File,
@@ -39,7 +37,6 @@ impl EntryKind {
     }
 }
 
-/// An entry of an index.
 #[derive(Debug, Clone, Copy)]
 pub struct IndexEntry<'a> {
     /// Type and permission bits
@@ -57,7 +54,6 @@ pub struct IndexEntry<'a> {
 }
 
 impl IndexEntry<'_> {
-    /// Returns the kind of the entry.
     pub fn kind(&self) -> EntryKind {
         EntryKind::of(self.mode)
     }
@@ -90,7 +86,6 @@ impl Index {
         Ok(Self { bytes, shared: Some(shared), hash })
     }
 
-    /// Visits every entry.
     pub(super) fn each(
         &self,
         path: &Path,

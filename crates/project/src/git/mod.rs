@@ -50,34 +50,22 @@ pub fn config_values(text: &[u8]) -> Vec<(String, Vec<u8>)> {
 /// Why a repository could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
-    /// The directory is not in a working tree
     #[error("`{}` is not in the working tree of a git repository", .0.display())]
     NoRepository(PathBuf),
-    /// A file of the repository could not be read
     #[error("cannot read `{}`: {source}", path.display())]
-    Io {
-        /// The file
-        path: PathBuf,
-        /// The cause
-        source: io::Error,
-    },
-    /// A file of the repository is invalid
+    Io { path: PathBuf, source: io::Error },
     #[error("cannot read `{}`: {why}", path.display())]
     Invalid {
-        /// The file
         path: PathBuf,
         /// Half a sentence that says what is wrong
         why: &'static str,
     },
-    /// An object is invalid
     #[error("git object {id} {why}")]
     Object {
-        /// The object
         id: Id,
         /// Half a sentence that says what is wrong
         why: String,
     },
-    /// This clone does not have the object
     #[error("git object {0} is missing from this clone")]
     Missing(Id),
 }
@@ -121,7 +109,6 @@ pub struct GitEnvironment {
 /// How git treats a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GitStatus {
-    /// The directory has no repository
     NoRepository,
     /// The file is ignored and not tracked, so nobody commits it by accident
     Ignored,

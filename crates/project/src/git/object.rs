@@ -42,7 +42,6 @@ impl Id {
         Self { bytes: [0; 32], length: if hash == Hash::Sha1 { 20 } else { 32 } }
     }
 
-    /// Returns true for the id of zeros.
     pub fn is_zero(&self) -> bool {
         self.bytes == [0; 32]
     }
@@ -70,7 +69,6 @@ impl Id {
         Some(id)
     }
 
-    /// Returns the bytes of the id.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }

@@ -54,7 +54,6 @@ impl Objects {
         Ok(Self { directories: all, packs, hash })
     }
 
-    /// Opens an object.
     pub(super) fn get(&self, id: &Id) -> Result<Object<'_>, GitError> {
         let name = id.to_string();
         for directory in &self.directories {

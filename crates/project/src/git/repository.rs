@@ -90,7 +90,6 @@ impl Repository {
         Index::open(&self.index, &self.git_dir, self.hash)?.each(&self.index, visit)
     }
 
-    /// Opens the repository's objects.
     pub(super) fn objects(&self) -> Result<Objects, GitError> {
         Objects::open(&self.objects, self.hash)
     }

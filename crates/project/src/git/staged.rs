@@ -20,7 +20,6 @@ pub struct Staged {
     pub path: PathBuf,
     /// The id of its content, or of a link's target
     pub id: Id,
-    /// True for a symbolic link
     pub is_link: bool,
 }
 

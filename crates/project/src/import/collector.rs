@@ -8,7 +8,6 @@ use super::tags::Tags;
 use super::{ImportError, Item, Items, Skipped, Why, foreign, references};
 use crate::position::Position;
 
-/// Collects the items of a file.
 pub(super) struct Collector<'p> {
     tags: Tags<'p>,
     as_is: bool,

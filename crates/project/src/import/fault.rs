@@ -13,7 +13,6 @@ use crate::position::Position;
 pub struct ImportError {
     /// The line and column, counted from 1; columns count bytes, without the byte order mark
     pub at: Option<Position>,
-    /// The reason
     pub why: Why,
 }
 
@@ -33,54 +32,39 @@ pub enum Why {
     /// The prefix is not a valid start of a tag, or leaves no room for the rest
     #[error("no tag can begin with that prefix")]
     Prefix,
-    /// The `.env` file is invalid
     #[error(transparent)]
     Dotenv(dotenv::Why),
-    /// The text is not UTF-8
     #[error("the file is not UTF-8")]
     Utf8,
-    /// An item's value is too large
     #[error("the value of `{0}` is larger than 1 MiB")]
     TooLarge(String),
-    /// The JSON is invalid
     #[error("invalid JSON")]
     Json,
-    /// The JSON is not an object
     #[error("the file is not a single JSON object")]
     NotAnObject,
-    /// A flat object contains an object or a list
     #[error("the value of `{0}` is an object or a list; only flat objects are supported")]
     Nested(String),
     /// The export says `"encrypted": true`
     #[error("the file is encrypted; export it as `.json`, not as `.json (Encrypted)`")]
     Encrypted,
-    /// The list `items` is missing
     #[error("the file has no `items` list, so it is not a Bitwarden export")]
     NoItems,
-    /// A part of Bitwarden's JSON has an unexpected type
     #[error("`{0}` does not have the type that Bitwarden uses for it")]
     Shape(&'static str),
-    /// The first row does not name the columns of this format
     #[error("the first row does not contain the column names of this format")]
     Columns,
-    /// Two variables would get the same tag
     #[error(
         "the variables `{0}` and `{1}` would get the same tag: tags ignore case and treat `-` and `.` like `_`"
     )]
     DuplicateTag(String, String),
-    /// A row has more or fewer cells than columns
     #[error("this row does not have as many cells as the first row")]
     Row,
-    /// A quoted cell is still open at the end of the file
     #[error("a double quote is never closed")]
     Quote,
-    /// A cell contains a double quote that is not doubled
     #[error("a double quote inside a cell is not doubled, so the end of the cell is ambiguous")]
     BareQuote,
-    /// The XML is invalid
     #[error("invalid XML")]
     Xml,
-    /// The file uses an entity `&name;` that XML does not predefine
     #[error("unknown entity; only XML's five predefined entities are supported")]
     Entity,
     /// The root element is not KeePass's
@@ -91,13 +75,10 @@ pub enum Why {
         "a value in the file is encrypted; export it as `KeePass XML (2.x)` or with `keepassxc-cli export`"
     )]
     Protected,
-    /// The age file contains something other than an export
     #[error("the file does not contain a `secrets` export")]
     NotAnExport,
-    /// The export has a newer version
     #[error("the export has a version that is not supported")]
     Version,
-    /// The export's document is invalid
     #[error("{0} is not valid in a `secrets` export")]
     Document(String),
 }

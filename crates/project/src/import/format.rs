@@ -18,11 +18,9 @@ pub enum Container {
     OnePux,
     /// Another ZIP archive
     Zip,
-    /// gzip
     Gzip,
     /// A SQLite database, possibly a vault
     Sqlite,
-    /// UTF-16 text
     Utf16,
 }
 
@@ -87,7 +85,6 @@ impl Container {
 /// A format that can be imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// `.env`
     Dotenv,
     /// A flat JSON object
     Json,
@@ -108,12 +105,10 @@ impl Format {
     const ALL: [Self; 6] =
         [Self::Dotenv, Self::Json, Self::OnePassword, Self::Bitwarden, Self::KeePass, Self::Age];
 
-    /// Returns the format with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
-    /// Returns the format's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Dotenv => "dotenv",

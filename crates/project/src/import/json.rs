@@ -39,7 +39,6 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// Returns the position where a part starts.
     pub(super) fn position(&self, part: &RawValue) -> Position {
         let at = part.get().as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
         self.lines.position(at)

@@ -56,11 +56,8 @@ pub struct Item {
 
 /// A secret's project and times in the vault from which it was exported.
 pub struct Source {
-    /// The project
     pub project: ProjectName,
-    /// The time when the secret was created
     pub created: Timestamp,
-    /// The time when the secret was last changed
     pub updated: Timestamp,
 }
 
@@ -77,10 +74,8 @@ pub struct Skipped {
     pub as_is: bool,
 }
 
-/// The options for reading a file.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ImportOptions<'p> {
-    /// The prefix of every tag
     pub prefix: &'p str,
     /// Whether ciphertexts and references of other tools, and values with placeholders, are stored
     /// unchanged
@@ -90,9 +85,7 @@ pub struct ImportOptions<'p> {
 /// The contents of a file, in the file's order.
 #[derive(Default)]
 pub struct Items {
-    /// The items to be stored
     pub items: Vec<Item>,
-    /// The parts that are not stored
     pub skipped: Vec<Skipped>,
     /// The variables of a `.env` file that refer to another variable, and their lines
     pub referring: Vec<(String, u64)>,

@@ -77,7 +77,6 @@ pub(super) fn read(
     Ok(found.finish())
 }
 
-/// Returns the cells of the first row.
 fn first_row(text: &str) -> Option<Vec<String>> {
     let mut rows =
         ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());

@@ -33,40 +33,22 @@ pub enum Location {
     Target,
 }
 
-/// A value that was found.
 #[derive(Debug, Clone)]
 pub struct FoundValue {
-    /// The location
     pub location: Location,
-    /// The tag of the secret
     pub tag: Tag,
-    /// The form of the value
     pub form: Form,
 }
 
 /// The reason why something was not searched.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
-    /// A file or a directory cannot be read
     #[error("cannot read `{}`: {source}", path.display())]
-    Io {
-        /// The file or directory
-        path: PathBuf,
-        /// The system's error
-        source: io::Error,
-    },
-    /// Walking through a directory failed
+    Io { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Walk(#[from] ignore::Error),
-    /// A staged file cannot be read
     #[error("cannot read the staged version of `{}`: {why}", path.display())]
-    Staged {
-        /// The file
-        path: PathBuf,
-        /// The reason
-        why: GitError,
-    },
-    /// The repository cannot be read
+    Staged { path: PathBuf, why: GitError },
     #[error("{0}")]
     Git(#[from] GitError),
 }

@@ -131,7 +131,6 @@ fn available_threads() -> usize {
 pub struct Directories(Arc<Mutex<Vec<PathBuf>>>);
 
 impl Directories {
-    /// Adds a directory.
     pub fn add(&self, directory: &Path) {
         if let Ok(mut directories) = self.0.lock() {
             directories.push(directory.to_owned());

@@ -30,7 +30,6 @@ struct AddedLine {
 /// What a file has that its template does not produce.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct AddedVariables {
-    /// Names of variables
     pub(super) names: Vec<String>,
     /// Numbers of lines that may be meant as variables
     pub(super) lines: Vec<u64>,

@@ -84,7 +84,6 @@ impl Adoption {
         found.map_err(|error| in_file(error, blocks, before_blocks, lines.expose()))
     }
 
-    /// Returns the new template.
     pub fn template(&self) -> Vec<u8> {
         let mut pieces: Vec<(usize, &[u8])> = Vec::new();
         let text = &self.added.template[..];

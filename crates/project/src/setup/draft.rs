@@ -18,7 +18,6 @@ const PROSE: [&str; 5] = ["md", "markdown", "rst", "adoc", "txt"];
 
 /// The contents of a new manifest.
 pub struct Draft {
-    /// The project's name
     pub project: ProjectName,
     /// The secrets that are referred to, and the description of each
     pub secrets: Vec<(Tag, Option<Description>)>,
@@ -76,7 +75,6 @@ impl Draft {
         draft
     }
 
-    /// Returns the manifest's text.
     pub fn text(&self) -> String {
         let mut text = String::from(
             "# The secrets that this directory needs. Commit this file: it never holds a value.\n\

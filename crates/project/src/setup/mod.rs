@@ -80,18 +80,10 @@ pub enum SetupError {
     /// A template or an output failed
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// An output cannot be written
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// `.gitignore` cannot be extended
     #[error("cannot add to `{}`: {source}", path.display())]
-    Gitignore {
-        /// The path of the file
-        path: PathBuf,
-        /// The error from the system
-        source: io::Error,
-    },
-    /// The git repository could not be read
+    Gitignore { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Git(#[from] GitError),
 }

@@ -11,7 +11,6 @@ use super::tree::{Reference, Tree};
 pub struct Need<'m> {
     /// Its tag as declared, or as spelled in the first reference
     pub tag: Tag,
-    /// Its declaration
     pub declaration: Option<&'m Declaration>,
     /// The placeholders that refer to it, in the manifest's own files
     pub references: Vec<Reference>,

@@ -181,7 +181,6 @@ impl<'m> Outputs<'m> {
         Ok(all)
     }
 
-    /// Keeps only the entries that `keep` accepts.
     pub fn retain(&mut self, keep: impl Fn(&RenderEntry) -> bool) {
         self.files.retain(|file| keep(file.rendering));
     }
@@ -222,9 +221,7 @@ impl<'m> Outputs<'m> {
 /// How an output compares with what it would be rendered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputState {
-    /// The output is up to date
     Current,
-    /// The output does not exist
     Missing,
     /// The output has other content
     Stale,
@@ -278,7 +275,6 @@ impl<'m> ResolvedOutputs<'m> {
         Ok(found)
     }
 
-    /// Keeps only the entries that `keep` accepts.
     pub fn retain(&mut self, keep: impl Fn(&RenderEntry) -> bool) {
         self.files.retain(|file| keep(file.rendering));
     }

@@ -35,11 +35,9 @@ const MAX_COUNT: usize = 200_000;
 pub struct Reference {
     /// The file, relative to the working directory
     pub file: PathBuf,
-    /// The position in the file
     pub position: Position,
     /// The secret's tag, as spelled there
     pub tag: Tag,
-    /// The filters of the placeholder
     pub filters: Vec<Filter>,
     /// True for a placeholder of the form `{{NAME}}`, which other tools use too
     pub bare: bool,

@@ -56,11 +56,9 @@ pub struct Coverage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CoveredOutput {
-    /// The file to write
     pub output: String,
     /// The permission bits; `None` stands for 600, or for those of the existing file
     pub mode: Option<u32>,
-    /// The template
     pub template: String,
     /// The keys of the tags that the template names, in ascending order; `None` if the template
     /// cannot be read
@@ -120,7 +118,6 @@ impl Coverage {
         })
     }
 
-    /// Returns the directory of the manifest.
     pub fn directory(&self) -> PathBuf {
         self.directory.path()
     }
@@ -385,7 +382,6 @@ pub struct TrustRecord {
     version: u32,
     /// The time of the consent
     pub since: String,
-    /// What the user consented to
     pub coverage: Coverage,
     /// Vault ids and the MACs under their keys, in hexadecimal
     bindings: Vec<(String, String)>,

@@ -26,7 +26,6 @@ pub struct OtherUses {
     references: Vec<Reference>,
 }
 
-/// A use of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Use {
     /// The template of this output refers to the secret
@@ -62,7 +61,6 @@ impl OtherUses {
         others
     }
 
-    /// Returns the uses of a secret.
     pub fn of_tag(&self, tag: &TagKey) -> Vec<Use> {
         let found: Vec<&Reference> =
             self.references.iter().filter(|found| found.tag.key() == *tag).collect();

@@ -10,9 +10,7 @@ use crate::dotenv::readers::Reader;
 /// A structured file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// JSON
     Json,
-    /// YAML
     Yaml,
 }
 
@@ -40,22 +38,11 @@ impl Format {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
     /// Variables of a dotenv file for which some readers get another value
-    Misread {
-        /// The variables
-        names: Vec<String>,
-        /// The readers
-        readers: Vec<Reader>,
-    },
+    Misread { names: Vec<String>, readers: Vec<Reader> },
     /// Variables of a dotenv file that some readers cannot read, whatever the value is
-    Unreadable {
-        /// The variables
-        names: Vec<String>,
-        /// The readers
-        readers: Vec<Reader>,
-    },
+    Unreadable { names: Vec<String>, readers: Vec<Reader> },
     /// The file is invalid, or its structure differs from the template's
     Structure {
-        /// The format of the file
         format: Format,
         /// The secret whose value alone breaks the structure, if there is one
         tag: Option<Tag>,

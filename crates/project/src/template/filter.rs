@@ -40,7 +40,6 @@ pub enum FilterError {
     /// The value contains a NUL byte, which a shell word cannot contain
     #[error("the filter `shell` cannot quote a value with a NUL byte")]
     Nul,
-    /// A reader of the dotenv file cannot read the value
     #[error("{0}")]
     Unreadable(#[from] Unreadable),
     /// The result is longer than [`MAX_SIZE`]
@@ -63,7 +62,6 @@ impl Filter {
     /// The names of all filters, in the order of the documentation.
     pub const NAMES: [&'static str; 6] = ["json", "shell", "url", "base64", "trim", "dotenv"];
 
-    /// Returns the filter with this name.
     pub fn named(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"json" => Self::Json,

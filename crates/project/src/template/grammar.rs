@@ -74,7 +74,6 @@ impl FromStr for Delimiters {
 /// The syntax of the placeholders in one template.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grammar {
-    /// The opening and the closing delimiter
     pub delimiters: Delimiters,
     /// Whether only `{{ secrets.tag }}` is a placeholder, and the bare `{{NAME}}` is not
     pub namespaced: bool,
@@ -129,7 +128,6 @@ pub enum Match {
     Incomplete,
     /// A placeholder of `length` bytes
     Placeholder {
-        /// The parsed placeholder
         placeholder: Placeholder,
         /// The placeholder's length in bytes, delimiters included
         length: usize,

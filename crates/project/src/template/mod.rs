@@ -40,7 +40,6 @@ pub struct TemplateFinding<T> {
     /// The surrounding part of its line with control characters replaced, and the caret's column in
     /// that text
     pub excerpt: Option<(String, usize)>,
-    /// The finding itself
     pub what: T,
 }
 
@@ -65,14 +64,8 @@ pub struct UnknownTag {
 /// The reason why a template was not rendered. Nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// A filter cannot be applied to the value of `tag`
     #[error("`{tag}`: {why}")]
-    Filter {
-        /// The tag of the value
-        tag: Tag,
-        /// The reason
-        why: FilterError,
-    },
+    Filter { tag: Tag, why: FilterError },
     /// The filtered values are too large. Without this limit, a template's author could make us use
     /// any amount of memory.
     #[error("the filtered values of this template exceed 64 MiB in total")]
@@ -80,7 +73,6 @@ pub enum TemplateError {
     /// The template has too many different references, which would use too much memory
     #[error("the template has more than 100,000 different references")]
     TooManyReferences,
-    /// The template is UTF-16 text, in which placeholders cannot be found
     #[error("`{}` is UTF-16 text, in which placeholders cannot be found", .0)]
     Utf16(String),
     /// The template changed between its first and its second reading
@@ -89,20 +81,16 @@ pub enum TemplateError {
     /// The callback that receives the references asked to stop
     #[error("stopped")]
     Stopped,
-    /// The output cannot be written
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// An input or output operation failed
     #[error("cannot {action} `{name}`: {source}")]
     Io {
         /// The failed action as a verb: "read", "write"
         action: &'static str,
         /// A path, or "stdin"
         name: String,
-        /// The error from the system
         source: io::Error,
     },
-    /// The vault could not be read
     #[error(transparent)]
     Vault(#[from] VaultError),
 }

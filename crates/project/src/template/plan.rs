@@ -185,12 +185,10 @@ impl Plan {
         Ok(Self { template, grammar, references, malformed, suspects })
     }
 
-    /// Returns the template.
     pub fn template(&self) -> &Template {
         &self.template
     }
 
-    /// Returns the text that may not do what the template's author expects.
     pub fn suspects(&self) -> &SuspectTexts {
         &self.suspects
     }
@@ -301,7 +299,6 @@ fn apply(filters: &[Filter], value: &[u8], readers: Readers) -> Result<SecretByt
 enum Rendering {
     /// The unfiltered value at this index
     Value(usize),
-    /// A filtered value
     Filtered(SecretBytes),
     /// The placeholder itself, because its tag names no secret
     Unchanged,
@@ -348,12 +345,10 @@ impl Resolved {
         Ok(Some(findings))
     }
 
-    /// Returns the template.
     pub fn template(&self) -> &Template {
         &self.template
     }
 
-    /// Returns the text that may not do what the template's author expects.
     pub fn suspects(&self) -> &SuspectTexts {
         &self.suspects
     }
@@ -363,7 +358,6 @@ impl Resolved {
         !self.names.is_empty()
     }
 
-    /// Returns the syntax of the template's placeholders.
     pub fn grammar(&self) -> &Grammar {
         &self.grammar
     }
@@ -456,12 +450,10 @@ impl Resolved {
     }
 }
 
-/// The reason why an expansion failed.
 #[derive(Debug)]
 pub enum ExpandError {
     /// The template could not be read again
     Template(TemplateError),
-    /// Writing to the output failed
     Output(io::Error),
 }
 

@@ -51,9 +51,7 @@ pub struct ScanDetails {
 }
 
 impl ScanDetails {
-    /// No details
     pub const NONE: Self = Self { lines: false, near_misses: false };
-    /// Positions with line and column
     pub const LINES: Self = Self { lines: true, near_misses: false };
 }
 

@@ -57,7 +57,6 @@ impl FileStamp {
 }
 
 impl Template {
-    /// Creates a template from text.
     pub fn from_text(name: &str, text: Vec<u8>) -> Self {
         Self { name: name.into(), content: Content::Memory(text), identity: None }
     }

@@ -25,19 +25,14 @@ pub enum Request<'a> {
     LockAll,
     /// Report the state of the vault at this path; answered by [`Answer::State`]
     Status {
-        /// The vault
         path: &'a [u8],
         /// The vault's id, if the client knows it; a different id is a fault
         vault_id: Option<VaultId>,
     },
     /// Forget the key for this path
-    Lock {
-        /// The vault
-        path: &'a [u8],
-    },
+    Lock { path: &'a [u8] },
     /// Begin a root MAC with [`secrets_core::crypto::root_key::row_and_slots`]; not answered
     BeginMac {
-        /// The vault
         path: &'a [u8],
         /// The complete first part of the MAC's input
         row_and_slots: &'a [u8],
@@ -61,9 +56,7 @@ pub enum Request<'a> {
     },
     /// Seal a key ring; answered by [`Answer::Bytes`]
     Seal {
-        /// The vault
         path: &'a [u8],
-        /// The project
         pid: ProjectId,
         /// The key ring's generation
         epoch: u32,
@@ -77,9 +70,7 @@ pub enum Request<'a> {
 /// The message that a new agent reads from its stdin once, before it listens. It contains the key
 /// to hold and is not a request.
 pub struct Handover<'a> {
-    /// The vault
     pub path: &'a [u8],
-    /// The vault's id
     pub vault_id: VaultId,
     /// The time in milliseconds until the key is forgotten in any case
     pub ttl: u64,
@@ -94,17 +85,14 @@ pub struct Handover<'a> {
 pub enum Answer<'a> {
     /// The request was handled; the flag's meaning depends on the request
     Done(bool),
-    /// The state of a vault
     State {
         /// Milliseconds until the vault is locked in any case, and if unused; `None` if it is
         /// locked
         left: Option<(u64, u64)>,
     },
-    /// The requested bytes
     Bytes(&'a [u8]),
     /// Key rings in the order of the rows
     Keyrings(Vec<&'a [u8]>),
-    /// The request failed
     Failed(AgentFault),
 }
 

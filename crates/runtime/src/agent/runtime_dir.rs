@@ -34,7 +34,6 @@ pub enum RuntimeDirError {
     /// The directory is not private to this user
     #[error("`{}` {why}", path.display())]
     Unsafe {
-        /// The directory
         path: PathBuf,
         /// The reason as half a sentence, such as "belongs to another user"
         why: &'static str,
@@ -42,14 +41,8 @@ pub enum RuntimeDirError {
     /// The path of a socket in the directory would exceed the system's limit
     #[error("the path `{}` is too long to contain a socket", .0.display())]
     TooLong(PathBuf),
-    /// The directory could not be created
     #[error("cannot create `{}`: {source}", path.display())]
-    Io {
-        /// The directory
-        path: PathBuf,
-        /// The error from the system
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 /// A verified runtime directory.
@@ -96,7 +89,6 @@ impl RuntimeDir {
             .ok_or_else(missing)
     }
 
-    /// Returns the directory's path.
     pub fn directory(&self) -> &Path {
         &self.directory
     }

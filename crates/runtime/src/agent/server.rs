@@ -77,7 +77,6 @@ fn begin(frame: &SecretBytes) -> io::Result<Session> {
     Session::new(&handover, now()).map_err(io::Error::other)
 }
 
-/// The agent's socket.
 struct Socket {
     path: PathBuf,
     identity: Option<FileId>,

@@ -195,7 +195,6 @@ impl Session {
         self.root.checkpoint_key()
     }
 
-    /// Seals a key ring.
     pub(super) fn seal(
         &self,
         pid: &ProjectId,

@@ -34,7 +34,6 @@ pub(super) enum Group {
     },
 }
 
-/// A started program.
 pub(super) struct Started {
     pub(super) pid: Pid,
     /// The process group in which it was started, unless it is ours

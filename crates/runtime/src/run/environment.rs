@@ -33,7 +33,6 @@ pub struct Assignment {
 /// The reason why a variable cannot be set. `place` says where its template comes from.
 #[derive(Debug, thiserror::Error)]
 pub enum AssignmentError {
-    /// A placeholder is invalid
     #[error("{place}: invalid placeholder")]
     Malformed {
         /// Where the template comes from
@@ -41,7 +40,6 @@ pub enum AssignmentError {
         /// The placeholders, with columns in the template
         findings: TemplateFindings<Malformed>,
     },
-    /// A placeholder names no secret
     #[error("{place}: a placeholder refers to a secret that does not exist")]
     Unknown {
         /// Where the template comes from
@@ -51,17 +49,10 @@ pub enum AssignmentError {
     },
     /// The value contains a NUL byte, which would end it
     #[error("`{}` cannot be set: its value has a NUL byte", name.to_string_lossy())]
-    Nul {
-        /// The variable
-        name: OsString,
-    },
+    Nul { name: OsString },
     /// The variable exceeds the system's limit
     #[error("`{}` cannot be set: its value is too large for an environment variable", name.to_string_lossy())]
-    TooLarge {
-        /// The variable
-        name: OsString,
-    },
-    /// The template cannot be rendered
+    TooLarge { name: OsString },
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
@@ -111,12 +102,10 @@ impl Assignment {
         Ok(Self { name, text, place, source, tags, suspects, namespaced_tags })
     }
 
-    /// Returns the variable's name.
     pub fn name(&self) -> &OsStr {
         &self.name
     }
 
-    /// Returns the text that may not do what its author expects.
     pub fn suspects(&self) -> &SuspectTexts {
         &self.suspects
     }
@@ -170,7 +159,6 @@ fn namespaced() -> Grammar {
     Grammar { namespaced: true, ..Grammar::default() }
 }
 
-/// Checks that the variable can have this value.
 pub fn check_value(name: &OsStr, value: &[u8]) -> Result<(), AssignmentError> {
     if value.contains(&0) {
         return Err(AssignmentError::Nul { name: name.to_owned() });
@@ -229,11 +217,8 @@ impl InheritedVariable {
     }
 }
 
-/// An environment variable.
 pub struct Variable {
-    /// The name
     pub name: OsString,
-    /// The value
     pub value: OsString,
     /// The origin; `None` for a variable that is passed on unchanged
     pub source: Option<String>,
@@ -251,7 +236,6 @@ pub struct Variables {
 }
 
 impl Variables {
-    /// Sets a variable.
     pub fn set(&mut self, name: OsString, value: OsString, source: Option<&str>, tags: Vec<Tag>) {
         let at = *self.positions.entry(name.clone()).or_insert(self.all.len());
         let variable = Variable { name, value, source: source.map(str::to_owned), tags };
@@ -279,12 +263,10 @@ impl Variables {
         Ok(())
     }
 
-    /// Returns all variables.
     pub fn all(&self) -> &[Variable] {
         &self.all
     }
 
-    /// Returns the names and values.
     pub fn into_pairs(self) -> Vec<(OsString, OsString)> {
         self.all.into_iter().map(|variable| (variable.name, variable.value)).collect()
     }

@@ -60,7 +60,6 @@ impl Keyboard {
         self.raw.is_none() || matches!(self.role, Role::Lent)
     }
 
-    /// Restores the real terminal.
     pub(super) fn restore_terminal(&mut self) {
         self.raw = None;
     }

@@ -48,9 +48,7 @@ use crate::process;
 /// The way in which a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// With an exit code
     Code(u8),
-    /// By a signal
     Signal(Signal),
 }
 
@@ -104,18 +102,14 @@ pub struct Job {
 
 /// Our standard streams.
 pub struct Streams {
-    /// Standard input
     pub input: OwnedFd,
-    /// Standard output
     pub output: OwnedFd,
-    /// Standard error
     pub errors: OwnedFd,
 }
 
 /// The reason why a program was not run, or not to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The program does not exist
     #[error("program `{0}` not found")]
     NotFound(String),
     /// The program exists but cannot be run
@@ -123,18 +117,14 @@ pub enum RunError {
     NotExecutable {
         /// The name as given
         name: String,
-        /// The error from the system
         source: io::Error,
     },
-    /// The program's output could not be written
     #[error("the program's output was lost: {0}")]
     Output(StreamError),
-    /// A system call failed
     #[error("cannot {action}: {source}")]
     Io {
         /// The failed action as a verb: "create a pseudo-terminal"
         action: &'static str,
-        /// The error from the system
         source: io::Error,
     },
 }

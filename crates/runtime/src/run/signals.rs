@@ -24,7 +24,6 @@ const NOT_FORWARDED: [Signal; 7] =
 /// not stop, and the system would retry the same operation forever.
 const BACKGROUND_STOPS: [Signal; 2] = [Signal::TTIN, Signal::TTOU];
 
-/// A received signal.
 pub(super) struct ReceivedSignal {
     pub(super) signal: Signal,
     /// Whether the kernel sent it, for example on behalf of a terminal. The whole process group

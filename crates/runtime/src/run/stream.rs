@@ -112,7 +112,6 @@ impl Sink for Queue {
     }
 }
 
-/// The state of a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum StreamState {
     /// More data may arrive
@@ -129,7 +128,6 @@ pub(super) enum StreamState {
 /// The reason why a stream ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    /// Reading failed
     #[error("cannot read: {0}")]
     Read(io::Error),
     /// Writing failed; the kind is `BrokenPipe` if the reader closed its end

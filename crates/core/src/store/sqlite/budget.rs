@@ -62,7 +62,6 @@ impl Budget {
         }
     }
 
-    /// Ends a walk.
     pub(super) fn end_walk(&self) {
         self.0.walking.fetch_sub(1, Ordering::Relaxed);
     }

@@ -223,10 +223,7 @@ enum Saved {
     /// The header of the first page
     FirstPage([u8; HEADER]),
     /// No page yet, only the number of pages that the file had
-    Nothing {
-        /// The number of pages
-        pages: u32,
-    },
+    Nothing { pages: u32 },
     /// Something that our writers do not leave
     Unknown,
 }

@@ -67,7 +67,6 @@ impl Vault {
         Ok(self.copy_and_verify(&*snapshot, SqliteStore::begin(path, IfExists::Moved)?, &|_| {})?.0)
     }
 
-    /// Copies all rows and verifies the whole copy.
     fn copy_and_verify(
         &self,
         snapshot: &dyn Snapshot,

@@ -23,7 +23,6 @@ use crate::template::{Event, ScanDetails, ScanError, scan};
 use crate::variables::{is_dangerous, is_name, is_setting};
 use tables::{AlphabetWord, File, RenderTable, SecretTable, StrictTable};
 
-/// The file's name.
 pub const MANIFEST: &str = ".secrets.toml";
 /// The maximum size of a manifest in bytes.
 pub const MAX_SIZE: u64 = 1024 * 1024;
@@ -62,7 +61,6 @@ pub struct Declaration {
     pub position: Position,
 }
 
-/// How to generate a value.
 #[derive(Debug, Clone, Copy)]
 pub struct Generate {
     /// The number of characters, 8 to 1,024
@@ -74,13 +72,11 @@ pub struct Generate {
 /// A file to render. Its paths are relative to the manifest's directory and stay inside it.
 #[derive(Debug)]
 pub struct RenderEntry {
-    /// The template
     pub template: PathBuf,
     /// The file that is rendered from it
     pub output: PathBuf,
     /// The permission bits of the output, if the manifest sets them
     pub mode: Option<u32>,
-    /// The syntax of its placeholders
     pub grammar: Grammar,
     /// The programs that read the output, if it is a dotenv file and the manifest names them
     pub readers: Option<Readers>,
@@ -89,7 +85,6 @@ pub struct RenderEntry {
 /// A variable of `[run.env]`.
 #[derive(Debug)]
 pub struct Variable {
-    /// Its name
     pub name: String,
     /// Its value, which is a template
     pub text: String,
@@ -155,7 +150,6 @@ impl Manifest {
         self.at(Path::new(MANIFEST))
     }
 
-    /// Returns the declaration of a tag.
     pub fn declaration(&self, key: &TagKey) -> Option<&Declaration> {
         self.places.get(key).map(|at| &self.secrets[*at])
     }

@@ -29,7 +29,6 @@ pub type KeptNames = BTreeMap<String, &'static str>;
 
 /// The result of migrating a file.
 pub struct Migration {
-    /// The template
     pub template: Vec<u8>,
     /// The tags, their descriptions from comments, and their values. An example file has no values
     pub secrets: Vec<(Tag, Option<Description>, Option<SecretValue>)>,
@@ -56,7 +55,6 @@ pub struct Migration {
     open: Option<u8>,
 }
 
-/// How to migrate a file.
 #[derive(Clone, Copy)]
 pub struct MigrationOptions<'a> {
     /// Names whose values stay in the template
@@ -72,7 +70,6 @@ pub struct MigrationOptions<'a> {
 }
 
 impl MigrationOptions<'_> {
-    /// Returns the syntax of the template's placeholders.
     fn grammar(self) -> Grammar {
         Grammar { readers: self.readers, namespaced: self.namespaced, ..Grammar::default() }
     }
@@ -81,16 +78,13 @@ impl MigrationOptions<'_> {
 /// Why a file cannot become a template. The messages repeat no byte of a value.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
-    /// The file is not a valid dotenv file
     #[error(transparent)]
     Dotenv(#[from] DotenvError),
-    /// The template would not render to the expected text
     #[error("the template would not reproduce this file")]
     Unproven,
     /// The problems of individual lines, in the order of the lines
     #[error("the file has problems")]
     Problems(Vec<Problem>),
-    /// The template engine failed
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
@@ -103,7 +97,6 @@ pub struct Problem {
     pub name: String,
     /// The line of the file with the problem, from 1
     pub line: u64,
-    /// What is wrong with the line
     pub obstacle: Obstacle,
     /// True if the variable may stay in the template, because neither its name nor its value looks
     /// like a credential
@@ -113,16 +106,13 @@ pub struct Problem {
 /// What is wrong with a line.
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
-    /// The file has two different values for one name
     #[error(
         "`{0}` has two different values in this file; names that differ only in case, \
          or in `-` and `_`, count as one"
     )]
     Twice(String),
-    /// The name cannot be turned into a tag
     #[error("`{name}` cannot be a tag: {why}")]
     Name {
-        /// The name
         name: String,
         /// The rule for tags that it breaks
         why: String,
@@ -130,13 +120,11 @@ pub enum Obstacle {
     /// The value contains a placeholder, so the file may already be a template
     #[error("the value of `{0}` already contains a placeholder")]
     Placeholder(String),
-    /// The text begins like a placeholder and cannot be written in a template
     #[error("this line has an invalid placeholder, which no template can contain")]
     Malformed,
     /// A comment or a kept value contains the value of this tag
     #[error("the value of `{0}` would stay in this line of the template")]
     Leak(String),
-    /// A value is too large
     #[error("the value of `{0}` is larger than 1 MiB")]
     TooLarge(String),
 }
