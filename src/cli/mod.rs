@@ -112,9 +112,10 @@ fn run() -> ExitCode {
             }
 
             if error.is_interrupted() {
+                overwrite_stack::<STACK_DEPTH>();
+
                 // A prompt reads Ctrl-C from the keyboard, but scripts and loops that run us should
                 // end as if it were a signal.
-                overwrite_stack::<STACK_DEPTH>();
                 terminate_by(Signal::INT);
             }
 

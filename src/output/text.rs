@@ -57,7 +57,7 @@ impl Text {
         self.table(table::of_secrets(secrets, with_project));
     }
 
-    /// Adds rows in the same way.
+    /// Adds rows as a table on a terminal, otherwise as lines with tab-separated columns.
     pub(super) fn rows<const N: usize>(&mut self, titles: [&'static str; N], rows: &[[String; N]]) {
         self.table(table::of_rows(titles, rows));
     }

@@ -25,7 +25,7 @@ pub enum OutputError {
     #[error("`{}` {why}", path.display())]
     Unsafe {
         path: PathBuf,
-        /// The reason as half a sentence, such as "is a symbolic link"
+        /// The reason as a phrase, such as "is a symbolic link"
         why: &'static str,
     },
     #[error("the directory `{}` does not exist", .0.display())]

@@ -211,7 +211,8 @@ pub(super) fn base64(value: &[u8], offset: usize, url: bool) -> (SecretBytes, us
     (out, (offset * 8).div_ceil(6))
 }
 
-/// Does the same in base32 (RFC 4648).
+/// Encodes a value that follows `offset` other bytes in base32 (RFC 4648), without padding. Also
+/// returns the number of characters at the start that hold bits of those other bytes.
 pub(super) fn base32(value: &[u8], offset: usize) -> (SecretBytes, usize) {
     const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let shifted = shifted(value, offset);

@@ -28,7 +28,7 @@ pub struct Masker<N> {
     pending: PendingBytes,
     /// Alternative readings that may be inside a value, by number
     readers: [Option<Reader>; Encoding::ALL.len()],
-    /// The offset up to which each reading has read, or was found to have nothing to follow
+    /// The offset up to which each reading has read, or up to which it cannot find anything
     read_until: [u64; Encoding::ALL.len()],
     /// Regions that the readings found ahead of the automaton, ordered by end
     ahead: Vec<MaskRegion>,
@@ -281,8 +281,8 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         self.pending.settled()
     }
 
-    /// Runs the automaton from `at` until it no longer is in a needle worth following, or to the
-    /// end. Returns the position from which the automaton's state is irrelevant, and resets it.
+    /// Runs the automaton from `at` until it is no longer inside a needle that may be the longest, or
+    /// to the end. Returns the position from which the automaton's state is irrelevant, and resets it.
     fn walk<S: Sink>(
         &mut self,
         chunk: Chunk<'_>,

@@ -94,8 +94,8 @@ impl PendingBytes {
         let start = found.start.max(self.settled);
         let mut region = MaskRegion { start, ..found };
 
-        // There are hardly ever any: another reading may end a value before the end of one that the
-        // stream's own reading found.
+        // Regions after the found one are rare: another reading may end a value before the end of
+        // one that the stream's own reading found.
         let mut later = Vec::new();
         while let Some(last) = self.regions.back().copied().filter(|last| last.start >= found.end) {
             self.regions.pop_back();

@@ -21,7 +21,7 @@ pub(crate) fn warn_of_suspects(
     warn_of_suspects_in(vault, cx, template, suspects)
 }
 
-/// Does the same with a vault that the context does not keep. If a vault exists but is not open,
+/// Warns like [`warn_of_suspects`], with a vault that the context does not keep. If a vault exists but is not open,
 /// every near miss may be one.
 pub(crate) fn warn_of_suspects_in(
     vault: Option<&Vault>,

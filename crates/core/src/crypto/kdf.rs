@@ -192,7 +192,7 @@ fn on_threads<T: Send>(lanes: u32, work: impl FnOnce() -> T + Send) -> T {
 pub struct SlotKeys {
     /// The key that opens the slot's copy of the root key
     pub kek: Key,
-    /// The commitment stored next to it, which identifies a wrong passphrase before anything is
+    /// The commitment stored in the slot, which identifies a wrong passphrase before anything is
     /// opened
     pub commitment: [u8; 32],
 }

@@ -86,7 +86,7 @@ pub(super) fn check_files(vault: &Path, exposed: bool) -> Result<bool, StoreErro
     Ok(has_journal)
 }
 
-/// Checks one file in the same way. Returns true if it exists.
+/// Refuses one file next to a vault that is not ours. Returns true if it exists.
 fn check_file(path: &Path, exposed: bool) -> Result<bool, StoreError> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,

@@ -59,7 +59,7 @@ impl IndexEntry<'_> {
     }
 }
 
-/// Half a sentence that says why the bytes are not an index.
+/// A phrase that says why the bytes are not an index.
 pub(super) type Invalid = &'static str;
 
 /// The bytes of an index, and of the shared index that it may refer to.

@@ -57,13 +57,13 @@ pub enum GitError {
     #[error("cannot read `{}`: {why}", path.display())]
     Invalid {
         path: PathBuf,
-        /// Half a sentence that says what is wrong
+        /// A phrase that says what is wrong
         why: &'static str,
     },
     #[error("git object {id} {why}")]
     Object {
         id: Id,
-        /// Half a sentence that says what is wrong
+        /// A phrase that says what is wrong
         why: String,
     },
     #[error("git object {0} is missing from this clone")]

@@ -25,7 +25,7 @@ const BEGINNINGS: [(&str, &str); 13] = [
 
 const PLACEHOLDER: &str = "it contains a placeholder, which only names a secret";
 
-/// Returns the reason why a value is not a secret itself, as half a sentence. Returns `None` if the
+/// Returns the reason why a value is not a secret itself, as a phrase. Returns `None` if the
 /// value can be stored.
 pub(super) fn why(value: &[u8]) -> Option<&'static str> {
     let beginning = BEGINNINGS.iter().find(|(beginning, _)| {

@@ -68,7 +68,7 @@ pub struct Skipped {
     pub source: String,
     /// The line in the file, counted from 1
     pub line: Option<u64>,
-    /// The reason, as half a sentence
+    /// The reason, as a phrase
     pub why: &'static str,
     /// Whether [`ImportOptions::as_is`] would store it
     pub as_is: bool,

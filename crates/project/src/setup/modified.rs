@@ -25,7 +25,7 @@ pub struct ModifiedOutput {
     pub lines: Vec<u64>,
     /// Whether `adopt` can move the variables into the template
     pub adoptable: AdoptableOutput,
-    /// Half a sentence that says why the variables of a dotenv file are unknown
+    /// A phrase that says why the variables of a dotenv file are unknown
     pub unread: Option<&'static str>,
 }
 

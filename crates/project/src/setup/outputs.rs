@@ -24,7 +24,7 @@ use crate::git::is_in_git_directory;
 use crate::template::output;
 use crate::template::{Plan, Resolved, SuspectTexts, Template, TemplateError};
 
-/// A file by device and inode, and half a sentence that says why it must not be replaced.
+/// A file by device and inode, and a phrase that says why it must not be replaced.
 pub type ProtectedFile = (FileId, &'static str);
 
 /// The reason for refusing a template or an output in a git directory, whatever the name of that

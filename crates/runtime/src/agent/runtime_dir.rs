@@ -35,7 +35,7 @@ pub enum RuntimeDirError {
     #[error("`{}` {why}", path.display())]
     Unsafe {
         path: PathBuf,
-        /// The reason as half a sentence, such as "belongs to another user"
+        /// The reason as a phrase, such as "belongs to another user"
         why: &'static str,
     },
     /// The path of a socket in the directory would exceed the system's limit

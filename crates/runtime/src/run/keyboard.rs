@@ -1,7 +1,7 @@
 //! Passes typed keys to a pseudo-terminal.
 //!
-//! A program in a session of its own gets all keys. A program in our session of which only the
-//! output is a terminal gets keys while it has line editing turned off on its pseudo-terminal.
+//! A program in a session of its own gets all keys. If only the output of a program is a terminal, it
+//! runs in our session and gets keys while it has line editing turned off on its pseudo-terminal.
 //! Pagers read their keys there.
 
 use std::fs::File;
@@ -17,7 +17,7 @@ use secrets_core::model::SecretBytes;
 
 use super::terminal::{Raw, is_in_foreground};
 
-/// Who the keyboard belongs to.
+/// The process that gets the typed keys.
 pub(super) enum Role {
     /// The program's session. The monitor writes the program's process group into the file.
     Session(File),

@@ -135,7 +135,7 @@ pub enum StreamError {
     Write(io::Error),
 }
 
-/// The knowledge of a stream's mask.
+/// What another process needs to continue a masked stream.
 pub(super) struct KnownValues {
     /// The values to mask
     pub(super) values: Vec<(Tag, SecretValue)>,

@@ -70,7 +70,7 @@ pub struct SqliteStore {
     budget: Budget,
     path: PathBuf,
     is_exposed: bool,
-    /// An interrupted change was rolled back, and copies of the files from before are kept
+    /// An interrupted change was rolled back, and copies of the files from before that are kept
     keeps_copies: Cell<bool>,
     /// The connection that checked whether a journal is hot; closing it could drop the locks of
     /// another connection, so it stays open
@@ -386,8 +386,8 @@ fn translate(error: rusqlite::Error) -> StoreError {
         | ErrorCode::ApiMisuse
         | ErrorCode::ParameterOutOfRange
         | ErrorCode::FileLockingProtocolFailed => StoreError::Sqlite(failure.extended_code),
-        // SQLite cannot make sense of the file, which is cut short, garbled or has other types than
-        // its schema says. Or the budget ran out, which interrupts SQLite.
+        // The file is cut short, garbled, or has other types than its schema says, or the budget ran
+        // out, which interrupts SQLite.
         _ => StoreError::Damaged("file"),
     }
 }
