@@ -43,7 +43,8 @@ if ! diff <(sort <<<"$expected") <(echo "$found"); then
     exit 1
 fi
 # Every crate that is not ours must have the hash from Cargo.lock.
-foreign=$(grep -v "^secrets-" <<<"$expected")
+ours=$(cargo metadata --locked --no-deps --format-version 1 | jq -r '.packages[] | "\(.name)@\(.version)"')
+foreign=$(grep -vxF "$ours" <<<"$expected")
 locked=$(awk -F'"' '/^name/ {n = $2} /^version/ {v = $2} /^checksum/ {print n "@" v " " $2}' Cargo.lock | sort)
 hashed=$(jq -r '.components[] | select(.hashes) | "\(.name)@\(.version) \(.hashes[0].content)"' "$output" | sort)
 if [ "$(wc -l <<<"$hashed")" != "$(wc -l <<<"$foreign")" ] || [ -n "$(comm -13 <(echo "$locked") <(echo "$hashed"))" ]; then

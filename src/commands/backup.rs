@@ -6,7 +6,7 @@ use secrets_core::store::StoreError;
 use secrets_core::vault::VaultError;
 use secrets_files::FileId;
 
-use super::shared::copies::no_space;
+use super::shared::no_space::no_space;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::output::VaultContent;

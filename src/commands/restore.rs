@@ -90,9 +90,10 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
         require_confirmation(&format!("Replace `{}` with `{}`?", place.display(), path.display()))?;
     }
 
-    plan.carry_out()?;
+    let is_compared = plan.is_compared();
+    let difference = plan.carry_out()?;
     cx.ui.status(&format!("restored `{}`", place.display()));
-    cx.ui.document(|| Ok(Restored::of(plan.difference(), plan.is_compared())))
+    cx.ui.document(|| Ok(Restored::of(&difference, is_compared)))
 }
 
 fn open_backup(path: &Path) -> Result<Locked, Error> {

@@ -6,7 +6,7 @@ use secrets_core::crypto::kdf::KdfParams;
 use secrets_core::store::{self, IfExists, StoreError};
 use secrets_core::vault::{SalvageOutcome, VaultError};
 
-use super::shared::copies::no_space;
+use super::shared::no_space::no_space;
 use crate::context::Context;
 use crate::error::{Error, Kind, findings, hint};
 use crate::output::Salvaged;

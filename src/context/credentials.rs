@@ -63,7 +63,8 @@ impl Credentials {
         Self { ui, environment, file, recovery, has_read_stdin: Cell::new(false) }
     }
 
-    /// Repeats an attempt at a prompt up to three times, and says in between why it failed.
+    /// Repeats an attempt at a prompt up to three times, and shows in between, where it was asked,
+    /// why it failed.
     pub(super) fn with_retries<T>(
         &self,
         mut attempt: impl FnMut() -> Result<T, Retry>,
@@ -74,7 +75,7 @@ impl Credentials {
             match attempt() {
                 Ok(done) => return Ok(done),
                 Err(Retry::Again(why, _)) if tries_left > 0 => {
-                    self.ui.warn(&format!("{why}, try again"));
+                    prompt::show_line(&format!("{why}, try again"))?;
                 }
                 Err(Retry::Again(_, error) | Retry::Never(error)) => return Err(*error),
             }

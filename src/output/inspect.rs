@@ -5,6 +5,7 @@ use secrets_core::vault::{Damage, Report, SalvageOutcome};
 use serde::{Serialize, Serializer};
 
 use super::{KdfInfo, Outcome, Text};
+use crate::ui::escape::visible;
 
 /// The result of `verify`.
 #[derive(Serialize)]
@@ -63,7 +64,7 @@ impl Outcome for Verified<'_> {
         };
 
         let mut lines = vec![
-            ("vault", self.vault.clone()),
+            ("vault", visible(&self.vault)),
             ("opens with", self.credentials()),
             ("projects", self.projects.len().to_string()),
             ("secrets", secrets),

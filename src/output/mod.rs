@@ -5,8 +5,8 @@
 //! that a command prints is here, in a file named after its subject, so that other ways to reach
 //! the vault can answer with the same types. `Ui::print_list` prints a list that streams.
 //!
-//! Only this room decides between text and JSON. No type here contains a value, except a new
-//! recovery code, which is printed from wiped memory.
+//! Only this room decides between text and JSON of a result. No type here contains a value, except
+//! a new recovery code, which is printed from wiped memory.
 
 mod check;
 mod clone;

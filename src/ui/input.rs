@@ -82,7 +82,7 @@ pub(crate) fn check(path: &Path) -> io::Result<Metadata> {
 }
 
 /// The maximum size of a file of values in bytes.
-const MAX_COUNT: usize = 64 * 1024 * 1024;
+const MAX_SIZE: usize = 64 * 1024 * 1024;
 /// The maximum size of an age file in bytes. An export of a vault can be that large.
 pub(crate) const MAX_SEALED: usize = 1024 * 1024 * 1024;
 
@@ -98,7 +98,7 @@ pub(crate) fn named(path: &Path) -> Result<(SecretBytes, String), UiError> {
 
     match bytes {
         Ok(bytes) if bytes.len() > MAX_SEALED => Err(UiError::TooLarge(name, "1 GiB")),
-        Ok(bytes) if bytes.len() > MAX_COUNT && !is_age(bytes.expose()) => {
+        Ok(bytes) if bytes.len() > MAX_SIZE && !is_age(bytes.expose()) => {
             Err(UiError::TooLarge(name, "64 MiB"))
         }
         Ok(bytes) => Ok((bytes, name)),
@@ -107,8 +107,8 @@ pub(crate) fn named(path: &Path) -> Result<(SecretBytes, String), UiError> {
 }
 
 fn values(descriptor: impl AsFd) -> io::Result<SecretBytes> {
-    let mut bytes = read(&descriptor, MAX_COUNT)?;
-    if bytes.len() > MAX_COUNT && is_age(bytes.expose()) {
+    let mut bytes = read(&descriptor, MAX_SIZE)?;
+    if bytes.len() > MAX_SIZE && is_age(bytes.expose()) {
         append(descriptor, &mut bytes, MAX_SEALED)?;
     }
 

@@ -37,7 +37,7 @@ fn in_zone(moment: Timestamp, zone: TimeZone, format: &str) -> String {
 }
 
 /// The maximum duration that [`parse_duration`] accepts.
-const MAX_LENGTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Parses a duration of 1 second to 30 days: `90s`, `15m`, `8h`, `1d`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -55,7 +55,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 
     match parsed.ok_or_else(wrong)? {
         time if time < Duration::from_secs(1) => Err("the shortest time is 1s".to_owned()),
-        time if time > MAX_LENGTH => Err("the longest time is 30d".to_owned()),
+        time if time > MAX_DURATION => Err("the longest time is 30d".to_owned()),
         time => Ok(time),
     }
 }

@@ -1,4 +1,5 @@
-//! Many secrets at once: a store is asked for each bucket once, and gets rows in the order in which they lie in its file.
+//! Many secrets at once: a store is asked for each bucket once, and gets rows in the order in which
+//! they lie in its file.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,8 @@
-//! The one reader and the one writer of length-prefixed bytes: the length as a big-endian `u32`, then
-//! that many bytes.
+//! The one reader and the one writer of length-prefixed bytes: the length as a big-endian `u32`,
+//! then that many bytes.
 
-/// Returns the prefix for `length` bytes or elements. Everything that is encoded is far smaller than
-/// the maximum, 4 GiB.
+/// Returns the prefix for `length` bytes or elements. Everything that is encoded is far smaller
+/// than the maximum, 4 GiB.
 pub fn length(length: usize) -> [u8; 4] {
     u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes()
 }

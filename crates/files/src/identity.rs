@@ -17,8 +17,8 @@ impl FileId {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
 
-    /// Returns the identity of the file that `path` leads to, or `None` if it cannot be read. Follows
-    /// symbolic links.
+    /// Returns the identity of the file that `path` leads to, or `None` if it cannot be read.
+    /// Follows symbolic links.
     pub fn at(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|found| Self::of(&found))
     }

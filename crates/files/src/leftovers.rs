@@ -30,7 +30,8 @@ pub fn drawn_name() -> io::Result<String> {
 /// Returns 64 random bits, for a name that nobody can predict.
 pub fn random() -> io::Result<u64> {
     let mut drawn = [0; 8];
-    getrandom::fill(&mut drawn).map_err(|_| io::Error::other("no random bytes"))?;
+    getrandom::fill(&mut drawn)
+        .map_err(|_| io::Error::other("the random number generator failed"))?;
     Ok(u64::from_be_bytes(drawn))
 }
 

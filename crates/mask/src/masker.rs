@@ -281,8 +281,9 @@ impl<N: Deref<Target = Needles>> Masker<N> {
         self.pending.settled()
     }
 
-    /// Runs the automaton from `at` until it is no longer inside a needle that may be the longest, or
-    /// to the end. Returns the position from which the automaton's state is irrelevant, and resets it.
+    /// Runs the automaton from `at` until it is no longer inside a needle that may be the longest,
+    /// or to the end. Returns the position from which the automaton's state is irrelevant, and
+    /// resets it.
     fn walk<S: Sink>(
         &mut self,
         chunk: Chunk<'_>,

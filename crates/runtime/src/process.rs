@@ -31,8 +31,8 @@ fn no_core(limit: Rlimit) {
 }
 
 /// Calls `start` with the umask and the core size limit that this process was started with.
-/// Programs that we start should get the caller's settings, not ours. On Linux this process still writes no core dump in the meantime, because it is not
-/// dumpable.
+/// Programs that we start should get the caller's settings, not ours. On Linux this process still
+/// writes no core dump in the meantime, because it is not dumpable.
 pub fn with_original_limits<T>(start: impl FnOnce() -> T) -> T {
     let Some(core) = ORIGINAL_CORE.get() else { return start() };
     let _ = setrlimit(Resource::Core, *core);

@@ -219,10 +219,10 @@ impl<'a> RunRequests<'a> {
     }
 
     fn env_file(&mut self, path: &std::path::Path) -> Result<(), Error> {
-        const MAX_COUNT: usize = 64 * 1024 * 1024;
+        const MAX_SIZE: usize = 64 * 1024 * 1024;
         let shown = path.display().to_string();
         let failed = |source| Error::new(Kind::Failure, format!("cannot read `{shown}`: {source}"));
-        let (text, _) = input::file(path, MAX_COUNT).map_err(failed)?;
+        let (text, _) = input::file(path, MAX_SIZE).map_err(failed)?;
 
         for entry in dotenv_entries(text.expose(), &shown)? {
             let place = format!("{shown}:{} {}", entry.line, entry.name);

@@ -1,7 +1,7 @@
 //! Writes the first `.secrets.toml` for `init --project-file`, `setup --new` and `template`, and
 //! files that hold no secret.
 
-use std::io::{self};
+use std::io;
 use std::path::Path;
 
 use secrets_core::model::ProjectName;

@@ -1,4 +1,4 @@
-//! The vault and project that commands use, and whether the vault is unlocked.
+//! Collects what `status` and `unlock` print.
 
 use std::time::Duration;
 

@@ -21,8 +21,8 @@ pub(crate) fn warn_of_suspects(
     warn_of_suspects_in(vault, cx, template, suspects)
 }
 
-/// Warns like [`warn_of_suspects`], with a vault that the context does not keep. If a vault exists but is not open,
-/// every near miss may be one.
+/// Warns like [`warn_of_suspects`], with a vault that the context does not keep. If a vault exists
+/// but is not open, every near miss may be one.
 pub(crate) fn warn_of_suspects_in(
     vault: Option<&Vault>,
     cx: &Context,

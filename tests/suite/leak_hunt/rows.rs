@@ -37,6 +37,15 @@ impl Leaves {
 /// descriptor's name. A tab stands for a space inside of an argument.
 pub type Row = (&'static str, &'static str, Leaves, &'static [&'static str]);
 
+/// The commands that pass a stored value to a program in its environment.
+pub const IN_ENVIRONMENT: [&str; 5] = [
+    "run -- true",
+    "run --env A={{KEY}} -- true",
+    "run --no-mask -- true",
+    "run -- /usr/bin/printenv KEY",
+    "run --only key -- /no/such/program",
+];
+
 /// The number of rows that the short tests take.
 pub const SAMPLE: usize = 4;
 

@@ -12,7 +12,7 @@ use crate::support::faults::{skipped, strace_is_here};
 use crate::support::programs::environment;
 use crate::support::traces::forms;
 
-use super::rows::{GIVEN, PASSPHRASE, PLAIN, ROWS, Row, SAMPLE, STORED};
+use super::rows::{GIVEN, IN_ENVIRONMENT, PASSPHRASE, PLAIN, ROWS, Row, SAMPLE, STORED};
 use super::{home, lock, under_strace};
 
 /// Returns true if a line holds eight bytes of a secret in any likely form.
@@ -51,7 +51,7 @@ fn check_writes(rows: &[Row]) {
         assert!(trace.contains("execve(\""), "{}: {trace}", row.0);
         for line in trace.lines().filter(|line| has_secret(line)) {
             // A program of `run` gets its values only through its environment.
-            let to_program = row.0.starts_with("run") && line.contains("execve(\"") && {
+            let to_program = IN_ENVIRONMENT.contains(&row.0) && line.contains("execve(\"") && {
                 let arguments = line.split("], [").next().unwrap_or_default();
                 !has_secret(arguments) && !line.contains(PLAIN)
             };

@@ -304,7 +304,8 @@ fn names_and_targets_of_links_are_searched_and_never_shown() {
 fn findings_are_listed_by_path_whichever_thread_has_them_first() {
     let sandbox = sandbox();
 
-    // In the order in which they are expected: a directory's files come behind its name, not behind a longer name.
+    // In the order in which they are expected: a directory's files come behind its name, not behind
+    // a longer name.
     let directories = (0..40).map(|n| format!("tree/d{n:02}"));
     let mut files: Vec<String> = directories
         .flat_map(|d| [format!("{d}/a"), format!("{d}/z/b"), format!("{d}.x")])

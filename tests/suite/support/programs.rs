@@ -8,7 +8,8 @@ use std::sync::{Arc, Once};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT};
 
 /// The directories of the programs that tests start.
@@ -90,5 +91,5 @@ pub fn is_alive(pid: &str) -> bool {
 pub fn has_ended(pid: Pid) -> bool {
     let stat =
         fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    stat.is_empty() || stat.contains(") Z ")
+    test_kill_process(pid) == Err(Errno::SRCH) || stat.contains(") Z ")
 }

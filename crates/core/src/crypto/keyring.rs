@@ -27,8 +27,8 @@ pub struct Keyring {
     /// The project's name
     pub name: ProjectName,
     /// The state of an HMAC under the tag index's key, before its first byte; a list computes one
-    /// index per record
-    tag_index: Hmac<Sha256>,
+    /// index per record. It is boxed because a move would leave a copy.
+    tag_index: Box<Hmac<Sha256>>,
 }
 
 impl Keyring {
@@ -45,7 +45,7 @@ impl Keyring {
         signing: Key,
         name: ProjectName,
     ) -> Self {
-        let tag_index = keyed(&metadata.expand("tag-index", pid));
+        let tag_index = Box::new(keyed(&metadata.expand("tag-index", pid)));
         Self { metadata, value, signing, name, tag_index }
     }
 
@@ -83,7 +83,7 @@ impl Keyring {
     /// Returns the blind index of a tag: HMAC-SHA256 of its key, cut to 16 bytes. The first byte is
     /// the bucket.
     pub fn tag_ix(&self, key: &TagKey) -> [u8; 16] {
-        let mut mac = self.tag_index.clone();
+        let mut mac = Hmac::clone(&self.tag_index);
         mac.update(key.as_str().as_bytes());
         let full: [u8; 32] = mac.finalize().into_bytes().into();
         let mut index = [0; 16];

@@ -44,8 +44,8 @@ pub trait Store {
     fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError>;
     /// Overwrites the remains of deleted and changed rows, whatever the size of the store.
     fn compact(&self) -> Result<(), StoreError>;
-    /// Returns true if an interrupted change was rolled back and copies of the files from before the
-    /// rollback are kept until [`Store::confirm`].
+    /// Returns true if an interrupted change was rolled back and copies of the files from before
+    /// the rollback are kept until [`Store::confirm`].
     fn keeps_copies(&self) -> bool {
         false
     }

@@ -2,7 +2,7 @@
 //! opens anything.
 //!
 //! SQLite replays any journal with the right name into the vault, no matter which user wrote it. So
-//! nobody else may be able to put one there.
+//! nobody else may be able to put one there. Also renames such files out of the way.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -118,8 +118,9 @@ fn failed(path: &Path, source: io::Error) -> StoreError {
     StoreError::Io { action: "access", path: PathBuf::from(path), source }
 }
 
-/// Renames the file at `place`, and with it the files whose names have the suffixes `ends`, to
-/// unused names. Returns the old and the new names.
+/// Renames the files at `place` with the suffixes `ends` (an empty one is the file itself) to
+/// unused names. A journal that stayed would be applied to the vault that takes the place. Returns
+/// the old and the new names.
 pub fn rename_aside(place: &Path, ends: &[&str]) -> Result<Vec<(PathBuf, PathBuf)>, StoreError> {
     let is_free = |number: &u32| {
         let aside = with_suffix(place, &format!(".replaced-{number}"));

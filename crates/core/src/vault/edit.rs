@@ -337,10 +337,12 @@ fn create(
     transaction: &mut dyn Transaction,
     targets: &[Target],
 ) -> Result<(), VaultError> {
-    let mut rows = state.rows.clone();
-    rows.extend(targets.iter().filter_map(Target::new_row).cloned());
+    let new: Vec<_> = targets.iter().filter_map(Target::new_row).cloned().collect();
+    if new.is_empty() {
+        return Ok(());
+    }
 
-    if rows.len() == state.rows.len() { Ok(()) } else { seal_root(state, root, rows, transaction) }
+    seal_root(state, root, [&state.rows[..], &new].concat(), transaction)
 }
 
 /// Writes the vault's row for the revision after `state`, with the projects `rows`.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
-use std::io::{self};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use secrets_core::model::Tag;

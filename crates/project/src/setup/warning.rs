@@ -1,5 +1,5 @@
-//! Warnings about rendered files, as people read them. They name variables, tags and readers, never a
-//! value.
+//! Warnings about rendered files, as people read them. They name variables, tags and readers, never
+//! a value.
 
 use std::fmt;
 

@@ -320,16 +320,16 @@ mod tests {
         scan::<()>(&mut reader, grammar, window, ALL, |event| {
             match event {
                 Event::Literal(bytes) => out.extend_from_slice(bytes),
-                Event::Placeholder(placeholder, _, position) => {
+                Event::Placeholder(placeholder, _, at) => {
                     out.extend_from_slice(format!("<{}>", placeholder.tag).as_bytes());
-                    places.push((position.position.line, position.position.column));
+                    places.push((at.position.line, at.position.column));
                 }
-                Event::Malformed(_, position) => {
+                Event::Malformed(_, at) => {
                     out.extend_from_slice(b"<!>");
-                    places.push((position.position.line, position.position.column));
+                    places.push((at.position.line, at.position.column));
                 }
-                Event::NearMiss(_, position) | Event::Backslashes(_, position) => {
-                    places.push((position.position.line, position.position.column));
+                Event::NearMiss(_, at) | Event::Backslashes(_, at) => {
+                    places.push((at.position.line, at.position.column));
                 }
             }
 

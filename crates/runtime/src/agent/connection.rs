@@ -17,8 +17,8 @@ use crate::process;
 /// The pause before another attempt if a connection was closed or the agent is just starting.
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
-/// The error for a frame of ours that would be too long. Whatever comes from the vault's file is cut
-/// into frames or checked before.
+/// The error for a frame of ours that would be too long. Whatever comes from the vault's file is
+/// cut into frames or checked before.
 pub(super) const TOO_LONG: KeyServiceError =
     KeyServiceError::Internal("a request to the agent is too long");
 

@@ -1,8 +1,8 @@
 //! Passes typed keys to a pseudo-terminal.
 //!
-//! A program in a session of its own gets all keys. If only the output of a program is a terminal, it
-//! runs in our session and gets keys while it has line editing turned off on its pseudo-terminal.
-//! Pagers read their keys there.
+//! A program in a session of its own gets all keys. If only the output of a program is a terminal,
+//! it runs in our session and gets keys while it has line editing turned off on its
+//! pseudo-terminal. Pagers read their keys there.
 
 use std::fs::File;
 use std::io;

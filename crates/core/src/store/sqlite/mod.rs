@@ -10,7 +10,7 @@ mod rows;
 mod transaction;
 
 use std::cell::Cell;
-use std::fs::{self};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,7 +70,8 @@ pub struct SqliteStore {
     budget: Budget,
     path: PathBuf,
     is_exposed: bool,
-    /// An interrupted change was rolled back, and copies of the files from before that are kept
+    /// An interrupted change was rolled back, and copies of the files from before the rollback are
+    /// kept
     keeps_copies: Cell<bool>,
     /// The connection that checked whether a journal is hot; closing it could drop the locks of
     /// another connection, so it stays open
@@ -386,8 +387,8 @@ fn translate(error: rusqlite::Error) -> StoreError {
         | ErrorCode::ApiMisuse
         | ErrorCode::ParameterOutOfRange
         | ErrorCode::FileLockingProtocolFailed => StoreError::Sqlite(failure.extended_code),
-        // The file is cut short, garbled, or has other types than its schema says, or the budget ran
-        // out, which interrupts SQLite.
+        // The file is cut short, garbled, or has other types than its schema says, or the budget
+        // ran out, which interrupts SQLite.
         _ => StoreError::Damaged("file"),
     }
 }

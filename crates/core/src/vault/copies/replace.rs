@@ -43,8 +43,8 @@ impl CurrentFile {
         }
     }
 
-    /// Replaces this file, which is at `place`, with the backup. Returns the names of the files that
-    /// were kept.
+    /// Replaces this file, which is at `place`, with the backup. Returns the names of the files
+    /// that were kept.
     pub(super) fn replace_with(
         &self,
         backup: &Vault,

@@ -260,8 +260,8 @@ impl RestorePlan<'_> {
     }
 
     /// Replaces the current file, if it is still the one that was compared, and resets the
-    /// checkpoint. A file that was not compared is kept under another name.
-    pub fn carry_out(&self) -> Result<(), VaultError> {
+    /// checkpoint. A file that was not compared is kept under another name. Returns what changed.
+    pub fn carry_out(self) -> Result<Difference, VaultError> {
         store::create_directory_for(&self.target.path)?;
 
         // If the checkpoint could not be replaced, the restored vault would be refused from then
@@ -276,10 +276,11 @@ impl RestorePlan<'_> {
 
         // The restored vault is older than its checkpoint on purpose.
         self.observer.on_event(RestoreEvent::Replaced);
-        match self.target.open_checkpoints()? {
-            Some(checkpoints) => self.backup.accept_at(&checkpoints),
-            None => Ok(()),
+        if let Some(checkpoints) = self.target.open_checkpoints()? {
+            self.backup.accept_at(&checkpoints)?;
         }
+
+        Ok(self.difference)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The tables and keys of the file, each checked when it is read. Their comments are the descriptions
-//! of the JSON Schema.
+//! The tables and keys of the file, each checked when it is read. Their comments are the
+//! descriptions of the JSON Schema.
 
 use std::collections::BTreeMap;
 use std::fmt;
