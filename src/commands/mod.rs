@@ -40,6 +40,7 @@ mod update;
 mod verify;
 
 use clap::Subcommand;
+use secrets_core::crypto::with_freed_memory_wiped;
 
 use crate::context::Context;
 use crate::error::Error;
@@ -92,6 +93,29 @@ pub(crate) enum Command {
 impl Command {
     /// Runs the command. Returns the exit code of a success: 0, or for `run` that of the program.
     pub(crate) fn run(self, cx: &Context) -> Result<u8, Error> {
+        if self.copies_values() {
+            with_freed_memory_wiped(|| self.dispatch(cx))
+        } else {
+            self.dispatch(cx)
+        }
+    }
+
+    /// Returns true for a command in which libraries copy values into ordinary memory: the readers
+    /// of CSV, JSON, XML and templates, and the standard library's environment of a program.
+    /// Everything that such a command frees is wiped.
+    fn copies_values(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(_)
+                | Self::Monitor(_)
+                | Self::Import(_)
+                | Self::Template(_)
+                | Self::Adopt(_)
+                | Self::Setup(_)
+        )
+    }
+
+    fn dispatch(self, cx: &Context) -> Result<u8, Error> {
         match self {
             Self::Init(args) => init::run(&args, cx),
             Self::Create(args) => create::run(&args, cx),

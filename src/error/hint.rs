@@ -60,8 +60,10 @@ enum Repeats {
 }
 
 impl Command {
-    fn new(words: String) -> Self {
-        let names_vault = words.split(' ').any(|word| word == "--vault");
+    /// `literal` is the command before its arguments are filled in, because an argument can contain
+    /// what looks like an option.
+    fn new(literal: &str, words: String) -> Self {
+        let names_vault = literal.split(' ').any(|word| word == "--vault");
         Self { words, repeats: if names_vault { Repeats::Nothing } else { Repeats::Vault } }
     }
 
@@ -110,7 +112,7 @@ impl Hint {
             pieces.push(match part.strip_prefix("secrets ").filter(|_| is_code) {
                 Some(words) => {
                     let quote = |argument: &String| quoted(Path::new(argument));
-                    Piece::Command(Command::new(filled(words, &mut arguments, quote)))
+                    Piece::Command(Command::new(words, filled(words, &mut arguments, quote)))
                 }
                 None => {
                     let text = filled(part, &mut arguments, String::clone);

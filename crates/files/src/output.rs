@@ -182,7 +182,11 @@ impl Output {
     /// Returns a writer that compares what it gets with the file, or `None` if the file is missing
     /// or cannot be read.
     pub fn compare(&self) -> Result<Option<Comparison>, OutputError> {
-        Ok(self.existing()?.map(|file| Comparison { file, is_same: true }))
+        Ok(self.existing()?.map(|file| Comparison {
+            file,
+            is_same: true,
+            buffer: Zeroizing::new(vec![0; 64 * 1024]),
+        }))
     }
 
     /// Returns a writer for new content, which gets the file's name when it is published. With
@@ -348,6 +352,8 @@ fn failed(path: &Path, source: io::Error) -> OutputError {
 pub struct Comparison {
     file: File,
     is_same: bool,
+    /// Content of the file, wiped once at the end
+    buffer: Zeroizing<Vec<u8>>,
 }
 
 impl Comparison {
@@ -364,13 +370,13 @@ impl Comparison {
 
 impl Write for Comparison {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut existing = Zeroizing::new(vec![0; bytes.len().min(64 * 1024)]);
+        let Self { file, is_same, buffer: existing } = self;
         let mut at = 0;
         while at < bytes.len() {
             let most = existing.len().min(bytes.len() - at);
-            let length = self.file.read(&mut existing[..most])?;
+            let length = file.read(&mut existing[..most])?;
             if length == 0 || existing[..length] != bytes[at..at + length] {
-                self.is_same = false;
+                *is_same = false;
                 return Err(io::Error::other("different"));
             }
 

@@ -41,6 +41,13 @@ fn home() -> Sandbox {
         ("value", GIVEN.to_owned()),
         ("given.env", format!("NEW={GIVEN}\nOTHER='{GIVEN}'\n")),
         ("given.json", format!("{{\"NEW\": \"{GIVEN}\"}}")),
+        (
+            "given.csv",
+            format!(
+                "Title,Url,Username,Password,OTPAuth,Favorite,Archived,Tags,Notes\nNEW,,anna,{GIVEN},,,,,\n"
+            ),
+        ),
+        ("other.csv", format!("Site,Login,Secret\nx,anna,{GIVEN}\n")),
         ("t.tmpl", "K={{ KEY }}\n".to_owned()),
         (
             ".secrets.toml",

@@ -29,7 +29,6 @@ mod references;
 mod table;
 mod tags;
 
-use secrets_core::crypto::with_freed_memory_wiped;
 use secrets_core::model::{Description, Name, ProjectName, SecretValue, Tag, Timestamp};
 
 pub use fault::{ImportError, Why};
@@ -93,16 +92,12 @@ pub struct Items {
 
 /// Reads a whole file. For [`Format::Age`], `text` is the decrypted document.
 ///
-/// The caller has to wipe `text`. The copies of the libraries that read CSV, JSON and XML are wiped
-/// here.
+/// The caller has to wipe `text`, and the copies of the libraries that read CSV, JSON and XML
+/// (`with_freed_memory_wiped`).
 ///
 /// # Errors
 /// Reports the first violation of the format. The values before it are wiped.
 pub fn read(format: Format, text: &[u8], options: ImportOptions<'_>) -> Result<Items, ImportError> {
-    with_freed_memory_wiped(|| parse(format, text, options))
-}
-
-fn parse(format: Format, text: &[u8], options: ImportOptions<'_>) -> Result<Items, ImportError> {
     let found = collector::Collector::new(tags::Tags::new(options.prefix)?, options.as_is);
     let text = text.strip_prefix(crate::dotenv::BOM).unwrap_or(text);
     match format {

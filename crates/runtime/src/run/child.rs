@@ -16,7 +16,6 @@ use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, setsid, waitid, waitpid,
 };
 use rustix::termios::tcsetpgrp;
-use secrets_core::crypto::with_freed_memory_wiped;
 
 use super::RunError;
 use crate::process;
@@ -40,13 +39,12 @@ pub(super) struct Started {
     pub(super) group: Option<Pid>,
 }
 
-/// Starts `command` with the signal mask `mask`. The caller has to wait for it. The standard
-/// library's copies of the environment are wiped.
-pub(super) fn start(command: Command, group: Group, mask: SignalMask) -> Result<Started, RunError> {
-    with_freed_memory_wiped(|| spawn(command, group, mask))
-}
-
-fn spawn(mut command: Command, group: Group, mask: SignalMask) -> Result<Started, RunError> {
+/// Starts `command` with the signal mask `mask`. The caller has to wait for it.
+pub(super) fn start(
+    mut command: Command,
+    group: Group,
+    mask: SignalMask,
+) -> Result<Started, RunError> {
     let name = command.get_program().to_owned();
     let leader = match group {
         Group::Foreground { leads: false } => {

@@ -19,7 +19,7 @@ use rustix::process::{
     Pid, Signal, WaitOptions, getpid, getppid, ioctl_tiocsctty, kill_process, kill_process_group,
     setsid, waitpid,
 };
-use secrets_core::model::SecretBytes;
+use secrets_core::model::{STACK_DEPTH, SecretBytes, overwrite_stack};
 
 use super::child::{self, Group, Started};
 use super::signals::Signals;
@@ -52,6 +52,7 @@ pub fn monitor(
     let mut packed = SecretBytes::with_capacity(0);
     io::copy(&mut &shared, &mut packed).map_err(RunError::io("read the environment"))?;
 
+    overwrite_stack::<STACK_DEPTH>(); // the buffer of the copy
     let _ = shared.set_len(0);
 
     let leads = getppid().is_some_and(|parent| process::group() == Some(parent));
