@@ -232,10 +232,7 @@ fn the_current_passphrase_is_needed_even_while_unlocked() {
 fn the_old_passphrase_is_asked_for_once_and_the_new_one_twice() {
     let sandbox = sandbox();
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" passwd");
-    terminal
-        .waits_for("Passphrase for ")
-        .types("wrong\n")
-        .waits_for("warning: wrong passphrase, try again");
+    terminal.waits_for("Passphrase for ").types("wrong\n").waits_for("wrong passphrase, try again");
 
     terminal.waits_for("Passphrase for ").types(&format!("{PASSPHRASE}\n"));
     terminal.waits_for("New passphrase: ").types(&format!("{NEW_PASSPHRASE}\n"));

@@ -185,8 +185,7 @@ fn a_code_fits_a_terminal_and_its_input_is_hidden() {
     let mut terminal = Terminal::shell(&sandbox, "\"$secrets\" list --recovery");
 
     terminal.waits_for("Recovery code for ").types("7777\n");
-    terminal
-        .waits_for("warning: invalid recovery code: it has 4 characters instead of 56, try again");
+    terminal.waits_for("invalid recovery code: it has 4 characters instead of 56, try again");
     terminal
         .waits_for("Recovery code for ")
         .types(&format!("{}\n", lines.concat().to_lowercase()))
