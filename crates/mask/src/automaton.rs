@@ -305,6 +305,7 @@ impl Automaton {
         bytes.iter().try_fold(ROOT, |state, byte| self.child(state, *byte))
     }
 
+    #[inline]
     pub(super) fn step(&self, state: u32, byte: u8) -> Step {
         let state = self.next(state, byte);
         let found = (self.cell(state)[1] & FOUND != 0).then(|| self.found(state));
@@ -356,6 +357,7 @@ impl Automaton {
     }
 
     /// Returns the state after a byte, if a needle continues with it.
+    #[inline]
     pub(super) fn child(&self, state: u32, byte: u8) -> Option<u32> {
         if state == ROOT {
             return Some(self.root[usize::from(byte)]).filter(|child| *child != ROOT);
@@ -375,12 +377,14 @@ impl Automaton {
     }
 
     /// Returns the number of bytes that a state stands for.
+    #[inline]
     pub(super) fn depth(&self, state: u32) -> u32 {
         let (first, depth) = self.runs[self.run(state)];
         depth + (state - first)
     }
 
     /// Returns a needle that begins with the bytes of a state, or `None` for the root.
+    #[inline]
     pub(super) fn needle_of(&self, state: u32) -> Option<u32> {
         // The root's run is the first, followed by one run for each needle.
         self.run(state).checked_sub(1).map(number)
@@ -397,6 +401,7 @@ impl Automaton {
 
     /// Returns the depth of a state, exactly if it is less than [`DEEP`], and otherwise as a lower
     /// bound.
+    #[inline]
     pub(super) fn depth_to_deep(&self, state: u32) -> u8 {
         self.cell(state)[1] & DEPTH
     }

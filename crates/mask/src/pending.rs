@@ -84,6 +84,7 @@ impl PendingBytes {
         Self { settled: 0, held: SecretBytes::with_capacity(0), gone: 0, regions: VecDeque::new() }
     }
 
+    #[inline]
     pub(super) fn settled(&self) -> u64 {
         self.settled
     }

@@ -57,6 +57,7 @@ impl SecretBytes {
     }
 
     /// Appends one byte.
+    #[inline]
     pub fn push(&mut self, byte: u8) {
         self.extend(&[byte]);
     }
@@ -77,6 +78,7 @@ impl SecretBytes {
     }
 
     /// Returns the number of bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -87,16 +89,19 @@ impl SecretBytes {
     }
 
     /// Returns true if the buffer has no bytes.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Returns the bytes.
+    #[inline]
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
     /// Returns the bytes for writing in place.
+    #[inline]
     pub fn expose_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }
