@@ -262,14 +262,21 @@ impl Credentials {
 
 const PASSPHRASE_FILE: &str = "passphrase file";
 
-/// Fails if a passphrase file cannot be read. Commands call it before they ask for another
+/// Fails if the file of a new passphrase cannot be read, or, without a file, with the error of
+/// `missing` if there is no terminal to ask on. Commands call it before they ask for another
 /// passphrase.
-pub(super) fn check_passphrase_file(path: &Path) -> Result<(), Error> {
-    if path == Path::new("-") {
-        return refuse_terminal(PASSPHRASE_FILE);
+pub(super) fn check_source(
+    file: Option<&Path>,
+    missing: impl FnOnce() -> Error,
+) -> Result<(), Error> {
+    match file {
+        Some(path) if path == Path::new("-") => refuse_terminal(PASSPHRASE_FILE),
+        Some(path) => input::check(path)
+            .map(drop)
+            .map_err(|source| unreadable(path, PASSPHRASE_FILE, &source)),
+        None if prompt::is_possible() => Ok(()),
+        None => Err(missing()),
     }
-
-    input::check(path).map(drop).map_err(|source| unreadable(path, PASSPHRASE_FILE, &source))
 }
 
 /// Refuses to read a secret from stdin if it is a terminal.

@@ -7,7 +7,7 @@ use std::path::Path;
 use secrets_age::{AgeError, BYTES_PER_GUESS};
 use secrets_core::model::SecretBytes;
 
-use super::credentials::{ask, check_passphrase_file, parse_passphrase};
+use super::credentials::{ask, check_source, parse_passphrase};
 use super::{Credentials, Retry};
 use crate::error::{self, Error, Kind};
 use crate::strength::Strength;
@@ -20,19 +20,15 @@ pub(crate) const MAKING_KEY: &str =
 impl Credentials {
     /// Fails if there is no source for the passphrase of an export, or if its file cannot be read.
     pub(crate) fn check_export_passphrase_source(file: Option<&Path>) -> Result<(), Error> {
-        if let Some(path) = file {
-            return check_passphrase_file(path);
-        }
-
-        if prompt::is_possible() {
-            return Ok(());
-        }
-
-        Err(Error::new(
-            Kind::Locked,
-            "no passphrase for the export was given and there is no terminal to ask on",
-        )
-        .hint("use `--export-passphrase-file PATH`, or encrypt to a key with `--recipient age1…`"))
+        check_source(file, || {
+            Error::new(
+                Kind::Locked,
+                "no passphrase for the export was given and there is no terminal to ask on",
+            )
+            .hint(
+                "use `--export-passphrase-file PATH`, or encrypt to a key with `--recipient age1…`",
+            )
+        })
     }
 
     /// Returns the passphrase of an export, from a file or typed twice. It is used exactly as

@@ -5,7 +5,7 @@ use std::path::Path;
 use secrets_core::crypto::kdf::{KdfParams, Passphrase};
 use secrets_core::model::SecretBytes;
 
-use super::credentials::{ask, check_passphrase_file, map_prompt_error, parse_passphrase};
+use super::credentials::{ask, check_source, map_prompt_error, parse_passphrase};
 use super::{Credentials, Retry};
 use crate::error::{Error, Kind};
 use crate::strength::{self, ASSUMPTION, Strength};
@@ -88,19 +88,13 @@ impl Credentials {
         file: Option<&Path>,
         option: &str,
     ) -> Result<(), Error> {
-        if let Some(path) = file {
-            return check_passphrase_file(path);
-        }
-
-        if prompt::is_possible() {
-            return Ok(());
-        }
-
-        Err(Error::new(
-            Kind::Locked,
-            "no new passphrase was given and there is no terminal to ask on",
-        )
-        .hint(format!("use `{option} PATH`")))
+        check_source(file, || {
+            Error::new(
+                Kind::Locked,
+                "no new passphrase was given and there is no terminal to ask on",
+            )
+            .hint(format!("use `{option} PATH`"))
+        })
     }
 
     /// Returns the passphrase that replaces another one, from a file or typed twice. `params` is

@@ -1,7 +1,7 @@
 //! Opens files whose kind somebody else may have chosen. A FIFO or a device must not make us wait.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -25,13 +25,6 @@ pub fn regular(path: &Path) -> io::Result<File> {
 
 fn open(path: &Path, flags: OFlags) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
-}
-
-/// Reads a file of at most `max` bytes to its end.
-pub fn read_at_most(file: File, max: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(max + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > max { Err(io::Error::other("it is too large")) } else { Ok(bytes) }
 }
 
 /// Returns true if the error says that the file does not exist.

@@ -155,11 +155,6 @@ impl Git {
         self.needed().map(drop)
     }
 
-    /// Returns true in a working tree.
-    pub fn is_repository(&self) -> Result<bool, GitError> {
-        Ok(self.repository()?.is_some())
-    }
-
     /// Returns the root of the working tree, without links. Returns `None` if there is no
     /// repository.
     pub fn work_tree(&self) -> Result<Option<&Path>, GitError> {

@@ -198,11 +198,6 @@ impl Plan {
         self.references.is_empty()
     }
 
-    /// Returns true if any placeholder has a filter.
-    pub fn has_filters(&self) -> bool {
-        self.references.keys().any(|(_, filters)| !filters.is_empty())
-    }
-
     /// Returns the tags of all references, each once.
     pub fn tags(&self) -> Vec<Tag> {
         let mut seen = HashSet::new();
