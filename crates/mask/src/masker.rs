@@ -385,6 +385,7 @@ impl<'a> Units<'a> {
     }
 
     /// Returns the next position at or after `from` and before `before`.
+    #[inline]
     fn next(&mut self, from: usize, before: usize) -> Option<usize> {
         if from > self.from {
             self.look(from);

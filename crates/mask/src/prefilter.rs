@@ -39,7 +39,7 @@ impl Prefilter {
         for index in 0..needles.count() {
             for (position, window) in needles.bytes(index).windows(4).take(POSITIONS).enumerate() {
                 let [a, b, c, d] = *window else { continue };
-                let slot = prefilter.slot(u32::from_le_bytes([a, b, c, d]));
+                let slot = slot(u32::from_le_bytes([a, b, c, d]), prefilter.shift);
                 prefilter.table.expose_mut()[slot] |= 1 << position;
             }
         }
@@ -47,35 +47,26 @@ impl Prefilter {
         prefilter
     }
 
-    fn slot(&self, window: u32) -> usize {
-        (window.wrapping_mul(0x9e37_79b1) >> self.shift) as usize
-    }
-
     /// Returns the positions in a needle at which these four bytes may occur.
     fn positions(&self, window: u32) -> u8 {
-        self.table.expose()[self.slot(window)]
+        self.table.expose()[slot(window, self.shift)]
     }
 
     /// Returns the first position at or after `from` where a needle may begin. If fewer than
     /// [`KNOWN`] bytes are left, returns the position that was reached.
-    pub(super) fn next(&self, bytes: &[u8], mut from: usize) -> usize {
-        while let Some((_, middle)) = windows(bytes, from) {
-            let positions = self.positions(middle);
-            if positions != 0 {
-                let mut starts = (0..POSITIONS)
-                    .rev()
-                    .filter(|position| positions >> position & 1 == 1)
-                    .map(|position| from + 4 - position);
-
-                if let Some(start) = starts.find(|start| self.may_begin(bytes, *start)) {
-                    return start;
-                }
-            }
-
-            from += POSITIONS;
+    ///
+    /// Most of a stream is read here. With a size that the compiler knows, the search of the table
+    /// needs no bounds check and shifts by a constant.
+    pub(super) fn next(&self, bytes: &[u8], from: usize) -> usize {
+        let table = self.table.expose();
+        match u32::BITS - self.shift {
+            15 => next_in::<{ 1 << 15 }>(table, bytes, from),
+            16 => next_in::<{ 1 << 16 }>(table, bytes, from),
+            17 => next_in::<{ 1 << 17 }>(table, bytes, from),
+            18 => next_in::<{ 1 << 18 }>(table, bytes, from),
+            19 => next_in::<{ 1 << 19 }>(table, bytes, from),
+            _ => next_in::<{ 1 << 20 }>(table, bytes, from),
         }
-
-        from
     }
 }
 
@@ -158,12 +149,41 @@ impl Prefilter {
             _ => true,
         })
     }
+}
 
-    fn may_begin(&self, bytes: &[u8], start: usize) -> bool {
+/// Does the work of [`Prefilter::next`] with a table of `SIZE` slots.
+fn next_in<const SIZE: usize>(table: &[u8], bytes: &[u8], mut from: usize) -> usize {
+    // `Prefilter::new` makes no table of another size.
+    let Ok(table) = <&[u8; SIZE]>::try_from(table) else { return from };
+    let positions = |window| table[slot(window, u32::BITS - SIZE.trailing_zeros())];
+    let may_begin = |start| {
         windows(bytes, start).is_none_or(|(first, middle)| {
-            self.positions(first) & 1 != 0 && self.positions(middle) >> (POSITIONS - 1) & 1 != 0
+            positions(first) & 1 != 0 && positions(middle) >> (POSITIONS - 1) & 1 != 0
         })
+    };
+
+    while let Some((_, middle)) = windows(bytes, from) {
+        let found = positions(middle);
+        if found != 0 {
+            let mut starts = (0..POSITIONS)
+                .rev()
+                .filter(|position| found >> position & 1 == 1)
+                .map(|position| from + 4 - position);
+
+            if let Some(start) = starts.find(|start| may_begin(*start)) {
+                return start;
+            }
+        }
+
+        from += POSITIONS;
     }
+
+    from
+}
+
+/// Returns the place of four bytes in a table.
+fn slot(window: u32, shift: u32) -> usize {
+    (window.wrapping_mul(0x9e37_79b1) >> shift) as usize
 }
 
 /// Returns the two windows of four bytes at a position.
