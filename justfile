@@ -14,7 +14,7 @@ lint:
 test:
     cargo test
 
-# run tests that take minutes: random frames, memory searched for secrets, a fault at one call in seven
+# run tests that take minutes: random frames, memory searched for secrets, a fault at one call in nineteen
 test-long:
     cargo test --locked --test suite -- --ignored --skip a_fault_at_every_call --skip kill --skip ten_gigabytes --skip flipped
 
