@@ -2,8 +2,8 @@
 """Writes the checked-in seeds of every target to corpus/TARGET/NAME.seed.
 
 Seeds are small inputs with high coverage. They are made from the known answers in tests/vectors, the exports in
-tests/fixtures/import, the examples and the README. The same tree gives the same seeds. Each target's file in src/ describes
-its input."""
+tests/fixtures/import, the examples and docs/. The same tree gives the same seeds. Each target's file in src/ describes its
+input."""
 
 import json
 import pathlib
@@ -28,18 +28,31 @@ def lp(data):
 
 
 def agent():
-    path, vault = b"/home/you/.local/share/secrets/vault.db", bytes(range(16))
-    time = struct.pack(">QQ", 900_000, 300_000)
-    row = bytes(16) + struct.pack(">I", 1) + lp(b"k" * 60) + lp(b"h" * 60) + lp(b"s" * 64)
-    requests = [b"", lp(path) + lp(vault), lp(path) + vault + time + b"K" * 32, lp(path), lp(path) + lp(b"rows"),
-                lp(b"more"), lp(b"m" * 32), b"", row + row, lp(path) + bytes(16) + struct.pack(">I", 1) + lp(b"r" * 99)]
-    for kind, fields in enumerate(requests):
-        write("agent", f"request-{kind}", bytes([1, kind]) + fields)
-    answers = [b"\1", b"\1" + time, lp(b"bytes"), lp(b"r" * 99) + lp(b"q" * 99), b"\7" + struct.pack(">I", 3)]
-    for kind, fields in enumerate(answers):
-        write("agent", f"answer-{kind}", bytes([1, 128 + kind]) + fields)
-    write("agent", "answer-locked", bytes([1, 129]) + b"\0" + bytes(16))
-    write("agent", "another-version", bytes([2, 1]) + lp(path))
+    """Frames of protocol 4, see crates/runtime/src/agent/protocol.rs."""
+    u32, u64 = (lambda number: struct.pack(">I", number)), (lambda number: struct.pack(">Q", number))
+    path, vault, ticket = lp(b"/home/you/.local/share/secrets/vault.db"), bytes(range(16)), lp(b"t" * 99)
+    row = bytes(15) + b"\1" + u32(1) + lp(b"h" * 60) + lp(b"s" * 64)
+    policy = u64(1) + lp(b"p" * 66) + lp(b"s" * 64)
+    wanted = b"r" * 8 + u32(0) + b"\0"
+    requests = {
+        0: b"", 1: path + lp(vault), 3: path, 11: path, 12: path + u32(2) + lp(b"web") + lp(b"api"),
+        13: path + vault + lp(b"rows"), 14: path + vault + lp(b"rows") + lp(b"i" * 16),
+        15: path + ticket + u32(2) + wanted + lp(b"") + wanted + lp(b"s" * 24),
+        16: path + ticket + row + u32(1) + policy + lp(b"h" * 60) + lp(b"c" * 9),
+        17: path + vault + lp(b"rows") + b"\1" + u32(1) + lp(b"web"), 18: path + ticket + row,
+    }
+    for kind, fields in requests.items():
+        write("agent", f"request-{kind}", bytes([4, kind]) + fields)
+    opened = u32(2) + b"\0\1" + lp(b"entry") + lp(b"keys") + ticket
+    answers = {
+        128: b"\1", 129: b"\1" + u64(900_000) + u64(300_000), 130: lp(b"bytes"), 132: b"\1" + bytes(4),
+        133: u32(1) + b"o" * 32 + lp(b"head"), 134: opened, 135: lp(b"k" * 68),
+        136: lp(b"head") + lp(b"s" * 64) + lp(b"entry") + lp(b"s" * 64), 137: lp(b"head") + opened + lp(b"changes"),
+    }
+    for kind, fields in answers.items():
+        write("agent", f"answer-{kind}", bytes([4, kind]) + fields)
+    write("agent", "answer-locked", bytes([4, 129]) + bytes(17))
+    write("agent", "another-version", bytes([3, 1]) + path)
 
 
 def dotenv():
@@ -49,14 +62,41 @@ def dotenv():
     write("dotenv", "names", "a.b-c=1\n_=2\nexport=3\nexport = 4\nexport export=5\n")
 
 
+def patches(target, places, end):
+    write(target, "as-it-is", b"\0")
+    for name, at in places:
+        write(target, f"other-{name}", b"\0" + struct.pack(">HB", at, 8) + bytes(range(1, 9)))
+    write(target, "cut", b"\0" + struct.pack(">HB", 100, 0))
+    write(target, "longer", b"\0" + struct.pack(">HB", end + 59, 0))
+    write(target, "sealed", b"\1" + struct.pack(">HB", 30, 1) + b"x")
+    write(target, "signature", b"\2" + struct.pack(">HB", 63, 1) + b"\xff")
+
+
 def head():
-    write("head", "as-it-is", b"\0")
-    for name, at in (("name", 0), ("vault", 16), ("epoch", 48), ("numbers", 52), ("behind-them", 68)):
-        write("head", f"other-{name}", b"\0" + struct.pack(">HB", at, 8) + bytes(range(1, 9)))
-    write("head", "cut", b"\0" + struct.pack(">HB", 100, 0))
-    write("head", "longer", b"\0" + struct.pack(">HB", 300, 0))
-    write("head", "sealed", b"\1" + struct.pack(">HB", 30, 1) + b"x")
-    write("head", "signature", b"\2" + struct.pack(">HB", 63, 1) + b"\xff")
+    patches("head", (("name", 0), ("vault", 16), ("epoch", 48), ("numbers", 52), ("levels", 68), ("root-hash", 69),
+                     ("signer", 141), ("policy", 157), ("directory", 189), ("ancestors", 229)), 741)
+    write("head", "one-ancestor-less", b"\0" + struct.pack(">HB", 229, 16) + bytes(16))
+    write("head", "other-seq", b"\0" + struct.pack(">HB", 59, 1) + b"\1")
+
+
+def policy():
+    patches("policy", (("name", 0), ("vault", 18), ("epoch", 50), ("version", 54), ("count", 62), ("token", 66),
+                       ("until", 114)), 178)
+    write("policy", "empty", b"\0" + struct.pack(">HB", 62, 4) + bytes(4) + struct.pack(">HB", 66, 0))
+    write("policy", "one-token", b"\0" + struct.pack(">HB", 62, 4) + b"\0\0\0\1" + struct.pack(">HB", 122, 0))
+    write("policy", "not-ascending", b"\0" + struct.pack(">HB", 66, 1) + b"\4")
+
+
+def audit():
+    for name, case in VECTORS.items():
+        if case["kind"] == "audit":
+            encoded = bytes.fromhex(case["expected"]["encoded"])
+            write("audit", name, b"\0" + encoded[88:])
+            write("audit", f"{name}-signed", b"\1" + encoded + bytes.fromhex(case["expected"]["sig"]))
+    plain = encoded + bytes(64)
+    write("audit", "padded", b"\2" + lp(plain).ljust(-(-(4 + len(plain)) // 256) * 256, b"\0"))
+    write("audit", "sealed", b"\3" + bytes.fromhex(VECTORS["audit"]["expected"]["ct"]))
+    write("audit", "many-items", b"\0\1" + lp(b"\1") + b"\2" + lp(bytes(8)) + b"\3" + lp(b"\xff" * 4 + bytes(12)))
 
 
 def imports():
@@ -76,18 +116,17 @@ def imports():
 
 
 def keyring():
-    case = VECTORS["keyring"]["input"]
-    plain = b"".join(bytes.fromhex(case[key]) for key in ("pmk", "pvk", "psk")) + case["name"].encode()
-    write("keyring", "backend", b"\0" + plain)
+    for name, case in VECTORS.items():
+        if case["kind"] == "keyring-opened":
+            write("keyring", name, b"\0" + bytes.fromhex(case["input"]["encoded"]))
+    plain = bytes.fromhex(VECTORS["keyring"]["expected"]["encoded"])
     write("keyring", "padded", b"\1" + lp(plain).ljust(256, b"\0"))
-    write("keyring", "sealed", b"\2" + bytes.fromhex(VECTORS["keyring"]["expected"]["sealed"]))
-    write("keyring", "no-name", b"\0" + plain[:96])
-    write("keyring", "name-with-nul", b"\0" + plain + b"\0x")
+    write("keyring", "sealed", b"\2" + bytes.fromhex(VECTORS["project-entry"]["expected"]["val"]))
 
 
 def manifest():
-    readme = (ROOT / "README.md").read_text()
-    write("manifest", "readme", re.search(r'^project = "web"\n.*?output = "web.env"\n', readme, re.M | re.S).group())
+    page = (ROOT / "docs/integrations.md").read_text()
+    write("manifest", "integrations", page.split("```toml\n")[1].split("```")[0])
     write("manifest", "every-key", 'project = "web"\n[secrets.database-url]\ndescription = "PostgreSQL URL"\n'
           '[secrets.session-key]\ngenerate = { length = 64, alphabet = "hex" }\n[secrets.dsn]\noptional = true\n'
           '[[render]]\ntemplate = "./config/app.env.tmpl"\noutput = ".env"\nmode = "640"\nescape = "json"\n'
@@ -116,6 +155,10 @@ def metadata():
             write("metadata", name, b"\1" + bytes.fromhex(case["expected"]["padded"]))
         elif case["kind"] == "value-opened" and "padded" in case["expected"]:
             write("metadata", name, b"\3" + bytes.fromhex(case["expected"]["padded"]))
+        elif case["kind"] == "project-entry":
+            write("metadata", name, b"\4" + bytes.fromhex(case["expected"]["encoded"]))
+        elif case["kind"] == "project-entry-opened":
+            write("metadata", name, b"\4" + bytes.fromhex(case["input"]["encoded"]))
     write("metadata", "value", b"\2a value")
     write("metadata", "value-padded", b"\3" + lp(b"a value").ljust(256, b"\0"))
 
@@ -186,8 +229,9 @@ def vault():
 
 
 if __name__ == "__main__":
-    makers = {"agent": agent, "dotenv": dotenv, "git": git, "head": head, "import": imports, "keyring": keyring, "manifest": manifest,
-              "mask": mask, "metadata": metadata, "slot": slot, "template": template, "vault": vault}
+    makers = {"agent": agent, "audit": audit, "dotenv": dotenv, "git": git, "head": head, "import": imports, "keyring": keyring,
+              "manifest": manifest, "mask": mask, "metadata": metadata, "policy": policy, "slot": slot, "template": template,
+              "vault": vault}
     for target, make in makers.items():
         shutil.rmtree(FUZZ / "corpus" / target, ignore_errors=True)
         (FUZZ / "corpus" / target).mkdir(parents=True)

@@ -5,18 +5,20 @@
 
 use std::sync::OnceLock;
 
-use ed25519_dalek::{Signer, SigningKey};
-
 use super::input::Input;
-use super::world::{Copy, VAULT, project_context, projects};
+use super::world::{Copy, VAULT, patch, project_context, projects, root};
+use terminal_secrets::crypto::aead::Key;
+use terminal_secrets::crypto::head::Head;
 use terminal_secrets::crypto::ids::VaultId;
-use terminal_secrets::crypto::keyring::Keyring;
+use terminal_secrets::crypto::root_key::RootKey;
 use terminal_secrets::crypto::rows::ProjectRow;
+use terminal_secrets::crypto::signing::Signer;
 
 struct Real {
     vault_id: VaultId,
     row: ProjectRow,
-    keyring: Keyring,
+    key: Key,
+    owner: Signer,
     /// The decrypted head
     plain: Vec<u8>,
 }
@@ -26,14 +28,12 @@ fn real() -> &'static Real {
     REAL.get_or_init(|| {
         let (vault_id, all) = projects(&Copy::of(VAULT).path());
         let (row, keyring) = all.into_iter().next().expect("the vault has projects");
+        let key = keyring.head_key(&row.pid);
         let context = project_context(&row.pid, row.epoch);
-        let plain = keyring
-            .metadata
-            .open("head", &vault_id, &context, &row.head, "it")
-            .expect("the head opens");
-
+        let plain = key.open("head", &vault_id, &context, &row.head, "it").expect("it opens");
         let plain = plain.expose().to_vec();
-        Real { vault_id, row, keyring, plain }
+        let owner = RootKey::from_bytes(root()).expect("there is memory").signer();
+        Real { vault_id, row, key, owner, plain }
     })
 }
 
@@ -41,7 +41,7 @@ fn real() -> &'static Real {
 /// signature. Patches follow, each an offset and new bytes. An empty patch cuts or extends to the
 /// offset.
 pub fn run(data: &[u8]) {
-    let Real { vault_id, row, keyring, plain } = real();
+    let Real { vault_id, row, key, owner, plain } = real();
     let mut input = Input::new(data);
     let kind = input.u8() % 3;
     let original = match kind {
@@ -59,36 +59,22 @@ pub fn run(data: &[u8]) {
     match kind {
         0 => {
             let context = project_context(&row.pid, row.epoch);
-            hostile.sig =
-                SigningKey::from_bytes(keyring.signing.expose()).sign(&bytes).to_bytes().to_vec();
-            let sealed =
-                keyring.metadata.seal_with_salt([0; 24], "head", vault_id, &context, &bytes);
+            hostile.sig = owner.sign(&bytes).to_vec();
+            let sealed = key.seal_with_salt([0; 24], "head", vault_id, &context, &bytes);
             hostile.head = sealed.expect("anything can be sealed");
         }
         1 => hostile.head.clone_from(&bytes),
         _ => hostile.sig.clone_from(&bytes),
     }
 
-    match keyring.open_head(vault_id, &hostile) {
-        Ok(head) if kind == 0 => {
-            assert!(
-                head.encode(vault_id, &row.pid, row.epoch) == bytes,
-                "two encodings of one head"
-            );
+    match Head::open(key, vault_id, &hostile) {
+        Ok(head) => {
+            let encoded = head.encode(vault_id, &row.pid, row.epoch);
+            let is_signed = owner.public().verifies(&encoded, &hostile.sig);
+            assert!(kind != 0 || encoded == bytes, "two encodings of one head");
+            assert!(kind != 1 || bytes == *original, "a head was forged");
+            assert!(is_signed == (kind != 2 || bytes == *original), "a signature was forged");
         }
-        Ok(_) => assert!(bytes == *original, "a head was forged"),
         Err(_) => assert!(bytes != *original, "the real head was refused"),
-    }
-}
-
-fn patch(bytes: &mut Vec<u8>, input: &mut Input<'_>) {
-    let (at, piece) = (input.u16() % 512, input.piece());
-    if piece.is_empty() {
-        bytes.resize(at, 0);
-        return;
-    }
-
-    for (place, new) in bytes.iter_mut().skip(at).zip(piece) {
-        *place = *new;
     }
 }

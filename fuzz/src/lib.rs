@@ -6,6 +6,7 @@
 //! regressions, so `cargo test` runs the targets too.
 
 pub mod agent;
+pub mod audit;
 pub mod dotenv;
 pub mod git;
 pub mod head;
@@ -15,6 +16,7 @@ pub mod keyring;
 pub mod manifest;
 pub mod mask;
 pub mod metadata;
+pub mod policy;
 pub mod slot;
 pub mod template;
 pub mod vault;
@@ -24,8 +26,9 @@ mod world;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name. Its file, its corpus and its regressions have the same name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("agent", agent::run),
+    ("audit", audit::run),
     ("dotenv", dotenv::run),
     ("git", git::run),
     ("head", head::run),
@@ -34,6 +37,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("manifest", manifest::run),
     ("mask", mask::run),
     ("metadata", metadata::run),
+    ("policy", policy::run),
     ("slot", slot::run),
     ("template", template::run),
     ("vault", vault::run),

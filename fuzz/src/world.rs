@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use super::input::Input;
 use tempfile::TempDir;
 use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::ids::{ProjectId, RecordId, VaultId};
@@ -10,12 +11,15 @@ use terminal_secrets::crypto::kdf::Passphrase;
 use terminal_secrets::crypto::keyring::Keyring;
 use terminal_secrets::crypto::root_key::RootKey;
 use terminal_secrets::crypto::rows::ProjectRow;
+use terminal_secrets::crypto::tree::value_hash;
 use terminal_secrets::model::{ProjectName, SecretBytes};
 use terminal_secrets::store::{SqliteStore, Store};
-use terminal_secrets::vault::Locked;
+use terminal_secrets::vault::{Directory, Locked, OpenedProject};
 
 /// A vault's file. `just generate` creates a new one if this one has an older format.
 pub(super) const VAULT: &[u8] = include_bytes!("../fixtures/vault.db");
+/// The projects of [`VAULT`].
+const PROJECTS: [&str; 2] = ["default", "web.api"];
 /// The passphrase of [`VAULT`].
 pub(super) const PASSPHRASE: &str = "correct horse battery staple";
 
@@ -27,12 +31,34 @@ pub(super) const EPOCH: u32 = 1;
 /// Returns the keys of a project that is in no vault.
 pub(super) fn keyring() -> Keyring {
     let key = |byte| Key::copy_of(&[byte; 32]);
-    Keyring::new(&PID, key(1), key(2), key(3), ProjectName::parse("web").expect("it is a name"))
+    Keyring::new(key(1), Some(key(2)), Some(key(3)), key(4))
 }
 
-/// Returns `pid ‖ epoch`, the context of key rings and heads.
+/// Returns `pid ‖ epoch`, the context of heads.
 pub(super) fn project_context(pid: &ProjectId, epoch: u32) -> Vec<u8> {
     [&pid[..], &epoch.to_be_bytes()].concat()
+}
+
+/// Returns the context of the first value of a team secret: its record, generation, class, and the
+/// hash of its tag's key.
+pub(super) fn value_context(pid: &ProjectId, key: &str) -> Vec<u8> {
+    let length = u32::try_from(key.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let target = value_hash(&[&length[..], key.as_bytes()].concat());
+    let (epoch, version) = (EPOCH.to_be_bytes(), 1_u64.to_be_bytes());
+    [&pid[..], &RID, &epoch, &version, &[0; 5], &target].concat()
+}
+
+/// Applies a patch: an offset and new bytes. An empty one cuts or extends to the offset.
+pub(super) fn patch(bytes: &mut Vec<u8>, input: &mut Input<'_>) {
+    let (at, piece) = (input.u16() % 1024, input.piece());
+    if piece.is_empty() {
+        bytes.resize(at, 0);
+        return;
+    }
+
+    for (place, new) in bytes.iter_mut().skip(at).zip(piece) {
+        *place = *new;
+    }
 }
 
 /// A private copy of a vault's file at its own path, with the mode that a vault needs. Dropping it
@@ -85,11 +111,17 @@ pub(super) fn projects(path: &Path) -> (VaultId, Vec<(ProjectRow, Keyring)>) {
     let snapshot = store.read().expect("it is read");
     let vault_id = snapshot.vault().expect("it has a row").vault_id;
     let root = RootKey::from_bytes(root()).expect("there is memory");
-    let rows = snapshot.projects().expect("it has projects");
-    let open = |row: ProjectRow| {
-        let keyring = root.open_keyring(&vault_id, &row).expect("the key ring opens");
-        (row, keyring)
+    let directory = Directory::new(&root, vault_id);
+    let state = directory.read(&*snapshot).expect("the directory opens");
+
+    let name = |name| ProjectName::parse(name).expect("it is a name");
+    let indexes = PROJECTS.map(|project| directory.index(&name(project)));
+    let found = directory.projects(&state, &*snapshot, &indexes).expect("they open");
+    let open = |project: OpenedProject| {
+        let row = snapshot.project(&project.entry.pid).expect("it is read").expect("it is there");
+        let keys = Keyring::decode(project.keys.encode().expose()).expect("it is a key ring");
+        (row, keys)
     };
 
-    (vault_id, rows.into_iter().map(open).collect())
+    (vault_id, found.into_iter().flatten().map(open).collect())
 }

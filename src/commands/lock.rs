@@ -13,8 +13,12 @@ Examples:
 
 /// Lock the vault: its agent forgets the key and ends
 ///
-/// Locking a vault that is already locked is not an error. A program that took project keys from
-/// the agent keeps them; only `secrets rekey` makes those keys useless.
+/// Locking a vault that is already locked is not an error.
+///
+/// From then on, no program can open a value that it did not ask the agent for before. If a program
+/// that you do not trust used the agent, run `secrets rekey`. Until then it can read the names,
+/// descriptions, hints and audit log of the projects that it opened, and use changes that it had
+/// signed in advance. Then replace the secrets whose values it may have read.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LockArgs {

@@ -61,15 +61,23 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
         }
         Some(project) => {
             cx.require_vault()?;
-            let vault = vault_to_change(cx, args.yes, WHAT)?;
-            vault.require_project(project)?;
-
+            let known = vault_to_change(cx, args.yes, WHAT)?;
+            known.require_project(project)?;
             if !args.yes {
                 require_terminal(WHAT)?;
                 require_confirmation(&format!(
                     "Re-encrypt all of project `{project}` under new keys?"
                 ))?;
             }
+
+            // New keys need the root key itself, which an agent never gives away.
+            let opened;
+            let vault = if known.holds_root_key() {
+                known
+            } else {
+                opened = cx.unlock_with_credential()?;
+                &opened
+            };
 
             let outputs = intact_outputs(cx, vault)?;
             let progress = cx.ui.progress("secrets re-encrypted");

@@ -23,8 +23,8 @@ Examples:
 ///
 /// Asks for the passphrase and starts an agent, a process of yours that holds the vault's key.
 /// Until the time is over or you run `secrets lock`, commands on this vault do not ask for a
-/// passphrase. The vault's key never leaves the agent, but the keys of its projects do: a program
-/// of yours that asks the agent for them can keep them after `lock`, until `secrets rekey`.
+/// passphrase. Until then every program of yours can use the vault as you can, because the agent
+/// cannot tell them apart. `secrets lock --help` lists what such a program keeps after `lock`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UnlockArgs {

@@ -11,7 +11,7 @@ impl From<KeyServiceError> for Error {
     fn from(error: KeyServiceError) -> Self {
         let message = error.to_string();
         match error {
-            KeyServiceError::Locked | KeyServiceError::UnverifiedSlots => {
+            KeyServiceError::Locked | KeyServiceError::PassphraseNeeded => {
                 Self::new(Kind::Locked, message).hint("unlock it with `secrets unlock`")
             }
             KeyServiceError::WrongKey => Self::new(Kind::Locked, message).hint(
@@ -38,7 +38,9 @@ impl From<KeyServiceError> for Error {
                 "stop it with `pkill -KILL -x -u $(id -u) secrets-agent`, then run \
                  `secrets unlock` again",
             ),
-            KeyServiceError::ForeignProcess => Self::new(Kind::Refused, message),
+            KeyServiceError::ForeignProcess | KeyServiceError::Refused => {
+                Self::new(Kind::Refused, message)
+            }
             KeyServiceError::Internal(_) => Self::internal(message),
             KeyServiceError::Failed | KeyServiceError::NotStarted | KeyServiceError::Io(_) => {
                 Self::new(Kind::Failure, message)

@@ -35,6 +35,9 @@ impl From<CryptoError> for Error {
                 )
                 .hint("or restore a backup with `secrets restore PATH`"),
             CryptoError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
+            CryptoError::Newer(_) => {
+                Self::new(Kind::Damaged, message).hint("use the version of `secrets` that wrote it")
+            }
             CryptoError::Unsupported(_) => Self::new(Kind::Damaged, message),
             CryptoError::Memory(_) => Self::new(Kind::Locked, message).hint(
                 "free some memory, or run `secrets passwd --kdf-memory MIB` on a machine that has \
@@ -90,6 +93,11 @@ impl From<StoreError> for Error {
                     "if it was a vault, restore a backup with `secrets restore PATH`; the damaged \
                      file is kept next to it",
                 ),
+            // These were never released. The commit is the last one that reads them.
+            StoreError::Format(1 | 2) => Self::new(Kind::Damaged, message).hint(
+                "`secrets export` of commit 11aefcb reads it; then store the secrets in a new vault \
+                 with `secrets import`",
+            ),
             StoreError::Format(_) => Self::new(Kind::Damaged, message)
                 .hint("use the version of `secrets` that created it"),
             StoreError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
@@ -205,11 +213,11 @@ fn divergence_error(divergence: &Divergence) -> Error {
         divergence
             .vault
             .and_then(distance)
-            .map(|how| format!("  the table of slots and projects: {how}")),
+            .map(|how| format!("  the list of projects and the key slots: {how}")),
     );
 
     for (project, relation) in &divergence.projects {
-        let how = relation.map_or(Some("missing".into()), distance);
+        let how = distance(*relation);
         notes.extend(how.map(|how| format!("  project `{project}`: {how}")));
     }
 

@@ -222,7 +222,7 @@ fn exit_5_is_a_failed_unlock() {
 fn exit_6_is_a_damaged_file_or_not_a_vault() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
-    connection.execute("UPDATE vals SET val = zeroblob(length(val))", []).unwrap();
+    connection.execute("UPDATE vals SET val = zeroblob(length(val)) WHERE rid IN (SELECT rid FROM records WHERE pid <> zeroblob(16))", []).unwrap();
     drop(connection);
     fails(line(&sandbox, &["render", "-e", "{{ secrets.key }}"]), 6, "UNPROCESSABLE_CONTENT");
 

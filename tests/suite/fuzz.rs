@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use terminal_secrets::agent::{Answer, Request};
 use terminal_secrets::crypto::kdf::KdfParams;
 use terminal_secrets::vault::{Locked, Vault};
 
@@ -53,6 +54,17 @@ fn every_target_is_registered_and_every_folder_has_a_target() {
             let name = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
             assert!(known.contains(&name.as_str()), "fuzz/{of} has `{name}`, not a target");
         }
+    }
+}
+
+/// A seed of another version of the protocol would lead the fuzzer nowhere.
+#[test]
+fn every_seed_of_the_agent_is_a_frame() {
+    for path in inputs("corpus", "agent") {
+        let (name, frame) = (path.file_name().unwrap().to_string_lossy(), fs::read(&path).unwrap());
+        let (request, answer) = (Request::decode(&frame).is_ok(), Answer::decode(&frame).is_ok());
+        assert_eq!(request, name.starts_with("request-"), "{name}");
+        assert_eq!(answer, name.starts_with("answer-"), "{name}");
     }
 }
 

@@ -10,12 +10,15 @@ use clap_mangen::Man;
 
 use crate::support::files::root;
 
+/// The date on the man pages until there is a release. A page without a date is invalid.
+const BEFORE_RELEASES: &str = "2026-11-26";
+
 /// Returns the date on the man pages, which is the last release date in CHANGELOG.md.
 fn date() -> String {
     let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
-    let heading =
-        changelog.lines().find(|line| line.starts_with("## [") && line.contains("] - ")).unwrap();
-    heading.rsplit(' ').next().unwrap().to_owned()
+    let heading = changelog.lines().find(|line| line.starts_with("## [") && line.contains("] - "));
+
+    heading.and_then(|line| line.rsplit(' ').next()).unwrap_or(BEFORE_RELEASES).to_owned()
 }
 
 /// Compares with the file that is checked in, or writes it.

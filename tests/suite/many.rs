@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use terminal_secrets::model::{Metadata, ProjectName, Secret, SecretRef, Tag};
 use terminal_secrets::vault::{
-    CopyRequest, Import, Locked, NewSecret, OnConflict, Reveal, Revealed, SecretChanges, Vault,
-    VaultError,
+    CopyRequest, Import, IncomingSecret, Locked, NewSecret, OnConflict, Reveal, Revealed,
+    SecretChanges, Vault, VaultError,
 };
 
 use crate::support::backends::{FailingStore, Log, MemoryStore};
-use crate::support::specimen::{root, vault_rows};
+use crate::support::specimen::{begin, root};
 use crate::support::values::reveal;
 use crate::support::{project, secret, value};
 
@@ -38,8 +38,7 @@ struct Watched {
 
 impl Watched {
     fn empty() -> Self {
-        let (row, slot) = vault_rows();
-        let store = FailingStore::healthy(MemoryStore::new(&row, &slot));
+        let store = FailingStore::healthy(MemoryStore::new(begin));
         Self { vault: Locked::with_store(Box::new(store.clone())).unlocked(root()), store }
     }
 
@@ -264,6 +263,53 @@ fn copies_read_each_bucket_twice_and_are_written_in_the_order_of_the_file() {
         );
 
         assert_eq!(reveal(&watched.vault, "copy", &tag(17)).unwrap().unwrap(), b"value 17");
+    }
+}
+
+/// The list of projects is searched as a project's secrets are, so other projects are not read.
+#[test]
+fn no_operation_asks_for_more_when_there_are_more_projects() {
+    type Operation = fn(&Vault);
+    fn one(tag: &str) -> SecretRef {
+        tag.parse().unwrap()
+    }
+
+    let (few, many) = (Watched::empty(), Watched::empty());
+    for (watched, count) in [(&few, 1), (&many, 1500)] {
+        let names: Vec<ProjectName> = (0..count).map(|n| project(&format!("other-{n}"))).collect();
+        let web = web();
+        let incoming = |to| IncomingSecret { to, new: secret("a", b"value"), times: None };
+        let secrets = names.iter().chain([&web]).map(incoming).collect();
+        let import = Import { secrets, on_conflict: OnConflict::Skip };
+        watched.vault.import(&import, &|_| {}).unwrap();
+    }
+
+    let operations: [(&str, Operation); 8] = [
+        ("get", |vault| drop(vault.get(&web(), &one("a")).unwrap())),
+        ("reveal", |vault| assert!(reveal(vault, "web", "a").unwrap().is_some())),
+        ("list", |vault| assert_eq!(vault.list(Some(&web()), |_| true).unwrap().len(), 1)),
+        ("create", |vault| drop(vault.create(&web(), secret("b", b"value")).unwrap())),
+        ("create in a new project", |vault| {
+            drop(vault.create(&project("new"), secret("b", b"value")).unwrap());
+        }),
+        ("update", |vault| {
+            let changes = SecretChanges { value: Some(value(b"other")), ..Default::default() };
+            drop(vault.update(&web(), &one("a"), None, changes).unwrap());
+        }),
+        ("delete", |vault| drop(vault.delete(&web(), &[one("a")]).unwrap())),
+        ("rename", |vault| vault.rename_project(&web(), &project("site")).unwrap().value),
+    ];
+
+    for (what, operation) in operations {
+        let calls = [&few, &many].map(|watched| {
+            let before = watched.store.calls.get();
+            operation(&watched.vault);
+            watched.store.calls.get() - before
+        });
+
+        // The hash of a bucket is written after its leaves were read, and one that had none is not
+        // read first.
+        assert!(calls[1] <= calls[0] + 2, "{what}: {calls:?}");
     }
 }
 

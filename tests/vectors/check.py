@@ -34,11 +34,11 @@ Data = dict[str, Any]
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "format.md"
-TEXT = {"label", "name", "text", "fields", "spellings", "error"}  # members of a known answer that are not hex
+TEXT = {"label", "name", "tag", "text", "fields", "spellings", "error"}  # members of a known answer that are not hex
 SUITE, PASSPHRASE, RECOVERY = 1, 1, 2
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-APPLICATION_ID, USER_VERSIONS = 0x53435254, (1, 2)
-FIELDS = ["tag", "name", "description", "hint", "created", "updated"]  # metadata, types 1 to 6
+APPLICATION_ID, USER_VERSION = 0x53435254, 3
+DIRECTORY = OWNER = bytes(16)
 
 
 class Refused(Exception):
@@ -74,11 +74,11 @@ def mac(key: bytes, data: bytes) -> bytes:
 
 
 def expand(key: bytes, label: str, ctx: bytes, length: int = 32) -> bytes:
-    return HKDFExpand(SHA256(), length, b"secrets/v1/" + label.encode() + b"\0" + ctx).derive(key)
+    return HKDFExpand(SHA256(), length, b"secrets/v3/" + label.encode() + b"\0" + ctx).derive(key)
 
 
 def aad(vault_id: bytes, label: str, ctx: bytes) -> bytes:
-    return b"secrets/v1\0" + label.encode() + b"\0" + vault_id + ctx
+    return b"secrets/v3\0" + u32(SUITE) + label.encode() + b"\0" + vault_id + ctx
 
 
 def aead(key: bytes, label: str, salt: bytes) -> tuple[bytes, bytes]:
@@ -134,7 +134,7 @@ def slot_keys(row: Data, vault_id: bytes, passphrase: bytes) -> tuple[bytes, byt
 
 
 def recovery_text(code: bytes) -> str:
-    number = int.from_bytes(code + sha256(b"secrets/v1/recovery\0" + code)[:3], "big")
+    number = int.from_bytes(code + sha256(b"secrets/v3/recovery\0" + code)[:3], "big")
     digits = "".join(CROCKFORD[number >> 5 * at & 31] for at in reversed(range(56)))
     return "-".join(digits[at : at + 4] for at in range(0, 56, 4))
 
@@ -156,6 +156,56 @@ def public_key(seed: bytes) -> Ed25519PublicKey:
     return Ed25519PrivateKey.from_private_bytes(seed).public_key()
 
 
+def owner_seed(root_key: bytes) -> bytes:
+    return expand(root_key, "owner-sign", b"")
+
+
+def directory_keys(root_key: bytes) -> Data:
+    labels = {"pmk": "directory-meta", "pvk": "directory-value", "tik": "directory-index"}
+    return {name: expand(root_key, label, b"") for name, label in labels.items()}
+
+
+def checkpoint_key(root_key: bytes) -> bytes:
+    return expand(root_key, "checkpoint", b"")
+
+
+def head_key(pmk: bytes, pid: bytes) -> bytes:
+    return expand(pmk, "head-key", pid)
+
+
+def policy_key(pmk: bytes, pid: bytes) -> bytes:
+    return expand(pmk, "policy-key", pid)
+
+
+def audit_key(pmk: bytes, pid: bytes) -> bytes:
+    return expand(pmk, "audit-key", pid)
+
+
+def metadata_key(pmk: bytes, pid: bytes, rid: bytes) -> bytes:
+    return expand(pmk, "meta-key", pid + rid)
+
+
+def value_key(keys: Data, pid: bytes, rid: bytes, generation: int, restricted: int) -> bytes:
+    return expand(keys["prk" if restricted else "pvk"], "value-key", pid + rid + u32(generation))
+
+
+def raw_public(seed: bytes) -> bytes:
+    return public_key(seed).public_bytes_raw()
+
+
+def sign(seed: bytes, message: bytes) -> bytes:
+    return Ed25519PrivateKey.from_private_bytes(seed).sign(message)
+
+
+def verifies(public: bytes, message: bytes, signature: bytes) -> bool:
+    # OpenSSL refuses other encodings of R and S. It accepts public keys of small order, which no seed gives.
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
 # Section 4: sealed data
 
 
@@ -173,28 +223,108 @@ def value_size(length: int) -> int:
     return -(-length // step) * step
 
 
-def encode_fields(fields: Data) -> bytes:
+# A schema of fields: its number, name, and type. A type is "text", "bytes", or the length of a number in bytes
+Schema = list[tuple[int, str, Any]]
+METADATA: Schema = [(1, "tag", "text"), (2, "name", "text"), (3, "description", "text"), (4, "hint", "text")]
+METADATA += [(5, "created", 8), (6, "updated", 8), (7, "class", 1), (8, "generation", 4), (11, "expires", 8)]
+METADATA += [(12, "source", "text")]
+ENTRY: Schema = [(1, "name", "text"), (5, "created", 8), (6, "updated", 8), (16, "pid", "bytes"), (17, "epoch", 4)]
+ENTRY += [(18, "policy", "bytes"), (19, "due", 8)]
+RING: Schema = [(1, "pmk", "bytes"), (2, "pvk", "bytes"), (3, "prk", "bytes"), (4, "tik", "bytes")]
+CHANGE: Schema = [(1, "action", 1), (2, "count", 8), (3, "items", "bytes"), (4, "admitted", "bytes")]
+CHANGE += [(5, "removed", "bytes"), (6, "owner_before", "bytes")]
+
+
+def encode_fields(schema: Schema, fields: Data) -> bytes:
+    """`later` holds fields of later versions as they are."""
     encoded = b""
-    for kind, name in enumerate(FIELDS, 1):
+    for number, name, kind in schema:
         if name in fields:
-            encoded += bytes([kind]) + lp(u64(fields[name]) if kind > 4 else fields[name].encode())
-    return encoded
+            content = fields[name]
+            if kind == "text":
+                content = content.encode()
+            elif kind == "bytes":
+                content = as_bytes(content)
+            else:
+                content = content.to_bytes(kind, "big")
+            encoded += bytes([number]) + lp(content)
+    return encoded + as_bytes(fields.get("later", b""))
 
 
-def decode_fields(encoded: bytes) -> Data:
+def as_bytes(content: Any) -> bytes:
+    return bytes.fromhex(content) if isinstance(content, str) else content
+
+
+def decode_fields(schema: Schema, encoded: bytes) -> Data:
     fields: Data = {}
+    known = {number: (name, kind) for number, name, kind in schema}
+    at = last = 0
+    newer = False
+    while at < len(encoded):
+        number, length = encoded[at], int.from_bytes(encoded[at + 1 : at + 5], "big")
+        field, start = encoded[at + 5 : at + 5 + length], at
+        at += 5 + length
+        need(last < number and start + 5 <= at <= len(encoded))
+        last = number
+        if number in known:
+            name, kind = known[number]
+            fields[name] = decode_field(kind, field)
+        elif number < 128:
+            newer = True
+        else:
+            fields["later"] = encoded[start:]
+            check_later(encoded[start:])
+            break
+    need(not newer, "newer")
+    for content in fields.values():
+        need(not isinstance(content, Refused))
+    return fields
+
+
+def decode_field(kind: Any, field: bytes) -> Any:
+    if kind == "text":
+        try:
+            return field.decode()
+        except UnicodeDecodeError:
+            return Refused("damaged")
+    if kind == "bytes":
+        return field
+    return int.from_bytes(field, "big") if len(field) == kind else Refused("damaged")
+
+
+def check_later(encoded: bytes) -> None:
     at = last = 0
     while at < len(encoded):
-        kind, length = encoded[at], int.from_bytes(encoded[at + 1 : at + 5], "big")
-        field = encoded[at + 5 : at + 5 + length]
-        need(last < kind <= len(FIELDS) and at + 5 + length <= len(encoded))
-        need(kind <= 4 or length == 8)
-        try:
-            fields[FIELDS[kind - 1]] = field.decode() if kind <= 4 else int.from_bytes(field, "big")
-        except UnicodeDecodeError:
-            raise Refused("damaged") from None
-        at, last = at + 5 + length, kind
+        number, length = encoded[at], int.from_bytes(encoded[at + 1 : at + 5], "big")
+        need(last < number and at + 5 + length <= len(encoded))
+        at, last = at + 5 + length, number
+
+
+def decode_metadata(encoded: bytes) -> Data:
+    fields = decode_fields(METADATA, encoded)
     need(fields.keys() >= {"tag", "hint", "created", "updated"})
+    tag, lengths = fields["tag"], {"name": 256, "description": 4096, "source": 2048}
+    need(re.fullmatch("[A-Za-z0-9_][A-Za-z0-9_-]{0,127}", tag) is not None and re.search("[A-Za-z0-9]", tag) is not None)
+    need(re.fullmatch("se[0-9a-f]{16}", tag_key(tag)) is None and len(fields["hint"]) <= 9)
+    need(all(1 <= len(fields.get(name, "x")) <= most for name, most in lengths.items()))
+    need(fields.get("class", 1) == 1 and fields.get("generation", 1) > 0)
+    return fields
+
+
+def decode_entry(encoded: bytes) -> Data:
+    fields = decode_fields(ENTRY, encoded)
+    need(fields.keys() >= {"name", "created", "updated", "pid", "epoch"})
+    name, policy = fields["name"], fields.get("policy", u64(1) + bytes(32))
+    need(re.fullmatch("[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}", name) is not None)
+    need(re.search("[A-Za-z0-9]", name) is not None)
+    need(len(fields["pid"]) == 16 and len(policy) == 40 and int.from_bytes(policy[:8], "big") > 0)
+    return fields
+
+
+def decode_ring(encoded: bytes) -> Data:
+    fields = decode_fields(RING, encoded)
+    need(fields.keys() >= {"pmk", "tik"})
+    need(all(len(key) == 32 for name, key in fields.items() if name != "later"))
     return fields
 
 
@@ -202,26 +332,30 @@ def record_ctx(row: Data, version: int) -> bytes:
     return b"".join([row["pid"], row["rid"], u32(row["epoch"]), u64(version)])
 
 
-def open_metadata(pmk: bytes, vault_id: bytes, row: Data, sealed: bytes) -> Data:
-    return decode_fields(unpad(unseal(pmk, vault_id, "meta", record_ctx(row, row["ver"]), sealed), record_size))
+def value_ctx(row: Data, generation: int, restricted: int, key: str) -> bytes:
+    target = sha256(lp(key.encode()))
+    return record_ctx(row, row["vver"]) + u32(generation) + bytes([restricted]) + target
 
 
-def open_value(pvk: bytes, vault_id: bytes, row: Data, sealed: bytes) -> bytes:
-    return unpad(unseal(pvk, vault_id, "value", record_ctx(row, row["vver"]), sealed), value_size)
+def open_metadata(pmk: bytes, vault_id: bytes, row: Data, sealed: bytes) -> bytes:
+    key = metadata_key(pmk, row["pid"], row["rid"])
+    return unpad(unseal(key, vault_id, "meta", record_ctx(row, row["ver"]), sealed), record_size)
 
 
-def open_keyring(root_key: bytes, vault_id: bytes, pid: bytes, epoch: int, sealed: bytes) -> Data:
-    ring = unpad(unseal(expand(root_key, "projects", b""), vault_id, "project", pid + u32(epoch), sealed), record_size)
-    need(len(ring) >= 96)
-    return {"pmk": ring[:32], "pvk": ring[32:64], "psk": ring[64:96], "name": ring[96:].decode()}
+def open_value(keys: Data, vault_id: bytes, row: Data, binding: tuple[int, int, str], sealed: bytes) -> bytes:
+    """The binding of a value is its generation, its class and the tag's key, or the project's name for a key ring."""
+    key = value_key(keys, row["pid"], row["rid"], binding[0], binding[1])
+    value = unpad(unseal(key, vault_id, "value", value_ctx(row, *binding), sealed), value_size)
+    need(len(value) <= 1 << 20)
+    return value
 
 
 def tag_key(tag: str) -> str:
     return re.sub("[A-Z]", lambda letter: letter[0].lower(), tag).replace("-", "_")
 
 
-def tag_index(pmk: bytes, pid: bytes, tag: str) -> bytes:
-    return mac(expand(pmk, "tag-index", pid), tag_key(tag).encode())[:16]
+def index_of(tik: bytes, key: str) -> bytes:
+    return mac(tik, key.encode())[:16]
 
 
 # Section 5: integrity
@@ -230,64 +364,171 @@ def tag_index(pmk: bytes, pid: bytes, tag: str) -> bytes:
 def leaf(vault_id: bytes, row: Data) -> bytes:
     numbers = u32(row["epoch"]) + u64(row["ver"]) + u64(row["vver"])
     content = lp(row["tag_ix"]) + lp(row["meta"]) + row["val_hash"]
-    return sha256(b"secrets/v1/leaf\0" + vault_id + row["pid"] + row["rid"] + numbers + content)
+    return sha256(b"secrets/v3/leaf\0" + vault_id + row["pid"] + row["rid"] + numbers + content)
 
 
 def bucket(pid: bytes, b: int, rows: list[Data]) -> bytes:
     if not rows:
         return bytes(32)
     entries = (row["tag_ix"] + row["rid"] + row["leaf"] for row in sorted(rows, key=lambda row: row["tag_ix"]))
-    return sha256(b"secrets/v1/bucket\0" + pid + bytes([b]) + u32(len(rows)) + b"".join(entries))
+    return sha256(b"secrets/v3/bucket\0" + pid + bytes([b]) + u32(len(rows)) + b"".join(entries))
 
 
-def top(pid: bytes, buckets: dict[int, bytes]) -> bytes:
-    return sha256(b"secrets/v1/top\0" + pid + b"".join(buckets.get(b, bytes(32)) for b in range(256)))
+def root_hash(pid: bytes, buckets: dict[int, bytes]) -> bytes:
+    return sha256(b"secrets/v3/top\0" + pid + b"".join(buckets.get(b, bytes(32)) for b in range(256)))
 
 
-HEAD = [("epoch", 4), ("seq", 8), ("count", 8), ("top", 32), ("audit_head", 32), ("time", 8), ("signer_id", 16)]
-FORMAT_1 = HEAD + [("previous", 32)]
-HEAD += [("ancestors", 32 * 16)]
-NUMBERS = {"epoch", "seq", "count", "time"}
+def slots_hash(slots: list[Data], past: bytes) -> bytes:
+    parts = [b"secrets/v3/slots\0", u32(len(slots))]
+    for slot in sorted(slots, key=lambda slot: slot["slot_id"]):
+        columns = (slot["slot_id"], u32(slot["type"]), slot["params"], slot["salt"], slot["commitment"], slot["wrap"])
+        parts += map(lp, columns)
+    return sha256(b"".join([*parts, lp(past)]))
+
+
+def tokens_hash(grants: list[Data]) -> bytes:
+    rows = sorted(grants, key=lambda grant: grant["token_id"])
+    encoded = (row["token_id"] + u64(row["gen"]) + sha256(row["escrow"]) for row in rows)
+    return sha256(b"secrets/v3/tokens\0" + u32(len(rows)) + b"".join(encoded))
+
+
+HEAD = [("epoch", 4), ("seq", 8), ("count", 8), ("levels", 1), ("root_hash", 32), ("audit_head", 32), ("time", 8)]
+HEAD += [("signer_id", 16), ("policy", 32), ("dir_seq", 8), ("dir", 32), ("ancestors", 32 * 16)]
+NUMBERS = {"epoch", "seq", "count", "levels", "time", "dir_seq"}
 
 
 def encode_head(vault_id: bytes, pid: bytes, head: Data) -> bytes:
-    members = (head[name].to_bytes(size, "big") if name in NUMBERS else head[name] for name, size in (FORMAT_1 if "previous" in head else HEAD))
-    return b"secrets/v1/head\0" + vault_id + pid + b"".join(members)
+    members = (head[name].to_bytes(size, "big") if name in NUMBERS else head[name] for name, size in HEAD)
+    return b"secrets/v3/head\0" + vault_id + pid + b"".join(members)
 
 
-def open_head(keys: Data, vault_id: bytes, pid: bytes, epoch: int, sealed: bytes, signature: bytes) -> Data:
-    encoded = unseal(keys["pmk"], vault_id, "head", pid + u32(epoch), sealed)
-    try:
-        # This is strict for a key that was made from its own seed: OpenSSL refuses other encodings of R and S, and no
-        # seed gives a key of small order.
-        public_key(keys["psk"]).verify(signature, encoded)
-    except InvalidSignature:
-        raise Refused("damaged", "head: signature") from None
-    need(len(encoded) in (668, 188))
+def open_head(pmk: bytes, vault_id: bytes, pid: bytes, epoch: int, sealed: bytes) -> Data:
+    """Does not verify the signature: the head names its signer."""
+    encoded = unseal(head_key(pmk, pid), vault_id, "head", pid + u32(epoch), sealed)
+    need(len(encoded) == 741)
     head, at = {}, 48
-    for name, size in HEAD if len(encoded) == 668 else FORMAT_1:
+    for name, size in HEAD:
         head[name] = int.from_bytes(encoded[at : at + size], "big") if name in NUMBERS else encoded[at : at + size]
         at += size
-    need(encode_head(vault_id, pid, head) == encoded and head["epoch"] == epoch)
+    need(encode_head(vault_id, pid, head) == encoded and head["epoch"] == epoch, "damaged", "head")
+    need(head["seq"] > 0 and head["levels"] == 1 and head["dir_seq"] == 0, "damaged", "head")
+    for distance in range(1, 33):
+        ancestor = head["ancestors"][16 * (distance - 1) : 16 * distance]
+        need((ancestor == bytes(16)) == (distance >= head["seq"]), "damaged", "ancestors")
     return head
 
 
-def root_mac(root_key: bytes, vault: Data, slots: list[Data], projects: list[Data], grants: list[Data]) -> bytes:
-    def table(rows: list[Data], *columns: str) -> Iterator[bytes]:
-        yield u32(len(rows))
-        for row in sorted(rows, key=lambda row: row[columns[0]]):
-            yield b"".join(lp(encode.get(name, bytes)(row[name])) for name in columns)
-
-    encode: dict[str, Callable[[Any], bytes]] = {"type": u32, "epoch": u32, "gen": u64}
-    parts = [b"secrets/v1/root\0", lp(vault["vault_id"]), lp(u32(vault["suite"])), lp(u64(vault["root_seq"]))]
-    parts += [lp(vault["ancestors"]), lp(vault["anchor_past"])] if "ancestors" in vault else []
-    parts += table(slots, "slot_id", "type", "params", "salt", "commitment", "wrap")
-    parts += table(projects, "pid", "epoch", "keys")
-    parts += table(grants, "token_id", "gen", "bundle", "admin")
-    return mac(expand(root_key, "root-mac", b""), b"".join(parts))
+def encode_policy(vault_id: bytes, pid: bytes, policy: Data) -> bytes:
+    writers = (row["token_id"] + row["key"] + u64(row["until"]) for row in policy["writers"])
+    numbers = u32(policy["epoch"]) + u64(policy["version"]) + u32(len(policy["writers"]))
+    return b"secrets/v3/policy\0" + vault_id + pid + numbers + b"".join(writers)
 
 
-# A whole vault: section 5, "What a reader checks", for a full list
+def open_policy(pmk: bytes, owner: bytes, vault_id: bytes, pid: bytes, row: Data) -> Data:
+    ctx = pid + u64(row["v"])
+    encoded = unpad(unseal(policy_key(pmk, pid), vault_id, "policy", ctx, row["body"]), record_size)
+    need(verifies(owner, encoded, row["sig"]), "damaged", "policy: signature")
+    need(len(encoded) >= 66 and (len(encoded) - 66) % 56 == 0)
+    starts = range(66, len(encoded), 56)
+    writers = [{"token_id": encoded[at : at + 16], "key": encoded[at + 16 : at + 48]} for at in starts]
+    writers = [writer | {"until": int.from_bytes(encoded[at + 48 : at + 56], "big")} for writer, at in zip(writers, starts)]
+    policy = {"version": int.from_bytes(encoded[54:62], "big"), "epoch": int.from_bytes(encoded[50:54], "big")}
+    policy["writers"] = writers
+    need(encode_policy(vault_id, pid, policy) == encoded and policy["version"] == row["v"] > 0)
+    ids = [writer["token_id"] for writer in writers]
+    need(ids == sorted(set(ids)) and len(ids) <= 64)
+    return policy
+
+
+def listed(rows: list[Data], *columns: str) -> bytes:
+    encode: dict[str, Callable[[Any], bytes]] = {"name": lambda name: lp(name.encode())}
+    return u32(len(rows)) + b"".join(encode.get(name, bytes)(row[name]) for row in rows for name in columns)
+
+
+LISTS = {"items": ("rid", "name"), "admitted": ("token_id", "key", "name"), "removed": ("token_id",)}
+LENGTHS = {"rid": 8, "token_id": 16, "key": 32}
+
+
+def encode_entry(entry: Data) -> bytes:
+    lists = {name: listed(entry[name], *columns) for name, columns in LISTS.items() if entry.get(name)}
+    fixed_part = entry["previous"] + entry["signer_id"] + u64(entry["time"]) + entry["root_hash"]
+    fields = {name: content for name, content in entry.items() if name not in LISTS}
+    return fixed_part + encode_fields(CHANGE, fields | lists)
+
+
+def read_list(encoded: bytes, columns: tuple[str, ...]) -> list[Data]:
+    need(len(encoded) >= 4)
+    rows, at = [], 4
+    for _ in range(int.from_bytes(encoded[:4], "big")):
+        row: Data = {}
+        for name in columns:
+            length = LENGTHS.get(name, int.from_bytes(encoded[at : at + 4], "big"))
+            at += 0 if name in LENGTHS else 4
+            row[name] = encoded[at : at + length]
+            at += length
+            need(at <= len(encoded))
+        if "name" in row:
+            row["name"] = decode_field("text", row["name"])
+            need(isinstance(row["name"], str))
+        rows.append(row)
+    need(bool(rows) and at == len(encoded))
+    return rows
+
+
+def open_entry(pmk: bytes, vault_id: bytes, pid: bytes, row: Data) -> Data:
+    """Does not verify the signature, which is in `sig`."""
+    ctx = pid + u64(row["seq"]) + u32(row["epoch"])
+    plain = unpad(unseal(audit_key(pmk, pid), vault_id, "audit", ctx, row["ct"]), record_size)
+    need(len(plain) >= 88 + 64)
+    encoded, signature = plain[:-64], plain[-64:]
+    entry = {"previous": encoded[:32], "signer_id": encoded[32:48], "time": int.from_bytes(encoded[48:56], "big")}
+    entry |= {"root_hash": encoded[56:88]} | decode_fields(CHANGE, encoded[88:])
+    need(entry.keys() >= {"action", "count"} and 1 <= entry["action"] <= 19)
+    need(len(entry.get("owner_before", bytes(32))) == 32)
+    entry |= {name: read_list(entry[name], columns) for name, columns in LISTS.items() if name in entry}
+    return entry | {"sig": signature, "hash": sha256(plain)}
+
+
+def entry_message(vault_id: bytes, pid: bytes, seq: int, encoded: bytes) -> bytes:
+    return b"secrets/v3/audit\0" + vault_id + pid + u64(seq) + encoded
+
+
+def check_log(vault_id: bytes, pid: bytes, entries: list[tuple[int, Data]], head: Data, owner: bytes) -> None:
+    need([seq for seq, _ in entries] == list(range(1, head["seq"] + 1)), "damaged", "audit: entries")
+    owners = {seq: entry["owner_before"] for seq, entry in entries if entry["signer_id"] == OWNER and "owner_before" in entry}
+    writers: dict[bytes, bytes] = {}
+    previous = bytes(32)
+    for seq, entry in entries:
+        owner_then = next((key for at, key in sorted(owners.items()) if at > seq), owner)
+        signer = owner_then if entry["signer_id"] == OWNER else writers.get(entry["signer_id"], b"")
+        message = entry_message(vault_id, pid, seq, encode_entry(entry))
+        need(entry["previous"] == previous and verifies(signer, message, entry["sig"]), "damaged", f"audit: entry {seq}")
+        if entry["signer_id"] == OWNER:
+            writers |= {token["token_id"]: token["key"] for token in entry.get("admitted", [])}
+            for token in entry.get("removed", []):
+                writers.pop(token["token_id"], None)
+        previous = entry["hash"]
+    last = entries[-1][1]
+    same = all(last[name] == head[name] for name in ("signer_id", "time", "root_hash"))
+    need(same and previous == head["audit_head"], "damaged", "audit: last entry")
+
+
+# Section 7: checkpoints
+
+
+def encode_state(state: Data) -> bytes:
+    policy = u64(state["policy_version"]) + state["policy"]
+    return u32(state["epoch"]) + u64(state["seq"]) + state["head"] + state["ancestors"] + state["audit_head"] + policy
+
+
+def past_keys(root_key: bytes) -> bytes:
+    hk = head_key(directory_keys(root_key)["pmk"], DIRECTORY)
+    return checkpoint_key(root_key) + hk + raw_public(owner_seed(root_key))
+
+
+# A whole vault: section 5, everything that a reader checks
+
+Query = Callable[..., list[Data]]
 
 
 def open_vault(path: Path, passphrase: bytes) -> Data:
@@ -298,25 +539,41 @@ def open_vault(path: Path, passphrase: bytes) -> Data:
     def rows(query: str, *values: Any) -> list[Data]:
         return [dict(row) for row in connection.execute(query, values)]
 
+    check_schema(rows)
+    vaults, slots, grants = rows("SELECT * FROM vault"), rows("SELECT * FROM slots"), rows("SELECT * FROM grants")
+    need(len(vaults) == 1 and len(vaults[0]["vault_id"]) == 16, "damaged", "vault")
+    need(vaults[0]["suite"] == SUITE, "unsupported", "suite")
+    vault_id, past = vaults[0]["vault_id"], vaults[0]["past"]
+    root_key = open_any_slot(slots, vault_id, passphrase)
+    if past:
+        keys = unseal(checkpoint_key(root_key), vault_id, "checkpoint-past", b"", past)
+        need(len(keys) % 96 == 0 and len(keys) <= 8 * 96, "damaged", "past keys")
+
+    keys, owner = directory_keys(root_key), raw_public(owner_seed(root_key))
+    head, records = open_project(rows, vault_id, owner, DIRECTORY, keys, None)
+    need(head["dir"] == slots_hash(slots, past), "damaged", "slots")
+    need(head["policy"] == tokens_hash(grants) and not grants, "damaged", "tokens")
+    entries = [open_directory_record(rows, vault_id, keys, row) for row in records]
+    check_orphans(rows, {DIRECTORY, *(entry["pid"] for entry, _ in entries)})
+    found = [list_project(rows, vault_id, owner, entry, ring) for entry, ring in entries]
+    return {"projects": sorted(found, key=lambda project: project["name"])}
+
+
+def check_schema(rows: Query) -> None:
     need(rows("PRAGMA application_id") == [{"application_id": APPLICATION_ID}], "unsupported", "application_id")
-    need(rows("PRAGMA user_version")[0]["user_version"] in USER_VERSIONS, "unsupported", "user_version")
+    need(rows("PRAGMA user_version") == [{"user_version": USER_VERSION}], "unsupported", "user_version")
     schema = re.findall(r"^(CREATE TABLE (\w+)\(.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     objects = {("table", name, name, sql) for sql, name in schema}
     objects |= {("index", "sqlite_autoindex_records_1", "records", None)}  # created by SQLite for `rid UNIQUE`
     found = {tuple(row.values()) for row in rows("SELECT type, name, tbl_name, sql FROM sqlite_schema")}
-    need(len(schema) == 8 and found == objects, "damaged", "schema")
+    need(len(schema) == 9 and found == objects, "damaged", "schema")
 
-    vaults, slots, grants = rows("SELECT * FROM vault"), rows("SELECT * FROM slots"), rows("SELECT * FROM grants")
-    projects = rows("SELECT * FROM projects")
-    need(len(vaults) == 1 and len(vaults[0]["vault_id"]) == 16 and not rows("SELECT * FROM audit"), "damaged", "vault")
-    need(vaults[0]["suite"] == SUITE, "unsupported", "suite")
-    stored, behind = vaults[0]["root_mac"][:32], vaults[0]["root_mac"][32:]
-    need(len(stored) == 32 and (not behind or len(behind) >= 32 * 16), "damaged", "root MAC")
-    vaults[0] |= {"ancestors": behind[: 32 * 16], "anchor_past": behind[32 * 16 :]} if behind else {}
-    root_key = open_any_slot(slots, vaults[0]["vault_id"], passphrase)
-    need(root_mac(root_key, vaults[0], slots, projects, grants) == stored, "damaged", "root MAC")
-    listed = [list_project(root_key, vaults[0]["vault_id"], project, rows) for project in projects]
-    return {"projects": sorted(listed, key=lambda project: project["name"])}
+
+def check_orphans(rows: Query, pids: set[bytes]) -> None:
+    for table in ("projects", "policies", "buckets", "records", "audit"):
+        found = {row["pid"] for row in rows(f"SELECT DISTINCT pid FROM {table}")}
+        need(found <= pids, "damaged", f"orphan rows in {table}")
+    need(not rows("SELECT rid FROM vals WHERE rid NOT IN (SELECT rid FROM records)"), "damaged", "orphan values")
 
 
 def open_any_slot(slots: list[Data], vault_id: bytes, passphrase: bytes) -> bytes:
@@ -328,15 +585,25 @@ def open_any_slot(slots: list[Data], vault_id: bytes, passphrase: bytes) -> byte
     raise Refused("wrong-passphrase", "no slot")
 
 
-def list_project(root_key: bytes, vault_id: bytes, project: Data, rows: Callable[..., list[Data]]) -> Data:
-    pid, epoch = project["pid"], project["epoch"]
-    need(len(pid) == 16, "damaged", "pid")
-    keys = open_keyring(root_key, vault_id, pid, epoch, project["keys"])
-    head = open_head(keys, vault_id, pid, epoch, project["head"], project["sig"])
-    need(head["signer_id"] == bytes(16) and head["audit_head"] == bytes(32), "damaged", "signer")
+def open_project(
+    rows: Query, vault_id: bytes, owner: bytes, pid: bytes, keys: Data, entry: Data | None
+) -> tuple[Data, list[Data]]:
+    """Verifies the head, the policy, the audit log, the buckets and the leaves of a project, or of the directory."""
+    projects = rows("SELECT * FROM projects WHERE pid = ?", pid)
+    need(len(projects) == 1, "damaged", "head")
+    epoch = projects[0]["epoch"]
+    head = open_head(keys["pmk"], vault_id, pid, epoch, projects[0]["head"])
+    signer = check_policy(rows, vault_id, owner, keys, head, entry) if entry else owner
+    need(entry is not None or head["signer_id"] == OWNER, "damaged", "signer")
+    need(verifies(signer, encode_head(vault_id, pid, head), projects[0]["sig"]), "damaged", "head: signature")
+
+    log = rows("SELECT seq, epoch, ct FROM audit WHERE pid = ? ORDER BY seq", pid)
+    opened = [(row["seq"], open_entry(keys["pmk"], vault_id, pid, row)) for row in log]
+    check_log(vault_id, pid, opened, head, owner)
+
     buckets = {row["b"]: row["h"] for row in rows("SELECT b, h FROM buckets WHERE pid = ?", pid)}
     need(all(0 <= b < 256 and len(h) == 32 and any(h) for b, h in buckets.items()), "damaged", "buckets")
-    need(top(pid, buckets) == head["top"], "damaged", "top")
+    need(root_hash(pid, buckets) == head["root_hash"], "damaged", "root hash")
     records = rows("SELECT * FROM records WHERE pid = ?", pid)
     need(len(records) == head["count"], "damaged", "count")
     sizes = {"rid": 8, "tag_ix": 16, "val_hash": 32, "leaf": 32}
@@ -344,34 +611,93 @@ def list_project(root_key: bytes, vault_id: bytes, project: Data, rows: Callable
     for b in range(256):
         inside = [row for row in records if row["tag_ix"][0] == b]
         need(bucket(pid, b, inside) == buckets.get(b, bytes(32)), "damaged", f"bucket {b}")
-    secrets = sorted((open_record(vault_id, keys, row, rows) for row in records), key=lambda one: tag_key(one["tag"]))
-    return {"name": keys["name"], "seq": head["seq"], "count": head["count"], "secrets": secrets}
+    for row in records:
+        current = leaf(vault_id, row) == row["leaf"] and row["epoch"] == epoch
+        need(current, "damaged", f"se{row['rid'].hex()}: leaf")
+    return head, records
 
 
-def open_record(vault_id: bytes, keys: Data, row: Data, rows: Callable[..., list[Data]]) -> Data:
-    name = "se" + row["rid"].hex()
-    need(leaf(vault_id, row) == row["leaf"], "damaged", f"{name}: leaf")
-    fields = open_metadata(keys["pmk"], vault_id, row, row["meta"])
-    need(tag_index(keys["pmk"], row["pid"], fields["tag"]) == row["tag_ix"], "damaged", f"{name}: tag")
+def check_policy(rows: Query, vault_id: bytes, owner: bytes, keys: Data, head: Data, entry: Data) -> bytes:
+    """Returns the key that verifies the head."""
+    pid = entry["pid"]
+    need(head["epoch"] == entry["epoch"] and head["dir"] == bytes(32), "damaged", "head")
+    stored = rows("SELECT v, body, sig FROM policies WHERE pid = ?", pid)
+    need(len(stored) <= 1, "damaged", "policies")
+    policy_id, writers = u64(0) + bytes(32), []
+    if stored:
+        policy = open_policy(keys["pmk"], owner, vault_id, pid, stored[0])
+        need(policy["epoch"] == entry["epoch"], "damaged", "policy: epoch")
+        policy_id, writers = u64(policy["version"]) + sha256(encode_policy(vault_id, pid, policy)), policy["writers"]
+    need(policy_id == entry.get("policy", u64(0) + bytes(32)) and policy_id[8:] == head["policy"], "damaged", "policy")
+    if head["signer_id"] == OWNER:
+        return owner
+    allowed = [row for row in writers if row["token_id"] == head["signer_id"] and head["time"] <= row["until"]]
+    need(len(allowed) == 1, "damaged", "signer")
+    key: bytes = allowed[0]["key"]
+    return key
+
+
+def stored_value(rows: Query, row: Data) -> bytes:
     values = rows("SELECT val FROM vals WHERE rid = ?", row["rid"])
-    need(len(values) == 1 and sha256(values[0]["val"]) == row["val_hash"], "damaged", f"{name}: value")
-    value = open_value(keys["pvk"], vault_id, row, values[0]["val"])
+    need(len(values) == 1 and sha256(values[0]["val"]) == row["val_hash"], "damaged", f"se{row['rid'].hex()}: value")
+    sealed: bytes = values[0]["val"]
+    return sealed
+
+
+def open_directory_record(rows: Query, vault_id: bytes, keys: Data, row: Data) -> tuple[Data, Data]:
+    entry = decode_entry(open_metadata(keys["pmk"], vault_id, row, row["meta"]))
+    need(index_of(keys["tik"], entry["name"]) == row["tag_ix"] and entry["pid"][:8] == row["rid"], "damaged", "entry")
+    ring = open_value(keys, vault_id, row, (0, 0, entry["name"]), stored_value(rows, row))
+    return entry, decode_ring(ring)
+
+
+def list_project(rows: Query, vault_id: bytes, owner: bytes, entry: Data, ring: Data) -> Data:
+    head, records = open_project(rows, vault_id, owner, entry["pid"], ring, entry)
+    secrets = sorted((open_record(rows, vault_id, ring, row) for row in records), key=lambda one: tag_key(one["tag"]))
+    return {"name": entry["name"], "seq": head["seq"], "count": head["count"], "secrets": secrets}
+
+
+def open_record(rows: Query, vault_id: bytes, keys: Data, row: Data) -> Data:
+    name = "se" + row["rid"].hex()
+    fields = decode_metadata(open_metadata(keys["pmk"], vault_id, row, row["meta"]))
+    key = tag_key(fields["tag"])
+    need(index_of(keys["tik"], key) == row["tag_ix"], "damaged", f"{name}: tag")
+    binding = (fields.get("generation", 0), fields.get("class", 0), key)
+    value = open_value(keys, vault_id, row, binding, stored_value(rows, row))
+    fields = {name: content.hex() if isinstance(content, bytes) else content for name, content in fields.items()}
     return {"id": name, **fields, "value": base64.b64encode(value).decode()}
 
 
 # Known answers: the computation of each kind
 
 
+def known_root_keys(i: Data) -> Data:
+    keys = {"owner": raw_public(owner_seed(i["root_key"])), "checkpoint": checkpoint_key(i["root_key"])}
+    return keys | directory_keys(i["root_key"])
+
+
+def known_keyring(i: Data) -> Data:
+    pid, rid = i["pid"], i["rid"]
+    derived = {"head_key": head_key(i["pmk"], pid), "policy_key": policy_key(i["pmk"], pid)}
+    derived |= {"audit_key": audit_key(i["pmk"], pid), "metadata_key": metadata_key(i["pmk"], pid, rid)}
+    derived["value_key"] = value_key(i, pid, rid, i["generation"], 0)
+    derived["restricted_key"] = value_key(i, pid, rid, i["generation"], 1)
+    return {"encoded": encode_fields(RING, i), **derived}
+
+
 def known_value(i: Data) -> Data:
-    ctx, padded = record_ctx(i, i["vver"]), pad(i["value"], value_size)
-    key, nonce = aead(i["pvk"], "value", i["salt"])
-    sealed = seal(i["pvk"], i["vault_id"], "value", ctx, padded, i["salt"])
-    return {"key": key, "nonce": nonce, "aad": aad(i["vault_id"], "value", ctx), "padded": padded, "sealed": sealed}
+    padded = pad(i["value"], value_size)
+    key = value_key(i, i["pid"], i["rid"], i["generation"], i["class"])
+    ctx = value_ctx(i, i["generation"], i["class"], tag_key(i["tag"]))
+    message_key, nonce = aead(key, "value", i["salt"])
+    sealed = seal(key, i["vault_id"], "value", ctx, padded, i["salt"])
+    associated = aad(i["vault_id"], "value", ctx)
+    return {"key": message_key, "nonce": nonce, "aad": associated, "padded": padded, "sealed": sealed}
 
 
 def known_metadata(i: Data) -> Data:
-    encoded, ctx = encode_fields(i["fields"]), record_ctx(i, i["ver"])
-    sealed = seal(i["pmk"], i["vault_id"], "meta", ctx, pad(encoded, record_size), i["salt"])
+    encoded, key = encode_fields(METADATA, i["fields"]), metadata_key(i["pmk"], i["pid"], i["rid"])
+    sealed = seal(key, i["vault_id"], "meta", record_ctx(i, i["ver"]), pad(encoded, record_size), i["salt"])
     return {"encoded": encoded, "sealed": sealed}
 
 
@@ -385,32 +711,69 @@ def known_recovery(i: Data) -> Data:
     return {"text": recovery_text(i["code"]), **known_slot(i | {"passphrase": i["code"]})}
 
 
-def known_checkpoint(i: Data) -> Data:
-    seen = u64(i["root_seq"]) + i["root_mac"] + i["ancestors"] + u32(len(i["projects"]))
-    for row in i["projects"]:
-        seen += row["pid"] + lp(row["name"].encode()) + u64(row["seq"]) + row["head"] + row["ancestors"] + row["sealed"]
-    key = expand(i["root_key"], "anchor", b"")
-    keys = b"".join(expand(past["root_key"], "anchor", b"") for past in i["past_roots"])
-    past = seal(key, i["vault_id"], "anchor-past", b"", keys, i["salt"])
-    return {"key": key, "anchor": seal(key, i["vault_id"], "anchor", i["place"], seen, i["salt"]), "past": past}
-
-
-def known_keyring(i: Data) -> Data:
-    key = expand(i["root_key"], "projects", b"")
-    padded = pad(i["pmk"] + i["pvk"] + i["psk"] + i["name"].encode(), record_size)
-    sealed = seal(key, i["vault_id"], "project", i["pid"] + u32(i["epoch"]), padded, i["salt"])
-    return {"key": key, "ppk": public_key(i["psk"]).public_bytes_raw(), "sealed": sealed}
+def known_project_entry(i: Data) -> Data:
+    """`epoch` is the directory's; the entry holds the project's own. `keys` is the project's key ring."""
+    keys, name = directory_keys(i["root_key"]), i["fields"]["name"]
+    row = i | {"pid": DIRECTORY, "rid": as_bytes(i["fields"]["pid"])[:8]}
+    encoded, ring = encode_fields(ENTRY, i["fields"]), encode_fields(RING, i["keys"])
+    key = metadata_key(keys["pmk"], DIRECTORY, row["rid"])
+    meta = seal(key, i["vault_id"], "meta", record_ctx(row, i["ver"]), pad(encoded, record_size), i["salt"])
+    key, ctx = value_key(keys, DIRECTORY, row["rid"], 0, 0), value_ctx(row, 0, 0, name)
+    val = seal(key, i["vault_id"], "value", ctx, pad(ring, value_size), i["salt"])
+    return {"encoded": encoded, "tag_ix": index_of(keys["tik"], name), "rid": row["rid"], "meta": meta, "val": val}
 
 
 def known_head(i: Data) -> Data:
     encoded = encode_head(i["vault_id"], i["pid"], i)
-    sealed = seal(i["pmk"], i["vault_id"], "head", i["pid"] + u32(i["epoch"]), encoded, i["salt"])
-    return {"encoded": encoded, "sealed": sealed, "sig": Ed25519PrivateKey.from_private_bytes(i["psk"]).sign(encoded)}
+    sealed = seal(head_key(i["pmk"], i["pid"]), i["vault_id"], "head", i["pid"] + u32(i["epoch"]), encoded, i["salt"])
+    return {"encoded": encoded, "hash": sha256(encoded), "sealed": sealed, "sig": sign(i["seed"], encoded)}
 
 
-def known_opened(i: Data, key: str, label: str, version: str, read: Callable[[bytes], Data]) -> Data:
+def known_head_opened(i: Data) -> Data:
+    head = open_head(i["pmk"], i["vault_id"], i["pid"], i["epoch"], i["sealed"])
+    need(verifies(i["signer"], encode_head(i["vault_id"], i["pid"], head), i["sig"]), "damaged", "head: signature")
+    return head
+
+
+def known_policy(i: Data) -> Data:
+    encoded = encode_policy(i["vault_id"], i["pid"], i)
+    key, ctx = policy_key(i["pmk"], i["pid"]), i["pid"] + u64(i["version"])
+    body = seal(key, i["vault_id"], "policy", ctx, pad(encoded, record_size), i["salt"])
+    return {"encoded": encoded, "hash": sha256(encoded), "body": body, "sig": sign(i["seed"], encoded)}
+
+
+def known_audit(i: Data) -> Data:
+    encoded = encode_entry(i)
+    signature = sign(i["seed"], entry_message(i["vault_id"], i["pid"], i["seq"], encoded))
+    plain, ctx = encoded + signature, i["pid"] + u64(i["seq"]) + u32(i["epoch"])
+    ct = seal(audit_key(i["pmk"], i["pid"]), i["vault_id"], "audit", ctx, pad(plain, record_size), i["salt"])
+    return {"encoded": encoded, "sig": signature, "hash": sha256(plain), "ct": ct}
+
+
+def known_audit_opened(i: Data) -> Data:
+    entry = open_entry(i["pmk"], i["vault_id"], i["pid"], i)
+    message = entry_message(i["vault_id"], i["pid"], i["seq"], encode_entry(entry))
+    return {"hash": entry["hash"], "is_signed": verifies(i["signer"], message, entry["sig"])}
+
+
+def known_past_keys(i: Data) -> Data:
+    past = [past_keys(row["root_key"]) for row in i["past_roots"]]
+    sealed = seal(checkpoint_key(i["root_key"]), i["vault_id"], "checkpoint-past", b"", b"".join(past), i["salt"])
+    return {"keys": past, "past": sealed}
+
+
+def known_checkpoint(i: Data) -> Data:
+    key, state = checkpoint_key(i["root_key"]), encode_state(i)
+    path, vault_id = i["text"].encode(), i["vault_id"]
+    place, newest = sha256(path) + i["pid"], pad(lp(path) + state, record_size)
+    checkpoint = seal(key, vault_id, "checkpoint", place, pad(state, record_size), i["salt"])
+    names = [sha256(vault_id + place)[:16], sha256(vault_id + i["pid"])[:16]]
+    newest = seal(key, vault_id, "newest", i["pid"], newest, i["salt"])
+    return {"key": key, "state": state, "checkpoint": checkpoint, "newest": newest, "names": names}
+
+
+def known_opened(padded: bytes, read: Callable[[bytes], Data]) -> Data:
     """Includes the content of the seal, so that a refusal is about the content and not about the seal."""
-    padded = unseal(i[key], i["vault_id"], label, record_ctx(i, i[version]), i["sealed"])
     try:
         return {"padded": padded, **read(padded)}
     except Refused as refused:
@@ -418,11 +781,16 @@ def known_opened(i: Data, key: str, label: str, version: str, read: Callable[[by
 
 
 def known_metadata_opened(i: Data) -> Data:
-    return known_opened(i, "pmk", "meta", "ver", lambda padded: {"fields": decode_fields(unpad(padded, record_size))})
+    key = metadata_key(i["pmk"], i["pid"], i["rid"])
+    padded = unseal(key, i["vault_id"], "meta", record_ctx(i, i["ver"]), i["sealed"])
+    return known_opened(padded, lambda padded: {"fields": decode_metadata(unpad(padded, record_size))})
 
 
 def known_value_opened(i: Data) -> Data:
-    return known_opened(i, "pvk", "value", "vver", lambda padded: {"value": unpad(padded, value_size)})
+    key = value_key(i, i["pid"], i["rid"], i["generation"], i["class"])
+    ctx = value_ctx(i, i["generation"], i["class"], tag_key(i["tag"]))
+    padded = unseal(key, i["vault_id"], "value", ctx, i["sealed"])
+    return known_opened(padded, lambda padded: {"value": unpad(padded, value_size)})
 
 
 KINDS: dict[str, Callable[[Data], Data]] = {
@@ -431,43 +799,65 @@ KINDS: dict[str, Callable[[Data], Data]] = {
     "slot-opened": lambda i: {"root_key": open_slot(i, i["vault_id"], i["passphrase"])},
     "recovery": known_recovery,
     "recovery-opened": lambda i: {"root_key": open_slot(i, i["vault_id"], i["code"])},
-    "checkpoint": known_checkpoint,
+    "root-keys": known_root_keys,
     "keyring": known_keyring,
+    "keyring-opened": lambda i: decode_ring(i["encoded"]),
     "metadata": known_metadata,
     "metadata-opened": known_metadata_opened,
+    "project-entry": known_project_entry,
+    "project-entry-opened": lambda i: {"fields": decode_entry(i["encoded"])},
     "value": known_value,
     "value-opened": known_value_opened,
     "value-sizes": lambda i: {"padded": [value_size(4 + length) for length in i["lengths"]]},
-    "tag-index": lambda i: {"tag_ix": [tag_index(i["pmk"], i["pid"], tag) for tag in i["spellings"]]},
+    "tag-index": lambda i: {"tag_ix": [index_of(i["tik"], tag_key(tag)) for tag in i["spellings"]]},
     "leaf": lambda i: {"leaf": leaf(i["vault_id"], i)},
     "bucket": lambda i: {"bucket": bucket(i["pid"], i["b"], i["records"])},
-    "root_hash": lambda i: {"top": top(i["pid"], {row["b"]: row["h"] for row in i["buckets"]})},
+    "root_hash": lambda i: {"root_hash": root_hash(i["pid"], {row["b"]: row["h"] for row in i["buckets"]})},
+    "slots-hash": lambda i: {"slots": slots_hash(i["rows"], i["past"])},
+    "tokens-hash": lambda i: {"tokens": tokens_hash(i["rows"])},
     "head": known_head,
-    "head-opened": lambda i: open_head(i, i["vault_id"], i["pid"], i["epoch"], i["sealed"], i["sig"]),
-    "root-mac": lambda i: {"root_mac": root_mac(i["root_key"], i, i["slots"], i["projects"], i["grants"])},
+    "head-opened": known_head_opened,
+    "policy": known_policy,
+    "policy-opened": lambda i: open_policy(i["pmk"], i["owner"], i["vault_id"], i["pid"], i),
+    "audit": known_audit,
+    "audit-opened": known_audit_opened,
+    "past-keys": known_past_keys,
+    "checkpoint": known_checkpoint,
 }
+
+Case = tuple[str, str, str, str, Data]
+WHAT = "Sealed by somebody who has the key, badly"
 
 
 def fixed(name: str, length: int) -> bytes:
     return hashlib.shake_128(name.encode()).digest(length)
 
 
-def cases() -> Iterator[tuple[str, str, str, str, Data]]:
+VAULT_ID, PID, RID, SALT, ROOT_KEY = fixed("vault", 16), fixed("project", 16), fixed("record", 8), fixed("salt", 24), fixed("root", 32)
+RING_KEYS = {name: fixed(name, 32) for name in ("pmk", "pvk", "prk", "tik")}
+PMK, SEED = RING_KEYS["pmk"], fixed("signer", 32)
+PLACE: Data = {"vault_id": VAULT_ID, "pid": PID, "epoch": 1}
+LATER = b"\x80" + lp(b"later") + b"\xff" + lp(b"")
+
+
+def cases() -> Iterator[Case]:
     """Yields the name, kind, section, description and input of every known answer."""
-    vault_id, pid, root_key = fixed("vault", 16), fixed("project", 16), fixed("root", 32)
-    rid, salt = fixed("record", 8), fixed("salt", 24)
-    ring = {"pmk": fixed("pmk", 32), "pvk": fixed("pvk", 32), "psk": fixed("psk", 32)}
-    pmk, pvk, psk = ring.values()
+    ctx = fixed("slot", 16)
+    yield "expand", "expand", "2", "EXP", {"key": ROOT_KEY, "label": "slot-kek", "ctx": ctx, "length": 32}
+    ctx = b"value\0" + SALT
+    yield "expand-44", "expand", "2", "EXP of a seal", {"key": RING_KEYS["pvk"], "label": "aead", "ctx": ctx, "length": 44}
+    for part in (slot_cases, recovery_cases, keyring_cases, metadata_cases, project_entry_cases, value_cases):
+        yield from part()
+    for part in (tree_cases, table_cases, head_cases, policy_cases, audit_cases, checkpoint_cases):
+        yield from part()
 
-    yield "expand", "expand", "2", "EXP", {"key": root_key, "label": "slot-kek", "ctx": fixed("slot", 16), "length": 32}
-    ctx = b"value\0" + salt
-    yield "expand-44", "expand", "2", "EXP of a seal", {"key": pvk, "label": "aead", "ctx": ctx, "length": 44}
 
+def slot_cases() -> Iterator[Case]:
     least, default = (b"".join(map(u32, numbers)) for numbers in [(19456, 1, 1), (65536, 3, 4)])
     passphrase = "Zu\u0308rich, A\u030angstro\u0308m, \u2126".encode()  # decomposed; NFC makes it shorter
-    slot: Data = {"vault_id": vault_id, "slot_id": fixed("slot", 16), "type": PASSPHRASE, "params": least}
+    slot: Data = {"vault_id": VAULT_ID, "slot_id": fixed("slot", 16), "type": PASSPHRASE, "params": least}
     slot |= {"salt": fixed("argon", 16), "passphrase": passphrase}
-    made = {"root_key": root_key, "wrap_salt": salt}
+    made = {"root_key": ROOT_KEY, "wrap_salt": SALT}
     yield "slot", "slot", "3", "Argon2id's lower bound, a passphrase that needs NFC", slot | made
     yield "slot-default", "slot", "3", "Argon2id as new vaults have it", slot | {"params": default} | made
     opened = known_slot(slot | made)
@@ -480,114 +870,301 @@ def cases() -> Iterator[tuple[str, str, str, str, Data]]:
     yield "slot-damaged", "slot-opened", "3", "The commitment matches, the seal does not open", slot | other
     for name, numbers in [("memory-too-small", (19455, 3, 1)), ("cost-too-large", (1 << 21, 5, 1))]:
         params = b"".join(map(u32, numbers))
-        yield f"slot-{name}", "slot-opened", "3", "Refused before any memory is taken", slot | {"params": params}
+        yield f"slot-{name}", "slot-opened", "3", "Refused before any memory is allocated", slot | {"params": params}
 
-    code = {"code": fixed("code", 32)}
-    paper: Data = {"vault_id": vault_id, "slot_id": fixed("paper slot", 16), "type": RECOVERY, "params": b""}
-    paper |= {"salt": fixed("paper salt", 16)} | code
+
+def recovery_cases() -> Iterator[Case]:
+    paper: Data = {"vault_id": VAULT_ID, "slot_id": fixed("paper slot", 16), "type": RECOVERY, "params": b""}
+    paper |= {"salt": fixed("paper salt", 16), "code": fixed("code", 32)}
+    made = {"root_key": ROOT_KEY, "wrap_salt": SALT}
     yield "recovery", "recovery", "3", "A code as it is written, and its slot", paper | made
     opened = known_recovery(paper | made)
     paper |= {"commitment": opened["commitment"], "wrap": opened["wrap"], "text": opened["text"]}
     yield "recovery-opened", "recovery-opened", "3", "The code opens it", paper
-    other = {"code": fixed("other code", 32)}
+    other: Data = {"code": fixed("other code", 32)}
     other |= {"text": recovery_text(other["code"])}
     yield "recovery-wrong", "recovery-opened", "3", "Another code", paper | other
-    yield "recovery-params", "recovery-opened", "3", "It has parameters", paper | {"params": least}
+    params = b"".join(map(u32, (19456, 1, 1)))
+    yield "recovery-params", "recovery-opened", "3", "It has parameters", paper | {"params": params}
 
-    place = {"vault_id": vault_id, "pid": pid, "epoch": 1}
-    inside = place | {"root_key": root_key, **ring, "name": "backend", "salt": salt}
-    yield "keyring", "keyring", "4", "A project's keys and name", inside
 
-    record = place | {"rid": rid, "ver": 7, "pmk": pmk}
+def keyring_cases() -> Iterator[Case]:
+    yield "root-keys", "root-keys", "3", "The owner's key and the directory's keys", {"root_key": ROOT_KEY}
+    ring = RING_KEYS | {"pid": PID, "rid": RID, "generation": 2}
+    yield "keyring", "keyring", "3", "A project's keys, encoded, and the keys that they derive", ring
+    yield "keyring-later", "keyring", "4", "Fields of a later version are kept", ring | {"later": LATER}
+    runs = [bytes([number]) + lp(RING_KEYS[name]) for number, name, _ in RING]
+    encodings = {
+        "whole": runs,
+        "of-a-reader": [runs[0], runs[3]],
+        "later-fields": [*runs, LATER],
+        "newer": [*runs, b"\5" + lp(b"?")],
+        "no-metadata-key": runs[1:],
+        "short-key": [*runs[:3], b"\4" + lp(bytes(31))],
+        "twice": [runs[0], *runs],
+    }
+    for name, run in encodings.items():
+        yield f"keyring-{name}", "keyring-opened", "4", "The fields of a key ring", {"encoded": b"".join(run)}
+
+
+def metadata_cases() -> Iterator[Case]:
+    record = PLACE | {"rid": RID, "ver": 7, "pmk": PMK}
     names = {"name": "Datenbank, lesend", "description": "read replica \u2192 reports"}
-    fields = {"tag": "DB_PASSWORD", "hint": "ab…yz", "created": 1700000000000, "updated": 1700000000001}
-    full = record | {"salt": salt, "fields": fields | names}
-    yield "metadata-full", "metadata", "4", "All six fields", full
-    yield "metadata-least", "metadata", "4", "No name, no description", record | {"salt": salt, "fields": fields}
+    fields: Data = {"tag": "DB_PASSWORD", "hint": "ab…yz", "created": 1700000000000, "updated": 1700000000001}
+    more = {"class": 1, "generation": 3, "expires": 1800000000000, "source": "https://example.com/keys"}
+    whole = record | {"salt": SALT, "fields": fields | names | more}
+    yield "metadata-full", "metadata", "4", "All ten fields", whole
+    yield "metadata-least", "metadata", "4", "Nothing that may be absent", record | {"salt": SALT, "fields": fields}
+    later = record | {"salt": SALT, "fields": fields | {"later": LATER}}
+    yield "metadata-later", "metadata", "4", "Fields of a later version are kept", later
     for size in (252, 253):
-        described = fields | {"description": "x" * (size - 5 - len(encode_fields(fields)))}
-        filled = record | {"salt": salt, "fields": described}
+        described = fields | {"description": "x" * (size - 5 - len(encode_fields(METADATA, fields)))}
+        filled = record | {"salt": SALT, "fields": described}
         yield f"metadata-{size}", "metadata", "4", f"{size} bytes and their length", filled
-    runs = [encode_fields({name: fields[name]}) for name in ("tag", "hint", "created", "updated")]
-    bad = {
+    key = metadata_key(PMK, PID, RID)
+    for name, run in bad_metadata(fields).items():
+        sealed = seal(key, VAULT_ID, "meta", record_ctx(record, 7), pad(b"".join(run), record_size), SALT)
+        yield f"metadata-{name}", "metadata-opened", "4", WHAT, record | {"sealed": sealed}
+
+
+def bad_metadata(fields: Data) -> dict[str, list[bytes]]:
+    runs = [encode_fields(METADATA, {name: fields[name]}) for name in ("tag", "hint", "created", "updated")]
+    return {
         "fields-out-of-order": [runs[0], runs[1], runs[3], runs[2]],
         "field-twice": [runs[0], *runs],
-        "unknown-field": [*runs, b"\7" + lp(b"?")],
         "no-hint": [runs[0], *runs[2:]],
         "time-too-short": [*runs[:3], b"\6" + lp(bytes(7))],
         "not-utf-8": [b"\1" + lp(b"\xff"), *runs[1:]],
         "cut-short": [*runs[:3], runs[3][:-1]],
+        "tag-like-an-id": [b"\1" + lp(b"SE0123456789abcdef"), *runs[1:]],
+        "empty-name": [runs[0], b"\2" + lp(b""), *runs[1:]],
+        "default-class": [*runs, b"\7" + lp(b"\0")],
+        "unknown-class": [*runs, b"\7" + lp(b"\2")],
+        "default-generation": [*runs, b"\x08" + lp(bytes(4))],
+        "empty-source": [*runs, b"\x0c" + lp(b"")],
+        "destinations": [*runs, b"\x09" + lp(b"")],
+        "newer": [*runs, b"\x0d" + lp(b"?")],
+        "newest": [*runs, b"\x7f" + lp(b"?")],
+        "later-twice": [*runs, b"\x80" + lp(b""), b"\x80" + lp(b"")],
     }
-    what = "Sealed by who has the key, badly"
-    for name, run in bad.items():
-        sealed = seal(pmk, vault_id, "meta", record_ctx(record, 7), pad(b"".join(run), record_size), salt)
-        yield f"metadata-{name}", "metadata-opened", "4", what, record | {"sealed": sealed}
 
-    record = place | {"rid": rid, "vver": 3, "pvk": pvk}
-    whole = record | {"value": b"correct horse battery staple", "salt": salt}
-    sealed = known_value(whole)["sealed"]
+
+def project_entry_cases() -> Iterator[Case]:
+    fields: Data = {"name": "web.api", "created": 1700000000000, "updated": 1700000000001, "pid": PID, "epoch": 2}
+    more = {"policy": u64(4) + fixed("policy", 32), "due": 1700000000002, "later": LATER}
+    where: Data = {"vault_id": VAULT_ID, "root_key": ROOT_KEY, "epoch": 3, "ver": 5, "vver": 5, "salt": SALT, "keys": RING_KEYS}
+    yield "project-entry", "project-entry", "4", "A project without a policy", where | {"fields": fields}
+    yield "project-entry-full", "project-entry", "4", "All fields", where | {"fields": fields | more}
+    order = ("name", "created", "updated", "pid", "epoch")
+    runs = [encode_fields(ENTRY, {name: fields[name]}) for name in order]
+    encodings = {
+        "no-pid": [*runs[:3], runs[4]],
+        "bad-name": [b"\1" + lp(b"-x"), *runs[1:]],
+        "default-policy": [*runs, b"\x12" + lp(bytes(40))],
+        "short-policy": [*runs, b"\x12" + lp(bytes(7) + b"\1")],
+        "newer": [*runs, b"\x14" + lp(b"?")],
+        "name-of-a-secret": [runs[0], b"\2" + lp(b"label"), *runs[1:]],
+    }
+    for name, run in encodings.items():
+        yield f"project-entry-{name}", "project-entry-opened", "4", "Refused", {"encoded": b"".join(run)}
+
+
+def value_cases() -> Iterator[Case]:
+    keys = {"pvk": RING_KEYS["pvk"], "prk": RING_KEYS["prk"]}
+    record = PLACE | keys | {"rid": RID, "vver": 3, "generation": 0, "class": 0, "tag": "DB-Password"}
+    whole = record | {"value": b"correct horse battery staple", "salt": SALT}
     yield "seal-value", "value", "2", "EXP, AAD, SEAL and padding of one value", whole
     yield "seal-value-empty", "value", "2", "The empty value", whole | {"value": b""}
-    other = {"sealed": flipped(sealed)}
-    yield "seal-flipped-tag", "value-opened", "2", "The last bit of the tag is another", record | other
-    other = {"sealed": sealed, "rid": fixed("another record", 8)}
-    yield "seal-of-another-record", "value-opened", "4", "The seal of one record under another", record | other
+    restricted = whole | {"class": 1, "generation": 2}
+    yield "seal-value-restricted", "value", "4", "A restricted secret, another generation", restricted
+    sealed = known_value(whole)["sealed"]
+    yield "value-other-spelling", "value-opened", "4", "The tag's key counts", record | {"sealed": sealed, "tag": "DB_PASSWORD"}
+    yield "seal-flipped-tag", "value-opened", "2", "The last bit of the tag is another", record | {"sealed": flipped(sealed)}
+    others = {"record": {"rid": fixed("another record", 8)}, "tag": {"tag": "OTHER"}, "version": {"vver": 4}, "epoch": {"epoch": 2}}
+    others |= {"class": {"class": 1}, "generation": {"generation": 1}, "vault": {"vault_id": fixed("another vault", 16)}}
+    for name, other in others.items():
+        yield f"seal-of-another-{name}", "value-opened", "4", "The seal of one record in another place", record | {"sealed": sealed} | other
     lengths = {"not-zero": lp(b"x").ljust(255, b"\0") + b"\1", "too-long": u32(253).ljust(256, b"\0")}
     lengths |= {"of-another-size": lp(b"x").ljust(512, b"\0"), "absent": b"\0\0\0"}
+    key, ctx = value_key(keys, PID, RID, 0, 0), value_ctx(record, 0, 0, tag_key("DB-Password"))
     for name, padded in lengths.items():
-        sealed = seal(pvk, vault_id, "value", record_ctx(record, 3), padded, salt)
-        yield f"padding-{name}", "value-opened", "2", what, record | {"sealed": sealed}
+        sealed = seal(key, VAULT_ID, "value", ctx, padded, SALT)
+        yield f"padding-{name}", "value-opened", "2", WHAT, record | {"sealed": sealed}
     edges = [0, 1, 252, 253, 508, 509, 1020, 1021, 2044, 2045, 4092, 4093, 4097, 4220, 4221, 8188, 8189, 8444, 8445]
     edges += [65532, 65533, 67580, 67581, 100000, 524284, 524285, 1000000, 1048572, 1048573, 1048576]
     yield "value-sizes", "value-sizes", "4", "From a value's length to its padded size", {"lengths": edges}
-
-    spellings = ["DB_PASSWORD", "db_password", "Db-Password", "db-password", "DB_PASSWORT"]
-    look_up = {"pid": pid, "pmk": pmk, "spellings": spellings}
+    look_up = {"tik": RING_KEYS["tik"], "spellings": ["DB_PASSWORD", "db_password", "Db-Password", "db-password", "DB_PASSWORT"]}
     yield "tag-index", "tag-index", "4", "Four spellings of one tag, and another tag", look_up
 
-    row = {"vault_id": vault_id, "pid": pid, "rid": rid, "epoch": 1, "ver": 7, "vver": 3}
+
+def tree_cases() -> Iterator[Case]:
+    row = PLACE | {"rid": RID, "ver": 7, "vver": 3}
     row |= {"tag_ix": fixed("index", 16), "meta": fixed("sealed metadata", 296), "val_hash": fixed("sealed value", 32)}
     yield "leaf", "leaf", "5", "One record", row
     columns = {"rid": 8, "leaf": 32}
     rows = [{name: fixed(f"{name} {n}", size) for name, size in columns.items()} for n in range(3)]
     rows = [{"tag_ix": bytes([42] + [n] * 15)} | row for n, row in enumerate(rows)]
-    yield "bucket", "bucket", "5", "Three records, ascending", {"pid": pid, "b": 42, "records": rows}
-    yield "bucket-empty", "bucket", "5", "No record: zeros", {"pid": pid, "b": 43, "records": []}
+    yield "bucket", "bucket", "5", "Three records, ascending", {"pid": PID, "b": 42, "records": rows}
+    yield "bucket-empty", "bucket", "5", "No record: zeros", {"pid": PID, "b": 43, "records": []}
     buckets = [{"b": b, "h": fixed(f"bucket {b}", 32)} for b in (0, 42, 255)]
-    yield "top", "top", "5", "Three of the 256 buckets have records", {"pid": pid, "buckets": buckets}
+    yield "root-hash", "root_hash", "5", "Three of the 256 buckets have records", {"pid": PID, "buckets": buckets}
 
-    head = place | {"seq": 9, "count": 3, "top": fixed("top", 32), "audit_head": bytes(32), "time": 1700000000002}
-    head |= {"signer_id": bytes(16), "ancestors": fixed("ancestors", 8 * 16) + bytes(24 * 16), "pmk": pmk, "psk": psk, "salt": salt}
+
+def table_cases() -> Iterator[Case]:
+    params = b"".join(map(u32, (19456, 1, 1)))
+    slot = {"slot_id": fixed("slot", 16), "type": PASSPHRASE, "params": params, "salt": fixed("argon", 16)}
+    slot |= {"commitment": fixed("commitment", 32), "wrap": fixed("wrap", 72)}
+    paper = slot | {"slot_id": b"\xff" * 16, "type": RECOVERY, "params": b"", "commitment": fixed("other", 32)}
+    yield "slots-hash", "slots-hash", "5", "Two slots, ascending", {"rows": [slot, paper], "past": b""}
+    yield "slots-hash-past", "slots-hash", "5", "One slot, past keys", {"rows": [slot], "past": fixed("past", 136)}
+    grants = [{"token_id": bytes([n] * 16), "gen": n, "escrow": fixed(f"escrow {n}", 80)} for n in (1, 2)]
+    yield "tokens-hash", "tokens-hash", "5", "Two tokens, ascending", {"rows": grants}
+    yield "tokens-hash-empty", "tokens-hash", "5", "No tokens", {"rows": []}
+
+
+def head_cases() -> Iterator[Case]:
+    head = PLACE | {"seq": 9, "count": 3, "levels": 1, "root_hash": fixed("root hash", 32), "audit_head": fixed("audit", 32)}
+    head |= {"time": 1700000000002, "signer_id": OWNER, "policy": fixed("policy", 32), "dir_seq": 0, "dir": bytes(32)}
+    head |= {"ancestors": ancestors(8), "pmk": PMK, "seed": SEED, "salt": SALT}
     yield "head", "head", "5", "Encoded, sealed, signed", head
-    earlier = {name: value for name, value in head.items() if name != "ancestors"} | {"previous": fixed("previous", 32)}
-    yield "head-format-1", "head", "7", "A head of format 1", earlier
+    first = {"seq": 1, "ancestors": bytes(512), "policy": bytes(32)}
+    yield "head-first", "head", "5", "The first head of a project", head | first
+    directory = {"pid": DIRECTORY, "dir": fixed("slots", 32), "policy": fixed("tokens", 32), "seq": 40, "ancestors": ancestors(32)}
+    yield "head-of-directory", "head", "5", "A head of the directory with 32 ancestors", head | directory
+
+    opened = PLACE | {"pmk": PMK, "signer": raw_public(SEED)}
     known = known_head(head)
-    opened = place | {"pmk": pmk, "psk": psk, "sealed": known["sealed"]}
-    yield "signature-right", "head-opened", "5", "A head that opens", opened | {"sig": known["sig"]}
-    yield "signature-wrong", "head-opened", "5", "Its signature is another", opened | {"sig": flipped(known["sig"])}
+    good = opened | {"sealed": known["sealed"], "sig": known["sig"]}
+    yield "signature-right", "head-opened", "5", "A head that opens", good
+    yield "signature-wrong", "head-opened", "5", "Its signature is another", good | {"sig": flipped(known["sig"])}
+    other = {"signer": raw_public(fixed("another signer", 32))}
+    yield "signature-of-another", "head-opened", "5", "Another key", good | other
     order = (1 << 252) + 27742317777372353535851937790883648493  # of Ed25519's group; S + order is another encoding of S
     unreduced = (int.from_bytes(known["sig"][32:], "little") + order).to_bytes(32, "little")
-    yield "signature-malleable", "head-opened", "5", "S is not reduced", opened | {"sig": known["sig"][:32] + unreduced}
+    yield "signature-malleable", "head-opened", "5", "S is not reduced", good | {"sig": known["sig"][:32] + unreduced}
 
-    seen = [{"pid": fixed(f"pid {n}", 16), "name": f"project.{n}", "seq": n, "head": fixed(f"head {n}", 32)} for n in (1, 2)]
-    seen = [row | {"ancestors": fixed("ancestors", 512), "sealed": fixed("sealed head", 32)} for row in seen]
-    seen.sort(key=lambda row: row["pid"])
-    anchor = {"root_key": root_key, "vault_id": vault_id, "place": sha256(b"/home/you/vault.db"), "salt": salt}
-    anchor |= {"root_seq": 5, "root_mac": fixed("root mac", 32), "ancestors": fixed("root ancestors", 512)}
-    anchor |= {"past_roots": [{"root_key": fixed(f"root {n}", 32)} for n in (2, 1)]}
-    yield "anchor", "anchor", "7", "What was last seen of two projects; two earlier root keys", anchor | {"projects": seen}
+    middle = ancestors(8)[:48] + bytes(16) + ancestors(8)[64:]
+    bad = {
+        "one-ancestor-missing": {"ancestors": ancestors(7)},
+        "one-ancestor-too-many": {"ancestors": ancestors(9)},
+        "no-ancestors": {"ancestors": bytes(512)},
+        "ancestor-in-the-middle-missing": {"ancestors": middle},
+        "ancestor-of-first": {"seq": 1, "ancestors": ancestors(1)},
+        "ancestor-32-missing": {"seq": 33, "ancestors": ancestors(31)},
+        "seq-0": {"seq": 0, "ancestors": bytes(512)},
+        "other-levels": {"levels": 2},
+        "of-a-team": {"dir_seq": 1},
+        "other-epoch": {"epoch": 2},
+    }
+    for name, other in bad.items():
+        made = head | other
+        encoded = encode_head(VAULT_ID, PID, made)
+        sealed = seal(head_key(PMK, PID), VAULT_ID, "head", PID + u32(1), encoded, SALT)
+        yield f"head-{name}", "head-opened", "5", WHAT, opened | {"sealed": sealed, "sig": sign(SEED, encoded)}
 
-    slots = [{name: slot[name] for name in ("slot_id", "type", "params", "salt", "commitment", "wrap")}]
-    slots += [{**slots[0], "slot_id": b"\xff" * 16, "commitment": fixed("commitment", 32)}]
-    projects = [{"pid": fixed(f"pid {n}", 16), "epoch": n, "keys": fixed(f"keys {n}", 296)} for n in (1, 2)]
-    grants = [{"token_id": fixed("token", 16), "gen": 4, "bundle": fixed("bundle", 80), "admin": b""}]
-    projects.sort(key=lambda row: row["pid"])
-    everything = {"slots": slots, "projects": projects, "grants": grants}
-    root = {"vault_id": vault_id, "suite": SUITE, "root_seq": 5, "root_key": root_key}
-    root |= {"ancestors": fixed("root ancestors", 4 * 16) + bytes(28 * 16), "anchor_past": fixed("past", 72)}
-    yield "root-mac", "root-mac", "5", "Two slots, two projects, a grant", root | everything
-    earlier = {name: value for name, value in root.items() if name not in ("ancestors", "anchor_past")}
-    yield "root-mac-format-1", "root-mac", "7", "The same in format 1", earlier | everything
+
+def ancestors(count: int) -> bytes:
+    return fixed("ancestors", 16 * count).ljust(512, b"\0")
+
+
+def policy_cases() -> Iterator[Case]:
+    writers = [{"token_id": bytes([n] * 16), "key": raw_public(fixed(f"writer {n}", 32)), "until": until}
+               for n, until in ((1, (1 << 64) - 1), (4, 1800000000000))]
+    policy = PLACE | {"version": 3, "writers": writers, "pmk": PMK, "seed": SEED, "salt": SALT}
+    yield "policy", "policy", "5", "Two tokens, one expires", policy
+    yield "policy-empty", "policy", "5", "Nobody but the owner signs any more", policy | {"writers": [], "version": 4}
+    known = known_policy(policy)
+    row = {"vault_id": VAULT_ID, "pid": PID, "pmk": PMK, "owner": raw_public(SEED)}
+    good = row | {"v": 3, "body": known["body"], "sig": known["sig"]}
+    yield "policy-opened", "policy-opened", "5", "A policy that opens", good
+    yield "policy-other-signature", "policy-opened", "5", "Its signature is another", good | {"sig": flipped(known["sig"])}
+    other = {"owner": raw_public(fixed("another signer", 32))}
+    yield "policy-other-owner", "policy-opened", "5", "Another owner", good | other
+    yield "policy-other-row", "policy-opened", "5", "The row has another version", good | {"v": 4}
+    yield "policy-other-project", "policy-opened", "5", "The row of another project", good | {"pid": fixed("other", 16)}
+
+    many = [writers[0] | {"token_id": u64(n) * 2} for n in range(1, 66)]
+    encoded = known["encoded"]
+    bad = {
+        "not-ascending": encode_policy(VAULT_ID, PID, policy | {"writers": writers[::-1]}),
+        "token-twice": encode_policy(VAULT_ID, PID, policy | {"writers": [writers[0], writers[0]]}),
+        "65-tokens": encode_policy(VAULT_ID, PID, policy | {"writers": many}),
+        "of-another-vault": encode_policy(fixed("another vault", 16), PID, policy),
+        "of-another-project": encode_policy(VAULT_ID, fixed("other", 16), policy),
+        "of-another-version": encode_policy(VAULT_ID, PID, policy | {"version": 2}),
+        "longer": encoded + b"\0",
+        "shorter": encoded[:-1],
+        "other-name": b"secrets/v3/polic\0\0" + encoded[18:],
+    }
+    for name, encoded in bad.items():
+        ctx = PID + u64(3)
+        body = seal(policy_key(PMK, PID), VAULT_ID, "policy", ctx, pad(encoded, record_size), SALT)
+        yield f"policy-{name}", "policy-opened", "5", WHAT, row | {"v": 3, "body": body, "sig": sign(SEED, encoded)}
+    encoded = encode_policy(VAULT_ID, PID, policy | {"version": 0})
+    body = seal(policy_key(PMK, PID), VAULT_ID, "policy", PID + u64(0), pad(encoded, record_size), SALT)
+    yield "policy-version-0", "policy-opened", "5", WHAT, row | {"v": 0, "body": body, "sig": sign(SEED, encoded)}
+
+
+def audit_cases() -> Iterator[Case]:
+    entry = PLACE | {"seq": 9, "previous": fixed("previous", 32), "signer_id": OWNER, "time": 1700000000002}
+    entry |= {"root_hash": fixed("root hash", 32), "action": 1, "count": 1, "items": [{"rid": RID, "name": "DB_PASSWORD"}]}
+    entry |= {"pmk": PMK, "seed": SEED, "salt": SALT}
+    yield "audit", "audit", "5", "A secret was created", entry
+    begin = {"seq": 1, "previous": bytes(32), "action": 19, "count": 0, "items": []}
+    yield "audit-begin", "audit", "5", "The first entry", entry | begin
+    token = {"token_id": fixed("token", 16), "key": raw_public(fixed("writer 1", 32)), "name": "deploy, \u00fcber"}
+    removed = [{"token_id": bytes([n] * 16)} for n in (2, 3)]
+    full = {"action": 6, "count": 40, "items": [{"rid": bytes([n] * 8), "name": f"tag-{n}"} for n in range(32)]}
+    full |= {"admitted": [token], "removed": removed, "owner_before": raw_public(fixed("old owner", 32))}
+    yield "audit-full", "audit", "5", "All fields, 32 of 40 items", entry | full
+
+    known = known_audit(entry | full)
+    row = {"vault_id": VAULT_ID, "pid": PID, "seq": 9, "epoch": 1, "pmk": PMK, "signer": raw_public(SEED)}
+    yield "audit-opened", "audit-opened", "5", "An entry that opens", row | {"ct": known["ct"]}
+    other = {"signer": raw_public(fixed("another signer", 32))}
+    yield "audit-other-signer", "audit-opened", "5", "It opens, but another key signed it", row | {"ct": known["ct"]} | other
+    for name, value in (("seq", 10), ("epoch", 2), ("pid", fixed("other", 16))):
+        yield f"audit-other-{name}", "audit-opened", "5", "The row of another place", row | {"ct": known["ct"], name: value}
+    for name, plain in bad_entries(known_audit(entry)["encoded"]).items():
+        yield f"audit-{name}", "audit-opened", "5", WHAT, row | {"ct": sealed_entry(plain, 9)}
+    moved = known["encoded"] + sign(SEED, entry_message(VAULT_ID, PID, 8, known["encoded"]))
+    sealed = seal(audit_key(PMK, PID), VAULT_ID, "audit", PID + u64(9) + u32(1), pad(moved, record_size), SALT)
+    yield "audit-signed-elsewhere", "audit-opened", "5", "It opens, but it was signed for another head", row | {"ct": sealed}
+
+
+def sealed_entry(encoded: bytes, seq: int) -> bytes:
+    plain = encoded + sign(SEED, entry_message(VAULT_ID, PID, seq, encoded))
+    return seal(audit_key(PMK, PID), VAULT_ID, "audit", PID + u64(seq) + u32(1), pad(plain, record_size), SALT)
+
+
+def bad_entries(encoded: bytes) -> dict[str, bytes]:
+    """Changes the fields of an entry, which begin after 88 bytes: action (6 bytes), count (13 bytes), items."""
+    fixed_part, action, count, items = encoded[:88], encoded[88:94], encoded[94:107], encoded[107:]
+    rest = count + items
+    return {
+        "action-0": fixed_part + b"\1" + lp(b"\0") + rest,
+        "action-20": fixed_part + b"\1" + lp(b"\x14") + rest,
+        "no-action": fixed_part + rest,
+        "no-count": fixed_part + action + items,
+        "empty-list": fixed_part + action + count + b"\3" + lp(u32(0)),
+        "list-too-short": fixed_part + action + count + b"\3" + lp(u32(2) + RID + lp(b"x")),
+        "list-too-long": fixed_part + action + count + b"\3" + lp(u32(1) + RID + lp(b"x") + b"\0"),
+        "name-not-utf-8": fixed_part + action + count + b"\3" + lp(u32(1) + RID + lp(b"\xff")),
+        "short-owner": encoded + b"\6" + lp(bytes(31)),
+        "newer": encoded + b"\7" + lp(b"?"),
+        "later-field": encoded + b"\x80" + lp(b"?"),
+        "cut-short": encoded[:80],
+    }
+
+
+def checkpoint_cases() -> Iterator[Case]:
+    past = {"root_key": ROOT_KEY, "vault_id": VAULT_ID, "salt": SALT, "past_roots": [{"root_key": fixed(f"root {n}", 32)} for n in (2, 1)]}
+    yield "past-keys", "past-keys", "7", "Two earlier root keys, the latest first", past
+    state = PLACE | {"root_key": ROOT_KEY, "text": "/home/you/vault.db", "seq": 9, "head": fixed("head", 32)}
+    state |= {"ancestors": ancestors(8), "audit_head": fixed("audit", 32), "policy_version": 3, "policy": fixed("policy", 32), "salt": SALT}
+    yield "checkpoint", "checkpoint", "7", "What was last seen of a project", state
+    directory = {"pid": DIRECTORY, "policy_version": 0, "policy": bytes(32)}
+    yield "checkpoint-of-directory", "checkpoint", "7", "What was last seen of the directory", state | directory
 
 
 def flipped(data: bytes) -> bytes:

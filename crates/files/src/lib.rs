@@ -30,5 +30,5 @@ pub use output::{
     Comparison, Output, OutputChange, OutputError, PendingOutput, ProtectedFiles, StagedOutput,
     permission_bits,
 };
-pub use records::Records;
+pub use records::{Records, RecordsLock};
 pub use signals::{DeferSignals, is_ignored};

@@ -22,6 +22,17 @@ pub struct Records {
     largest: u64,
 }
 
+/// The lock of a directory of records. It ends when this is dropped.
+#[derive(Debug)]
+pub struct RecordsLock(fs::File);
+
+impl Drop for RecordsLock {
+    fn drop(&mut self) {
+        // Closing the file may fail. This process would then wait for its own lock the next time.
+        let _ = self.0.unlock();
+    }
+}
+
 impl Records {
     /// Opens the records in `directory`, each of at most `largest` bytes. The first write creates
     /// the directory.
@@ -93,6 +104,17 @@ impl Records {
 
         let _ = leftovers::remove_all(&self.directory);
         Ok(())
+    }
+
+    /// Waits until no other process holds the lock of this directory.
+    pub fn lock(&self) -> io::Result<RecordsLock> {
+        directory::create_private(&self.directory)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let file = options.open(self.directory.join("lock"))?;
+        file.lock()?;
+        Ok(RecordsLock(file))
     }
 
     /// Creates a record whose existence is its only information. A process that is killed leaves

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, Uid, kill_process};
 use rustix::thread::set_thread_res_uid;
 use terminal_secrets::agent::{AgentFault, Answer, Client, Request, VERSION};
-use terminal_secrets::vault::{KeyServiceError, RootKeyHandle, RootTables, VaultError};
+use terminal_secrets::store::{SqliteStore, Store};
+use terminal_secrets::vault::{KeyServiceError, OwnerAccess, VaultError};
 
 use crate::support::programs::{NOBODY, am_root, has_ended, within};
-use crate::support::specimen::Specimen;
+use crate::support::specimen::{Specimen, VAULT_ID};
 
-use super::{AT_MOST, Home, PATIENCE, dial, frame, impostor, rest, tables};
+use super::{AT_MOST, Home, PATIENCE, dial, frame, impostor, rest};
 
 /// Runs a closure as another user. On Linux a single thread can change its user.
 fn as_nobody<T: Send>(deed: impl FnOnce() -> T + Send) -> T {
@@ -147,8 +148,9 @@ fn a_nonsensical_answer_is_an_error() {
     for answer in [
         &b"garbage that is no frame"[..],
         &[0, 0, 0, 3, VERSION, 128, 7],
-        &[0, 1, 0, 1],
+        &[0, 16, 0, 1],
         &[0, 0, 0, 3, VERSION, 131, 0],
+        &[0, 0, 0, 3, VERSION, 128, 1],
     ] {
         let answer = answer.to_vec();
         impostor(&home, move |mut stream| {
@@ -187,8 +189,8 @@ fn an_agent_that_does_not_answer_times_out() {
     ];
 
     let specimen = Specimen::new();
-    let (vault, slots, projects) = tables(&specimen);
-    let tables = RootTables { vault: &vault, slots: &slots, projects: &projects, grants: &[] };
+    let path = specimen.path();
+    let path = path.as_path();
     let talk = |n: usize, deaf: fn(UnixStream)| {
         let home = Home::empty("/x");
         let client = Client::new(&home.place(), Path::new("/x"), patience);
@@ -201,9 +203,13 @@ fn an_agent_that_does_not_answer_times_out() {
 
         silent("status", &|| client.status(None).err());
         silent("lock", &|| client.lock().err());
-        silent("list", &|| match client.open(&tables) {
-            Err(VaultError::KeyService(error)) => Some(error),
-            _ => None,
+        silent("list", &|| {
+            let store = SqliteStore::open(path).unwrap();
+            let snapshot = store.read().unwrap();
+            match client.directory(&VAULT_ID, &*snapshot).err() {
+                Some(VaultError::KeyService(error)) => Some(error),
+                _ => None,
+            }
         });
 
         impostor(&home, deaf);

@@ -1,4 +1,5 @@
-//! The agent: access control, protocol, lifetime, rollback detection, and traces in memory.
+//! The agent: access control, protocol, what it gives out and signs, lifetime, rollback detection,
+//! and traces in memory.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -10,25 +11,30 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use terminal_secrets::agent::{Answer, Client, Request, RuntimeDir};
+use terminal_secrets::agent::{Answer, ChangeKind, Client, Request, RuntimeDir, SignFrame};
 use terminal_secrets::crypto::root_key::RootKey;
-use terminal_secrets::crypto::rows::{ProjectRow, Slot, VaultRow};
-use terminal_secrets::model::SecretBytes;
-use terminal_secrets::store::{SqliteStore, Store};
+use terminal_secrets::crypto::rows::{PolicyRow, ProjectRow};
+use terminal_secrets::model::{Class, SecretBytes};
+use terminal_secrets::vault::WantedKey;
 
 use crate::support::programs::{has_ended, within};
-use crate::support::specimen::Specimen;
 use crate::support::{Prepared, Sandbox};
 
+mod changes;
 mod commands;
 mod connections;
 mod directory;
 mod impostors;
 mod lifetime;
+mod message_keys;
 mod protocol;
+mod proxies;
 mod rollback;
+mod signing;
+mod tickets;
 mod timeouts;
 mod traces;
+mod watched;
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -203,56 +209,57 @@ fn assert_ends(home: &Home, pid: Pid) {
     assert!(!home.socket().exists());
 }
 
-/// Returns the row of the vault at `/steady`, without slots.
-fn row_of_steady() -> Vec<u8> {
-    [
-        &[0, 0, 0, 16],
-        &[1; 16][..],
-        &[0, 0, 0, 4],
-        &[0; 4],
-        &[0, 0, 0, 8],
-        &[0; 8],
-        &[0, 0, 2, 0],
-        &[0; 512],
-        &[0; 4],
-    ]
-    .concat()
-}
-
 fn descriptors(pid: Pid) -> Vec<PathBuf> {
     let all = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
     all.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect()
 }
 
-/// Returns one request of each kind.
+/// Returns requests of each kind.
 fn requests() -> Vec<SecretBytes> {
-    let row = |n: u8| ProjectRow {
-        pid: [n; 16],
-        epoch: u32::from(n),
-        keys: vec![n; 300],
-        head: vec![n; 200],
-        sig: vec![n; 64],
-    };
-
     let path = b"/a/path of some\xff/vault.db".as_slice();
+    let wanted = |class, salt| WantedKey { rid: [4; 8], generation: 5, class, salt };
+    let wanted = vec![wanted(Class::Team, Some([6; 24])), wanted(Class::Restricted, None)];
+    let names = vec![b"one".as_slice(), b"", b"t\xffree"];
+    let change =
+        |kind, names| Request::Change { path, vault_id: [3; 16], rows: &[7; 90], kind, names };
+
     [
         Request::LockAll,
         Request::Status { path, vault_id: None },
         Request::Status { path, vault_id: Some([3; 16]) },
         Request::Lock { path },
-        Request::BeginMac { path, row_and_slots: &[6; 99] },
-        Request::MoreMac { bytes: &[7; 1000] },
-        Request::MoreMac { bytes: &[] },
-        Request::Verify { mac: &[8; 32] },
-        Request::Sign,
-        Request::Open { rows: vec![] },
-        Request::Open { rows: vec![row(1), row(2)] },
-        Request::Seal { path, pid: [1; 16], epoch: 9, keyring: &[b'k'; 100] },
-        Request::CheckpointKey,
+        Request::CheckpointKey { path },
+        Request::Index { path, names: vec![] },
+        Request::Index { path, names: names.clone() },
+        Request::Directory { path, vault_id: [3; 16], rows: &[7; 90] },
+        Request::Open { path, vault_id: [3; 16], rows: &[], indexes: &[8; 32] },
+        Request::MessageKeys { path, ticket: &[9; 70], wanted: vec![] },
+        Request::MessageKeys { path, ticket: &[9; 70], wanted },
+        Request::Head { path, ticket: &[9; 70], row: sign_frame(path, None).previous },
+        Request::Sign(sign_frame(path, None)),
+        Request::Sign(sign_frame(
+            path,
+            Some(PolicyRow { version: 2, body: vec![1; 50], sig: vec![2; 64] }),
+        )),
+        change(ChangeKind::Add, names.clone()),
+        change(ChangeKind::Rename, names),
+        change(ChangeKind::Delete, vec![]),
     ]
     .iter()
     .map(|request| request.encode().unwrap())
     .collect()
+}
+
+fn sign_frame(path: &[u8], policy: Option<PolicyRow>) -> Box<SignFrame<'_>> {
+    let previous = ProjectRow { pid: [1; 16], epoch: 2, head: vec![3; 40], sig: vec![4; 64] };
+    Box::new(SignFrame {
+        path,
+        ticket: &[9; 70],
+        previous,
+        policy,
+        head: &[5; 60],
+        change: &[6; 9],
+    })
 }
 
 /// Answers every connection in the agent's place, as our own user.
@@ -270,11 +277,4 @@ fn impostor_at(socket: &Path, answer: impl Fn(UnixStream) + Send + Sync + 'stati
             thread::spawn(move || answer(stream));
         }
     });
-}
-
-/// Returns the first rows of the fixture's tables, and its slots.
-fn tables(specimen: &Specimen) -> (VaultRow, Vec<Slot>, Vec<ProjectRow>) {
-    let store = SqliteStore::open(&specimen.path()).unwrap();
-    let snapshot = store.read().unwrap();
-    (snapshot.vault().unwrap(), snapshot.slots().unwrap(), snapshot.projects().unwrap())
 }

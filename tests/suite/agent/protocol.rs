@@ -4,25 +4,32 @@ use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
-use terminal_secrets::agent::{AgentFault, Answer, Handover, MAX_FRAME, Request, VERSION};
+use terminal_secrets::agent::{
+    AgentFault, Answer, ChangeKind, Handover, MAX_ANSWER, MAX_FRAME, MAX_NAMES, ProjectFrame,
+    Request, VERSION,
+};
 use terminal_secrets::model::SecretBytes;
 
-use super::{Home, ask, assert_ends, decoded, frame, requests, rest, row_of_steady, send_request};
+use super::{Home, ask, assert_ends, decoded, frame, requests, rest, send_request};
 
 fn answers() -> Vec<SecretBytes> {
     let faults = [
         AgentFault::Locked,
         AgentFault::Replaced,
         AgentFault::RolledBack,
-        AgentFault::ProjectRolledBack(0),
-        AgentFault::ProjectRolledBack(77),
-        AgentFault::UnverifiedSlots,
-        AgentFault::RootTables,
-        AgentFault::Keyring(u32::MAX),
+        AgentFault::ProjectRolledBack,
+        AgentFault::Directory,
+        AgentFault::WrongKey,
+        AgentFault::NoProject,
+        AgentFault::ProjectExists,
+        AgentFault::TooManyProjects,
+        AgentFault::Refused,
+        AgentFault::Newer,
         AgentFault::System,
         AgentFault::Version,
     ];
 
+    let project = || Some(ProjectFrame { entry: b"entry", keys: &[1; 70], ticket: &[2; 90] });
     let mut all = vec![
         Answer::Done(true),
         Answer::Done(false),
@@ -30,8 +37,14 @@ fn answers() -> Vec<SecretBytes> {
         Answer::State { left: Some((1, u64::MAX)) },
         Answer::Bytes(&[]),
         Answer::Bytes(&[9; 32]),
-        Answer::Keyrings(vec![]),
-        Answer::Keyrings(vec![b"one", b"", b"three"]),
+        Answer::Directory { epoch: 3, owner: [4; 32], head: &[5; 50] },
+        Answer::Projects(vec![]),
+        Answer::Projects(vec![project(), None, project()]),
+        Answer::MessageKeys(&[]),
+        Answer::MessageKeys(&[6; 136]),
+        Answer::Signed { head: &[7; 50], sig: &[8; 64], entry: b"", entry_sig: &[9; 64] },
+        Answer::Changed { head: &[7; 50], added: vec![], changes: b"" },
+        Answer::Changed { head: &[7; 50], added: vec![project(), None], changes: &[1; 80] },
     ];
 
     all.extend(faults.map(Answer::Failed));
@@ -89,12 +102,10 @@ fn an_incomplete_frame_is_refused() {
     for frame in requests().iter().chain(&answers()) {
         let body = &frame.expose()[4..];
 
-        // Lists end with their frame. The body of kind 0 is never read.
-        let (list, lock_all) = ([8, 131].contains(&body[1]), body[1] == 0);
+        // The body of kind 0 is never read.
+        let lock_all = body[1] == 0;
         for cut in 0..body.len() {
-            if let Some(read) = reencoded(&body[..cut]) {
-                assert!(list && read.expose()[4..] == body[..cut], "{cut} of {body:02x?}");
-            }
+            assert!(reencoded(&body[..cut]).is_none(), "{cut} of {body:02x?}");
         }
 
         for extra in [0, 1, 255] {
@@ -105,9 +116,52 @@ fn an_incomplete_frame_is_refused() {
             );
         }
 
-        for version in [0, VERSION + 1, 255] {
+        for version in [0, VERSION - 1, VERSION + 1, 255] {
             let other = [&[version], &body[1..]].concat();
             assert_eq!(reencoded(&other).is_some(), lock_all);
+        }
+    }
+}
+
+/// A changed byte gives another frame, or none. So no two frames mean the same.
+#[test]
+fn a_changed_byte_is_refused_or_means_something_else() {
+    for frame in requests().iter().chain(&answers()) {
+        let body = &frame.expose()[4..];
+        for at in 1..body.len() {
+            for byte in [0, 1, 127, 128, 255, body[at] ^ 1, body[at].wrapping_add(1)] {
+                let mut changed = body.to_vec();
+                changed[at] = byte;
+                let is_lock_all = changed[1] == 0;
+                if let Some(read) = reencoded(&changed).filter(|_| !is_lock_all) {
+                    assert_eq!(read.expose()[4..], changed, "byte {at}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn unknown_kinds_are_refused() {
+    let known = [0, 1, 3, 11, 12, 13, 14, 15, 16, 17, 18];
+    let bodies: Vec<Vec<u8>> = requests()
+        .iter()
+        .chain(&answers())
+        .map(|frame| frame.expose()[6..].to_vec())
+        .chain([vec![], vec![0; 4], vec![0; 100]])
+        .collect();
+
+    for kind in 0..=255 {
+        for fields in &bodies {
+            let frame = [&[VERSION, kind], &fields[..]].concat();
+            if !known.contains(&kind) {
+                assert!(Request::decode(&frame).is_err(), "kind {kind}");
+            }
+
+            // 131 carried key rings in version 3.
+            if !(128..=137).contains(&kind) || kind == 131 {
+                assert!(Answer::decode(&frame).is_err(), "kind {kind}");
+            }
         }
     }
 }
@@ -128,24 +182,35 @@ fn a_locked_vault_has_no_remaining_time() {
 
 #[test]
 fn the_size_of_a_frame_is_limited() {
-    let most = vec![0; MAX_FRAME - 6];
-    assert_eq!(Request::MoreMac { bytes: &most }.encode().unwrap().len(), MAX_FRAME + 4);
-    assert_eq!(Answer::Bytes(&most).encode().unwrap().len(), MAX_FRAME + 4);
-    let more = vec![0; MAX_FRAME - 5];
+    let index = |name: &[u8]| Request::Index { path: b"", names: vec![name] }.encode();
+    let most = vec![0; MAX_FRAME - 14];
+    assert_eq!(index(&most).unwrap().len(), MAX_FRAME + 4);
+    assert!(index(&[&most[..], &[0]].concat()).is_none());
 
-    assert!(Request::MoreMac { bytes: &more }.encode().is_none());
-    assert!(Answer::Bytes(&more).encode().is_none());
+    let projects = |count: usize| {
+        let none = (0..count).map(|_| None).collect();
+        let frame = Answer::Projects(none).encode().unwrap();
+        Answer::decode(&frame.expose()[4..]).is_ok()
+    };
+
+    assert!(projects(MAX_NAMES) && !projects(MAX_NAMES + 1));
+    let most = vec![0; MAX_ANSWER - 6];
+    assert_eq!(Answer::Bytes(&most).encode().unwrap().len(), MAX_ANSWER + 4);
+    assert!(Answer::Bytes(&[&most[..], &[0]].concat()).encode().is_none());
+}
+
+fn with_length(body: &[u8]) -> Vec<u8> {
+    [&(body.len() as u32).to_be_bytes(), body].concat()
 }
 
 /// The agent closes the connection after each of these, without an answer.
 #[test]
 fn malformed_frames_get_no_answer() {
     let home = Home::with_agent();
-    let with_length = |body: &[u8]| [&(body.len() as u32).to_be_bytes(), body].concat();
     let mut bad: Vec<Vec<u8>> =
         [0, 1, MAX_FRAME as u32 + 1, 1 << 30, u32::MAX].map(|n| n.to_be_bytes().to_vec()).into();
 
-    for kind in [2, 10, 64, 77, 128, 132, 255] {
+    for kind in [2, 19, 64, 77, 128, 131, 132, 255].into_iter().chain(4..=10) {
         bad.push(with_length(&[VERSION, kind]));
     }
 
@@ -154,19 +219,13 @@ fn malformed_frames_get_no_answer() {
         bad.push(with_length(&frame.expose()[4..frame.len() - 1]));
     }
 
-    // A MAC without a beginning, key rings without a verified MAC, and a path that is longer than
-    // its frame.
-    bad.push(Request::MoreMac { bytes: b"x" }.encode().unwrap().expose().to_vec());
-    bad.push(Request::Verify { mac: &[0; 32] }.encode().unwrap().expose().to_vec());
-    bad.push(Request::Sign.encode().unwrap().expose().to_vec());
-    bad.push(Request::Open { rows: vec![] }.encode().unwrap().expose().to_vec());
+    // A path that is longer than its frame.
     bad.push(with_length(&[VERSION, 3, 0xff, 0xff, 0xff, 0xff]));
     bad.push(b"GET / HTTP/1.1\r\n\r\n".to_vec());
 
     // The message that gave a version 2 agent its key, with the present version number.
     let unlock = [&[VERSION, 2, 0, 0, 0, 2, b'/', b'x'], &[3; 16][..], &[9; 16], &[5; 32]].concat();
     bad.push(with_length(&unlock));
-    bad.retain(|bytes| reencoded(bytes.get(4..).unwrap_or_default()).is_none_or(|_| bytes[5] >= 5));
 
     for bytes in &bad {
         let mut stream = home.dial();
@@ -177,20 +236,57 @@ fn malformed_frames_get_no_answer() {
     home.assert_serves();
 }
 
+/// The fields of these frames follow the protocol, but their content does not.
+#[test]
+fn meaningless_content_gets_no_answer() {
+    let home = Home::with_agent();
+    let (path, vault_id) = (b"/steady".as_slice(), [1; 16]);
+
+    // The hash of the slots, a flag, and rows without a head, buckets, leaves, records and values.
+    let none = [0; 53].as_slice();
+    let change = |kind, names| Request::Change { path, vault_id, rows: none, kind, names };
+    let (many, indexes) = (vec![b"x".as_slice(); MAX_NAMES + 1], [0; 16 * (MAX_NAMES + 1)]);
+    let open = |rows, indexes| Request::Open { path, vault_id, rows, indexes };
+    let bad = [
+        Request::Index { path, names: vec![b"a name"] },
+        Request::Index { path, names: vec![b"good", b"\xff"] },
+        Request::Directory { path, vault_id, rows: b"" },
+        Request::Directory { path, vault_id, rows: &[0; 54] },
+        Request::Directory { path, vault_id, rows: &[255; 53] },
+        open(none, &[0; 17]),
+        open(none, &indexes),
+        open(&[1; 51], &[0; 16]),
+        Request::MessageKeys { path, ticket: b"", wanted: vec![] },
+        Request::MessageKeys { path, ticket: &[7; 300], wanted: vec![] },
+        Request::Sign(super::sign_frame(path, None)),
+        Request::Head { path, ticket: &[7; 300], row: super::sign_frame(path, None).previous },
+        change(ChangeKind::Add, vec![b"a name"]),
+        change(ChangeKind::Add, many),
+        change(ChangeKind::Rename, vec![b"one"]),
+        change(ChangeKind::Rename, vec![b"one", b"two", b"three"]),
+    ];
+
+    for (number, request) in bad.iter().enumerate() {
+        let stream = home.dial();
+        send_request(&stream, request);
+        assert_eq!(rest(&stream).as_deref(), Some(&[][..]), "request {number}");
+    }
+
+    home.assert_serves();
+}
+
 #[test]
 fn the_largest_frame_is_served() {
     let home = Home::with_agent();
-    let stream = home.dial();
-    let bytes = vec![0; MAX_FRAME - 6];
-    let row_and_slots = row_of_steady();
 
-    send_request(&stream, &Request::BeginMac { path: b"/steady", row_and_slots: &row_and_slots });
-    for _ in 0..20 {
-        send_request(&stream, &Request::MoreMac { bytes: &bytes });
-    }
-
-    let answer = ask(&stream, &Request::Verify { mac: &[0; 32] });
-    assert!(decoded(&answer) == Answer::Failed(AgentFault::WrongKey));
+    // The length of kind, path and number of names is 17. A name has its length in front.
+    let mut names: Vec<String> = (0..4094).map(|n| format!("n{n:011}")).collect();
+    names.push("m0123456789".to_owned());
+    let names: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
+    let request = Request::Index { path: b"/steady", names };
+    assert_eq!(request.encode().unwrap().len(), MAX_FRAME + 4);
+    let answer = ask(&home.dial(), &request);
+    assert!(matches!(decoded(&answer), Answer::Bytes(bytes) if bytes.len() == 16 * 4095));
 }
 
 #[test]

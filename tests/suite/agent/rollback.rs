@@ -1,130 +1,193 @@
 //! An agent notices a vault that was rolled back, forked or replaced since it last served it.
 
 use std::fs;
-use std::io::Write;
 use std::process::Stdio;
 
-use terminal_secrets::agent::{AgentFault, Answer, Client, Request};
-use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
-use terminal_secrets::crypto::root_key::row_and_slots;
-use terminal_secrets::crypto::rows::{Slot, VaultRow};
-use terminal_secrets::model::SecretBytes;
-use terminal_secrets::vault::{
-    KeyServiceError, Locked, RootKeyHandle, RootTables, SecretChanges, Vault, VaultError,
-};
+use terminal_secrets::agent::{AgentFault, Answer, ChangeKind, Request};
+use terminal_secrets::store::RowSet;
+use terminal_secrets::vault::{KeyServiceError, Locked, SecretChanges, VaultError};
 
-use crate::support::specimen::Specimen;
-use crate::support::{Sandbox, project, secret, specimen, value};
+use crate::support::specimen::{self, Specimen, VAULT_ID};
+use crate::support::{project, secret, value};
 
-use super::{HOUR, Home, ask, decoded, program, rest, send_request, tables};
-
-/// An agent that holds the fixture's key.
-struct Watched {
-    home: Home,
-    specimen: Specimen,
-}
+use super::watched::Watched;
+use super::{HOUR, Home, ask, decoded, program};
 
 impl Watched {
-    fn new(specimen: Specimen) -> Self {
-        let watched = Self::unseen(specimen);
-        watched.look().unwrap();
-        watched
-    }
-
-    /// Creates an agent that has not seen the vault yet.
-    fn unseen(specimen: Specimen) -> Self {
-        let vault = specimen.path().canonicalize().unwrap();
-        let watched = Self { home: Home { sandbox: Sandbox::empty(), vault }, specimen };
-        watched.client().start(program(), [9; 16], &specimen::root(), (HOUR, HOUR)).unwrap();
-        watched
-    }
-
-    fn client(&self) -> Client {
-        self.home.client()
-    }
-
     /// Does what the command `unlock` does.
     fn unlock(&self) -> Result<bool, VaultError> {
         let locked = Locked::open(&self.specimen.path()).unwrap();
         self.client().unlock(program(), &locked, &specimen::root(), (HOUR, HOUR))
     }
 
-    fn vault(&self) -> Vault {
-        Locked::open(&self.specimen.path()).unwrap().unlocked(self.client())
-    }
-
-    /// Does what the command `list` does.
-    fn look(&self) -> Result<usize, VaultError> {
-        self.vault().list(None, |_| true).map(|all| all.len())
-    }
-
     #[track_caller]
-    fn notices_a_rollback(&self, name: Option<&str>) {
+    fn notices_a_rollback_of(&self, name: &str) {
         match self.look() {
             Err(VaultError::KeyService(KeyServiceError::RolledBack(found))) => {
-                assert_eq!(found, name.map(project));
+                assert_eq!(found, Some(project(name)));
             }
             other => panic!("{other:?}"),
         }
     }
+
+    /// Gives a secret of the fixture a new value, through the agent.
+    fn update(&self, name: &str, tag: &str, text: &str) -> Result<(), VaultError> {
+        let value = Some(value(text.as_bytes()));
+        let changes = SecretChanges { value, ..SecretChanges::default() };
+        self.vault().update(&project(name), &tag.parse().unwrap(), None, changes).map(drop)
+    }
+}
+
+/// Adds projects with the root key itself, so that no agent sees it.
+fn add_unseen(specimen: &Specimen, names: impl Iterator<Item = String>) {
+    let vault = specimen.vault().unwrap();
+    for name in names {
+        vault.create(&project(&name), secret("x", b"x")).unwrap();
+    }
 }
 
 #[test]
-fn a_rollback_of_the_vault_is_noticed() {
-    let watched = Watched::new(Specimen::new());
+fn a_rollback_of_the_list_of_projects_is_noticed() {
+    let watched = Watched::unseen(Specimen::new());
+    let before = watched.specimen.bytes();
+    watched.vault().create(&project("gamma"), secret("x", b"x")).unwrap();
+    watched.look().unwrap();
     let now = watched.specimen.bytes();
-    watched.specimen.overwrite(&Specimen::earlier().bytes());
-    watched.notices_a_rollback(Some("alpha"));
+    watched.specimen.overwrite(&before);
+    watched.notices_a_rollback();
 
     // The second attempt is refused as well, and so is a write.
     let refused = watched.vault().create(&project("alpha"), secret("x", b"x"));
-    assert!(matches!(refused, Err(VaultError::KeyService(KeyServiceError::RolledBack(_)))));
-    watched.notices_a_rollback(Some("alpha"));
+    assert!(matches!(refused, Err(VaultError::KeyService(KeyServiceError::RolledBack(None)))));
+    watched.notices_a_rollback();
     watched.specimen.overwrite(&now);
-    assert_eq!(watched.look().unwrap(), 3);
+    assert_eq!(watched.look().unwrap(), 4);
 }
 
 #[test]
-fn a_fork_of_a_vault_is_noticed() {
-    let watched = Watched::new(Specimen::new());
-    watched.specimen.overwrite(&Specimen::fork().bytes());
-    watched.notices_a_rollback(Some("alpha"));
-}
-
-#[test]
-fn a_rollback_to_before_a_project_existed_is_noticed() {
+fn a_fork_of_the_list_of_projects_is_noticed() {
     let watched = Watched::new(Specimen::new());
     let before = watched.specimen.bytes();
-    watched.vault().create(&project("gamma"), secret("x", b"x")).unwrap();
+    add_unseen(&watched.specimen, ["gamma".to_owned()].into_iter());
+    watched.look().unwrap();
+
     watched.specimen.overwrite(&before);
-    watched.notices_a_rollback(None);
+    add_unseen(&watched.specimen, ["delta".to_owned()].into_iter());
+    watched.notices_a_rollback();
+
+    // A fork that has gone on is one as well.
+    add_unseen(&watched.specimen, ["epsilon".to_owned(), "zeta".to_owned()].into_iter());
+    watched.notices_a_rollback();
 }
 
-/// A writer shows the agent its new state, so rolling that back is noticed too.
+/// A state names the 32 before it. What is further ahead does not prove that it follows.
 #[test]
-fn a_rollback_of_the_last_write_is_noticed() {
+fn a_list_of_projects_that_is_more_than_32_changes_ahead_is_refused() {
     let watched = Watched::new(Specimen::new());
-    let before = watched.specimen.bytes();
-    let changes = SecretChanges { value: Some(value(b"newer")), ..SecretChanges::default() };
-    watched.vault().update(&project("beta"), &"three".parse().unwrap(), None, changes).unwrap();
-    watched.specimen.overwrite(&before);
-    watched.notices_a_rollback(Some("beta"));
+    add_unseen(&watched.specimen, (0..32).map(|n| format!("p{n}")));
+    let near = watched.specimen.bytes();
+    add_unseen(&watched.specimen, ["one-more".to_owned()].into_iter());
+    watched.notices_a_rollback();
+    watched.specimen.overwrite(&near);
+    assert_eq!(watched.look().unwrap(), 3 + 32);
 }
 
 #[test]
 fn a_rollback_of_one_project_is_noticed() {
     let watched = Watched::new(Specimen::new());
-    let earlier = Specimen::earlier();
-    watched.specimen.sql(&format!(
-        "ATTACH '{}' AS old; BEGIN; {} COMMIT;",
-        earlier.path().display(),
-        "DELETE FROM vals; INSERT INTO vals SELECT * FROM old.vals;
-         DELETE FROM records; INSERT INTO records SELECT * FROM old.records;
-         DELETE FROM buckets; INSERT INTO buckets SELECT * FROM old.buckets;
-         DELETE FROM projects; INSERT INTO projects SELECT * FROM old.projects;"
-    ));
+    let now = watched.specimen.bytes();
+    watched.specimen.overwrite(&Specimen::earlier().bytes());
+    watched.notices_a_rollback_of("alpha");
 
-    watched.notices_a_rollback(Some("alpha"));
+    // The second attempt is refused as well, and so is a write.
+    let refused = watched.update("alpha", "two", "other");
+    assert!(matches!(refused, Err(VaultError::KeyService(KeyServiceError::RolledBack(Some(_))))));
+    watched.notices_a_rollback_of("alpha");
+
+    // Another project is not concerned.
+    watched.update("beta", "three", "newer").unwrap();
+    watched.specimen.overwrite(&now);
+    assert_eq!(watched.look().unwrap(), 3);
+}
+
+/// A writer shows the agent the state that it changes, and a reader the one after it.
+#[test]
+fn a_rollback_of_the_last_changes_is_noticed() {
+    let watched = Watched::unseen(Specimen::new());
+    let before = watched.specimen.bytes();
+    watched.update("beta", "three", "newer").unwrap();
+    watched.update("beta", "three", "newest").unwrap();
+    let between = watched.specimen.bytes();
+    watched.specimen.overwrite(&before);
+    watched.notices_a_rollback_of("beta");
+
+    watched.specimen.overwrite(&between);
+    watched.look().unwrap();
+    watched.update("beta", "three", "the last").unwrap();
+    watched.look().unwrap();
+    watched.specimen.overwrite(&between);
+    watched.notices_a_rollback_of("beta");
+}
+
+#[test]
+fn a_fork_of_one_project_is_noticed() {
+    let watched = Watched::new(Specimen::new());
+    watched.specimen.overwrite(&Specimen::fork().bytes());
+    watched.notices_a_rollback_of("alpha");
+    assert!(watched.update("alpha", "two", "other").is_err());
+}
+
+/// A client must not show the agent an old state and have it change that one.
+#[test]
+fn a_change_of_an_old_list_of_projects_is_refused() {
+    let watched = Watched::unseen(Specimen::new());
+    let (stream, old) = (watched.home.dial(), watched.rows(&["new", "alpha", "gamma"]));
+    let names: [(ChangeKind, &[&str]); 3] = [
+        (ChangeKind::Add, &["new"]),
+        (ChangeKind::Rename, &["alpha", "new"]),
+        (ChangeKind::Delete, &["alpha"]),
+    ];
+
+    for (kind, names) in names {
+        let answer = watched.ask_change_of(&stream, kind, names, &old);
+        assert!(matches!(decoded(&answer), Answer::Changed { .. }));
+    }
+
+    watched.vault().create(&project("gamma"), secret("x", b"x")).unwrap();
+    watched.look().unwrap();
+    for (kind, names) in names {
+        let answer = watched.ask_change_of(&stream, kind, names, &old);
+        assert!(decoded(&answer) == Answer::Failed(AgentFault::RolledBack));
+    }
+
+    let (rows, index) = (old.as_slice(), super::watched::index("alpha"));
+    let (path, vault_id) = (watched.path(), VAULT_ID);
+    let answer = ask(&stream, &Request::Open { path, vault_id, rows, indexes: &index });
+    assert!(decoded(&answer) == Answer::Failed(AgentFault::RolledBack));
+}
+
+#[test]
+fn a_list_of_projects_under_other_keys_is_not_taken_for_a_rollback() {
+    let (watched, home) = (Watched::new(Specimen::new()), Home::with_agent());
+    let (rows, path) = (watched.rows(&[]), b"/steady".as_slice());
+    let ask_of = |vault_id, rows: &[u8]| {
+        let answer = ask(&home.dial(), &Request::Directory { path, vault_id, rows });
+        match decoded(&answer) {
+            Answer::Failed(fault) => fault,
+            _ => panic!("{answer:02x?}"),
+        }
+    };
+
+    assert_eq!(ask_of([1; 16], &rows), AgentFault::WrongKey);
+    assert_eq!(ask_of(VAULT_ID, &rows), AgentFault::Replaced);
+
+    // Under other slots, the keys may be others as well. Under the same slots, this is damage.
+    let (path, vault_id, empty) = (watched.path(), VAULT_ID, RowSet::default().encode());
+    let damaged = [&rows[..32], &empty[32..]].concat();
+    for (rows, fault) in [(&empty, AgentFault::WrongKey), (&damaged, AgentFault::Directory)] {
+        let answer = ask(&watched.home.dial(), &Request::Directory { path, vault_id, rows });
+        assert!(decoded(&answer) == Answer::Failed(fault));
+    }
 }
 
 #[test]
@@ -149,12 +212,14 @@ fn another_vault_at_the_path_is_noticed() {
 fn unlocking_again_keeps_the_checkpoint() {
     let watched = Watched::new(Specimen::new());
     let pid = watched.home.pid();
+    let before = watched.specimen.bytes();
+    watched.vault().create(&project("gamma"), secret("x", b"x")).unwrap();
     watched.unlock().unwrap();
     assert_ne!(watched.home.pid(), pid);
-    watched.specimen.overwrite(&Specimen::earlier().bytes());
+    watched.specimen.overwrite(&before);
     let outcome = watched.unlock();
     assert!(matches!(outcome, Err(VaultError::KeyService(KeyServiceError::RolledBack(_)))));
-    watched.notices_a_rollback(Some("alpha"));
+    watched.notices_a_rollback();
 
     // `lock` does reset it. That is how a user accepts an older copy.
     assert!(watched.client().lock().unwrap());
@@ -163,74 +228,14 @@ fn unlocking_again_keeps_the_checkpoint() {
 }
 
 #[test]
-fn slots_are_signed_only_after_they_were_verified() {
-    let watched = Watched::unseen(Specimen::new());
-    let (mut vault, slots, projects) = tables(&watched.specimen);
-    let client = watched.client();
-    let mac = |vault: &VaultRow, slots: &[Slot]| {
-        RootKeyHandle::mac(&client, &RootTables { vault, slots, projects: &projects, grants: &[] })
-    };
-
-    let refused =
-        |outcome| matches!(outcome, Err(VaultError::KeyService(KeyServiceError::UnverifiedSlots)));
-    vault.root_seq += 1;
-    assert!(refused(mac(&vault, &slots)), "the agent has seen no state yet");
-    watched.look().unwrap();
-    assert_eq!(mac(&vault, &slots).unwrap(), specimen::root().mac(&vault, &slots, &projects, &[]));
-
-    let other = Passphrase::new(&SecretBytes::copy_of(b"another passphrase")).unwrap();
-    let added = Slot::create(&other, KdfParams::LEAST, &vault.vault_id, &specimen::root()).unwrap();
-    let mut changed = slots[0].clone();
-    changed.wrap[0] ^= 1;
-
-    for slots in [vec![], vec![added.clone()], vec![slots[0].clone(), added], vec![changed]] {
-        assert!(refused(mac(&vault, &slots)));
-
-        // A failed attempt to open these tables does not make them acceptable.
-        let look = client.open(&RootTables {
-            vault: &vault,
-            slots: &slots,
-            projects: &projects,
-            grants: &[],
-        });
-
-        assert!(matches!(look, Err(VaultError::KeyService(KeyServiceError::WrongKey))));
-        assert!(refused(mac(&vault, &slots)));
-    }
-
-    // The first piece must hold the slots as a whole, so slot bytes cannot pass as project rows.
-    let bytes = row_and_slots(&vault, &slots);
-    let stream = watched.home.dial();
-    let path = watched.specimen.path().canonicalize().unwrap();
-
-    for cut in 0..bytes.len() {
-        let path = path.as_os_str().as_encoded_bytes();
-        send_request(&stream, &Request::BeginMac { path, row_and_slots: &bytes[..cut] });
-        let _ = (&stream)
-            .write_all(Request::MoreMac { bytes: &bytes[cut..] }.encode().unwrap().expose());
-        let answer = if cut < 40 { rest(&stream) } else { Some(ask(&stream, &Request::Sign)) };
-
-        match answer.as_deref() {
-            Some([]) => return assert!(cut < 40, "closed at {cut}"),
-            Some(answer) => {
-                assert!(decoded(answer) == Answer::Failed(AgentFault::UnverifiedSlots), "{cut}");
-            }
-            None => panic!("no answer at {cut}"),
-        }
-    }
-}
-
-#[test]
 fn readers_and_writers_through_an_agent_see_no_false_alarm() {
     let watched = Watched::new(Specimen::new());
-    let (path, bytes) = (watched.home.path("runtime"), watched.specimen.path());
-    drop(path);
-    let home = &watched.home;
+    let (path, home) = (watched.specimen.path(), &watched.home);
     let command = |arguments: &[&str]| {
         let mut command = home
             .command(arguments)
             .without_env("SECRETS_PASSPHRASE")
-            .env("SECRETS_VAULT", &bytes)
+            .env("SECRETS_VAULT", &path)
             .command;
 
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()

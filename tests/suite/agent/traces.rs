@@ -15,9 +15,10 @@ use terminal_secrets::agent::{Answer, Handover, Request, RuntimeDir};
 use terminal_secrets::vault::Locked;
 
 use crate::support::programs::{am_root, within};
-use crate::support::traces::{find_in_memory, keys, kib, proc};
+use crate::support::traces::{find_in_memory, kib, proc};
 use crate::support::{PATH, Prepared, passphrase, wrapped_in};
 
+use super::watched::{kept_keys, project_keys};
 use super::{AT_MOST, Home, ask, assert_ends, decoded, descriptors, impostor_at};
 
 #[test]
@@ -129,7 +130,7 @@ fn memory_that_cannot_be_locked_is_a_warning() {
     assert_eq!(kib(home.pid().unwrap(), "VmLck"), 0);
 }
 
-/// Reads every answer of an agent to every kind of request.
+/// Reads every answer of an agent to the requests of commands.
 #[test]
 fn the_root_key_is_in_no_answer() {
     let home = Home::unlocked();
@@ -173,10 +174,16 @@ fn the_root_key_is_in_no_answer() {
 
     let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
     let data = data.lock().unwrap();
-    assert!(data.len() > 500 && memmem::find(&data, b"site").is_some(), "the traffic was recorded");
+    assert!(
+        data.len() > 500 && memmem::find(&data, b"default").is_some(),
+        "the traffic was recorded"
+    );
 
-    // Not even eight bytes of the key were sent.
-    assert!(root.expose().windows(8).all(|piece| memmem::find(&data, piece).is_none()));
+    // Not even eight bytes were sent of the root key, of the directory's keys, or of a key that
+    // opens the values of a project.
+    for (name, key) in kept_keys(&home.vault_path(), &root) {
+        assert!(key.windows(8).all(|piece| memmem::find(&data, piece).is_none()), "{name}");
+    }
 }
 
 #[test]
@@ -231,11 +238,12 @@ fn derived_keys_are_wiped_from_memory() {
         use_it(&|arguments| home.command(arguments), n);
     }
 
-    let keys = keys(&home.vault_path(), &passphrase());
-    assert_eq!(find_in_memory(pid, &keys[0].1).len(), 1, "the search finds the root key once");
+    let root = Locked::open(&home.vault_path()).unwrap().root_key(&passphrase()).unwrap();
+    assert_eq!(find_in_memory(pid, root.expose()).len(), 1, "the search finds the root key once");
 
-    // Keys that were derived for an answer are wiped.
-    let left = remains(pid, &keys[1..]);
+    // The agent keeps the directory's keys. The keys of projects, which were opened for an answer,
+    // are wiped.
+    let left = remains(pid, &project_keys(&home.vault_path(), &root));
     assert!(left.is_empty(), "{} pieces: {left:#?}", left.len());
     home.run(["lock", "-q"]).succeeds();
     assert_ends(&home, pid);

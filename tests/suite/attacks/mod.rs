@@ -92,7 +92,10 @@ fn attacked(statements: &str) -> Specimen {
     let two =
         text(&format!("SELECT quote(rid) FROM records WHERE pid = {} AND rid <> {one}", pid(&one)));
 
-    let three = text(&format!("SELECT quote(rid) FROM records WHERE pid <> {}", pid(&one)));
+    let three = text(&format!(
+        "SELECT quote(rid) FROM records WHERE pid NOT IN ({}, zeroblob(16))",
+        pid(&one)
+    ));
     let beta = text(&format!("SELECT quote(pid) FROM records WHERE rid = {three}"));
     let bucket =
         text(&format!("SELECT '0x' || hex(substr(tag_ix, 1, 1)) FROM records WHERE rid = {one}"));
@@ -208,7 +211,7 @@ fn records_planted_in_an_emptied_project_are_not_signed() {
     specimen.sql(
         "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 255) INSERT INTO records SELECT \
          (SELECT pid FROM projects EXCEPT SELECT pid FROM records), CAST(unhex(printf('%02x', i)) || zeroblob(15) AS \
-         BLOB), CAST(printf('%08d', i) AS BLOB), epoch, ver, vver, meta, val_hash, leaf FROM n, (SELECT * FROM records \
+         BLOB), CAST(printf('%08d', i) AS BLOB), epoch, ver, vver, val_hash, leaf, meta FROM n, (SELECT * FROM records \
          LIMIT 1)",
     );
 
@@ -224,7 +227,7 @@ fn orphan_rows_change_no_answer() {
     for statements in [
         "INSERT INTO buckets VALUES(x'00', 0, zeroblob(32))",
         "INSERT INTO vals VALUES(x'00', zeroblob(300))",
-        "INSERT INTO records SELECT x'00', tag_ix, x'00', epoch, ver, vver, meta, val_hash, leaf FROM records LIMIT 1",
+        "INSERT INTO records SELECT x'00', tag_ix, x'00', epoch, ver, vver, val_hash, leaf, meta FROM records LIMIT 1",
     ] {
         let specimen = attacked(statements);
         let vault = specimen.vault().unwrap();

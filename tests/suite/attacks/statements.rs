@@ -28,19 +28,19 @@ pub const ATTACKS: &[(&str, &[Op], &str)] = &[
         "insert a record",
         ALL,
         "INSERT INTO records SELECT pid, CAST(substr(tag_ix, 1, 15) || x'00' AS BLOB), x'0102030405060708', epoch, ver, \
-         vver, meta, val_hash, leaf FROM records WHERE rid = {one}",
+         vver, val_hash, leaf, meta FROM records WHERE rid = {one}",
     ),
     (
         "insert a record with an index of another length",
         ALL,
-        "INSERT INTO records SELECT pid, substr(tag_ix, 1, 1), x'0102030405060708', epoch, ver, vver, meta, val_hash, \
-         leaf FROM records WHERE rid = {one}",
+        "INSERT INTO records SELECT pid, substr(tag_ix, 1, 1), x'0102030405060708', epoch, ver, vver, val_hash, leaf, \
+         meta FROM records WHERE rid = {one}",
     ),
     (
         "duplicate a record in another bucket",
         LISTS,
         "INSERT INTO records SELECT pid, CAST(x'{free}' || substr(tag_ix, 2) AS BLOB), x'0102030405060708', epoch, ver, \
-         vver, meta, val_hash, leaf FROM records WHERE rid = {one}",
+         vver, val_hash, leaf, meta FROM records WHERE rid = {one}",
     ),
     ("insert an empty index", LISTS, "UPDATE records SET tag_ix = x'' WHERE rid = {two}"),
     ("move to another project", ALL, "UPDATE records SET pid = {beta} WHERE rid = {one}"),
@@ -118,12 +118,43 @@ pub const ATTACKS: &[(&str, &[Op], &str)] = &[
         "UPDATE projects SET (head, sig) = (SELECT head, sig FROM projects WHERE pid = {beta})",
     ),
     (
-        "another project's keys",
+        "another project's key ring",
         ALL,
-        "UPDATE projects SET keys = (SELECT keys FROM projects WHERE pid = {beta})",
+        "UPDATE vals SET val = (SELECT val FROM vals WHERE rid = CAST(substr({beta}, 1, 8) AS BLOB)) WHERE rid = \
+         CAST(substr({alpha}, 1, 8) AS BLOB)",
+    ),
+    (
+        "another project's entry in the directory",
+        ALL,
+        "CREATE TEMP TABLE t AS SELECT * FROM records WHERE pid = zeroblob(16); UPDATE records SET meta = (SELECT \
+         meta FROM t WHERE rid = CAST(substr({beta}, 1, 8) AS BLOB)) WHERE rid = CAST(substr({alpha}, 1, 8) AS BLOB)",
+    ),
+    (
+        "delete an entry of the directory",
+        ALL,
+        "DELETE FROM records WHERE rid = CAST(substr({alpha}, 1, 8) AS BLOB)",
+    ),
+    (
+        "delete an entry of the directory and its bucket",
+        ALL,
+        "DELETE FROM buckets WHERE pid = zeroblob(16) AND b = (SELECT unhex(hex(substr(tag_ix, 1, 1))) FROM records \
+         WHERE rid = CAST(substr({alpha}, 1, 8) AS BLOB)); DELETE FROM records WHERE rid = CAST(substr({alpha}, 1, 8) \
+         AS BLOB)",
+    ),
+    ("delete the directory", ALL, "DELETE FROM projects WHERE pid = zeroblob(16)"),
+    (
+        "the directory's head from before",
+        ALL,
+        "UPDATE projects SET head = (SELECT head FROM projects WHERE pid = {alpha}) WHERE pid = zeroblob(16)",
+    ),
+    ("plant a policy", ALL, "INSERT INTO policies VALUES({alpha}, 1, zeroblob(296), zeroblob(64))"),
+    (
+        "plant two policies",
+        ALL,
+        "INSERT INTO policies VALUES({alpha}, 1, zeroblob(296), zeroblob(64)), ({alpha}, 2, x'', x'')",
     ),
     ("no head", ALL, "UPDATE projects SET head = x'', sig = x''"),
-    ("forge a head", ALL, "UPDATE projects SET head = zeroblob(228)"),
+    ("forge a head", ALL, "UPDATE projects SET head = zeroblob(781)"),
     ("forge a signature", ALL, "UPDATE projects SET sig = zeroblob(64)"),
     (
         "a head without a valid signature",
@@ -134,13 +165,13 @@ pub const ATTACKS: &[(&str, &[Op], &str)] = &[
     ("drop a project", BY_TAG, "DELETE FROM projects WHERE pid = {alpha}"),
     (
         "add a project",
-        ALL,
-        "INSERT INTO projects SELECT x'00112233445566778899aabbccddeeff', epoch, keys, head, sig FROM projects LIMIT 1",
+        &[],
+        "INSERT INTO projects SELECT x'00112233445566778899aabbccddeeff', epoch, head, sig FROM projects LIMIT 1",
     ),
     (
         "add a project of a short id",
-        ALL,
-        "INSERT INTO projects SELECT x'00', epoch, keys, head, sig FROM projects LIMIT 1",
+        &[],
+        "INSERT INTO projects SELECT x'00', epoch, head, sig FROM projects LIMIT 1",
     ),
     ("bump a version", ALL, "UPDATE records SET ver = ver + 1"),
     ("bump a value's version", ALL, "UPDATE records SET vver = vver + 1"),
@@ -173,18 +204,28 @@ pub const ATTACKS: &[(&str, &[Op], &str)] = &[
     ("change a slot", ALL, "UPDATE slots SET wrap = zeroblob(72)"),
     (
         "forge a grant",
-        ALL,
+        &[],
         "INSERT INTO grants VALUES(zeroblob(16), 1, zeroblob(99), zeroblob(99))",
     ),
-    ("plant an audit row", ALL, "INSERT INTO audit VALUES(1, x'', x'', x'', x'')"),
+    ("plant an audit row", &[], "INSERT INTO audit VALUES({alpha}, 99, 1, zeroblob(296))"),
+    ("delete an audit row", &[], "DELETE FROM audit WHERE pid = {alpha} AND seq = 2"),
+    ("forge an audit row", &[], "UPDATE audit SET ct = zeroblob(length(ct)) WHERE pid = {alpha}"),
+    (
+        "an audit row of another project",
+        &[],
+        "UPDATE audit SET ct = (SELECT ct FROM audit WHERE pid = {beta} LIMIT 1) WHERE pid = {alpha}",
+    ),
+    (
+        "cut the end of the audit log",
+        &[],
+        "DELETE FROM audit WHERE pid = {alpha} AND seq = (SELECT max(seq) FROM audit WHERE pid = {alpha})",
+    ),
     ("another vault's id", ALL, "UPDATE vault SET vault_id = zeroblob(16)"),
-    ("bump the root's number", ALL, "UPDATE vault SET root_seq = root_seq + 1"),
-    ("forge the root MAC", ALL, "UPDATE vault SET root_mac = zeroblob(32)"),
-    ("an empty root MAC", ALL, "UPDATE vault SET root_mac = x''"),
+    ("plant earlier keys", ALL, "UPDATE vault SET past = zeroblob(136)"),
     ("no vault row", ALL, "DELETE FROM vault"),
     ("bump the suite", ALL, "UPDATE vault SET suite = 2"),
-    ("bump the format", ALL, "PRAGMA user_version = 3"),
-    ("an older format", ALL, "PRAGMA user_version = 0"),
+    ("bump the format", ALL, "PRAGMA user_version = 4"),
+    ("an older format", ALL, "PRAGMA user_version = 2"),
     ("another application", ALL, "PRAGMA application_id = 1"),
     (
         "plant a trigger",

@@ -108,7 +108,11 @@ fn restore_keeps_a_damaged_vault() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
-    connection.execute_batch("DELETE FROM vals WHERE rid = (SELECT max(rid) FROM vals)").unwrap();
+    connection
+        .execute_batch(
+            "DELETE FROM vals WHERE rid = (SELECT max(rid) FROM records WHERE pid <> zeroblob(16))",
+        )
+        .unwrap();
     drop(connection);
 
     let damaged = sandbox.read("vault.db");
@@ -135,10 +139,10 @@ fn a_damaged_backup_is_not_reported_as_having_other_keys() {
     let sandbox = sandbox();
     sandbox.run(["backup", "-q", "copy.db"]).succeeds();
     let connection = rusqlite::Connection::open(sandbox.path("copy.db")).unwrap();
-    connection.execute_batch("UPDATE vault SET root_seq = root_seq + 1").unwrap();
+    connection.execute_batch("UPDATE vault SET past = zeroblob(136)").unwrap();
     drop(connection);
     stderr!(sandbox.run(["restore", "copy.db", "-y"]).fails_with(6), @"
-    error: the vault's table of slots, projects and grants is damaged or was tampered with
+    error: the vault's table of key slots is damaged or was tampered with
     hint: run `secrets --vault copy.db verify` for details about the backup; nothing was changed
     ");
 }
@@ -153,12 +157,12 @@ fn a_vault_of_a_later_version_is_left_alone_and_reported() {
 
     let before = sandbox.read("vault.db");
     let run = stderr!(sandbox.run(["restore", "copy.db", "-y"]).fails_with(6), @"
-    error: the vault has format 99; this version of `secrets` reads formats 1 to 2
+    error: the vault has format 99; this version of `secrets` reads format 3
     hint: use the version of `secrets` that created it
     ");
 
     stderr!(run, @"
-    error: the vault has format 99; this version of `secrets` reads formats 1 to 2
+    error: the vault has format 99; this version of `secrets` reads format 3
     hint: use the version of `secrets` that created it
     ");
 
@@ -187,7 +191,7 @@ fn a_damaged_backup_changes_nothing() {
     let connection = rusqlite::Connection::open(sandbox.path("copy.db")).unwrap();
     connection
         .execute_batch(
-            "UPDATE vals SET val = zeroblob(length(val)) WHERE rid = (SELECT max(rid) FROM vals)",
+            "UPDATE vals SET val = zeroblob(length(val)) WHERE rid = (SELECT max(rid) FROM records WHERE pid <> zeroblob(16))",
         )
         .unwrap();
 

@@ -122,7 +122,7 @@ fn backup_replaces_only_an_earlier_copy_of_the_same_vault() {
 fn a_damaged_vault_is_not_copied() {
     let sandbox = sandbox();
     let connection = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
-    connection.execute_batch("UPDATE vals SET val = zeroblob(length(val))").unwrap();
+    connection.execute_batch("UPDATE vals SET val = zeroblob(length(val)) WHERE rid IN (SELECT rid FROM records WHERE pid <> zeroblob(16))").unwrap();
     drop(connection);
 
     let run = sandbox.run(["backup", "copy.db"]).fails_with(6).stdout("");

@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use terminal_secrets::crypto::ids::DIRECTORY;
 use terminal_secrets::vault::VaultError;
 
 use crate::support::Sandbox;
 
-use super::Seen;
+use super::{Seen, files_in};
 
 #[test]
 fn commands_work_without_a_state_directory() {
@@ -31,21 +32,22 @@ fn a_checkpoint_is_private_and_reveals_nothing() {
     let directory = sandbox.state().join("secrets/anchors");
     assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o7777, 0o700);
 
-    let files: Vec<_> =
-        fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(files.len(), 1);
-    assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o7777, 0o600);
-    let bytes = fs::read(&files[0]).unwrap();
-
-    for word in ["default", "telling", "vault.db", "secrets"] {
-        assert!(memchr::memmem::find(&bytes, word.as_bytes()).is_none(), "{word}");
+    // One of the directory, one of the project.
+    let files = files_in(&directory);
+    assert_eq!(files.len(), 2);
+    for file in files.iter().chain([&directory.join("lock")]) {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+        let bytes = fs::read(file).unwrap();
+        for word in ["default", "telling", "vault.db", "secrets"] {
+            assert!(memchr::memmem::find(&bytes, word.as_bytes()).is_none(), "{word}");
+        }
     }
 }
 
 #[test]
 fn a_garbled_checkpoint_is_refused_and_an_empty_one_counts_as_missing() {
     let seen = Seen::new();
-    let [file] = &seen.files()[..] else { panic!("one file") };
+    let file = &seen.file_of(&DIRECTORY);
     let whole = fs::read(file).unwrap();
 
     for at in (0..whole.len()).step_by(41) {
@@ -67,19 +69,16 @@ fn a_garbled_checkpoint_is_refused_and_an_empty_one_counts_as_missing() {
 fn a_checkpoint_of_another_vault_or_path_is_refused() {
     let (one, other) = (Seen::new(), Seen::new());
     other.change(3);
-    let ([mine], [theirs]) = (&one.files()[..], &other.files()[..]) else {
-        panic!("one file each")
-    };
 
     // The vault id and the root key are the same, but the path differs.
-    fs::copy(theirs, mine).unwrap();
+    fs::copy(other.file_of(&DIRECTORY), one.file_of(&DIRECTORY)).unwrap();
     assert!(matches!(one.look(), Err(VaultError::Diverged(_))));
 }
 
 #[test]
 fn a_checkpoint_replaces_anything_that_is_not_a_file() {
     let seen = Seen::new();
-    let [file] = &seen.files()[..] else { panic!("one file") };
+    let file = &seen.file_of(&DIRECTORY);
     fs::remove_file(file).unwrap();
     fs::create_dir(file).unwrap();
     seen.look().unwrap();
@@ -110,15 +109,11 @@ fn verify_reports_that_no_checkpoint_can_be_stored() {
     stderr!(sandbox.run(["verify"]).succeeds().stdout_has("secrets      1\n"), @"the vault is intact");
 
     // An unreadable checkpoint does not disable the check.
-    let [file] =
-        &fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
-            [..]
-    else {
-        panic!("one file")
-    };
+    for file in files_in(&checkpoints) {
+        fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink(&file, &file).unwrap();
+    }
 
-    fs::remove_file(file).unwrap();
-    std::os::unix::fs::symlink(file, file).unwrap();
     let run = sandbox
         .run(["list"])
         .fails_with(1)

@@ -4,17 +4,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use secrets_files::Records;
 use tempfile::TempDir;
+use terminal_secrets::crypto::ids::ProjectId;
 use terminal_secrets::store::CheckpointStore;
 use terminal_secrets::vault::{Divergence, Locked, SecretChanges, Vault, VaultError};
 
-use crate::support::specimen::{Specimen, root};
+use crate::support::specimen::{Specimen, VAULT_ID, root};
 use crate::support::{project, value};
 
 mod copies;
 mod files;
 mod reports;
 mod rollback;
+
+/// Returns the checkpoints in a directory, without the lock.
+fn files_in(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| !path.ends_with("lock")).collect()
+}
 
 /// A vault with checkpoints that belong to this test.
 struct Seen {
@@ -75,7 +83,20 @@ impl Seen {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.state.path().join("anchors")).unwrap();
-        entries.map(|entry| entry.unwrap().path()).collect()
+        files_in(&self.state.path().join("anchors"))
+    }
+
+    /// Returns the checkpoint of a project, or of the directory.
+    fn file_of(&self, pid: &ProjectId) -> PathBuf {
+        let checkpoints = self.checkpoints(&self.specimen.path());
+        let name = Records::name_of(&[&VAULT_ID, &checkpoints.path_hashes()[0], pid]);
+        checkpoints.directory().join(name)
+    }
+
+    fn alpha(&self) -> ProjectId {
+        let sql =
+            "SELECT pid FROM records WHERE pid <> zeroblob(16) GROUP BY pid HAVING count(*) = 2";
+        let pid = self.specimen.connection().query_row(sql, [], |row| row.get::<_, Vec<u8>>(0));
+        pid.unwrap().try_into().unwrap()
     }
 }

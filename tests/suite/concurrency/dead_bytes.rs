@@ -88,6 +88,6 @@ fn deleted_and_replaced_values_disappear_from_the_file() {
 
 #[test]
 #[ignore = "minutes"]
-fn a_thousand_deleted_and_replaced_values_disappear_from_the_file() {
-    no_dead_bytes(1000);
+fn five_hundred_deleted_and_replaced_values_disappear_from_the_file() {
+    no_dead_bytes(500);
 }

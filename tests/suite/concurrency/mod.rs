@@ -5,10 +5,9 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 use terminal_secrets::model::ProjectName;
-use terminal_secrets::store::SqliteStore;
 use terminal_secrets::vault::{Locked, Vault};
 
-use crate::support::specimen::{root, vault_rows};
+use crate::support::specimen::{create, root};
 use crate::support::{Sandbox, project};
 
 mod crowds;
@@ -18,8 +17,7 @@ mod kills;
 /// Returns a vault whose root key is known, so a thread opens it without a key derivation.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::empty();
-    let (row, slot) = vault_rows();
-    SqliteStore::create(&sandbox.vault_path(), &row, &slot).unwrap();
+    create(&sandbox.vault_path());
     sandbox
 }
 

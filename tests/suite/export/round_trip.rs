@@ -118,7 +118,8 @@ fn several_new_projects_are_created_in_one_transaction() {
 
     let row = |sandbox: &Sandbox| -> i64 {
         let file = rusqlite::Connection::open(sandbox.vault_path()).unwrap();
-        file.query_row("SELECT root_seq FROM vault", [], |row| row.get(0)).unwrap()
+        file.query_row("SELECT max(seq) FROM audit WHERE pid = zeroblob(16)", [], |row| row.get(0))
+            .unwrap()
     };
 
     let before = row(&other);

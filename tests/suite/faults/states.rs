@@ -5,10 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use terminal_secrets::store::SqliteStore;
 use terminal_secrets::vault::Locked;
 
-use crate::support::specimen::{root, vault_rows};
+use crate::support::specimen::{create, root};
 use crate::support::values::reveal;
 use crate::support::{Sandbox, passphrase, project, secret};
 
@@ -59,8 +58,7 @@ pub fn restore(sandbox: &Sandbox, tree: &Tree) {
 /// need no key derivation.
 pub fn base(prepare: fn(&Sandbox)) -> Tree {
     let sandbox = Sandbox::with_state_inside();
-    let (row, slot) = vault_rows();
-    let store = SqliteStore::create(&sandbox.vault_path(), &row, &slot).unwrap();
+    let store = create(&sandbox.vault_path());
     let vault = Locked::with_store(Box::new(store)).unlocked(root());
 
     for (name, tag) in [("default", "key"), ("default", "steady"), ("web", "key"), ("web", "port")]

@@ -271,11 +271,11 @@ fn no_failure_prints_a_value() {
 fn a_damaged_vault_reveals_no_value() {
     let sandbox = with_value();
     for damage in [
-        "UPDATE vals SET val = zeroblob(length(val))",
+        "UPDATE vals SET val = zeroblob(length(val)) WHERE rid IN (SELECT rid FROM records WHERE pid <> zeroblob(16))",
         "UPDATE records SET meta = zeroblob(length(meta))",
         "UPDATE projects SET head = zeroblob(length(head))",
         "UPDATE slots SET wrap = zeroblob(length(wrap))",
-        "UPDATE vault SET root_mac = zeroblob(length(root_mac))",
+        "UPDATE vault SET past = zeroblob(136)",
         "DELETE FROM vals",
     ] {
         let whole = sandbox.read("vault.db");

@@ -1,25 +1,31 @@
 //! Stores for tests: one in memory, and one that fails at a given call.
 
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use terminal_secrets::crypto::ids::{Hash, ProjectId, RecordId};
-use terminal_secrets::crypto::rows::{Grant, ProjectRow, Record, Slot, VaultRow};
+use terminal_secrets::crypto::ids::{DIRECTORY, Hash, ProjectId, RecordId, TokenId};
+use terminal_secrets::crypto::rows::{
+    AuditRow, GrantRow, PolicyRow, ProjectRow, Record, Slot, VaultRow,
+};
 use terminal_secrets::crypto::tree::Leaf;
 use terminal_secrets::store::{
     Change, Committed, OrphanRows, Snapshot, Store, StoreError, Transaction,
 };
+use terminal_secrets::vault::VaultError;
 
 /// The rows of a store in memory.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Rows {
-    vault: VaultRow,
+    vault: Option<VaultRow>,
     slots: BTreeMap<Vec<u8>, Slot>,
     projects: BTreeMap<ProjectId, ProjectRow>,
     buckets: BTreeMap<(ProjectId, u8), Hash>,
     records: BTreeMap<(ProjectId, [u8; 16]), Record>,
     values: BTreeMap<RecordId, Vec<u8>>,
+    grants: BTreeMap<TokenId, GrantRow>,
+    policies: BTreeMap<ProjectId, PolicyRow>,
+    audit: BTreeMap<(ProjectId, u64), AuditRow>,
 }
 
 /// A store in memory. A snapshot is a copy, and a commit replaces the rows with the copy.
@@ -29,11 +35,13 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    pub fn new(vault: &VaultRow, slot: &Slot) -> Self {
-        let slots = BTreeMap::from([(slot.slot_id.clone(), slot.clone())]);
-        let (projects, buckets, records, values) = Default::default();
-        let rows = Rows { vault: vault.clone(), slots, projects, buckets, records, values };
-        Self { rows: Rc::new(RefCell::new(Rc::new(rows))) }
+    /// Creates a store with the rows that `fill` applies.
+    pub fn new(fill: impl FnOnce(&mut dyn Transaction) -> Result<(), VaultError>) -> Self {
+        let store = Self { rows: Rc::default() };
+        let mut transaction = store.write().unwrap();
+        fill(&mut *transaction).unwrap();
+        transaction.commit().unwrap();
+        store
     }
 
     fn now(&self) -> Ref<'_, Rc<Rows>> {
@@ -62,7 +70,7 @@ struct View<'a> {
 
 impl Snapshot for View<'_> {
     fn vault(&self) -> Result<VaultRow, StoreError> {
-        Ok(self.rows.vault.clone())
+        Ok(self.rows.vault.clone().unwrap())
     }
 
     fn slots(&self) -> Result<Vec<Slot>, StoreError> {
@@ -77,8 +85,31 @@ impl Snapshot for View<'_> {
         self.projects().map(|rows| (rows, true))
     }
 
-    fn grants(&self) -> Result<Vec<Grant>, StoreError> {
-        Ok(Vec::new())
+    fn project(&self, pid: &ProjectId) -> Result<Option<ProjectRow>, StoreError> {
+        Ok(self.rows.projects.get(pid).cloned())
+    }
+
+    fn grants(&self) -> Result<Vec<GrantRow>, StoreError> {
+        Ok(self.rows.grants.values().cloned().collect())
+    }
+
+    fn grant(&self, token_id: &TokenId) -> Result<Option<GrantRow>, StoreError> {
+        Ok(self.rows.grants.get(token_id).cloned())
+    }
+
+    fn policy(&self, pid: &ProjectId) -> Result<Option<PolicyRow>, StoreError> {
+        Ok(self.rows.policies.get(pid).cloned())
+    }
+
+    fn audit(
+        &self,
+        pid: &ProjectId,
+        from: u64,
+        visit: &mut dyn FnMut(AuditRow) -> bool,
+    ) -> Result<(), StoreError> {
+        let entries = self.rows.audit.range((*pid, from)..=(*pid, u64::MAX));
+        let _ = entries.into_iter().all(|(_, entry)| visit(entry.clone()));
+        Ok(())
     }
 
     fn buckets(&self, pid: &ProjectId) -> Result<Vec<(u8, Hash)>, StoreError> {
@@ -136,6 +167,8 @@ impl Snapshot for View<'_> {
             values: count(self.rows.values.keys().filter(|rid| !known(rid)).count()),
             records: count(self.rows.records.keys().filter(|(pid, _)| !owned(pid)).count()),
             buckets: count(self.rows.buckets.keys().filter(|(pid, _)| !owned(pid)).count()),
+            policies: count(self.rows.policies.keys().filter(|pid| !owned(pid)).count()),
+            audit: count(self.rows.audit.keys().filter(|(pid, _)| !owned(pid)).count()),
         })
     }
 
@@ -152,20 +185,21 @@ impl Transaction for View<'_> {
     fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError> {
         let rows = Rc::make_mut(&mut self.rows);
         match change {
-            Change::Vault(vault) => rows.vault = vault.clone(),
+            Change::Vault(vault) => rows.vault = Some(vault.clone()),
             Change::Slot(slot) => drop(rows.slots.insert(slot.slot_id.clone(), slot.clone())),
-            Change::Clear => {
-                rows.slots.clear();
-                rows.projects.clear();
-                rows.buckets.clear();
-                rows.records.clear();
-                rows.values.clear();
+            Change::Clear => *rows = Rows::default(),
+            Change::Grant(grant) => drop(rows.grants.insert(grant.token_id, grant.clone())),
+            Change::DropGrant(token_id) => drop(rows.grants.remove(token_id)),
+            Change::Policy(pid, policy) => drop(rows.policies.insert(*pid, policy.clone())),
+            Change::Audit(pid, entry) => {
+                drop(rows.audit.insert((*pid, entry.seq), entry.clone()));
             }
-            Change::Grant(_) => unreachable!("grants are not implemented yet"),
             Change::DropSlot(slot_id) => drop(rows.slots.remove(slot_id)),
             Change::Project(row) => drop(rows.projects.insert(row.pid, row.clone())),
             Change::DropProject(pid) => {
                 rows.projects.remove(pid);
+                rows.policies.remove(pid);
+                rows.audit.retain(|(owner, _), _| owner != pid);
                 rows.buckets.retain(|(owner, _), _| owner != pid);
                 for ((owner, _), record) in &rows.records {
                     if owner == pid {
@@ -213,7 +247,7 @@ pub struct FailingStore<S> {
     pub with: fn() -> StoreError,
 }
 
-/// The rows that a store was asked for, each list in the order of the calls.
+/// The rows of projects that a store was asked for, each list in the order of the calls.
 #[derive(Default)]
 pub struct Log {
     /// Projects whose buckets' hashes were read
@@ -222,6 +256,8 @@ pub struct Log {
     pub buckets: Vec<u8>,
     /// Values that were written
     pub values: Vec<RecordId>,
+    /// Projects that were written to the directory
+    entries: BTreeSet<RecordId>,
     /// Records that were written, by their indexes
     pub records: Vec<[u8; 16]>,
 }
@@ -286,17 +322,44 @@ impl<S: Store, T: Snapshot + ?Sized> Snapshot for Counted<'_, S, T> {
         self.store.call().and_then(|()| self.inner.readable_projects())
     }
 
-    fn grants(&self) -> Result<Vec<Grant>, StoreError> {
+    fn project(&self, pid: &ProjectId) -> Result<Option<ProjectRow>, StoreError> {
+        self.store.call().and_then(|()| self.inner.project(pid))
+    }
+
+    fn grants(&self) -> Result<Vec<GrantRow>, StoreError> {
         self.store.call().and_then(|()| self.inner.grants())
     }
 
+    fn grant(&self, token_id: &TokenId) -> Result<Option<GrantRow>, StoreError> {
+        self.store.call().and_then(|()| self.inner.grant(token_id))
+    }
+
+    fn policy(&self, pid: &ProjectId) -> Result<Option<PolicyRow>, StoreError> {
+        self.store.call().and_then(|()| self.inner.policy(pid))
+    }
+
+    fn audit(
+        &self,
+        pid: &ProjectId,
+        from: u64,
+        visit: &mut dyn FnMut(AuditRow) -> bool,
+    ) -> Result<(), StoreError> {
+        self.store.call().and_then(|()| self.inner.audit(pid, from, visit))
+    }
+
     fn buckets(&self, pid: &ProjectId) -> Result<Vec<(u8, Hash)>, StoreError> {
-        self.store.log.borrow_mut().projects.push(*pid);
+        if *pid != DIRECTORY {
+            self.store.log.borrow_mut().projects.push(*pid);
+        }
+
         self.store.call().and_then(|()| self.inner.buckets(pid))
     }
 
     fn leaves(&self, pid: &ProjectId, bucket: u8) -> Result<Vec<Leaf>, StoreError> {
-        self.store.log.borrow_mut().buckets.push(bucket);
+        if *pid != DIRECTORY {
+            self.store.log.borrow_mut().buckets.push(bucket);
+        }
+
         self.store.call().and_then(|()| self.inner.leaves(pid, bucket))
     }
 
@@ -336,7 +399,12 @@ impl<S: Store, T: Snapshot + ?Sized> Snapshot for Counted<'_, S, T> {
 impl<S: Store> Transaction for Counted<'_, S, dyn Transaction + '_> {
     fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError> {
         match change {
-            Change::Value(rid, _) => self.store.log.borrow_mut().values.push(*rid),
+            Change::Record(pid, record) if *pid == DIRECTORY => {
+                self.store.log.borrow_mut().entries.insert(record.rid);
+            }
+            Change::Value(rid, _) if !self.store.log.borrow().entries.contains(rid) => {
+                self.store.log.borrow_mut().values.push(*rid);
+            }
             Change::Record(_, record) => self.store.log.borrow_mut().records.push(record.tag_ix),
             _ => {}
         }

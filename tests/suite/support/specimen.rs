@@ -10,11 +10,14 @@ use std::sync::LazyLock;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use terminal_secrets::crypto::CryptoError;
+use terminal_secrets::crypto::ids::VaultId;
 use terminal_secrets::crypto::kdf::KdfParams;
 use terminal_secrets::crypto::root_key::RootKey;
-use terminal_secrets::crypto::rows::{Slot, VaultRow};
-use terminal_secrets::store::{SqliteStore, StoreError};
-use terminal_secrets::vault::{KeyServiceError, Locked, SecretChanges, Vault, VaultError};
+use terminal_secrets::crypto::rows::Slot;
+use terminal_secrets::store::{SqliteStore, StoreError, Transaction};
+use terminal_secrets::vault::{
+    KeyServiceError, Locked, SecretChanges, Vault, VaultError, begin_vault,
+};
 
 use super::{Sandbox, passphrase, project, secret, value};
 
@@ -26,18 +29,23 @@ pub const SECRETS: [(&str, &str, &str); 3] = [
 ];
 
 const ROOT: [u8; 32] = [7; 32];
+/// The fixture's id.
+pub const VAULT_ID: VaultId = [9; 16];
 
 /// Returns the fixture's root key.
 pub fn root() -> RootKey {
     RootKey::from_bytes(&ROOT).unwrap()
 }
 
-/// Returns the row and the slot of a vault with that root key.
-pub fn vault_rows() -> (VaultRow, Slot) {
-    let mut row = VaultRow::first([9; 16]);
-    let slot = Slot::create(&passphrase(), KdfParams::LEAST, &row.vault_id, &root()).unwrap();
-    row.root_mac = root().mac(&row, std::slice::from_ref(&slot), &[], &[]);
-    (row, slot)
+/// Writes the rows of an empty vault with that root key and the tests' passphrase.
+pub fn begin(rows: &mut dyn Transaction) -> Result<(), VaultError> {
+    let slot = Slot::create(&passphrase(), KdfParams::LEAST, &VAULT_ID, &root())?;
+    begin_vault(rows, VAULT_ID, &root(), &slot)
+}
+
+/// Creates such a vault in a file.
+pub fn create(path: &Path) -> SqliteStore {
+    SqliteStore::create(path, begin).unwrap()
 }
 
 /// The file before `one` got its present value, the present file, and the file with a different
@@ -45,9 +53,7 @@ pub fn vault_rows() -> (VaultRow, Slot) {
 static FILES: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("vault.db");
-    let (row, slot) = vault_rows();
-    let vault = Locked::with_store(Box::new(SqliteStore::create(&path, &row, &slot).unwrap()))
-        .unlocked(root());
+    let vault = Locked::with_store(Box::new(create(&path))).unlocked(root());
     for (name, tag, text) in SECRETS {
         let text = if tag == "one" { "m4rker-old" } else { text };
         vault.create(&project(name), secret(tag, text.as_bytes())).unwrap();
@@ -157,13 +163,15 @@ pub fn code(error: &VaultError) -> u8 {
             | CryptoError::NoRecoveryCode,
         )
         | VaultError::KeyService(
-            KeyServiceError::Locked | KeyServiceError::UnverifiedSlots | KeyServiceError::WrongKey,
+            KeyServiceError::Locked | KeyServiceError::PassphraseNeeded | KeyServiceError::WrongKey,
         )
         | VaultError::OtherKeys => 5,
         VaultError::Store(
             StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_),
         )
-        | VaultError::Crypto(CryptoError::Damaged(_) | CryptoError::Unsupported(_))
+        | VaultError::Crypto(
+            CryptoError::Damaged(_) | CryptoError::Unsupported(_) | CryptoError::Newer(_),
+        )
         | VaultError::KeyService(KeyServiceError::Replaced | KeyServiceError::RolledBack(_))
         | VaultError::Diverged(_)
         | VaultError::DamagedVault(_)
@@ -172,6 +180,7 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::Project { .. } => 6,
         VaultError::Store(StoreError::Unsafe { .. } | StoreError::ForeignJournal(_))
         | VaultError::AnotherVault(_)
+        | VaultError::KeyService(KeyServiceError::Refused)
         | VaultError::NoEarlierCopy(_) => 7,
         VaultError::Store(StoreError::BadPath(_))
         | VaultError::OntoItself(_)

@@ -10,7 +10,7 @@ use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::kdf::Passphrase;
 use terminal_secrets::crypto::root_key::RootKey;
 use terminal_secrets::store::{SqliteStore, Store};
-use terminal_secrets::vault::Locked;
+use terminal_secrets::vault::{Directory, Locked};
 
 pub fn proc(pid: Pid, file: &str) -> Vec<u8> {
     fs::read(format!("/proc/{}/{file}", pid.as_raw_nonzero())).unwrap()
@@ -64,29 +64,30 @@ pub fn keys(path: &Path, passphrase: &Passphrase) -> Vec<(&'static str, [u8; 32]
     let root = Locked::open(path).unwrap().root_key(passphrase).unwrap();
     let store = SqliteStore::open(path).unwrap();
     let snapshot = store.read().unwrap();
-    let vault = snapshot.vault().unwrap();
-    let mut keys =
-        vec![("root", *root.expose()), ("projects", *root_of(&root, "projects").expose())];
-    keys.push(("root-mac", *root_of(&root, "root-mac").expose()));
+    let mut keys = vec![("root", *root.expose())];
+    for label in ["directory-meta", "directory-value", "directory-index", "owner-sign"] {
+        keys.push((label, *root_of(&root, label).expose()));
+    }
 
-    for row in snapshot.projects().unwrap() {
-        let ring = root.open_keyring(&vault.vault_id, &row).unwrap();
+    let vault = Locked::open(path).unwrap().unlocked(root.copy().unwrap());
+    let directory = Directory::new(&root, snapshot.vault().unwrap().vault_id);
+    let names: Vec<_> = vault.projects().unwrap().into_iter().map(|(name, _)| name).collect();
+    let indexes: Vec<_> = names.iter().map(|name| directory.index(name)).collect();
+    let state = directory.read(&*snapshot).unwrap();
 
-        // The one-time key of the key ring's seal (docs/format.md, section 2).
-        let once =
-            root_of(&root, "projects").expand("aead", &[b"project\0", &row.keys[..24]].concat());
-        keys.push(("the key ring's seal", *once.expose()));
+    for project in directory.projects(&state, &*snapshot, &indexes).unwrap() {
+        let ring = project.unwrap().keys;
         keys.extend([
             ("PMK", *ring.metadata.expose()),
-            ("PVK", *ring.value.expose()),
-            ("PSK", *ring.signing.expose()),
+            ("PVK", *ring.values.as_ref().unwrap().expose()),
+            ("PRK", *ring.restricted.as_ref().unwrap().expose()),
         ]);
     }
 
     keys
 }
 
-/// Derives a key from the root key: the one that opens key rings, or the one for the root MAC.
+/// Derives a key from the root key.
 pub fn root_of(root: &RootKey, label: &str) -> Key {
     Key::copy_of(root.expose()).expand(label, &[])
 }

@@ -11,23 +11,32 @@ use std::path::PathBuf;
 use serde_json::Value;
 use terminal_secrets::crypto::CryptoError;
 use terminal_secrets::crypto::aead::Key;
-use terminal_secrets::crypto::head::{Head, HeadHistory};
+use terminal_secrets::crypto::head::Head;
 use terminal_secrets::crypto::history::Ancestors;
 use terminal_secrets::crypto::keyring::Keyring;
 use terminal_secrets::crypto::record::RecordContext;
 use terminal_secrets::crypto::rows::Slot;
-use terminal_secrets::model::{Description, Hint, Metadata, Name, ProjectName, Tag, Timestamp};
+use terminal_secrets::crypto::signing::PublicKey;
+use terminal_secrets::model::{Class, Description, Hint, Metadata, Name, Source, Tag, Timestamp};
 
 use crate::support::files::root;
 
-use records::{keyring, metadata, metadata_opened, tag_index};
-use roots::{bucket, checkpoint, head, head_opened, leaf, root_hash, root_mac};
+use checkpoints::{checkpoint, past_keys};
+use directory::{project_entry, project_entry_opened};
+use keys::{keyring, keyring_opened, root_keys, tag_index};
+use records::{metadata, metadata_opened, value, value_opened};
+use signed::{audit, audit_opened, head, head_opened, policy, policy_opened};
 use slots::{recovery, recovery_opened, slot, slot_opened};
-use values::{expand, value, value_opened, value_sizes};
+use tree::{bucket, leaf, root_hash, slots_hash, tokens_hash};
+use values::{expand, value_sizes};
 
+mod checkpoints;
+mod directory;
+mod keys;
 mod records;
-mod roots;
+mod signed;
 mod slots;
+mod tree;
 mod values;
 
 /// Defines one test for each kind of case, over all files of that kind.
@@ -48,8 +57,10 @@ macro_rules! kinds {
 }
 
 kinds! {
-    expand slot slot_opened recovery recovery_opened checkpoint keyring metadata metadata_opened value value_opened value_sizes tag_index
-    leaf bucket root_hash head head_opened root_mac
+    expand slot slot_opened recovery recovery_opened root_keys keyring keyring_opened
+    metadata metadata_opened project_entry project_entry_opened value value_opened value_sizes
+    tag_index leaf bucket root_hash slots_hash tokens_hash head head_opened policy policy_opened
+    audit audit_opened past_keys checkpoint
 }
 
 #[test]
@@ -78,6 +89,7 @@ impl Case {
             CryptoError::WrongPassphrase => "wrong-passphrase",
             CryptoError::WrongRecoveryCode => "wrong-recovery-code",
             CryptoError::Damaged(_) => "damaged",
+            CryptoError::Newer(_) => "newer",
             CryptoError::Unsupported(_) => "unsupported",
             CryptoError::Memory(_)
             | CryptoError::KeyMemory
@@ -92,12 +104,9 @@ impl Case {
 
     /// Asserts that the seal opens or not as the case expects, so that a refusal is about the
     /// content.
-    fn sealed_as_expected(&self, label: &str, key: &Key, version: u64) {
-        let sealed = self.input.bytes("sealed");
-        let padded = self.input.in_place(version, |place, context| {
-            key.open(label, place.vault_id, context, &sealed, "it")
-        });
-
+    fn sealed_as_expected(&self, label: &str, key: &Key, context: &[u8]) {
+        let (vault_id, sealed) = (self.input.array("vault_id"), self.input.bytes("sealed"));
+        let padded = key.open(label, &vault_id, context, &sealed, "it");
         let expected = self.expected.0["padded"].is_string().then(|| self.expected.bytes("padded"));
         assert_eq!(padded.ok().map(|padded| padded.expose().to_vec()), expected, "{}", self.name);
     }
@@ -143,8 +152,25 @@ impl Fields {
         self.bytes(member).try_into().unwrap_or_else(|_| panic!("{member} has the wrong length"))
     }
 
+    /// Returns bytes that may be absent, which is the same as none.
+    fn optional_bytes(&self, member: &str) -> Vec<u8> {
+        if self.0[member].is_null() { Vec::new() } else { self.bytes(member) }
+    }
+
     fn key(&self, member: &str) -> Key {
         Key::copy_of(&self.array(member))
+    }
+
+    fn public(&self, member: &str) -> PublicKey {
+        PublicKey::new(self.array(member))
+    }
+
+    fn class(&self) -> Class {
+        if self.0["class"].as_u64() == Some(1) { Class::Restricted } else { Class::Team }
+    }
+
+    fn generation(&self) -> u32 {
+        self.0["generation"].as_u64().unwrap_or(0).try_into().unwrap()
     }
 
     fn u64(&self, member: &str) -> u64 {
@@ -163,14 +189,12 @@ impl Fields {
         self.list(member).into_iter().map(|row| read(&Self(row))).collect()
     }
 
-    /// Returns a key ring with the keys of the case. The other keys are zeros and unused.
+    /// Returns a key ring with the keys of the case. PMK and TIK are zeros if the case does not use
+    /// them.
     fn keyring(&self) -> Keyring {
-        let key = |member| {
-            if self.0[member].is_null() { Key::copy_of(&[0; 32]) } else { self.key(member) }
-        };
-
-        let name = ProjectName::parse(self.0["name"].as_str().unwrap_or("unused")).unwrap();
-        Keyring::new(&self.array("pid"), key("pmk"), key("pvk"), key("psk"), name)
+        let optional = |member: &str| (!self.0[member].is_null()).then(|| self.key(member));
+        let needed = |member: &str| optional(member).unwrap_or_else(|| Key::copy_of(&[0; 32]));
+        Keyring::new(needed("pmk"), optional("pvk"), optional("prk"), needed("tik"))
     }
 
     /// Passes the record context of the case's vault, project and record to `then`, and the context
@@ -191,6 +215,11 @@ impl Fields {
             hint: Hint::stored(self.text("hint")).unwrap(),
             created: Timestamp(self.u64("created")),
             updated: Timestamp(self.u64("updated")),
+            class: self.class(),
+            generation: self.generation(),
+            expires: self.0["expires"].as_u64().map(Timestamp),
+            source: optional("source").and_then(Source::stored),
+            later: self.optional_bytes("later"),
         }
     }
 
@@ -209,15 +238,19 @@ impl Fields {
         Head {
             seq: self.u64("seq"),
             count: self.u64("count"),
-            root_hash: self.array("top"),
+            root_hash: self.array("root_hash"),
             audit_head: self.array("audit_head"),
             time: self.u64("time"),
             signer_id: self.array("signer_id"),
-            past: if self.0["previous"].is_null() {
-                HeadHistory::Ancestors(Ancestors::decode(&self.bytes("ancestors")).unwrap())
-            } else {
-                HeadHistory::Previous(self.array("previous"))
-            },
+            policy: self.array("policy"),
+            directory_seq: self.u64("dir_seq"),
+            directory: self.array("dir"),
+            ancestors: Ancestors::decode(&self.bytes("ancestors")).unwrap(),
         }
     }
+}
+
+/// Returns the padded length of everything but values.
+fn record_size(length: usize) -> usize {
+    length.next_multiple_of(256)
 }

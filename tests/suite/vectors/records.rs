@@ -1,70 +1,30 @@
-//! Key rings, metadata and tag indexes match their known answers (section 4).
+//! Metadata and sealed values match their known answers (docs/format.md, sections 2 and 4).
 
-use terminal_secrets::crypto::root_key::RootKey;
-use terminal_secrets::crypto::rows::ProjectRow;
-use terminal_secrets::model::Tag;
+use aes_gcm::aead::{Aead, KeyInit, Payload};
+use aes_gcm::{Aes256Gcm, Nonce};
+use terminal_secrets::crypto::aead::{Key, salt_of};
+use terminal_secrets::crypto::padding;
+use terminal_secrets::crypto::record::{
+    VALUE_LABEL, ValueBinding, class_byte, open_value, seal_value,
+};
+use terminal_secrets::crypto::tree::value_hash;
+use terminal_secrets::model::{Metadata, SecretBytes, SecretValue, Tag, Timestamp};
 
-use super::{Case, Fields};
-
-pub fn keyring(case: &Case) {
-    let (input, vault_id, pid) =
-        (&case.input, case.input.array("vault_id"), case.input.array::<16>("pid"));
-    let (root, epoch) =
-        (RootKey::from_bytes(&input.array("root_key")).unwrap(), input.u32("epoch"));
-    let row = ProjectRow {
-        pid,
-        epoch,
-        keys: case.expected.bytes("sealed"),
-        head: Vec::new(),
-        sig: Vec::new(),
-    };
-
-    let opened = root.open_keyring(&vault_id, &row).unwrap();
-    for (member, key) in
-        [("pmk", &opened.metadata), ("pvk", &opened.value), ("psk", &opened.signing)]
-    {
-        assert_eq!(key.expose(), &input.array(member), "{}: {member}", case.name);
-    }
-
-    assert_eq!(opened.name.as_str(), input.text("name"));
-    let public = ed25519_dalek::SigningKey::from_bytes(opened.signing.expose()).verifying_key();
-    case.same("ppk", public.as_bytes());
-    let projects = input.key("root_key").expand("projects", &[]);
-
-    case.same("key", projects.expose());
-
-    let ours = root.seal_keyring(&vault_id, &pid, epoch, &input.keyring()).unwrap();
-    let context = [&pid[..], &epoch.to_be_bytes()].concat();
-    let padded = projects.open("project", &vault_id, &context, &ours, "a key ring").unwrap();
-    let sealed = projects.seal_with_salt(
-        input.array("salt"),
-        "project",
-        &vault_id,
-        &context,
-        padded.expose(),
-    );
-
-    case.same("sealed", &sealed.unwrap());
-}
+use super::{Case, Fields, record_size};
 
 pub fn metadata(case: &Case) {
     let (input, keyring, version) = (&case.input, case.input.keyring(), case.input.u64("ver"));
     let metadata = Fields(input.0["fields"].clone()).metadata();
     input.in_place(version, |place, context| {
+        let key = keyring.metadata_key(place.pid, place.rid);
         let ours = keyring.seal_metadata(place, version, &metadata).unwrap();
-        let padded =
-            keyring.metadata.open("meta", place.vault_id, context, &ours, "metadata").unwrap();
+        let padded = key.open("meta", place.vault_id, context, &ours, "metadata").unwrap();
         let encoded = case.expected.bytes("encoded");
-        assert_eq!(padded.expose()[4..4 + encoded.len()], encoded, "{}", case.name);
+        let expected = padding::pad(&encoded, record_size);
+        assert_eq!(padded.expose(), expected.expose(), "{}", case.name);
 
-        let sealed = keyring.metadata.seal_with_salt(
-            input.array("salt"),
-            "meta",
-            place.vault_id,
-            context,
-            padded.expose(),
-        );
-
+        let salt = input.array("salt");
+        let sealed = key.seal_with_salt(salt, "meta", place.vault_id, context, padded.expose());
         case.same("sealed", &sealed.unwrap());
         let opened = keyring.open_metadata(place, version, &case.expected.bytes("sealed")).unwrap();
         assert_eq!(opened, metadata, "{}", case.name);
@@ -72,26 +32,84 @@ pub fn metadata(case: &Case) {
 }
 
 pub fn metadata_opened(case: &Case) {
-    let (version, sealed) = (case.input.u64("ver"), case.input.bytes("sealed"));
-    let result = case
-        .input
-        .in_place(version, |place, _| case.input.keyring().open_metadata(place, version, &sealed));
+    let (input, keyring) = (&case.input, case.input.keyring());
+    let (version, sealed) = (input.u64("ver"), input.bytes("sealed"));
+    let result = input.in_place(version, |place, context| {
+        case.sealed_as_expected("meta", &keyring.metadata_key(place.pid, place.rid), context);
+        keyring.open_metadata(place, version, &sealed)
+    });
 
-    case.sealed_as_expected("meta", &case.input.key("pmk"), version);
     if let Some(metadata) = case.opened(result) {
         assert_eq!(metadata, Fields(case.expected.0["fields"].clone()).metadata(), "{}", case.name);
     }
 }
 
-pub fn tag_index(case: &Case) {
-    let keyring = case.input.keyring();
-    let expected = case.expected.list("tag_ix");
-    let spellings = case.input.list("spellings");
-    assert_eq!(spellings.len(), expected.len());
+/// Returns what the case's value is bound to.
+fn binding(input: &Fields) -> ValueBinding {
+    let value = SecretValue::new(SecretBytes::copy_of(b"x"), false).unwrap();
+    let tag = Tag::parse(input.text("tag")).unwrap();
+    let metadata = Metadata::new(tag, &value, Timestamp(0));
+    let (class, generation) = (input.class(), input.generation());
+    ValueBinding::of(&Metadata { class, generation, ..metadata })
+}
 
-    for (spelling, index) in spellings.iter().zip(expected) {
-        let found = keyring.tag_ix(&Tag::parse(spelling.as_str().unwrap()).unwrap().key());
-        let expected = Fields(serde_json::json!({ "tag_ix": index })).array("tag_ix");
-        assert_eq!(found, expected, "{}: {spelling}", case.name);
+/// Returns the key of the case's record.
+fn value_key(input: &Fields) -> Key {
+    let (pid, rid) = (input.array("pid"), input.array("rid"));
+    input.keyring().value_key(&pid, &rid, input.class(), input.generation()).unwrap()
+}
+
+/// Returns the context of the value's seal, after that of its record.
+fn value_context(input: &Fields, context: &[u8]) -> Vec<u8> {
+    let key = Tag::parse(input.text("tag")).unwrap().key();
+    let length = u32::try_from(key.as_str().len()).unwrap().to_be_bytes();
+    let target = value_hash(&[&length[..], key.as_str().as_bytes()].concat());
+    let generation = input.generation().to_be_bytes();
+    [context, &generation, &[class_byte(input.class())], &target].concat()
+}
+
+pub fn value(case: &Case) {
+    let (input, expected) = (&case.input, &case.expected);
+    let (plain, version) = (input.bytes("value"), input.u64("vver"));
+    let sealed = expected.bytes("sealed");
+    let padded = padding::pad(&plain, padding::value_size);
+    case.same("padded", padded.expose());
+
+    let value = SecretValue::new(SecretBytes::copy_of(&plain), true).unwrap();
+    let (key, bound) = (value_key(input), binding(input));
+    input.in_place(version, |place, context| {
+        let message_key = key.message_key(VALUE_LABEL, &input.array("salt"));
+        case.same("key", &message_key.expose()[..32]);
+        case.same("nonce", &message_key.expose()[32..]);
+        let opened = open_value(&message_key, place, version, bound, &sealed).unwrap();
+        assert_eq!(opened.expose(), plain, "{}", case.name);
+        case.same("sealed", &seal_value(message_key, place, version, bound, &value).unwrap());
+
+        let context = value_context(input, context);
+        let salt = input.array("salt");
+        let found =
+            key.seal_with_salt(salt, VALUE_LABEL, place.vault_id, &context, padded.expose());
+        case.same("sealed", &found.unwrap());
+    });
+
+    // The library hides the associated data.
+    let (nonce, aad) = (Nonce::from(expected.array::<12>("nonce")), expected.bytes("aad"));
+    let cipher = Aes256Gcm::new(&expected.array::<32>("key").into());
+    let found = cipher.encrypt(&nonce, Payload { msg: padded.expose(), aad: &aad }).unwrap();
+    assert_eq!(found, sealed[24..], "{}", case.name);
+}
+
+pub fn value_opened(case: &Case) {
+    let input = &case.input;
+    let (version, sealed) = (input.u64("vver"), input.bytes("sealed"));
+    let key = value_key(input);
+    let result = input.in_place(version, |place, context| {
+        case.sealed_as_expected(VALUE_LABEL, &key, &value_context(input, context));
+        let message_key = key.message_key(VALUE_LABEL, &salt_of(&sealed).unwrap());
+        open_value(&message_key, place, version, binding(input), &sealed)
+    });
+
+    if let Some(value) = case.opened(result) {
+        case.same("value", value.expose());
     }
 }

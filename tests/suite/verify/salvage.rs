@@ -69,7 +69,7 @@ fn secrets_that_cannot_be_verified_are_named() {
     sql(
         &sandbox,
         "UPDATE projects SET head = zeroblob(length(head)) WHERE pid IN (SELECT pid FROM records \
-         GROUP BY pid HAVING count(*) = 2)",
+         WHERE pid <> zeroblob(16) GROUP BY pid HAVING count(*) = 2)",
     );
 
     let run = sandbox.run(["salvage", "out.db", "--json"]).fails_with(6);
@@ -99,13 +99,12 @@ fn secrets_that_cannot_be_verified_are_named() {
 #[test]
 fn salvage_creates_no_file_if_nothing_can_be_read() {
     let sandbox = sandbox();
-    sql(&sandbox, "DELETE FROM projects");
+    sql(&sandbox, "DELETE FROM vals");
     let output = sandbox.run(["salvage", "out.db"]).fails_with(6).stdout("");
     stderr!(output, @"
     error: no secret in the vault can be read
-      the vault's table of slots, projects and grants
-      a record that belongs to no project
-      a bucket that belongs to no project
+      the vault's list of projects
+      a project that is not in the vault's list of projects
     hint: restore a backup with `secrets restore PATH`; nothing was written
     ");
 
@@ -134,7 +133,10 @@ fn salvage_reports_a_rollback() {
     ");
 
     // Additional damage is reported as well.
-    sql(&sandbox, "DELETE FROM vals WHERE rid = (SELECT max(rid) FROM vals)");
+    sql(
+        &sandbox,
+        "DELETE FROM vals WHERE rid = (SELECT max(rid) FROM records WHERE pid <> zeroblob(16))",
+    );
     let run = sandbox.run(["salvage", "another.db"]).fails_with(6);
     run.stderr_has(
         "project `default`: 1 change behind\n1 secret could not be read\n  the value of ",
@@ -144,18 +146,7 @@ fn salvage_reports_a_rollback() {
 #[test]
 fn two_projects_of_one_name_are_both_saved() {
     let sandbox = sandbox();
-    let rows =
-        "FROM projects WHERE pid IN (SELECT pid FROM records GROUP BY pid HAVING count(*) = 2)";
-    sql(&sandbox, &format!("CREATE TABLE kept AS SELECT pid, keys {rows}"));
-
-    // The schema is modified only temporarily.
-    let connection = Connection::open(sandbox.vault_path()).unwrap();
-    let kept: (Vec<u8>, Vec<u8>) = connection
-        .query_row("SELECT pid, keys FROM kept", [], |row| Ok((row.get(0)?, row.get(1)?)))
-        .unwrap();
-
-    connection.execute_batch("DROP TABLE kept").unwrap();
-    drop(connection);
+    std::fs::copy(sandbox.vault_path(), sandbox.path("old.db")).unwrap();
     sandbox.run(["project", "rename", "default", "before", "-q"]).succeeds();
     sandbox
         .command(["-p", "default", "create", "--tag", "one", "-q"])
@@ -163,15 +154,28 @@ fn two_projects_of_one_name_are_both_saved() {
         .run()
         .succeeds();
 
+    // The entry from before the renaming comes back, at an index that is free.
+    let renamed = "(SELECT n.rid FROM main.records n JOIN old.records o USING(rid) WHERE n.pid = \
+                   zeroblob(16) AND n.ver <> o.ver)";
     let connection = Connection::open(sandbox.vault_path()).unwrap();
-    connection.execute("UPDATE projects SET keys = ?2 WHERE pid = ?1", kept).unwrap();
+    connection
+        .execute_batch(&format!(
+            "ATTACH '{}' AS old; CREATE TEMP TABLE which AS SELECT {renamed} AS rid; \
+             DELETE FROM main.records WHERE rid = (SELECT rid FROM which); \
+             INSERT INTO main.records SELECT pid, randomblob(16), rid, epoch, ver, vver, val_hash, leaf, meta \
+             FROM old.records WHERE rid = (SELECT rid FROM which); \
+             REPLACE INTO main.vals SELECT * FROM old.vals WHERE rid = (SELECT rid FROM which)",
+            sandbox.path("old.db").display()
+        ))
+        .unwrap();
+
     drop(connection);
+    std::fs::remove_file(sandbox.path("old.db")).unwrap();
     let run = stderr!(sandbox.run(["salvage", "out.db"]).fails_with(6), @"
     saved 43 secrets into `out.db`
     to use it as the vault, run `secrets restore out.db`, which keeps the damaged file
     error: the vault is damaged, but every secret that was found could be read
-      the vault's table of slots, projects and grants
-      the table of projects
+      the vault's list of projects
     hint: use `out.db`, which contains what could be read
     ");
 
@@ -179,8 +183,7 @@ fn two_projects_of_one_name_are_both_saved() {
     saved 43 secrets into `out.db`
     to use it as the vault, run `secrets restore out.db`, which keeps the damaged file
     error: the vault is damaged, but every secret that was found could be read
-      the vault's table of slots, projects and grants
-      the table of projects
+      the vault's list of projects
     hint: use `out.db`, which contains what could be read
     ");
 

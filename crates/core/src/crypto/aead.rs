@@ -9,12 +9,15 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::ids::SUITE;
 use super::memory::KeyPage;
 use super::{CryptoError, random};
 use crate::model::{SecretBytes, overwrite_stack};
 
-const SALT: usize = 24;
+/// The number of bytes of a seal's salt.
+pub const SALT: usize = 24;
 const TAG: usize = 16;
+const MESSAGE_KEY: usize = 32 + 12;
 
 /// The number of bytes that a seal adds to its plaintext: 24 of salt and 16 of tag.
 pub const OVERHEAD: usize = SALT + TAG;
@@ -59,15 +62,11 @@ impl Key {
         &self.0
     }
 
-    fn cipher(&self, label: &str, salt: &[u8]) -> (Aes256Gcm, Nonce<aes_gcm::aead::consts::U12>) {
-        let mut derived = Zeroizing::new([0_u8; 44]);
+    /// Derives the key of one seal under this label: its 24-byte salt gives `k ‖ nonce`.
+    pub fn message_key(&self, label: &str, salt: &[u8; SALT]) -> MessageKey {
+        let mut derived = Box::new([0_u8; MESSAGE_KEY]);
         expand_into(&self.0, "aead", &[label.as_bytes(), &[0], salt], &mut *derived);
-        let mut key = Zeroizing::new([0_u8; 32]);
-        key.copy_from_slice(&derived[..32]);
-
-        let mut nonce = [0_u8; 12];
-        nonce.copy_from_slice(&derived[32..]);
-        (Aes256Gcm::new((&*key).into()), nonce.into())
+        MessageKey { salt: *salt, derived }
     }
 
     /// Encrypts under AES-256-GCM (NIST SP 800-38D): `SEAL(K, label, ctx, pt)`. The result has
@@ -93,13 +92,85 @@ impl Key {
         context: &[u8],
         plaintext: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
+        self.message_key(label, &salt).seal(label, vault_id, context, plaintext)
+    }
+
+    /// Opens the result of [`Key::seal`] for the same label, vault and context. `what` names it in
+    /// the error.
+    pub fn open(
+        &self,
+        label: &str,
+        vault_id: &[u8; 16],
+        context: &[u8],
+        sealed: &[u8],
+        what: &'static str,
+    ) -> Result<SecretBytes, CryptoError> {
+        let salt = salt_of(sealed).ok_or(CryptoError::Damaged(what))?;
+        self.message_key(label, &salt).open(label, vault_id, context, sealed, what)
+    }
+}
+
+/// Returns the salt that a seal begins with.
+pub fn salt_of(sealed: &[u8]) -> Option<[u8; SALT]> {
+    sealed.first_chunk().copied()
+}
+
+/// The key and the nonce of one seal, which open this seal and no other. It is wiped on drop.
+pub struct MessageKey {
+    salt: [u8; SALT],
+    derived: Box<[u8; MESSAGE_KEY]>,
+}
+
+impl Drop for MessageKey {
+    fn drop(&mut self) {
+        self.derived.zeroize();
+    }
+}
+
+impl MessageKey {
+    /// The number of bytes of key and nonce: 44.
+    pub const SIZE: usize = MESSAGE_KEY;
+
+    /// Copies `k ‖ nonce`, as an agent sends them, for the seal with this salt.
+    pub fn copy_of(salt: [u8; SALT], derived: &[u8; MESSAGE_KEY]) -> Self {
+        let mut copy = Box::new([0; MESSAGE_KEY]);
+        copy.copy_from_slice(derived);
+        Self { salt, derived: copy }
+    }
+
+    /// Returns the salt of the seal.
+    pub fn salt(&self) -> &[u8; SALT] {
+        &self.salt
+    }
+
+    /// Returns `k ‖ nonce`.
+    pub fn expose(&self) -> &[u8; MESSAGE_KEY] {
+        &self.derived
+    }
+
+    fn cipher(&self) -> (Aes256Gcm, Nonce<aes_gcm::aead::consts::U12>) {
+        let mut key = Zeroizing::new([0_u8; 32]);
+        key.copy_from_slice(&self.derived[..32]);
+        let mut nonce = [0_u8; 12];
+        nonce.copy_from_slice(&self.derived[32..]);
+        (Aes256Gcm::new((&*key).into()), nonce.into())
+    }
+
+    /// Encrypts one plaintext. The key is used up, because a nonce must never be used twice.
+    pub fn seal(
+        self,
+        label: &str,
+        vault_id: &[u8; 16],
+        context: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, CryptoError> {
         // The plaintext is encrypted in its final place. A buffer that grows would leave plaintext
         // behind.
         let mut sealed = Vec::with_capacity(plaintext.len() + OVERHEAD);
-        sealed.extend_from_slice(&salt);
+        sealed.extend_from_slice(&self.salt);
         sealed.extend_from_slice(plaintext);
 
-        let (cipher, nonce) = self.cipher(label, &salt);
+        let (cipher, nonce) = self.cipher();
         let tag = cipher
             .encrypt_inout_detached(
                 &nonce,
@@ -112,8 +183,7 @@ impl Key {
         Ok(sealed)
     }
 
-    /// Opens the result of [`Key::seal`] for the same label, vault and context. `what` names it in
-    /// the error.
+    /// Opens the seal of this key, see [`Key::open`].
     pub fn open(
         &self,
         label: &str,
@@ -129,12 +199,12 @@ impl Key {
 
         let (salt, rest) = sealed.split_at(SALT);
         let (ciphertext, tag) = rest.split_at(length);
-        let Ok(tag) = <[u8; TAG]>::try_from(tag) else {
+        let Some(tag) = <[u8; TAG]>::try_from(tag).ok().filter(|_| salt == self.salt) else {
             return Err(damaged);
         };
 
         let mut plaintext = SecretBytes::copy_of(ciphertext);
-        let (cipher, nonce) = self.cipher(label, salt);
+        let (cipher, nonce) = self.cipher();
         cipher
             .decrypt_inout_detached(
                 &nonce,
@@ -204,12 +274,12 @@ fn expand_into(key: &[u8; 32], label: &str, context: &[&[u8]], out: &mut [u8]) {
     overwrite_stack::<4096>();
 }
 
-// HKDF-Expand (RFC 5869, section 2.3) with the info `"secrets/v1/" ‖ label ‖ 0 ‖ ctx`. It is not
+// HKDF-Expand (RFC 5869, section 2.3) with the info `"secrets/v3/" ‖ label ‖ 0 ‖ ctx`. It is not
 // inlined, so that its stack frame can be overwritten.
 #[inline(never)]
 fn hkdf_expand(key: &[u8; 32], label: &str, context: &[&[u8]], out: &mut [u8]) {
     let mut info = Vec::with_capacity(64);
-    info.extend_from_slice(b"secrets/v1/");
+    info.extend_from_slice(b"secrets/v3/");
     info.extend_from_slice(label.as_bytes());
     info.push(0);
     info.extend(context.iter().copied().flatten());
@@ -221,9 +291,9 @@ fn hkdf_expand(key: &[u8; 32], label: &str, context: &[&[u8]], out: &mut [u8]) {
     assert!(done.is_some(), "a 32-byte key expands to 44 bytes at most");
 }
 
-// AAD(label, ctx) = "secrets/v1" ‖ 0 ‖ label ‖ 0 ‖ vault_id ‖ ctx
+// AAD(label, ctx) = "secrets/v3" ‖ 0 ‖ suite(u32) ‖ label ‖ 0 ‖ vault_id ‖ ctx
 fn associated_data(label: &str, vault_id: &[u8; 16], context: &[u8]) -> Vec<u8> {
-    [b"secrets/v1\0", label.as_bytes(), &[0], vault_id, context].concat()
+    [b"secrets/v3\0", &SUITE.to_be_bytes()[..], label.as_bytes(), &[0], vault_id, context].concat()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The checkpoint: what this machine last saw of a vault, kept outside of it (docs/format.md,
-//! section 7).
+//! The checkpoint: what this machine last saw of a project or of the directory, kept outside of the
+//! vault (docs/format.md, section 7).
 //!
 //! It is sealed under a key of the vault. An attacker without that key can delete it, but cannot
 //! forge it.
@@ -7,48 +7,46 @@
 use super::CryptoError;
 use super::aead::Key;
 use super::history::{Ancestors, Revision};
-use super::ids::{Hash, ProjectId, VaultId};
-use super::root_key::ROOT_TABLES;
-use crate::codec::{self, Reader};
-use crate::model::{ProjectName, SecretBytes};
+use super::ids::{DIRECTORY, Hash, ProjectId, VaultId};
+use super::padding::{pad, unpad};
+use super::project_entry::PolicyId;
+use super::record::metadata_size;
+use super::root_key::RootKey;
+use super::signing::PublicKey;
+use crate::codec::{Reader, prefixed};
+use crate::model::SecretBytes;
 
 const CHECKPOINT: &str = "the vault's checkpoint";
+const PAST_KEYS: &str = "the vault's keys of earlier checkpoints";
 
 /// The number of earlier root keys whose checkpoints can still be opened.
 pub const MAX_PAST_KEYS: usize = 8;
 
-/// The last state of a vault that was seen.
+/// The last state of a project, or of the directory, that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The vault's own state: its slots, projects and grants
-    pub root: Revision,
-    /// The state of every project, in ascending order of `pid`
-    pub projects: Vec<ProjectCheckpoint>,
-}
-
-/// The last state of a project that was seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProjectCheckpoint {
-    /// The project's id
-    pub pid: ProjectId,
-    /// The project's name, which is shown if the project was removed
-    pub name: ProjectName,
-    /// The project's head
+    /// The generation of its keys
+    pub epoch: u32,
+    /// Its head
     pub head: Revision,
-    /// SHA-256 of the sealed head and its signature; if they did not change, the head need not be
-    /// verified again
-    pub sealed: Hash,
+    /// The hash of the audit log's last entry
+    pub audit_head: Hash,
+    /// Its policy; none for the directory
+    pub policy: PolicyId,
 }
 
 impl Checkpoint {
-    /// Seals the checkpoint for the vault at a path with this SHA-256.
+    /// Seals the checkpoint of a project for the vault at a path with this SHA-256.
     pub fn seal(
         &self,
         key: &Key,
         vault_id: &VaultId,
         path_hash: &Hash,
+        pid: &ProjectId,
     ) -> Result<Vec<u8>, CryptoError> {
-        key.seal("anchor", vault_id, path_hash, &self.encode())
+        let context = [&path_hash[..], pid].concat();
+        let padded = pad(&self.encode(), metadata_size);
+        key.seal("checkpoint", vault_id, &context, padded.expose())
     }
 
     /// Opens the result of [`Checkpoint::seal`].
@@ -56,110 +54,141 @@ impl Checkpoint {
         key: &Key,
         vault_id: &VaultId,
         path_hash: &Hash,
+        pid: &ProjectId,
         bytes: &[u8],
     ) -> Result<Self, CryptoError> {
-        let plain = key.open("anchor", vault_id, path_hash, bytes, CHECKPOINT)?;
-        Self::decode(plain.expose()).ok_or(CryptoError::Damaged(CHECKPOINT))
+        let context = [&path_hash[..], pid].concat();
+        let padded = key.open("checkpoint", vault_id, &context, bytes, CHECKPOINT)?;
+        let plain = unpad(padded.expose(), metadata_size, CHECKPOINT)?;
+        let mut reader = Reader::new(plain);
+        let decoded = Self::decode(&mut reader).and_then(|decoded| reader.finish(decoded));
+        decoded.ok_or(CryptoError::Damaged(CHECKPOINT))
     }
 
     fn encode(&self) -> Vec<u8> {
-        let (seq, root) = (self.root.seq.to_be_bytes(), &self.root);
-        let mut out =
-            [&seq[..], &root.hash, root.ancestors.encode(), &codec::length(self.projects.len())]
-                .concat();
+        let parts: [&[u8]; 6] = [
+            &self.epoch.to_be_bytes(),
+            &self.head.seq.to_be_bytes(),
+            &self.head.hash,
+            self.head.ancestors.encode(),
+            &self.audit_head,
+            &self.policy.encode(),
+        ];
 
-        for project in &self.projects {
-            let name = project.name.as_str().as_bytes();
-            let (seq, head) = (project.head.seq.to_be_bytes(), &project.head);
-            let parts: [&[u8]; 7] = [
-                &project.pid,
-                &codec::length(name.len()),
-                name,
-                &seq,
-                &head.hash,
-                head.ancestors.encode(),
-                &project.sealed,
-            ];
-
-            out.extend(parts.concat());
-        }
-
-        out
+        parts.concat()
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader::new(bytes);
-        let root = revision(&mut reader)?;
-        let mut projects = Vec::new();
-
-        for _ in 0..reader.u32()? {
-            let pid = reader.array()?;
-            let name = std::str::from_utf8(reader.prefixed()?).ok()?;
-            let name = ProjectName::parse(name).ok()?;
-            let head = revision(&mut reader)?;
-            projects.push(ProjectCheckpoint { pid, name, head, sealed: reader.array()? });
-        }
-
-        reader.finish(Self { root, projects })
+    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        let (epoch, seq, hash) = (reader.u32()?, reader.u64()?, reader.array()?);
+        let ancestors = Ancestors::decode(&reader.array::<{ Ancestors::SIZE }>()?)?;
+        let (audit_head, policy) = (reader.array()?, PolicyId::decode(&reader.array()?));
+        Some(Self { epoch, head: Revision { seq, hash, ancestors }, audit_head, policy })
     }
 }
 
-fn revision(reader: &mut Reader<'_>) -> Option<Revision> {
-    let (seq, hash) = (reader.u64()?, reader.array()?);
-    let ancestors = Ancestors::decode(&reader.array::<{ Ancestors::SIZE }>()?)?;
-    Some(Revision { seq, hash, ancestors })
-}
-
-/// The newest state of a vault seen at any path, and that path.
+/// The newest state of a project, or of the directory, that was seen at any path, and that path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewestState {
     /// The canonical path of the vault
     pub path: Vec<u8>,
-    /// Its state
+    /// The state
     pub state: Checkpoint,
 }
 
 impl NewestState {
     /// Seals the record.
-    pub fn seal(&self, key: &Key, vault_id: &VaultId) -> Result<Vec<u8>, CryptoError> {
-        let length = codec::length(self.path.len());
-        key.seal("newest", vault_id, &[], &[&length[..], &self.path, &self.state.encode()].concat())
+    pub fn seal(
+        &self,
+        key: &Key,
+        vault_id: &VaultId,
+        pid: &ProjectId,
+    ) -> Result<Vec<u8>, CryptoError> {
+        let mut plain = Vec::new();
+        prefixed(&mut |piece| plain.extend(piece), &[&self.path]);
+        plain.extend(self.state.encode());
+        key.seal("newest", vault_id, pid, pad(&plain, metadata_size).expose())
     }
 
     /// Opens the result of [`NewestState::seal`].
-    pub fn open(key: &Key, vault_id: &VaultId, bytes: &[u8]) -> Result<Self, CryptoError> {
-        let plain = key.open("newest", vault_id, &[], bytes, CHECKPOINT)?;
-        let decode = |bytes| {
-            let mut reader = Reader::new(bytes);
+    pub fn open(
+        key: &Key,
+        vault_id: &VaultId,
+        pid: &ProjectId,
+        bytes: &[u8],
+    ) -> Result<Self, CryptoError> {
+        let padded = key.open("newest", vault_id, pid, bytes, CHECKPOINT)?;
+        let mut reader = Reader::new(unpad(padded.expose(), metadata_size, CHECKPOINT)?);
+        let mut decode = || {
             let path = reader.prefixed()?.to_vec();
-            Some(Self { path, state: Checkpoint::decode(reader.rest())? })
+            Some(Self { path, state: Checkpoint::decode(&mut reader)? })
         };
 
-        decode(plain.expose()).ok_or(CryptoError::Damaged(CHECKPOINT))
+        decode().and_then(|found| reader.finish(found)).ok_or(CryptoError::Damaged(CHECKPOINT))
     }
 }
 
-/// Seals the checkpoint keys of earlier root keys under `key`, the latest first. At most
-/// [`MAX_PAST_KEYS`] are kept.
-pub fn seal_history(key: &Key, vault_id: &VaultId, past: &[Key]) -> Result<Vec<u8>, CryptoError> {
-    let mut keys = SecretBytes::with_capacity(32 * MAX_PAST_KEYS);
-    past.iter().take(MAX_PAST_KEYS).for_each(|key| keys.extend(key.expose()));
-    key.seal("anchor-past", vault_id, &[], keys.expose())
+/// The keys that the owner still has of an earlier root key.
+pub struct PastKeys {
+    /// The key that sealed checkpoints
+    pub checkpoint: Key,
+    /// HK of the directory, which opens the directory's heads in earlier copies
+    pub head: Key,
+    /// The key that verifies what the owner signed
+    pub owner: PublicKey,
 }
 
-/// Opens the result of [`seal_history`]. Empty input gives no keys.
-pub fn open_history(key: &Key, vault_id: &VaultId, sealed: &[u8]) -> Result<Vec<Key>, CryptoError> {
+impl PastKeys {
+    /// Returns the keys that are kept of a root key once it is replaced.
+    pub fn of(root: &RootKey) -> Self {
+        Self {
+            checkpoint: root.checkpoint_key(),
+            head: root.directory_keys().head_key(&DIRECTORY),
+            owner: root.signer().public(),
+        }
+    }
+}
+
+/// Seals the keys of earlier root keys under the present checkpoint key, the latest first. At
+/// most [`MAX_PAST_KEYS`] are kept.
+pub fn seal_past_keys(
+    key: &Key,
+    vault_id: &VaultId,
+    past: &[PastKeys],
+) -> Result<Vec<u8>, CryptoError> {
+    let mut keys = SecretBytes::with_capacity(96 * MAX_PAST_KEYS);
+    for past in past.iter().take(MAX_PAST_KEYS) {
+        keys.extend(past.checkpoint.expose());
+        keys.extend(past.head.expose());
+        keys.extend(past.owner.bytes());
+    }
+
+    key.seal("checkpoint-past", vault_id, &[], keys.expose())
+}
+
+/// Opens the result of [`seal_past_keys`]. Empty input gives no keys.
+pub fn open_past_keys(
+    key: &Key,
+    vault_id: &VaultId,
+    sealed: &[u8],
+) -> Result<Vec<PastKeys>, CryptoError> {
     if sealed.is_empty() {
         return Ok(Vec::new());
     }
 
-    let keys = key.open("anchor-past", vault_id, &[], sealed, ROOT_TABLES)?;
-    let (keys, rest) = keys.expose().as_chunks::<32>();
-    if rest.is_empty() {
-        Ok(keys.iter().map(Key::copy_of).collect())
-    } else {
-        Err(CryptoError::Damaged(ROOT_TABLES))
+    let keys = key.open("checkpoint-past", vault_id, &[], sealed, PAST_KEYS)?;
+    let mut reader = Reader::new(keys.expose());
+    let mut past = Vec::new();
+    while !reader.rest().is_empty() {
+        let mut next = || Some((reader.array()?, reader.array()?, reader.array()?));
+        let (checkpoint, head, owner) = next().ok_or(CryptoError::Damaged(PAST_KEYS))?;
+        past.push(PastKeys {
+            checkpoint: Key::copy_of(&checkpoint),
+            head: Key::copy_of(&head),
+            owner: PublicKey::new(owner),
+        });
     }
+
+    Ok(past)
 }
 
 /// Returns the MAC of a trust record's digest. Its key is derived from the checkpoint key, so the

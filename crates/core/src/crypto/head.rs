@@ -1,18 +1,25 @@
 //! The signed head of a project: one Ed25519 signature per transaction covers every record
 //! (docs/format.md, section 5).
 
-use ed25519_dalek::{Signature, Signer, SigningKey};
 use sha2::{Digest, Sha256};
 
 use super::CryptoError;
+use super::aead::Key;
 use super::history::{Ancestors, Revision};
-use super::ids::{Hash, ProjectId, VaultId, project_context};
-use super::keyring::Keyring;
+use super::ids::{Hash, ProjectId, TokenId, VaultId, project_context};
 use super::rows::ProjectRow;
 use crate::codec::Reader;
 
-const HEAD_NAME: &[u8; 16] = b"secrets/v1/head\0";
-const HEAD: &str = "a project's head";
+const HEAD_NAME: &[u8; 16] = b"secrets/v3/head\0";
+/// The name of a sealed head in messages.
+pub const HEAD: &str = "a project's head";
+
+/// The only number of levels of a project's tree: 256 buckets below the root hash.
+const LEVELS: u8 = 1;
+
+/// The largest number of transactions of a project. Without a limit, a signer could use up the
+/// numbers, so that nobody could change the project any more.
+const MAX_SEQ: u64 = 1 << 53;
 
 /// The state of a project, which is signed once per transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,47 +30,28 @@ pub struct Head {
     pub count: u64,
     /// [`super::tree::root_hash`]
     pub root_hash: Hash,
-    /// The head of the audit log; zeros, because no audit log is written yet
+    /// The hash of the audit log's last entry
     pub audit_head: Hash,
     /// The time of signing, in milliseconds since 1970
     pub time: u64,
-    /// The signer; zeros for the owner of the root key
-    pub signer_id: [u8; 16],
+    /// The signer: [`OWNER`](super::ids::OWNER) or a token
+    pub signer_id: TokenId,
+    /// The hash of the project's policy, or zeros for a project without one; in the directory, the
+    /// hash of the list of tokens
+    pub policy: Hash,
+    /// The revision of the directory at the time of signing; 0 in a vault that is one file
+    pub directory_seq: u64,
+    /// The hash of the directory's head at that time, or zeros in a vault that is one file; in the
+    /// directory, the hash of the slots
+    pub directory: Hash,
     /// The heads before this one
-    pub past: HeadHistory,
-}
-
-/// A head's record of the heads before it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HeadHistory {
-    /// Format 1: SHA-256 of the previous head, or zeros for the first one
-    Previous(Hash),
-    /// Format 2 and later
-    Ancestors(Ancestors),
-}
-
-impl HeadHistory {
-    fn encode(&self) -> &[u8] {
-        match self {
-            Self::Previous(hash) => hash,
-            Self::Ancestors(ancestors) => ancestors.encode(),
-        }
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let previous = bytes.try_into().ok().map(Self::Previous);
-        previous.or_else(|| Ancestors::decode(bytes).map(Self::Ancestors))
-    }
-
-    fn ancestors(&self) -> Ancestors {
-        match self {
-            Self::Previous(hash) => Ancestors::none().then(hash),
-            Self::Ancestors(ancestors) => ancestors.clone(),
-        }
-    }
+    pub ancestors: Ancestors,
 }
 
 impl Head {
+    /// The length of [`Head::encode`] in bytes.
+    pub const SIZE: usize = 741;
+
     /// Returns the state before the first head.
     pub fn none() -> Self {
         Self {
@@ -73,24 +61,31 @@ impl Head {
             audit_head: [0; 32],
             time: 0,
             signer_id: [0; 16],
-            past: HeadHistory::Ancestors(Ancestors::none()),
+            policy: [0; 32],
+            directory_seq: 0,
+            directory: [0; 32],
+            ancestors: Ancestors::none(),
         }
     }
 
-    /// Returns the 668 bytes that are signed (188 in format 1).
+    /// Returns the 741 bytes that are signed.
     pub fn encode(&self, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Vec<u8> {
-        let parts: [&[u8]; 11] = [
+        let parts: [&[u8]; 15] = [
             HEAD_NAME,
             vault_id,
             pid,
             &epoch.to_be_bytes(),
             &self.seq.to_be_bytes(),
             &self.count.to_be_bytes(),
+            &[LEVELS],
             &self.root_hash,
             &self.audit_head,
             &self.time.to_be_bytes(),
             &self.signer_id,
-            self.past.encode(),
+            &self.policy,
+            &self.directory_seq.to_be_bytes(),
+            &self.directory,
+            self.ancestors.encode(),
         ];
 
         parts.concat()
@@ -101,16 +96,25 @@ impl Head {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (_, rest) = bytes.split_at_checked(HEAD_NAME.len() + 16 + 16 + 4)?;
         let mut reader = Reader::new(rest);
+        let (seq, count) = (reader.u64()?, reader.u64()?);
+        (reader.u8()? == LEVELS).then_some(())?;
 
-        Some(Self {
-            seq: reader.u64()?,
-            count: reader.u64()?,
+        let head = Self {
+            seq,
+            count,
             root_hash: reader.array()?,
             audit_head: reader.array()?,
             time: reader.u64()?,
             signer_id: reader.array()?,
-            past: HeadHistory::decode(reader.rest())?,
-        })
+            policy: reader.array()?,
+            directory_seq: reader.u64()?,
+            directory: reader.array()?,
+            ancestors: Ancestors::decode(reader.rest())?,
+        };
+
+        // The directory of a team is not supported yet. No honest project has more changes.
+        let is_supported = head.directory_seq == 0 && (1..=MAX_SEQ).contains(&seq);
+        (is_supported && head.ancestors.are_those_of(seq)).then_some(head)
     }
 
     /// Returns the SHA-256 of the encoded head, by which later heads refer to it.
@@ -123,45 +127,38 @@ impl Head {
         Revision {
             seq: self.seq,
             hash: self.hash(vault_id, pid, epoch),
-            ancestors: self.past.ancestors(),
+            ancestors: self.ancestors.clone(),
         }
     }
-}
 
-impl Keyring {
-    /// Signs a head (Ed25519, RFC 8032) and seals it, so that a stolen file shows neither its time
-    /// nor its number. Returns the columns `head` and `sig`.
-    pub fn sign_head(
-        &self,
+    /// Decodes the bytes of [`Head::encode`] for a vault, a project and an epoch.
+    pub fn decode_for(
+        bytes: &[u8],
         vault_id: &VaultId,
         pid: &ProjectId,
         epoch: u32,
-        head: &Head,
-    ) -> Result<(Vec<u8>, Vec<u8>), CryptoError> {
-        let plain = head.encode(vault_id, pid, epoch);
-        let signature = SigningKey::from_bytes(self.signing.expose()).sign(&plain);
-        let sealed = self.metadata.seal("head", vault_id, &project_context(pid, epoch), &plain)?;
-        Ok((sealed, signature.to_bytes().to_vec()))
+    ) -> Option<Self> {
+        Self::decode(bytes).filter(|head| head.encode(vault_id, pid, epoch) == bytes)
     }
 
-    /// Opens a project's head and verifies its signature strictly.
-    pub fn open_head(&self, vault_id: &VaultId, row: &ProjectRow) -> Result<Head, CryptoError> {
-        let damaged = || CryptoError::Damaged(HEAD);
+    /// Seals the head under HK, so that a stolen file shows neither its time nor its number.
+    pub fn seal(
+        &self,
+        head_key: &Key,
+        vault_id: &VaultId,
+        pid: &ProjectId,
+        epoch: u32,
+    ) -> Result<Vec<u8>, CryptoError> {
+        let plain = self.encode(vault_id, pid, epoch);
+        head_key.seal("head", vault_id, &project_context(pid, epoch), &plain)
+    }
+
+    /// Opens a project's head. Its signature is not verified here, because the head names the
+    /// signer.
+    pub fn open(head_key: &Key, vault_id: &VaultId, row: &ProjectRow) -> Result<Self, CryptoError> {
         let context = project_context(&row.pid, row.epoch);
-        let plain = self.metadata.open("head", vault_id, &context, &row.head, HEAD)?;
-        let signature = Signature::from_slice(&row.sig).map_err(|_| damaged())?;
-
-        SigningKey::from_bytes(self.signing.expose())
-            .verifying_key()
-            .verify_strict(plain.expose(), &signature)
-            .map_err(|_| damaged())?;
-
-        let head = Head::decode(plain.expose()).ok_or_else(damaged)?;
-        let same = head.encode(vault_id, &row.pid, row.epoch) == plain.expose();
-
-        // Tokens do not sign and no audit log is written yet, so this version could not verify
-        // another signer or log.
-        let known = head.signer_id == [0; 16] && head.audit_head == [0; 32];
-        (same && known).then_some(head).ok_or_else(damaged)
+        let plain = head_key.open("head", vault_id, &context, &row.head, HEAD)?;
+        Self::decode_for(plain.expose(), vault_id, &row.pid, row.epoch)
+            .ok_or(CryptoError::Damaged(HEAD))
     }
 }

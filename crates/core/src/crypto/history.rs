@@ -11,6 +11,9 @@ pub const NAMED: usize = 32;
 /// The number of bytes kept of each hash.
 const SHORT: usize = 16;
 
+/// No honest vault gets this many revisions ahead of what a machine last saw of it.
+const MAX_AHEAD: u64 = 1 << 20;
+
 /// The revisions before one, nearest first, each as the first 16 bytes of its hash. Unused entries
 /// are zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,12 +54,17 @@ impl Ancestors {
         Some(found)
     }
 
-    /// Returns the revision `distance` steps before. Returns `None` if that is too long ago, or if
-    /// it was written in format 1, which names no ancestors.
+    /// Returns the revision `distance` steps before, or `None` if that is too long ago.
     fn at(&self, distance: u64) -> Option<&[u8; SHORT]> {
-        self.0
-            .get(usize::try_from(distance).ok()?.checked_sub(1)?)
-            .filter(|named| **named != [0; SHORT])
+        self.0.get(usize::try_from(distance).ok()?.checked_sub(1)?)
+    }
+
+    /// Returns true if exactly those entries are zero that would name a revision before the first
+    /// one. Without this rule, a writer could leave entries out so that nobody notices a fork.
+    pub fn are_those_of(&self, seq: u64) -> bool {
+        (1..)
+            .zip(self.0.iter())
+            .all(|(distance, named)| (*named == [0; SHORT]) == (distance >= seq))
     }
 }
 
@@ -82,7 +90,8 @@ pub struct Revision {
 pub enum Relation {
     /// Both are the same revision
     Equal,
-    /// It is a later revision; more than 32 revisions later, this is not verified
+    /// It is a later revision; more than 32 revisions later, this is not verified, and more than 2^20
+    /// later it counts as diverged
     Ahead,
     /// It is this many revisions earlier; more than 32 revisions earlier, it may also have diverged
     Behind(u64),
@@ -91,8 +100,18 @@ pub enum Relation {
 }
 
 impl Revision {
+    /// Returns true if this revision names `seen` as an ancestor, or is the same.
+    pub fn proves(&self, seen: &Self) -> bool {
+        self.seq.checked_sub(seen.seq).is_some_and(|distance| distance <= NAMED as u64)
+            && matches!(self.compare(seen), Relation::Equal | Relation::Ahead)
+    }
+
     /// Compares this revision with one that was `seen` before.
     pub fn compare(&self, seen: &Self) -> Relation {
+        if self.seq.abs_diff(seen.seq) > MAX_AHEAD {
+            return Relation::Diverged;
+        }
+
         let names = |later: &Self, earlier: &Self| {
             later
                 .ancestors
@@ -158,16 +177,22 @@ mod tests {
     }
 
     #[test]
-    fn relations_beyond_named_ancestors_are_not_verified() {
-        let silent = |seq| Revision { ancestors: Ancestors::none(), ..revision(seq, 1000) };
-        assert_eq!(silent(9).compare(&revision(7, 1000)), Relation::Ahead);
-        assert_eq!(revision(7, 1000).compare(&silent(9)), Relation::Behind(2));
+    fn a_revision_names_all_its_ancestors_and_no_other() {
+        for seq in [1, 2, 31, 32, 33, 34, 1000] {
+            let ancestors = revision(seq, 1000).ancestors;
+            assert!(ancestors.are_those_of(seq), "{seq}");
+            assert!(seq > 32 || !ancestors.are_those_of(seq + 1), "{seq}");
+            assert!(seq > 33 || seq == 1 || !ancestors.are_those_of(seq - 1), "{seq}");
+            assert_eq!(Ancestors::none().are_those_of(seq), seq == 1, "{seq}");
+        }
+    }
 
-        // This is the first revision that names ancestors, after some that name none.
-        let next =
-            Revision { ancestors: Ancestors::none().then(&silent(9).hash), ..revision(10, 1000) };
-        assert_eq!([8, 9].map(|seq| next.compare(&silent(seq))), [Relation::Ahead; 2]);
-        assert_eq!(next.compare(&revision(9, 5)), Relation::Diverged);
+    #[test]
+    fn a_revision_that_is_absurdly_far_ahead_is_refused() {
+        let far = Revision { seq: 7 + MAX_AHEAD + 1, ..revision(40, 1000) };
+        assert_eq!(far.compare(&revision(7, 1000)), Relation::Diverged);
+        let near = Revision { seq: 7 + MAX_AHEAD, ..far };
+        assert_eq!(near.compare(&revision(7, 1000)), Relation::Ahead);
     }
 
     #[test]

@@ -6,18 +6,22 @@
 //! * `memory`, `random`: pages for keys and for Argon2id; the system's random generator
 //! * `ids`: identifiers and hashes that seals are bound to
 //! * `aead`: the one function that encrypts, and the one that derives keys
+//! * `signing`: Ed25519
 //! * `kdf`, `recovery`: from a passphrase or a recovery code to the keys of a slot
 //! * `history`: which of two revisions came first, and whether they diverged
 //! * `rows`: the rows of the vault's tables
-//! * `padding`: hides lengths
+//! * `padding`, `fields`: hide lengths; encode what later versions can add to
 //! * `output_digest`: keyed digests of rendered files, which are not part of a vault
 //! * `keyring`, `root_key`, `slot`: a project's keys, the root key above them, its key slots
-//! * `record`: metadata and values
+//! * `record`, `project_entry`: metadata and values; what the directory holds about a project
+//! * `policy`, `audit`: who may sign for a project; what was done to it
 //! * `tree`, `head`: leaf, bucket and root hash; the signed head
 //! * `checkpoint`: what this machine last saw of a vault
 
 pub mod aead;
+pub mod audit;
 pub mod checkpoint;
+mod fields;
 pub mod head;
 pub mod history;
 pub mod ids;
@@ -26,11 +30,14 @@ pub mod keyring;
 mod memory;
 pub mod output_digest;
 pub mod padding;
+pub mod policy;
+pub mod project_entry;
 pub mod random;
 pub mod record;
 pub mod recovery;
 pub mod root_key;
 pub mod rows;
+pub mod signing;
 pub mod slot;
 pub mod tree;
 
@@ -51,6 +58,9 @@ pub enum CryptoError {
     /// A seal, signature, MAC or encoding is not valid; the text names what is damaged
     #[error("{0} is damaged or was tampered with")]
     Damaged(&'static str),
+    /// A later version wrote something that this version would misunderstand; the text names it
+    #[error("{0} was written by a newer version of `secrets`")]
+    Newer(&'static str),
     /// The suite, the slot type or the KDF costs are not supported by this version
     #[error("{0}")]
     Unsupported(&'static str),

@@ -34,14 +34,14 @@ impl OutputKey {
 
     /// Returns 8 bytes in hexadecimal that identify this key without revealing anything about it.
     pub fn id(&self) -> String {
-        let mut id = hex(&self.mac(b"secrets/v1/output-key\0").finalize().into_bytes());
+        let mut id = hex(&self.mac(b"secrets/v3/output-key\0").finalize().into_bytes());
         id.truncate(16);
         id
     }
 
     /// Starts the digest of a file.
     pub fn digest(&self) -> OutputDigest {
-        OutputDigest::Keyed(Box::new(self.mac(b"secrets/v1/output\0")))
+        OutputDigest::Keyed(Box::new(self.mac(b"secrets/v3/output\0")))
     }
 
     fn mac(&self, label: &[u8]) -> Hmac<Sha256> {

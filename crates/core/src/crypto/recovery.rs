@@ -97,7 +97,7 @@ impl RecoveryCode {
 }
 
 fn checksum(code: &[u8; 32]) -> [u8; 3] {
-    let digest = Sha256::new().chain_update(b"secrets/v1/recovery\0").chain_update(code).finalize();
+    let digest = Sha256::new().chain_update(b"secrets/v3/recovery\0").chain_update(code).finalize();
     [digest[0], digest[1], digest[2]]
 }
 

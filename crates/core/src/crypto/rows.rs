@@ -1,11 +1,10 @@
 //! The rows of a vault's tables, as the store keeps them: sealed columns and the ids that they are
 //! bound to.
 
-use super::history::{Ancestors, Revision};
-use super::ids::{Hash, ProjectId, RecordId, VaultId};
+use sha2::{Digest, Sha256};
 
-/// The only cipher suite of formats 1 and 2: the primitives of section 2.
-pub const SUITE: u32 = 1;
+use super::ids::{Hash, ProjectId, RecordId, SUITE, TokenId, VaultId};
+use crate::codec::{self, prefixed};
 
 /// The row of table `vault`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,76 +13,16 @@ pub struct VaultRow {
     pub vault_id: VaultId,
     /// The cipher suite, [`SUITE`]
     pub suite: u32,
-    /// The number of changes of slots and projects, from 1
-    pub root_seq: u64,
-    /// The root MAC over this row, the slots, the projects' keys and the grants
-    pub root_mac: Hash,
-    /// The revisions before this one, by their MACs; `None` in a row of format 1, which names none
-    pub ancestors: Option<Ancestors>,
-    /// The checkpoint keys of earlier root keys, sealed by [`super::checkpoint::seal_history`];
-    /// empty if no earlier keys are known
-    pub checkpoint_history: Vec<u8>,
+    /// The checkpoint keys of earlier root keys, sealed by [`super::checkpoint::seal_past_keys`];
+    /// empty if the root key was never changed
+    pub past: Vec<u8>,
 }
 
 impl VaultRow {
-    /// Returns the row of a new vault. Its MAC still has to be computed.
+    /// Returns the row of a new vault.
     pub fn first(vault_id: VaultId) -> Self {
-        Self {
-            vault_id,
-            suite: SUITE,
-            root_seq: 1,
-            root_mac: [0; 32],
-            ancestors: Some(Ancestors::none()),
-            checkpoint_history: Vec::new(),
-        }
+        Self { vault_id, suite: SUITE, past: Vec::new() }
     }
-
-    /// Returns the row of the next revision. Its MAC still has to be computed.
-    #[must_use]
-    pub fn next(&self) -> Self {
-        let ancestors = self.revision().ancestors.then(&self.root_mac);
-        Self {
-            root_seq: self.root_seq + 1,
-            root_mac: [0; 32],
-            ancestors: Some(ancestors),
-            ..self.clone()
-        }
-    }
-
-    /// Returns the row as a revision that can be compared with others.
-    pub fn revision(&self) -> Revision {
-        let ancestors = self.ancestors.clone().unwrap_or_else(Ancestors::none);
-        Revision { seq: self.root_seq, hash: self.root_mac, ancestors }
-    }
-}
-
-/// A row of table `projects`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProjectRow {
-    /// The project's id, drawn when the project was created
-    pub pid: ProjectId,
-    /// The generation of its keys
-    pub epoch: u32,
-    /// The sealed key ring
-    pub keys: Vec<u8>,
-    /// The sealed head
-    pub head: Vec<u8>,
-    /// The signature of the opened head, 64 bytes
-    pub sig: Vec<u8>,
-}
-
-/// A row of table `grants`: a token's keys. No version creates any yet, but the root MAC covers
-/// them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
-    /// 16 bytes
-    pub token_id: Vec<u8>,
-    /// The generation of the grant
-    pub generation: u64,
-    /// Sealed for the token
-    pub bundle: Vec<u8>,
-    /// Sealed for the owner
-    pub admin: Vec<u8>,
 }
 
 /// A row of table `slots`: the root key, sealed for one credential.
@@ -105,7 +44,87 @@ pub struct Slot {
     pub wrap: Vec<u8>,
 }
 
-/// A row of table `records`: one sealed secret without its value.
+/// Returns the hash of the slots, in ascending order of their ids, and of the sealed keys of earlier
+/// checkpoints. The directory's head names it.
+pub fn slots_hash(slots: &[Slot], past: &[u8]) -> Hash {
+    let mut hash = Sha256::new();
+    hash.update(b"secrets/v3/slots\0");
+    hash.update(codec::length(slots.len()));
+    for s in slots {
+        prefixed(
+            &mut |piece| hash.update(piece),
+            &[&s.slot_id, &s.kind.to_be_bytes(), &s.params, &s.salt, &s.commitment, &s.wrap],
+        );
+    }
+
+    prefixed(&mut |piece| hash.update(piece), &[past]);
+    hash.finalize().into()
+}
+
+/// A row of table `projects`, of a project or of the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectRow {
+    /// The project's id, drawn when the project was created
+    pub pid: ProjectId,
+    /// The generation of its keys
+    pub epoch: u32,
+    /// The sealed head
+    pub head: Vec<u8>,
+    /// The signature of the opened head, 64 bytes
+    pub sig: Vec<u8>,
+}
+
+/// A row of table `grants`: a token's keys, sealed for the token and for the owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantRow {
+    /// The token's id
+    pub token_id: TokenId,
+    /// The number of times that the grant was issued
+    pub generation: u64,
+    /// Sealed for the token
+    pub grant: Vec<u8>,
+    /// Sealed for the owner
+    pub escrow: Vec<u8>,
+}
+
+/// Returns the hash of the list of tokens, in ascending order of their ids. The directory's head
+/// names it.
+pub fn tokens_hash(grants: &[GrantRow]) -> Hash {
+    let mut hash = Sha256::new();
+    hash.update(b"secrets/v3/tokens\0");
+    hash.update(codec::length(grants.len()));
+    for grant in grants {
+        hash.update(grant.token_id);
+        hash.update(grant.generation.to_be_bytes());
+        hash.update(Sha256::digest(&grant.escrow));
+    }
+
+    hash.finalize().into()
+}
+
+/// A row of table `policies`: who may sign for a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyRow {
+    /// The policy's version, from 1
+    pub version: u64,
+    /// The sealed policy
+    pub body: Vec<u8>,
+    /// The owner's signature of the opened policy, 64 bytes
+    pub sig: Vec<u8>,
+}
+
+/// A row of table `audit`: one change of a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRow {
+    /// The `seq` of the head that it belongs to
+    pub seq: u64,
+    /// The generation of the keys that sealed it
+    pub epoch: u32,
+    /// The sealed entry and its signature
+    pub ct: Vec<u8>,
+}
+
+/// A row of table `records`: one sealed secret without its value, or in the directory one project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The blind index of its tag
@@ -116,7 +135,7 @@ pub struct Record {
     pub epoch: u32,
     /// The number of the record's changes, from 1
     pub ver: u64,
-    /// The version that last set the value
+    /// The version that last sealed the value
     pub vver: u64,
     /// Sealed metadata
     pub meta: Vec<u8>,

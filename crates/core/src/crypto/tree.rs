@@ -21,7 +21,7 @@ pub fn value_hash(sealed: &[u8]) -> Hash {
 /// Returns the leaf of a record: a hash of every column but `leaf`, bound to its vault and project.
 pub fn leaf(vault_id: &VaultId, pid: &ProjectId, record: &Record) -> Hash {
     let mut hash = Sha256::new();
-    hash.update(b"secrets/v1/leaf\0");
+    hash.update(b"secrets/v3/leaf\0");
     hash.update(vault_id);
     hash.update(pid);
     hash.update(record.rid);
@@ -53,7 +53,7 @@ pub fn bucket(pid: &ProjectId, number: u8, leaves: &[Leaf]) -> Hash {
     }
 
     let mut hash = Sha256::new();
-    hash.update(b"secrets/v1/bucket\0");
+    hash.update(b"secrets/v3/bucket\0");
     hash.update(pid);
     hash.update([number]);
     hash.update(codec::length(leaves.len()));
@@ -70,7 +70,7 @@ pub fn bucket(pid: &ProjectId, number: u8, leaves: &[Leaf]) -> Hash {
 /// Returns the hash over a project's 256 buckets.
 pub fn root_hash(pid: &ProjectId, buckets: &[Hash; BUCKETS]) -> Hash {
     let mut hash = Sha256::new();
-    hash.update(b"secrets/v1/top\0");
+    hash.update(b"secrets/v3/top\0");
     hash.update(pid);
     for bucket in buckets {
         hash.update(bucket);

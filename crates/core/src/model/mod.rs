@@ -12,7 +12,7 @@ pub use bytes::SecretBytes;
 pub use bytes::{STACK_DEPTH, overwrite_stack};
 pub use key_shape::looks_like_api_key;
 pub use name::TAG_MAX;
-pub use name::{Description, Name, ProjectName, SecretId, SecretRef, Tag, TagKey};
+pub use name::{Description, Name, ProjectName, SecretId, SecretRef, Source, Tag, TagKey};
 pub use value::{Hint, SecretValue};
 
 /// The reason why an input is invalid, worded so that it fits after "is not a tag: ".
@@ -88,6 +88,56 @@ pub struct Metadata {
     pub created: Timestamp,
     /// The time of the last change
     pub updated: Timestamp,
+    /// The readers who may use the value
+    pub class: Class,
+    /// The generation of the value's key; it never changes in a vault that is one file
+    pub generation: u32,
+    /// The time by which the value must be replaced
+    pub expires: Option<Timestamp>,
+    /// The place where a new value can be had
+    pub source: Option<Source>,
+    /// Fields of later versions, as they are encoded
+    pub later: Vec<u8>,
+}
+
+impl Metadata {
+    /// Returns the metadata of a new secret with this tag and value, without any optional field.
+    pub fn new(tag: Tag, value: &SecretValue, now: Timestamp) -> Self {
+        Self {
+            tag,
+            name: None,
+            description: None,
+            hint: value.hint(),
+            created: now,
+            updated: now,
+            class: Class::Team,
+            generation: 0,
+            expires: None,
+            source: None,
+            later: Vec::new(),
+        }
+    }
+}
+
+impl Metadata {
+    /// Takes over the hint of a new value. Every reader of the project sees hints, so a restricted
+    /// secret has none.
+    pub fn set_hint(&mut self, hint: Hint) {
+        self.hint = match self.class {
+            Class::Team => hint,
+            Class::Restricted => Hint::none(),
+        };
+    }
+}
+
+/// The readers who may use a secret's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Class {
+    /// Everybody who may use the project's values
+    #[default]
+    Team,
+    /// Only readers with a grant for restricted secrets
+    Restricted,
 }
 
 /// A secret as `get` and `list` show it: everything but the value.

@@ -12,6 +12,7 @@ use super::Invalid;
 pub const TAG_MAX: usize = 128;
 const NAME_MAX: usize = 256;
 const DESCRIPTION_MAX: usize = 4096;
+const SOURCE_MAX: usize = 2048;
 
 /// A secret's identifier in its project, spelled as at `create`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -230,6 +231,42 @@ impl Description {
     }
 }
 
+/// The web page where a new value can be had: an `https` or `http` address of at most 2,048
+/// characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source(String);
+
+impl Source {
+    /// Checks the address. Empty text gives `None`, which clears a source.
+    pub fn parse(text: &str) -> Result<Option<Self>, Invalid> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+
+        let rest = ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+        if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Err(Invalid::new("it does not begin with `https://` or `http://` and a host"));
+        }
+
+        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(Invalid::new("it contains a blank or a control character"));
+        }
+
+        check_length(text, SOURCE_MAX)?;
+        Ok(Some(Self(text.to_owned())))
+    }
+
+    /// Accepts an address from a vault, with the same checks as [`Name::stored`].
+    pub fn stored(text: &str) -> Option<Self> {
+        (!text.is_empty() && check_length(text, SOURCE_MAX).is_ok()).then(|| Self(text.to_owned()))
+    }
+
+    /// Returns the address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 fn check_length(text: &str, most: usize) -> Result<(), Invalid> {
     let length = text.chars().count();
     if length > most {
@@ -318,5 +355,20 @@ mod tests {
         assert!(Description::parse("a\n\tb").unwrap().is_some());
         assert!(Description::parse("a\rb").is_err());
         assert!(Description::parse(&"x".repeat(4097)).is_err());
+    }
+
+    #[test]
+    fn sources_are_addresses_of_web_pages() {
+        for good in ["https://example.com/keys?a=b#c", "http://localhost:8080"] {
+            assert_eq!(Source::parse(good).unwrap().unwrap().as_str(), good);
+        }
+
+        assert_eq!(Source::parse("").unwrap(), None);
+        let long = format!("https://example.com/{}", "x".repeat(2048));
+        let bad =
+            ["example.com", "https://", "https:///x", "javascript:x", "https://a b", "ftp://a"];
+        for bad in bad.into_iter().chain(["https://a\n", &long]) {
+            assert!(Source::parse(bad).is_err(), "{bad}");
+        }
     }
 }

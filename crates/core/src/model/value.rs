@@ -51,6 +51,11 @@ impl Hint {
     const HIDDEN: &str = "••••";
     const SHORTEST: usize = 16;
 
+    /// Returns the hint of a restricted secret, which is empty.
+    pub fn none() -> Self {
+        Self(String::new())
+    }
+
     /// Computes the hint. It is `••••` for fewer than 16 characters and for a value that is not
     /// UTF-8.
     pub fn of(value: &[u8]) -> Self {

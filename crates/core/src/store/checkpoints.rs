@@ -1,5 +1,5 @@
-//! Stores checkpoints: small files in the state directory, one for each path of a vault, and one
-//! for the newest state of a vault.
+//! Stores checkpoints: small files in the state directory, one for each project at each path of a
+//! vault, and one for the newest state of each project.
 //!
 //! Nothing here is flushed to the disk. After a power cut a checkpoint may be older or empty. A
 //! rollback that only the lost state would reveal then goes unnoticed. This file never looks at the
@@ -9,15 +9,15 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use secrets_files::Records;
+use secrets_files::{Records, RecordsLock};
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
 use super::vault_path::absolute;
-use crate::crypto::ids::{Hash, VaultId};
+use crate::crypto::ids::{Hash, ProjectId, VaultId};
 
-/// The largest size of a checkpoint. That of 10,000 projects is smaller.
-const MAX_SIZE: u64 = 16 * 1024 * 1024;
+/// The largest size of a checkpoint. A path of 4,096 characters is the longest part of one.
+const MAX_SIZE: u64 = 16 * 1024;
 
 /// The checkpoints of one vault.
 #[derive(Debug, Clone)]
@@ -70,33 +70,50 @@ impl CheckpointStore {
         &self.path_hashes
     }
 
-    /// Reads the checkpoint for a path. Returns `None` if none was written, or if it did not reach
+    /// Waits until no other process reads and replaces checkpoints. The lock ends on drop.
+    pub fn lock(&self) -> io::Result<RecordsLock> {
+        self.records.lock()
+    }
+
+    /// Reads the checkpoint of a project for a path. Returns `None` if none was written, or if it did not reach
     /// the disk.
     pub fn read(
         &self,
         vault_id: &VaultId,
         path_hash: &Hash,
+        pid: &ProjectId,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let name = Records::name_of(&[vault_id, path_hash]);
+        let name = Records::name_of(&[vault_id, path_hash, pid]);
         self.records
             .read(&name)
             .map_err(|source| StoreError::Checkpoint { path: self.records.path(&name), source })
     }
 
-    /// Replaces the checkpoint for a path atomically.
-    pub fn write(&self, vault_id: &VaultId, path_hash: &Hash, bytes: &[u8]) -> io::Result<()> {
-        self.records.write(&Records::name_of(&[vault_id, path_hash]), bytes)
+    /// Replaces the checkpoint of a project for a path atomically.
+    pub fn write(
+        &self,
+        vault_id: &VaultId,
+        path_hash: &Hash,
+        pid: &ProjectId,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.records.write(&Records::name_of(&[vault_id, path_hash, pid]), bytes)
     }
 
-    /// Reads the record of the newest state. Returns `None` also if it cannot be read, because it
-    /// only leads to a warning.
-    pub fn read_newest(&self, vault_id: &VaultId) -> Option<Vec<u8>> {
-        self.newest.read(&Records::name_of(&[vault_id])).ok().flatten()
+    /// Reads the record of a project's newest state. Returns `None` also if it cannot be read,
+    /// because it only leads to a warning.
+    pub fn read_newest(&self, vault_id: &VaultId, pid: &ProjectId) -> Option<Vec<u8>> {
+        self.newest.read(&Records::name_of(&[vault_id, pid])).ok().flatten()
     }
 
-    /// Replaces the record of the newest state.
-    pub fn write_newest(&self, vault_id: &VaultId, bytes: &[u8]) -> io::Result<()> {
-        self.newest.write(&Records::name_of(&[vault_id]), bytes)
+    /// Replaces the record of a project's newest state.
+    pub fn write_newest(
+        &self,
+        vault_id: &VaultId,
+        pid: &ProjectId,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.newest.write(&Records::name_of(&[vault_id, pid]), bytes)
     }
 
     /// Fails if checkpoints are kept and none can be written. In that case a restored vault would
@@ -110,20 +127,23 @@ impl CheckpointStore {
         })
     }
 
-    /// Removes the checkpoints of the vault at its path, and its newest state.
-    pub fn remove(&self, vault_id: &VaultId) -> Result<(), StoreError> {
-        for path_hash in &self.path_hashes {
-            let name = Records::name_of(&[vault_id, path_hash]);
-            let failed = |source| StoreError::Io {
-                action: "remove",
-                path: self.records.path(&name),
-                source,
-            };
+    /// Removes the checkpoints of these projects of the vault at its path, and their newest states.
+    pub fn remove(&self, vault_id: &VaultId, pids: &[ProjectId]) -> Result<(), StoreError> {
+        for pid in pids {
+            for path_hash in &self.path_hashes {
+                let name = Records::name_of(&[vault_id, path_hash, pid]);
+                let failed = |source| StoreError::Io {
+                    action: "remove",
+                    path: self.records.path(&name),
+                    source,
+                };
 
-            self.records.remove(&name).map(drop).map_err(failed)?;
+                self.records.remove(&name).map(drop).map_err(failed)?;
+            }
+
+            let _ = self.newest.remove(&Records::name_of(&[vault_id, pid]));
         }
 
-        let _ = self.newest.remove(&Records::name_of(&[vault_id]));
         Ok(())
     }
 }

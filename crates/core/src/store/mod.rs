@@ -6,6 +6,7 @@
 
 mod checkpoints;
 mod neighbours;
+mod row_set;
 mod sqlite;
 mod vault_path;
 
@@ -13,23 +14,23 @@ use std::path::PathBuf;
 
 pub use checkpoints::CheckpointStore;
 pub use neighbours::rename_aside;
+pub use row_set::{OwnedChange, RowSet, decode_changes, encode_changes};
 pub use sqlite::{NewFile, SqliteStore};
 pub use vault_path::{
     IfExists, JOURNALS, absolute, before_recovery, check_directory_for, check_new, check_new_vault,
     create_directory_for, looks_like_a_vault, quoted,
 };
 
-use crate::crypto::ids::{Hash, ProjectId, RecordId};
-use crate::crypto::rows::{Grant, ProjectRow, Record, Slot, VaultRow};
+use crate::crypto::ids::{Hash, ProjectId, RecordId, TokenId};
+use crate::crypto::rows::{AuditRow, GrantRow, PolicyRow, ProjectRow, Record, Slot, VaultRow};
 use crate::crypto::tree::Leaf;
 
 /// The application id of a vault's SQLite file: `SCRT`.
 pub const APPLICATION_ID: i32 = 0x5343_5254;
-/// The format that this version writes. It reads all earlier ones.
-pub const FORMAT: i32 = 2;
+/// The only format that this version reads and writes. Formats 1 and 2 were never released.
+pub const FORMAT: i32 = 3;
 
-/// The maximum number of projects in a vault. Every command reads and opens each of them, so the
-/// limit also bounds the work that a hostile file can cause.
+/// The maximum number of projects in a vault, which bounds the work that a hostile file can cause.
 pub const MAX_PROJECTS: usize = 10_000;
 
 /// A store of sealed records.
@@ -59,13 +60,27 @@ pub trait Snapshot {
     fn vault(&self) -> Result<VaultRow, StoreError>;
     /// Returns all slots in ascending order of their ids.
     fn slots(&self) -> Result<Vec<Slot>, StoreError>;
-    /// Returns all projects in ascending order of their ids.
+    /// Returns the row of one project, or of the directory.
+    fn project(&self, pid: &ProjectId) -> Result<Option<ProjectRow>, StoreError>;
+    /// Returns all projects in ascending order of their ids. The directory is the first one.
     fn projects(&self) -> Result<Vec<ProjectRow>, StoreError>;
     /// Returns the projects that can be read, and whether these are all projects and undamaged. A
     /// head that cannot be read is empty.
     fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError>;
     /// Returns all grants in ascending order of their ids.
-    fn grants(&self) -> Result<Vec<Grant>, StoreError>;
+    fn grants(&self) -> Result<Vec<GrantRow>, StoreError>;
+    /// Returns one token's grant.
+    fn grant(&self, token_id: &TokenId) -> Result<Option<GrantRow>, StoreError>;
+    /// Returns a project's policy. More than one counts as damage.
+    fn policy(&self, pid: &ProjectId) -> Result<Option<PolicyRow>, StoreError>;
+    /// Passes a project's audit log to `visit` in ascending order of `seq`, from `from` on, until
+    /// `visit` returns false.
+    fn audit(
+        &self,
+        pid: &ProjectId,
+        from: u64,
+        visit: &mut dyn FnMut(AuditRow) -> bool,
+    ) -> Result<(), StoreError>;
     /// Returns the hashes of a project's buckets that hold records.
     fn buckets(&self, pid: &ProjectId) -> Result<Vec<(u8, Hash)>, StoreError>;
     /// Returns the leaves of one bucket in ascending order of `tag_ix`.
@@ -125,6 +140,10 @@ pub struct OrphanRows {
     pub records: u64,
     /// Buckets without a project
     pub buckets: u64,
+    /// Policies without a project
+    pub policies: u64,
+    /// Entries of the audit log without a project
+    pub audit: u64,
 }
 
 /// A change that is not committed yet. Reads see everything that was applied before them.
@@ -139,8 +158,14 @@ pub trait Transaction: Snapshot {
 pub enum Change<'a> {
     /// Removes everything and overwrites the old bytes
     Clear,
-    /// Adds a grant
-    Grant(&'a Grant),
+    /// Adds or replaces a grant, and overwrites the old bytes
+    Grant(&'a GrantRow),
+    /// Removes a grant and overwrites the old bytes
+    DropGrant(&'a TokenId),
+    /// Sets the policy of a project, in place of any other
+    Policy(&'a ProjectId, &'a PolicyRow),
+    /// Adds or replaces an entry of a project's audit log
+    Audit(&'a ProjectId, &'a AuditRow),
     /// Removes the slot with this id and overwrites the old bytes
     DropSlot(&'a [u8]),
     /// Replaces the vault's row
@@ -149,7 +174,7 @@ pub enum Change<'a> {
     Slot(&'a Slot),
     /// Adds or replaces a project's row
     Project(&'a ProjectRow),
-    /// Removes a project with its buckets, records and values
+    /// Removes a project with its buckets, records, values, policy and audit log
     DropProject(&'a ProjectId),
     /// Adds or replaces a bucket's hash, or removes it with `None`
     Bucket(&'a ProjectId, u8, Option<&'a Hash>),
@@ -202,7 +227,7 @@ pub enum StoreError {
     #[error("`{}` is not a vault", .0.display())]
     NotAVault(PathBuf),
     /// The vault has a format that this version does not know
-    #[error("the vault has format {0}; this version of `secrets` reads formats 1 to {FORMAT}")]
+    #[error("the vault has format {0}; this version of `secrets` reads format {FORMAT}")]
     Format(i32),
     /// The tables do not follow the format; the text names them
     #[error("the vault's {0} is damaged or was tampered with")]

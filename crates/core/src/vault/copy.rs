@@ -4,13 +4,15 @@
 
 use std::collections::HashSet;
 
-use super::edit::{Edit, open_or_create};
+use super::edit::{Draft, Edit};
 use super::find::{FoundIn, find_all, in_order};
-use super::projects::require_project;
-use super::state::{Project, State, VerifiedRecord};
+use super::project::{Project, VerifiedRecord};
+use super::state::State;
 use super::{Vault, VaultError, WriteOutcome};
+use crate::crypto::audit;
+use crate::crypto::record::ValueBinding;
 use crate::crypto::rows::Record;
-use crate::model::{Metadata, ProjectName, Secret, SecretRef, Tag, TagKey, Timestamp};
+use crate::model::{Class, Metadata, ProjectName, Secret, SecretRef, Tag, TagKey, Timestamp};
 use crate::store::Snapshot;
 
 /// The action for a tag that the target already has.
@@ -97,19 +99,19 @@ impl Vault {
 
     /// Copies secrets in one transaction.
     pub fn copy(&self, request: &CopyRequest<'_>) -> Result<WriteOutcome<CopyOutcome>, VaultError> {
-        let mut transaction = self.store.write()?;
-        let state = self.state(&*transaction)?;
-        let mut prepared = PreparedCopy::new(&state, &*transaction, request)?;
+        let mut writing = self.writing()?;
+        let mut prepared = PreparedCopy::new(&writing.state, &*writing.transaction, request)?;
         let plan = prepared.plan();
-
         prepared.steps.retain(|step| action(step, request.on_conflict) != Action::Skip);
+
         let mut secrets = Vec::new();
         if !prepared.steps.is_empty() {
-            let target = open_or_create(&state, &*self.root, &mut *transaction, request.to)?;
-            secrets = prepared.carry_out(Edit::new(&mut *transaction, target))?;
+            let target = writing.open_or_create(request.to)?;
+            secrets =
+                writing.edit(target, audit::Action::Clone, |edit| prepared.carry_out(edit))?;
         }
 
-        Ok(WriteOutcome::new(CopyOutcome { plan, secrets }, self.commit(transaction)?))
+        Ok(WriteOutcome::new(CopyOutcome { plan, secrets }, writing.commit()?))
     }
 }
 
@@ -140,8 +142,7 @@ impl PreparedCopy {
                 prepared.steps = in_order(steps);
             }
             None => {
-                let at = require_project(state, request.from)?;
-                let project = state.project(snapshot, at)?;
+                let project = state.open(snapshot, state.require(snapshot, request.from)?)?;
                 let mut steps = Vec::new();
                 project.each(snapshot, |found| steps.push(prepared.step(request, found)))?;
                 prepared.steps = steps;
@@ -209,40 +210,64 @@ impl PreparedCopy {
         self.steps.iter().map(planned).collect()
     }
 
-    fn carry_out(self, mut edit: Edit<'_>) -> Result<Vec<Secret>, VaultError> {
+    fn carry_out(&self, edit: &mut Edit<'_>) -> Result<Vec<Secret>, VaultError> {
         let mut drafts = Vec::with_capacity(self.steps.len());
         for (number, step) in self.steps.iter().enumerate() {
             drafts.push(match &step.target {
-                Some(found) => (number, Record { meta: Vec::new(), ..found.record }),
-                None => (number, edit.draft(&step.tag.key())?),
+                Some(found) => Draft {
+                    number,
+                    record: Record { meta: Vec::new(), ..found.record },
+                    binding: ValueBinding::of(&found.metadata),
+                },
+                None => Draft {
+                    number,
+                    record: edit.draft(&step.tag.key())?,
+                    binding: ValueBinding::of_tag(&step.tag),
+                },
             });
         }
 
         let now = Timestamp::now();
         let value = |snapshot: &dyn Snapshot, number: usize| {
             let step: &Step = &self.steps[number];
-            self.sources[step.from].value(snapshot, &step.source.record)
+            self.sources[step.from].value(snapshot, &step.source)
         };
 
         let mut secrets = Vec::with_capacity(drafts.len());
         let take = |number, secret| secrets.push((number, secret));
         edit.put_all(drafts, value, |number| self.steps[number].metadata(now), take)?;
-
-        edit.sign()?;
         Ok(in_order(secrets))
     }
 }
 
 impl Step {
-    /// Returns the metadata of the copy.
+    /// Returns the metadata of the copy. What concerns access stays that of the target.
     fn metadata(&self, now: Timestamp) -> Metadata {
-        let Metadata { name, description, hint, .. } = self.source.metadata.clone();
-        let (tag, created) = match &self.target {
-            Some(found) => (found.metadata.tag.clone(), found.metadata.created),
-            None => (self.tag.clone(), now),
-        };
+        let source = self.source.metadata.clone();
+        match &self.target {
+            Some(found) => {
+                let mut metadata = Metadata {
+                    name: source.name,
+                    description: source.description,
+                    expires: source.expires,
+                    source: source.source,
+                    updated: now,
+                    ..found.metadata.clone()
+                };
 
-        Metadata { tag, name, description, hint, created, updated: now }
+                metadata.set_hint(source.hint);
+                metadata
+            }
+            None => Metadata {
+                tag: self.tag.clone(),
+                created: now,
+                updated: now,
+                class: Class::Team,
+                generation: 0,
+                later: Vec::new(),
+                ..source
+            },
+        }
     }
 }
 

@@ -1,61 +1,73 @@
 //! Changes a project: verifies every bucket that will be signed again, applies the changes, and
 //! signs once (docs/format.md, section 5).
-//!
-//! A bucket is verified before its first change. Otherwise our signature would legitimise a change
-//! that an attacker made.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashSet};
-use std::rc::Rc;
+use std::collections::HashSet;
 
 use super::VaultError;
-use super::key_handle::{RootKeyHandle, RootTables};
-use super::state::{Project, State, VerifiedRecord};
-use crate::crypto::head::{Head, HeadHistory};
-use crate::crypto::history::Ancestors;
-use crate::crypto::ids::{Hash, ProjectId, RecordId};
-use crate::crypto::keyring::Keyring;
+use super::access::{SignRequest, WantedKey};
+use super::buckets::{self, BucketEdit, leaf_at};
+use super::next_head::{self, HeadPlace};
+use super::project::{Project, VerifiedRecord, checkpoint};
+use crate::crypto::aead::MessageKey;
+use crate::crypto::audit::{Action, AuditChange};
+use crate::crypto::checkpoint::Checkpoint;
+use crate::crypto::ids::RecordId;
 use crate::crypto::random;
-use crate::crypto::rows::{Grant, ProjectRow, Record, Slot, VaultRow};
-use crate::crypto::tree::{self, BUCKETS, EMPTY_BUCKET, Leaf};
-use crate::model::{Metadata, ProjectName, Secret, SecretValue, TagKey, Timestamp};
-use crate::store::{Change, MAX_PROJECTS, Snapshot, Transaction};
+use crate::crypto::record::{ValueBinding, seal_value};
+use crate::crypto::rows::Record;
+use crate::crypto::tree::{self, Leaf};
+use crate::model::{Metadata, Secret, SecretValue, TagKey};
+use crate::store::{Change, Snapshot, Transaction};
 
-/// A project that is being created or changed in a transaction. The caller commits, because one
-/// transaction may change several projects, one after the other.
+/// The number of values that are sealed together. One request to the agent asks for all their keys.
+const VALUES_AT_ONCE: usize = 1000;
+
+/// A record whose next version will be stored, with a number by which the caller knows it.
+pub(super) struct Draft {
+    pub(super) number: usize,
+    pub(super) record: Record,
+    /// The binding of its value
+    pub(super) binding: ValueBinding,
+}
+
+/// A project that is being changed in a transaction. The caller commits, because one transaction may
+/// change several projects, one after the other.
 pub(super) struct Edit<'a> {
     transaction: &'a mut dyn Transaction,
     project: Project,
-    leaves: BTreeMap<u8, Vec<Leaf>>,
+    buckets: BucketEdit,
     count: u64,
     /// The ids of new secrets
     drawn: HashSet<RecordId>,
+    change: AuditChange,
 }
 
 impl<'a> Edit<'a> {
-    pub(super) fn new(transaction: &'a mut dyn Transaction, project: Project) -> Self {
-        let count = project.head.count;
-        Self { transaction, project, leaves: BTreeMap::new(), count, drawn: HashSet::new() }
+    pub(super) fn new(
+        transaction: &'a mut dyn Transaction,
+        project: Project,
+        action: Action,
+    ) -> Self {
+        let buckets = BucketEdit::new(project.row.pid, project.buckets.clone());
+        let (count, drawn) = (project.head.count, HashSet::new());
+        let change = AuditChange::new(action);
+        Self { transaction, project, buckets, count, drawn, change }
     }
 
     fn leaves(&mut self, bucket: u8) -> Result<&mut Vec<Leaf>, VaultError> {
-        if !self.leaves.contains_key(&bucket) {
-            self.leaves.insert(bucket, self.project.bucket(self.transaction, bucket)?);
-        }
-
-        Ok(self.leaves.entry(bucket).or_default())
+        let leaves = self.buckets.leaves(&*self.transaction, bucket)?;
+        leaves.ok_or_else(|| self.project.damaged("a bucket"))
     }
 
     /// Returns the secret with this tag, including changes of this edit.
     pub(super) fn find(&mut self, key: &TagKey) -> Result<Option<Secret>, VaultError> {
-        let tag_ix = self.project.keyring.tag_ix(key);
-        let leaves = self.leaves(tag_ix[0])?;
-        let Ok(at) = leaves.binary_search_by(|leaf| leaf.tag_ix.cmp(&tag_ix)) else {
+        let tag_ix = self.project.tag_ix(key);
+        let Some(leaf) = leaf_at(self.leaves(tag_ix[0])?, &tag_ix).copied() else {
             return Ok(None);
         };
 
-        let leaf = leaves[at];
-        let found = self.project.by_leaf(self.transaction, &leaf)?;
+        let found = self.project.by_leaf(&*self.transaction, &leaf)?;
         Ok(Some(self.project.secret(found)))
     }
 
@@ -77,10 +89,13 @@ impl<'a> Edit<'a> {
         value: Option<&SecretValue>,
     ) -> Result<Secret, VaultError> {
         let VerifiedRecord { mut record, metadata } = found;
-
         record.ver += 1;
         if let Some(value) = value {
-            self.put_value(&mut record, value)?;
+            let binding = ValueBinding::of(&metadata);
+            let keys = self.seal_keys(&[(record.rid, binding)])?;
+            let key = keys.into_iter().next();
+            let key = key.ok_or(VaultError::Internal("no key for a new seal"))?;
+            self.put_value(&mut record, binding, key, value)?;
         }
 
         self.put_record(record, metadata)
@@ -92,28 +107,32 @@ impl<'a> Edit<'a> {
         Ok(self.first_draft(rid, key))
     }
 
-    /// Stores the next versions of many numbered records. `value` and `metadata` return the content
-    /// for a number. `take` gets the stored secret.
+    /// Stores the next versions of many records. `value` and `metadata` return the content for a
+    /// number. `take` gets the stored secret.
     ///
     /// Values are written in the order of their ids and records in the order of their indexes,
     /// because that is how they are stored. In any other order, every page of a large file would be
     /// read and written many times.
     pub(super) fn put_all<V: Borrow<SecretValue>>(
         &mut self,
-        mut drafts: Vec<(usize, Record)>,
+        mut drafts: Vec<Draft>,
         mut value: impl FnMut(&dyn Snapshot, usize) -> Result<V, VaultError>,
         mut metadata: impl FnMut(usize) -> Metadata,
         mut take: impl FnMut(usize, Secret),
     ) -> Result<(), VaultError> {
-        drafts.sort_unstable_by_key(|(_, record)| record.rid);
-        for (number, record) in &mut drafts {
-            record.ver += 1;
-            let value = value(self.transaction, *number)?;
-            self.put_value(record, value.borrow())?;
+        drafts.sort_unstable_by_key(|draft| draft.record.rid);
+        for drafts in drafts.chunks_mut(VALUES_AT_ONCE) {
+            let wanted: Vec<_> =
+                drafts.iter().map(|draft| (draft.record.rid, draft.binding)).collect();
+            for (draft, key) in drafts.iter_mut().zip(self.seal_keys(&wanted)?) {
+                draft.record.ver += 1;
+                let value = value(&*self.transaction, draft.number)?;
+                self.put_value(&mut draft.record, draft.binding, key, value.borrow())?;
+            }
         }
 
-        drafts.sort_unstable_by_key(|(_, record)| record.tag_ix);
-        for (number, record) in drafts {
+        drafts.sort_unstable_by_key(|draft| draft.record.tag_ix);
+        for Draft { number, record, .. } in drafts {
             take(number, self.put_record(record, metadata(number))?);
         }
 
@@ -124,7 +143,7 @@ impl<'a> Edit<'a> {
     fn first_draft(&mut self, rid: RecordId, key: &TagKey) -> Record {
         self.count += 1;
         Record {
-            tag_ix: self.project.keyring.tag_ix(key),
+            tag_ix: self.project.tag_ix(key),
             rid,
             epoch: self.project.row.epoch,
             ver: 0,
@@ -135,22 +154,43 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// Stores the value of a record's current version.
-    fn put_value(&mut self, record: &mut Record, value: &SecretValue) -> Result<(), VaultError> {
-        record.vver = record.ver;
-        let sealed = self.project.keyring.seal_value(
-            self.project.context(&record.rid),
-            record.vver,
-            value,
-        )?;
-        record.val_hash = tree::value_hash(&sealed);
+    /// Returns a fresh key for the seal of each value.
+    fn seal_keys(
+        &self,
+        values: &[(RecordId, ValueBinding)],
+    ) -> Result<Vec<MessageKey>, VaultError> {
+        let wanted: Vec<WantedKey> = values
+            .iter()
+            .map(|(rid, binding)| WantedKey {
+                rid: *rid,
+                generation: binding.generation,
+                class: binding.class,
+                salt: None,
+            })
+            .collect();
 
+        let Project { access, vault_id, opened, .. } = &self.project;
+        access.message_keys(vault_id, opened, &wanted)
+    }
+
+    /// Stores the value of a record's current version.
+    fn put_value(
+        &mut self,
+        record: &mut Record,
+        binding: ValueBinding,
+        key: MessageKey,
+        value: &SecretValue,
+    ) -> Result<(), VaultError> {
+        record.vver = record.ver;
+        let context = self.project.context(&record.rid);
+        let sealed = seal_value(key, context, record.vver, binding, value)?;
+        record.val_hash = tree::value_hash(&sealed);
         Ok(self.transaction.apply(Change::Value(&record.rid, &sealed))?)
     }
 
     /// Stores the current version of a record whose value is already stored.
     fn put_record(&mut self, mut record: Record, metadata: Metadata) -> Result<Secret, VaultError> {
-        record.meta = self.project.keyring.seal_metadata(
+        record.meta = self.project.keys().seal_metadata(
             self.project.context(&record.rid),
             record.ver,
             &metadata,
@@ -159,14 +199,10 @@ impl<'a> Edit<'a> {
         record.leaf = tree::leaf(&self.project.vault_id, &self.project.row.pid, &record);
 
         // The bucket is read before the record is written, so its old content is verified.
-        let leaves = self.leaves(record.tag_ix[0])?;
         let leaf = Leaf { tag_ix: record.tag_ix, rid: record.rid, leaf: record.leaf };
-        match leaves.binary_search_by(|other| other.tag_ix.cmp(&record.tag_ix)) {
-            Ok(at) => leaves[at] = leaf,
-            Err(at) => leaves.insert(at, leaf),
-        }
-
+        buckets::put(self.leaves(record.tag_ix[0])?, leaf);
         self.transaction.apply(Change::Record(&self.project.row.pid, &record))?;
+        self.change.add(record.rid, metadata.tag.as_str());
         Ok(self.project.secret(VerifiedRecord { record, metadata }))
     }
 
@@ -182,192 +218,34 @@ impl<'a> Edit<'a> {
 
     pub(super) fn remove(&mut self, found: VerifiedRecord) -> Result<Secret, VaultError> {
         let record = &found.record;
-        let leaves = self.leaves(record.tag_ix[0])?;
-        if let Ok(at) = leaves.binary_search_by(|leaf| leaf.tag_ix.cmp(&record.tag_ix)) {
-            leaves.remove(at);
-        }
-
+        buckets::remove(self.leaves(record.tag_ix[0])?, &record.tag_ix);
         self.count = self
             .count
             .checked_sub(1)
             .ok_or_else(|| self.project.damaged("the number of records"))?;
 
         self.transaction.apply(Change::DropRecord(&self.project.row.pid, record))?;
+        self.change.add(record.rid, found.metadata.tag.as_str());
         Ok(self.project.secret(found))
     }
 
-    /// Writes the changed buckets and the new head.
-    pub(super) fn sign(self) -> Result<(), VaultError> {
-        let Self { transaction, project, leaves, count, .. } = self;
-        let Project { row, keyring, .. } = &project;
-        let mut buckets = project.buckets.clone();
-        for (number, leaves) in &leaves {
-            buckets[usize::from(*number)] = write_bucket(transaction, &row.pid, *number, leaves)?;
-        }
+    /// Writes the changed buckets, the new head and its entry of the audit log. Returns the state to
+    /// remember.
+    pub(super) fn sign(self) -> Result<Checkpoint, VaultError> {
+        let Self { transaction, project, buckets, count, change, .. } = self;
+        let root_hash = buckets.write(transaction)?;
+        let Project { vault_id, opened, access, row, policy, head, .. } = &project;
+        let place = HeadPlace { vault_id, pid: &row.pid, epoch: row.epoch };
+        let request = SignRequest {
+            project: opened,
+            previous: row,
+            policy: policy.as_ref(),
+            head: next_head::next(place, head, row.epoch, root_hash, count),
+            change,
+        };
 
-        sign_next(transaction, &project, row, keyring, &buckets, count).map(drop)
+        let signed = access.sign(vault_id, request)?;
+        next_head::write(transaction, place, project.keys(), &signed)?;
+        Ok(checkpoint(vault_id, opened, &signed.head))
     }
-}
-
-/// Writes the hash of a bucket and returns it.
-pub(super) fn write_bucket(
-    transaction: &mut dyn Transaction,
-    pid: &ProjectId,
-    number: u8,
-    leaves: &[Leaf],
-) -> Result<Hash, VaultError> {
-    let hash = tree::bucket(pid, number, leaves);
-    transaction.apply(Change::Bucket(pid, number, (hash != EMPTY_BUCKET).then_some(&hash)))?;
-    Ok(hash)
-}
-
-/// Signs the revision after `project`'s, with `buckets` and `count` records, under the keys of
-/// `row`. Returns the row that was written.
-pub(super) fn sign_next(
-    transaction: &mut dyn Transaction,
-    project: &Project,
-    row: &ProjectRow,
-    keyring: &Keyring,
-    buckets: &[Hash; BUCKETS],
-    count: u64,
-) -> Result<ProjectRow, VaultError> {
-    let Project { vault_id, head, row: before, .. } = project;
-    let now = head.revision(vault_id, &before.pid, before.epoch);
-    let ancestors = if head.seq == 0 { Ancestors::none() } else { now.ancestors.then(&now.hash) };
-    let next = Head {
-        seq: head.seq + 1,
-        count,
-        root_hash: tree::root_hash(&row.pid, buckets),
-        audit_head: head.audit_head,
-        time: Timestamp::now().0,
-        signer_id: [0; 16],
-        past: HeadHistory::Ancestors(ancestors),
-    };
-
-    let (head, sig) = keyring.sign_head(vault_id, &row.pid, row.epoch, &next)?;
-    let written = ProjectRow { head, sig, ..row.clone() };
-    transaction.apply(Change::Project(&written))?;
-    Ok(written)
-}
-
-/// A project to edit: one of the vault's by its position, or a new one, whose row has keys but no
-/// head yet. Its buckets are not read before it is its turn.
-pub(super) enum Target {
-    Existing(usize),
-    New(ProjectRow, Rc<Keyring>),
-}
-
-impl Target {
-    fn new(
-        state: &State,
-        root: &dyn RootKeyHandle,
-        name: &ProjectName,
-    ) -> Result<Self, VaultError> {
-        if let Some(at) = state.position(name) {
-            return Ok(Self::Existing(at));
-        }
-
-        let pid: ProjectId = random::array()?;
-        let keyring = Keyring::random(&pid, name.clone())?;
-        let keys = root.seal_keyring(&state.vault.vault_id, &pid, 1, &keyring)?;
-        let row = ProjectRow { pid, epoch: 1, keys, head: Vec::new(), sig: Vec::new() };
-        Ok(Self::New(row, Rc::new(keyring)))
-    }
-
-    fn new_row(&self) -> Option<&ProjectRow> {
-        match self {
-            Self::Existing(_) => None,
-            Self::New(row, _) => Some(row),
-        }
-    }
-
-    /// Returns the verified project, or the empty new one.
-    pub(super) fn open(
-        self,
-        state: &State,
-        snapshot: &dyn Snapshot,
-    ) -> Result<Project, VaultError> {
-        match self {
-            Self::Existing(at) => state.project(snapshot, at),
-            Self::New(row, keyring) => Ok(Project::unverified(state.vault.vault_id, row, keyring)),
-        }
-    }
-}
-
-/// Fails if the vault would exceed the maximum number of projects with those of `names` that it
-/// does not have.
-pub(super) fn check_room(state: &State, names: &[&ProjectName]) -> Result<(), VaultError> {
-    let absent = names.iter().filter(|name| state.position(name).is_none()).count();
-    if state.rows.len() + absent > MAX_PROJECTS { Err(VaultError::TooManyProjects) } else { Ok(()) }
-}
-
-/// Opens the project of this name, or creates it. The caller then edits and signs it.
-pub(super) fn open_or_create(
-    state: &State,
-    root: &dyn RootKeyHandle,
-    transaction: &mut dyn Transaction,
-    name: &ProjectName,
-) -> Result<Project, VaultError> {
-    check_room(state, &[name])?;
-    let target = Target::new(state, root, name)?;
-    create(state, root, transaction, std::slice::from_ref(&target))?;
-    target.open(state, transaction)
-}
-
-/// Creates the missing projects among `names`, and returns one target for each name. The caller
-/// then edits and signs each one.
-pub(super) fn create_missing(
-    state: &State,
-    root: &dyn RootKeyHandle,
-    transaction: &mut dyn Transaction,
-    names: &[&ProjectName],
-) -> Result<Vec<Target>, VaultError> {
-    check_room(state, names)?;
-    let targets: Vec<Target> =
-        names.iter().map(|name| Target::new(state, root, name)).collect::<Result<_, _>>()?;
-
-    create(state, root, transaction, &targets)?;
-    Ok(targets)
-}
-
-/// Updates the root MAC once for all new projects.
-fn create(
-    state: &State,
-    root: &dyn RootKeyHandle,
-    transaction: &mut dyn Transaction,
-    targets: &[Target],
-) -> Result<(), VaultError> {
-    let new: Vec<_> = targets.iter().filter_map(Target::new_row).cloned().collect();
-    if new.is_empty() {
-        return Ok(());
-    }
-
-    seal_root(state, root, [&state.rows[..], &new].concat(), transaction)
-}
-
-/// Writes the vault's row for the revision after `state`, with the projects `rows`.
-pub(super) fn seal_root(
-    state: &State,
-    root: &dyn RootKeyHandle,
-    rows: Vec<ProjectRow>,
-    transaction: &mut dyn Transaction,
-) -> Result<(), VaultError> {
-    seal_tables(state.vault.next(), state.slots.clone(), rows, &state.grants, root, transaction)
-}
-
-/// Writes the vault's row with a MAC over these tables.
-pub(super) fn seal_tables(
-    mut vault: VaultRow,
-    mut slots: Vec<Slot>,
-    mut rows: Vec<ProjectRow>,
-    grants: &[Grant],
-    root: &dyn RootKeyHandle,
-    transaction: &mut dyn Transaction,
-) -> Result<(), VaultError> {
-    slots.sort_by(|one, other| one.slot_id.cmp(&other.slot_id));
-    rows.sort_by_key(|row| row.pid);
-    vault.root_mac =
-        root.mac(&RootTables { vault: &vault, slots: &slots, projects: &rows, grants })?;
-
-    Ok(transaction.apply(Change::Vault(&vault))?)
 }

@@ -3,7 +3,7 @@
 //!
 //! It never holds more than one value.
 
-use super::projects::require_project;
+use super::project::ValueRef;
 use super::{Vault, VaultError};
 use crate::model::{Metadata, ProjectName, SecretValue};
 
@@ -25,31 +25,25 @@ impl Vault {
     ) -> Result<(), E> {
         let snapshot = self.store.read().map_err(VaultError::from)?;
         let state = self.state(&*snapshot)?;
-        let positions = match project {
-            Some(name) => vec![require_project(&state, name)?],
-            None => {
-                let mut positions: Vec<usize> = (0..state.keyrings.len()).collect();
-                positions.sort_by_key(|at| &state.keyrings[*at].name);
-                positions
-            }
+        let projects = match project {
+            Some(name) => vec![state.require(&*snapshot, name)?],
+            None => state.all(&*snapshot)?,
         };
 
-        for at in positions {
-            let project = state.project(&*snapshot, at)?;
+        for project in projects {
+            let project = state.open(&*snapshot, project)?;
 
             // All records are read and verified first. Values are read by other statements
             // afterwards.
             let mut found = Vec::new();
             project.each(&*snapshot, |record| found.push(record))?;
             found.sort_by_cached_key(|found| found.metadata.tag.key());
-            take(Exported::Project(&project.keyring.name))?;
+            take(Exported::Project(project.name()))?;
 
-            for found in found {
-                take(Exported::Secret(
-                    &found.metadata,
-                    &project.value(&*snapshot, &found.record)?,
-                ))?;
-            }
+            let wanted: Vec<ValueRef> = found.iter().map(ValueRef::from).collect();
+            project.values(&*snapshot, &wanted, |at, value| {
+                take(Exported::Secret(&found[at].metadata, &value))
+            })?;
         }
 
         Ok(())

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::state::{Project, State, VerifiedRecord};
+use super::access::OpenedProject;
+use super::project::{Project, VerifiedRecord};
+use super::state::State;
 use super::{VaultError, nearest};
+use crate::crypto::ids::ProjectId;
 use crate::model::{ProjectName, SecretRef, Tag};
 use crate::store::Snapshot;
 
@@ -18,6 +21,9 @@ pub(super) struct FoundIn {
     pub(super) secrets: Vec<(usize, VerifiedRecord)>,
 }
 
+/// The indexes of wanted records, each with its position in the request.
+type Wanted = Vec<([u8; 16], usize)>;
+
 /// Finds secrets by tag in `project`, or by id in any project. Opens each project once and reads
 /// each bucket once. Fails for the first secret that does not exist.
 pub(super) fn find_all(
@@ -27,17 +33,42 @@ pub(super) fn find_all(
     wanted: &[SecretRef],
 ) -> Result<Vec<FoundIn>, VaultError> {
     let mut missing: Vec<usize> = Vec::new();
-    let mut by_project: BTreeMap<usize, Vec<([u8; 16], usize)>> = BTreeMap::new();
+    let mut by_project: BTreeMap<ProjectId, (OpenedProject, Wanted)> = BTreeMap::new();
+    let mut current: Option<Option<OpenedProject>> = None;
     for (number, wanted) in wanted.iter().enumerate() {
-        match look_up(state, snapshot, project, wanted)? {
-            Some((at, tag_ix)) => by_project.entry(at).or_default().push((tag_ix, number)),
+        let found = match wanted {
+            SecretRef::Id(id) => match state.locate_row(snapshot, id.0)? {
+                // Each project is opened once, however many of its secrets are wanted.
+                Some((pid, tag_ix)) if by_project.contains_key(&pid) => Some((pid, tag_ix)),
+                Some((pid, tag_ix)) => {
+                    by_project.insert(pid, (state.with_id(snapshot, &pid)?, Wanted::new()));
+                    Some((pid, tag_ix))
+                }
+                None => None,
+            },
+            SecretRef::Tag(tag) => {
+                let found = match &current {
+                    Some(found) => found,
+                    None => current.insert(state.find(snapshot, project)?),
+                };
+
+                found.as_ref().map(|found| {
+                    let pid = found.entry.pid;
+                    by_project.entry(pid).or_insert_with(|| (found.clone(), Wanted::new()));
+                    (pid, found.keys.tag_ix(tag.key().as_str()))
+                })
+            }
+        };
+
+        match found.and_then(|(pid, tag_ix)| Some((by_project.get_mut(&pid)?, tag_ix))) {
+            Some(((_, indexes), tag_ix)) => indexes.push((tag_ix, number)),
             None => missing.push(number),
         }
     }
 
     let mut found = Vec::with_capacity(by_project.len());
-    for (at, indexes) in by_project {
-        let project = state.project(snapshot, at)?;
+    for (project, indexes) in by_project.into_values() {
+        let project = state.open(snapshot, project)?;
         let mut secrets = Vec::with_capacity(indexes.len());
         project.by_indexes(snapshot, indexes, |number, record| {
             match checked(&project, record, &wanted[number])? {
@@ -70,8 +101,16 @@ pub(super) fn find(
     project: &ProjectName,
     wanted: &SecretRef,
 ) -> Result<(Project, VerifiedRecord), VaultError> {
-    if let Some((at, tag_ix)) = look_up(state, snapshot, project, wanted)? {
-        let project = state.project(snapshot, at)?;
+    let found = match wanted {
+        SecretRef::Id(id) => state.locate(snapshot, id.0)?,
+        SecretRef::Tag(tag) => state.find(snapshot, project)?.map(|found| {
+            let tag_ix = found.keys.tag_ix(tag.key().as_str());
+            (found, tag_ix)
+        }),
+    };
+
+    if let Some((found, tag_ix)) = found {
+        let project = state.open(snapshot, found)?;
         let found = project.by_index(snapshot, &tag_ix)?;
         if let Some(found) = checked(&project, found, wanted)? {
             return Ok((project, found));
@@ -79,21 +118,6 @@ pub(super) fn find(
     }
 
     Err(not_found(state, snapshot, project, wanted)?)
-}
-
-/// Returns the position of a secret's project and the secret's index, if it exists.
-fn look_up(
-    state: &State,
-    snapshot: &dyn Snapshot,
-    project: &ProjectName,
-    wanted: &SecretRef,
-) -> Result<Option<(usize, [u8; 16])>, VaultError> {
-    match wanted {
-        SecretRef::Id(id) => state.locate(snapshot, id.0),
-        SecretRef::Tag(tag) => {
-            Ok(state.position(project).map(|at| (at, state.keyrings[at].tag_ix(&tag.key()))))
-        }
-    }
 }
 
 /// Checks that the record found at the index of `wanted` is that secret.

@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::copy::{Action, OnConflict};
-use super::edit::{Edit, check_room, create_missing};
+use super::edit::{Draft, Edit};
 use super::find::in_order;
-use super::state::{State, VerifiedRecord};
+use super::project::{ValueRef, VerifiedRecord};
+use super::state::State;
 use super::{NewSecret, Vault, VaultError, WriteOutcome};
+use crate::crypto::audit;
+use crate::crypto::record::ValueBinding;
 use crate::crypto::rows::Record;
-use crate::model::{Metadata, ProjectName, Secret, Tag, TagKey, Timestamp};
+use crate::model::{Class, Metadata, ProjectName, Secret, Tag, TagKey, Timestamp};
 use crate::store::Snapshot;
 
 /// The secrets to store, with at most one for each tag of a project.
@@ -74,19 +77,24 @@ impl IncomingSecret<'_> {
     /// from the overwritten secret.
     fn metadata(&self, before: Option<Metadata>, now: Timestamp) -> Metadata {
         let NewSecret { tag, name, description, value } = &self.new;
-        let (name, description, hint) = (name.clone(), description.clone(), value.hint());
+        let (name, description) = (name.clone(), description.clone());
         let (created, updated) = self.times.unwrap_or((now, now));
 
         match before {
-            Some(before) => Metadata {
-                name: name.or(before.name),
-                description: description.or(before.description),
-                hint,
-                updated: now,
-                tag: before.tag,
-                created: before.created,
+            Some(mut before) => {
+                before.name = name.or(before.name);
+                before.description = description.or(before.description);
+                before.updated = now;
+                before.set_hint(value.hint());
+                before
+            }
+            None => Metadata {
+                name,
+                description,
+                created,
+                updated,
+                ..Metadata::new(tag.clone(), value, now)
             },
-            None => Metadata { tag: tag.clone(), name, description, hint, created, updated },
         }
     }
 }
@@ -127,7 +135,7 @@ impl Vault {
     pub fn plan_import(&self, import: &Import<'_>) -> Result<ImportOutcome, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        check_room(&state, &import.projects())?;
+        state.check_room(&*snapshot, &import.projects())?;
         Ok(ImportOutcome::new(steps(&state, &*snapshot, import)?, Vec::new()))
     }
 
@@ -151,16 +159,25 @@ impl Vault {
             };
 
             let keys: Vec<TagKey> = positions.iter().map(|at| outcome.steps[*at].0.key()).collect();
+            let (mut wanted, mut of) = (Vec::new(), Vec::new());
             project.by_tags(&*snapshot, &keys, |number, found| {
-                let at = positions[number];
-                let value =
-                    found.map(|found| project.value(&*snapshot, &found.record)).transpose()?;
-                if value.is_none_or(|value| value.expose() != import.secrets[at].new.value.expose())
-                {
-                    differs(at);
+                match found {
+                    Some(found) => {
+                        wanted.push(ValueRef::from(&found));
+                        of.push(positions[number]);
+                    }
+                    None => differs(positions[number]),
                 }
 
                 Ok(())
+            })?;
+
+            project.values(&*snapshot, &wanted, |number, value| {
+                if value.expose() != import.secrets[of[number]].new.value.expose() {
+                    differs(of[number]);
+                }
+
+                Ok::<_, VaultError>(())
             })?;
         }
 
@@ -175,9 +192,8 @@ impl Vault {
         import: &Import<'_>,
         stored: &dyn Fn(u64),
     ) -> Result<WriteOutcome<ImportOutcome>, VaultError> {
-        let mut transaction = self.store.write()?;
-        let state = self.state(&*transaction)?;
-        let mut steps = steps(&state, &*transaction, import)?;
+        let mut writing = self.writing()?;
+        let mut steps = steps(&writing.state, &*writing.transaction, import)?;
         let written = import.positions(|at| steps[at].what.writes());
 
         if written.is_empty() {
@@ -188,16 +204,18 @@ impl Vault {
         }
 
         let names: Vec<&ProjectName> = written.keys().copied().collect();
-        let targets = create_missing(&state, &*self.root, &mut *transaction, &names)?;
+        let targets = writing.find_or_create(&names)?;
         let mut storing = Storing { import, stored, secrets: Vec::new() };
 
         for (target, positions) in targets.into_iter().zip(written.values()) {
-            let project = target.open(&state, &*transaction)?;
-            storing.project(Edit::new(&mut *transaction, project), positions, &mut steps)?;
+            let project = writing.open(target)?;
+            writing.edit(project, audit::Action::Import, |edit| {
+                storing.project(edit, positions, &mut steps)
+            })?;
         }
 
         let Storing { secrets, .. } = storing;
-        Ok(WriteOutcome::new(ImportOutcome::new(steps, secrets), self.commit(transaction)?))
+        Ok(WriteOutcome::new(ImportOutcome::new(steps, secrets), writing.commit()?))
     }
 }
 
@@ -210,10 +228,10 @@ struct Storing<'a> {
 }
 
 impl Storing<'_> {
-    /// Stores and signs the secrets of one project.
+    /// Stores the secrets of one project.
     fn project(
         &mut self,
-        mut edit: Edit<'_>,
+        edit: &mut Edit<'_>,
         positions: &[usize],
         steps: &mut [Step],
     ) -> Result<(), VaultError> {
@@ -224,10 +242,15 @@ impl Storing<'_> {
             drafts.push(match steps[at].existing.take() {
                 Some(found) => {
                     let VerifiedRecord { record, metadata } = *found;
+                    let binding = ValueBinding::of(&metadata);
                     before.insert(at, metadata);
-                    (at, Record { meta: Vec::new(), ..record })
+                    Draft { number: at, record: Record { meta: Vec::new(), ..record }, binding }
                 }
-                None => (at, edit.draft(&self.import.secrets[at].new.tag.key())?),
+                None => {
+                    let tag = &self.import.secrets[at].new.tag;
+                    let binding = ValueBinding::of_tag(tag);
+                    Draft { number: at, record: edit.draft(&tag.key())?, binding }
+                }
             });
         }
 
@@ -246,7 +269,7 @@ impl Storing<'_> {
         })?;
 
         self.secrets.extend(in_order(secrets));
-        edit.sign()
+        Ok(())
     }
 }
 
@@ -277,16 +300,34 @@ fn steps(
         let Some(project) = state.named(snapshot, name)? else { continue };
         let key = |at: &usize| import.secrets[*at].new.tag.key();
         let keys: Vec<TagKey> = positions.iter().map(key).collect();
+        let mut existing = Vec::new();
         project.by_tags(snapshot, &keys, |number, found| {
-            let Some(found) = found else { return Ok(()) };
-            let at = positions[number];
-            let (value, step) = (&import.secrets[at].new.value, &mut steps[at]);
-            step.tag = found.metadata.tag.clone();
+            existing.extend(found.map(|found| (positions[number], found)));
+            Ok(())
+        })?;
 
-            let same = found.metadata.hint == value.hint()
-                && project.value(snapshot, &found.record)?.expose() == value.expose();
+        // A value is opened only if its hint is the same. A restricted secret has no hint.
+        let may_be_same = |(at, found): &&(usize, VerifiedRecord)| {
+            found.metadata.class == Class::Restricted
+                || found.metadata.hint == import.secrets[*at].new.value.hint()
+        };
+        let similar: Vec<&(usize, VerifiedRecord)> = existing.iter().filter(may_be_same).collect();
+        let wanted: Vec<ValueRef> = similar.iter().map(|(_, found)| found.into()).collect();
+        let mut same = HashSet::new();
+        project.values(snapshot, &wanted, |number, value| {
+            let at = similar[number].0;
+            if value.expose() == import.secrets[at].new.value.expose() {
+                same.insert(at);
+            }
+
+            Ok::<_, VaultError>(())
+        })?;
+
+        for (at, found) in existing {
+            let step = &mut steps[at];
+            step.tag = found.metadata.tag.clone();
             step.what = match import.on_conflict {
-                _ if same => ImportResult::Same,
+                _ if same.contains(&at) => ImportResult::Same,
                 OnConflict::Overwrite => ImportResult::Action(Action::Overwrite),
                 OnConflict::Skip | OnConflict::Fail => ImportResult::Action(Action::Skip),
             };
@@ -298,9 +339,7 @@ fn steps(
                 }
                 _ => {}
             }
-
-            Ok(())
-        })?;
+        }
     }
 
     if conflicts.is_empty() {

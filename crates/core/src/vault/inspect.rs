@@ -8,15 +8,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::rc::Rc;
 
-use super::checkpointed::Divergence;
-use super::key_handle::{RootKeyHandle, RootTables};
-use super::state::{Project, checked_row};
-use super::{Vault, VaultError};
-use crate::crypto::ids::ProjectId;
+use super::access::OpenedProject;
+use super::checkpoints::{Divergence, Seen};
+use super::directory::{DIRECTORY_NAME, Directory};
+use super::project::Project;
+use super::state::{SLOTS, State, checked_row};
+use super::{Vault, VaultError, audit_log};
+use crate::crypto::CryptoError;
+use crate::crypto::ids::{DIRECTORY, ProjectId};
 use crate::crypto::kdf::KdfParams;
-use crate::crypto::keyring::{KEYRING, Keyring};
-use crate::crypto::root_key::ROOT_TABLES;
-use crate::crypto::rows::{ProjectRow, Slot, VaultRow};
+use crate::crypto::rows::{ProjectRow, Slot, VaultRow, slots_hash, tokens_hash};
+use crate::crypto::signing::PublicKey;
 use crate::crypto::slot::{PASSPHRASE_SLOT, RECOVERY_SLOT};
 use crate::crypto::tree::{self, Leaf};
 use crate::model::{ProjectName, SecretId, Tag};
@@ -25,7 +27,7 @@ use crate::store::{Snapshot, StoreError, Walk};
 /// The content of a vault and its damage.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// All projects whose key ring opens, sorted by name
+    /// All projects whose entry in the directory opens, sorted by name
     pub projects: Vec<ProjectReport>,
     /// The costs of a guess, for each passphrase slot
     pub passphrases: Vec<KdfParams>,
@@ -72,11 +74,13 @@ pub(super) struct ReadableRecord {
 pub(super) struct Inspection {
     pub(super) vault: VaultRow,
     pub(super) slots: Vec<Slot>,
-    pub(super) rows: Vec<ProjectRow>,
-    pub(super) keyrings: Vec<Option<Rc<Keyring>>>,
-    /// The readable records of each project, in the order of the rows
+    /// All projects whose entry in the directory opens
+    pub(super) projects: Vec<OpenedProject>,
+    /// The readable records of each project, in the order of the projects
     pub(super) readable: Vec<Vec<ReadableRecord>>,
     pub(super) report: Report,
+    /// The key that verifies what the owner signed; `None` if the directory is too damaged
+    owner: Option<PublicKey>,
 }
 
 impl Vault {
@@ -84,7 +88,7 @@ impl Vault {
     /// orphan rows. Calls `on_progress` with the number of secrets checked so far.
     pub fn verify(&self, on_progress: &dyn Fn(u64)) -> Result<Report, VaultError> {
         let snapshot = self.store.read()?;
-        let report = inspect(&*snapshot, &*self.root, on_progress)?.report;
+        let report = inspect(&*snapshot, self, on_progress)?.report;
         if !report.damage.is_empty() && self.slots_changed(&*snapshot) {
             return Err(VaultError::SlotsChanged);
         }
@@ -95,40 +99,47 @@ impl Vault {
     /// Returns true if the last state that was opened has been recorded in a checkpoint, so that a
     /// rollback to an earlier one will be noticed.
     pub fn is_remembered(&self) -> bool {
-        self.root.has_written()
+        self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.are_written())
     }
 }
 
 pub(super) fn inspect(
     snapshot: &dyn Snapshot,
-    root: &dyn RootKeyHandle,
+    vault: &Vault,
     on_progress: &dyn Fn(u64),
 ) -> Result<Inspection, VaultError> {
     let _walk = Walk::begin(snapshot)?;
-    let mut inspection = open(snapshot, root)?;
+    let mut report = Report::default();
     let is_sound = snapshot.is_sound().unwrap_or(false);
     if !is_sound {
-        inspection.report.damage.push(Damage::new("the file's own structure"));
+        report.damage.push(Damage::new("the file's own structure"));
     }
 
-    let id_index = IdIndex::read(snapshot, is_sound, &mut inspection.report)?;
+    let id_index = IdIndex::read(snapshot, is_sound, &mut report)?;
+    let mut inspection = open(snapshot, vault, &id_index, report)?;
     let mut looked_at = 0;
-    for (row, keyring) in inspection.rows.iter().zip(&inspection.keyrings) {
-        let Some(keyring) = keyring else {
-            inspection.readable.push(Vec::new());
-            continue;
-        };
-
+    for project in &inspection.projects {
+        let name = &project.entry.name;
         let damage = &mut inspection.report.damage;
-        let inspector = ProjectInspector { snapshot, name: &keyring.name, damage };
-        let findings = inspector.project(&inspection.vault, row, keyring, &id_index, &mut |more| {
+        let row = &inspection.vault;
+        let inspector = ProjectInspector { snapshot, vault, row, name, damage };
+        let owner = inspection.owner;
+        let findings = inspector.project(owner, project, &id_index, &mut |more| {
             looked_at += more;
             on_progress(looked_at);
         });
 
+        if let Some(divergence) = findings.divergence {
+            let all = &mut inspection.report.divergence;
+            match all {
+                Some(all) => all.projects.extend(divergence.projects),
+                None => *all = Some(divergence),
+            }
+        }
+
         let readable = findings.readable.len() as u64;
         inspection.report.projects.push(ProjectReport {
-            name: keyring.name.clone(),
+            name: name.clone(),
             secrets: findings.found,
             readable,
         });
@@ -144,50 +155,28 @@ pub(super) fn inspect(
     Ok(inspection)
 }
 
-/// Reads the tables under the root MAC and opens the key rings.
-fn open(snapshot: &dyn Snapshot, root: &dyn RootKeyHandle) -> Result<Inspection, VaultError> {
+/// Reads the slots and the directory.
+fn open(
+    snapshot: &dyn Snapshot,
+    of: &Vault,
+    id_index: &IdIndex,
+    mut report: Report,
+) -> Result<Inspection, VaultError> {
     let vault = checked_row(snapshot)?;
-    let mut report = Report::default();
     let slots =
-        damaged_or(snapshot.slots(), "the table of key slots", &mut report)?.unwrap_or_default();
-    let (rows, is_whole) = snapshot.readable_projects()?;
+        damaged_or(|| snapshot.slots(), "the table of key slots", &mut report)?.unwrap_or_default();
+    let (mut rows, mut is_whole) = snapshot.readable_projects()?;
+    if !is_whole {
+        // The second attempt may find more, see `retry_once`.
+        (rows, is_whole) = snapshot.readable_projects()?;
+    }
 
     if !is_whole {
         report.damage.push(Damage::new("the table of projects"));
     }
 
     let grants =
-        damaged_or(snapshot.grants(), "the table of grants", &mut report)?.unwrap_or_default();
-    let tables = RootTables { vault: &vault, slots: &slots, projects: &rows, grants: &grants };
-    let opened = match root.open(&tables) {
-        Err(VaultError::Diverged(divergence)) => {
-            report.divergence = Some(*divergence);
-            root.open_unchecked(&tables)
-        }
-        opened => opened,
-    };
-
-    let keyrings: Vec<Option<Rc<Keyring>>> = match (opened, root.root_key()) {
-        (Ok(keyrings), _) => keyrings.into_iter().map(Rc::new).map(Some).collect(),
-        (Err(error), Some(root)) if error.is_damage() => {
-            if root.verify_mac(&vault, &slots, &rows, &grants).is_err() {
-                report.damage.push(Damage::new(ROOT_TABLES));
-            }
-
-            let mut open = |row| {
-                let keyring = root.open_keyring(&vault.vault_id, row).ok();
-                if keyring.is_none() {
-                    report.damage.push(Damage::new(KEYRING));
-                }
-
-                keyring.map(Rc::new)
-            };
-
-            rows.iter().map(&mut open).collect()
-        }
-        (Err(error), _) => return Err(error),
-    };
-
+        damaged_or(|| snapshot.grants(), "the table of grants", &mut report)?.unwrap_or_default();
     for slot in &slots {
         match (slot.kind, slot.kdf_params()) {
             (PASSPHRASE_SLOT, Some(params)) => report.passphrases.push(params),
@@ -196,22 +185,95 @@ fn open(snapshot: &dyn Snapshot, root: &dyn RootKeyHandle) -> Result<Inspection,
         }
     }
 
-    let mut names = BTreeSet::new();
-    if !keyrings.iter().flatten().all(|keyring| names.insert(&keyring.name)) {
-        report.damage.push(Damage::new("the table of projects"));
+    let state = || State::read(snapshot, &of.access, of.checkpoints.as_ref());
+    let read = match retry_once(state) {
+        Err(VaultError::Diverged(divergence)) => {
+            report.divergence = Some(*divergence);
+            State::read(snapshot, &of.access, None)
+        }
+        read => read,
+    };
+
+    let whole = read.and_then(|state| Ok((retry_once(|| state.all(snapshot))?, state)));
+    let (projects, owner) = match (whole, of.access.root_key()) {
+        (Ok((projects, state)), _) => {
+            if !matches!(snapshot.policy(&DIRECTORY), Ok(None)) {
+                report.damage.push(Damage::new("a policy that belongs to no project"));
+            }
+
+            if tokens_hash(&grants) != state.directory.policy {
+                report.damage.push(Damage::new("the table of grants"));
+            }
+
+            let keys = of.access.root_key().map(|root| Directory::new(root, vault.vault_id));
+            if let Some(directory) = keys
+                && !directory.has_intact_log(snapshot, &state.directory)
+            {
+                report.damage.push(Damage::new("the audit log of the vault"));
+            }
+
+            (projects, Some(state.owner))
+        }
+        (Err(error), Some(root)) if error.is_damage() => {
+            let directory = Directory::new(root, vault.vault_id);
+            let head = directory.read(snapshot);
+            let is_of_slots = head
+                .as_ref()
+                .is_ok_and(|state| state.head.directory == slots_hash(&slots, &vault.past));
+
+            report.damage.push(match error {
+                VaultError::Crypto(CryptoError::Damaged(SLOTS)) => Damage::new(SLOTS),
+                _ => Damage::new(DIRECTORY_NAME),
+            });
+            if head.is_ok() && !is_of_slots {
+                report.damage.push(Damage::new(SLOTS));
+            }
+
+            (one_by_one(snapshot, &directory, id_index), Some(directory.owner()))
+        }
+        (Err(error), _) => return Err(error),
+    };
+
+    let known: HashSet<ProjectId> = projects.iter().map(|project| project.entry.pid).collect();
+    if rows.iter().any(|row| row.pid != DIRECTORY && !known.contains(&row.pid)) {
+        report.damage.push(Damage::new("a project that is not in the vault's list of projects"));
     }
 
-    Ok(Inspection { vault, slots, rows, keyrings, readable: Vec::new(), report })
+    let readable = Vec::new();
+    Ok(Inspection { vault, slots, projects, readable, report, owner })
 }
 
-/// Returns `None` for damage, which is added to the report. Other errors, such as failing system
+/// Opens every entry of a damaged directory that still opens.
+fn one_by_one(
+    snapshot: &dyn Snapshot,
+    directory: &Directory,
+    id_index: &IdIndex,
+) -> Vec<OpenedProject> {
+    let mut indexes: BTreeSet<[u8; 16]> = BTreeSet::new();
+    for bucket in 0..=u8::MAX {
+        let leaves = retry_once(|| snapshot.leaves(&DIRECTORY, bucket)).unwrap_or_default();
+        indexes.extend(leaves.iter().map(|leaf| leaf.tag_ix));
+    }
+
+    indexes.extend(id_index.0.get(&DIRECTORY).into_iter().flatten());
+    let open = |index: [u8; 16]| {
+        let record = retry_once(|| snapshot.record(&DIRECTORY, &index)).ok()??;
+        retry_once(|| directory.open_record(snapshot, &record)).ok()
+    };
+
+    let mut seen = HashSet::new();
+    let found = indexes.into_iter().filter_map(open);
+    found.filter(|project| seen.insert(project.entry.pid)).collect()
+}
+
+/// Reads, and returns `None` for damage, which is added to the report. Other errors, such as failing system
 /// calls, are passed on.
 fn damaged_or<T>(
-    read: Result<T, StoreError>,
+    read: impl FnMut() -> Result<T, StoreError>,
     what: &'static str,
     report: &mut Report,
 ) -> Result<Option<T>, StoreError> {
-    match read {
+    match retry_once(read) {
         Ok(read) => Ok(Some(read)),
         Err(StoreError::Damaged(_)) => {
             report.damage.push(Damage::new(what));
@@ -232,7 +294,10 @@ impl IdIndex {
         report: &mut Report,
     ) -> Result<Self, VaultError> {
         let mut index: HashMap<_, Vec<_>> = HashMap::new();
-        let read = snapshot.id_index(&mut |pid, tag_ix| index.entry(pid).or_default().push(tag_ix));
+        let read = || {
+            index.clear();
+            snapshot.id_index(&mut |pid, tag_ix| index.entry(pid).or_default().push(tag_ix))
+        };
         damaged_or(read, "the index of ids", report)?;
 
         // Pages that point at each other would give endless counts, which mean nothing.
@@ -240,12 +305,14 @@ impl IdIndex {
             return Ok(Self(index));
         }
 
-        let orphans =
-            damaged_or(snapshot.orphans(), "the file's own structure", report)?.unwrap_or_default();
+        let orphans = damaged_or(|| snapshot.orphans(), "the file's own structure", report)?
+            .unwrap_or_default();
         for (count, what) in [
             (orphans.values, "a value that belongs to no secret"),
             (orphans.records, "a record that belongs to no project"),
             (orphans.buckets, "a bucket that belongs to no project"),
+            (orphans.policies, "a policy that belongs to no project"),
+            (orphans.audit, "an entry of the audit log that belongs to no project"),
         ] {
             report.damage.extend((count > 0).then(|| Damage::new(what)));
         }
@@ -257,17 +324,21 @@ impl IdIndex {
 /// Repeats a read that failed. SQLite refuses a page with one misplaced cell, but only when it
 /// reads the page for the first time (`PRAGMA cell_size_check`). The second attempt finds the other
 /// rows of that page.
-fn retry_once<T, E>(read: impl Fn() -> Result<T, E>) -> Result<T, E> {
+fn retry_once<T, E>(mut read: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     read().or_else(|_| read())
 }
 
 struct ProjectInspector<'a> {
     snapshot: &'a dyn Snapshot,
+    vault: &'a Vault,
+    row: &'a VaultRow,
     name: &'a ProjectName,
     damage: &'a mut Vec<Damage>,
 }
 
 struct ProjectFindings {
+    /// How the project differs from its last checkpoint
+    divergence: Option<Divergence>,
     found: u64,
     readable: Vec<ReadableRecord>,
 }
@@ -275,23 +346,39 @@ struct ProjectFindings {
 impl ProjectInspector<'_> {
     fn project(
         mut self,
-        vault: &VaultRow,
-        row: &ProjectRow,
-        keyring: &Rc<Keyring>,
+        owner: Option<PublicKey>,
+        opened: &OpenedProject,
         id_index: &IdIndex,
         on_progress: &mut dyn FnMut(u64),
     ) -> ProjectFindings {
-        let (vault_id, keyring) = (vault.vault_id, Rc::clone(keyring));
-        let opened = Project::open(self.snapshot, vault_id, row.clone(), Rc::clone(&keyring));
-        let (project, is_verified) = match opened {
-            Ok(project) => (project, true),
-            Err(error) => {
-                self.note(damaged_part(&error), None, None);
-                (Project::unverified(vault_id, row.clone(), keyring), false)
+        let vault_id = self.row.vault_id;
+        let access = Rc::clone(&self.vault.access);
+        let project = owner.map(|owner| {
+            let access = Rc::clone(&access);
+            Project::open(self.snapshot, vault_id, &owner, opened.clone(), access)
+        });
+
+        let (project, is_verified) = match project {
+            Some(Ok(project)) => {
+                let log = audit_log::is_intact(self.snapshot, &project, owner);
+                if !log {
+                    self.note("the audit log", None, None);
+                }
+
+                (project, true)
+            }
+            failed => {
+                if let Some(Err(error)) = failed {
+                    self.note(damaged_part(&error), None, None);
+                }
+
+                (Project::unverified(vault_id, opened.clone(), access), false)
             }
         };
 
-        let mut findings = ProjectFindings { found: 0, readable: Vec::new() };
+        let divergence = if is_verified { self.divergence(&project) } else { None };
+        let row = &project.row;
+        let mut findings = ProjectFindings { divergence, found: 0, readable: Vec::new() };
         let mut seen: BTreeSet<[u8; 16]> = BTreeSet::new();
         for number in 0..=u8::MAX {
             let (leaves, proven) = match self.snapshot.leaves(&row.pid, number) {
@@ -328,6 +415,17 @@ impl ProjectInspector<'_> {
         findings
     }
 
+    /// Compares a project with its last checkpoint.
+    fn divergence(&self, project: &Project) -> Option<Divergence> {
+        let checkpoints = self.vault.checkpoints.as_ref()?;
+        let (pid, state) = (&project.row.pid, &project.checkpoint());
+        let seen = Seen { pid, name: Some(self.name), state };
+        match checkpoints.check(self.row, &*project.access, seen) {
+            Err(VaultError::Diverged(divergence)) => Some(*divergence),
+            _ => None,
+        }
+    }
+
     /// Reads the records of a bucket one by one, because they cannot be read together.
     fn leaves_one_by_one(&self, row: &ProjectRow, number: u8, id_index: &IdIndex) -> Vec<Leaf> {
         let known = id_index.0.get(&row.pid).into_iter().flatten();
@@ -350,7 +448,7 @@ impl ProjectInspector<'_> {
             }
         };
 
-        match retry_once(|| project.value(self.snapshot, &found.record)) {
+        match retry_once(|| project.value(self.snapshot, &found)) {
             Ok(_) => true,
             Err(error) => {
                 self.note(damaged_part(&error), id, Some(found.metadata.tag));

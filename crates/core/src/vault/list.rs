@@ -1,6 +1,5 @@
 //! Lists secrets, all of them or one page.
 
-use super::state::State;
 use super::{Vault, VaultError};
 use crate::crypto::tree::Leaf;
 use crate::model::{Metadata, ProjectName, Secret, TagKey};
@@ -26,8 +25,8 @@ impl Vault {
         let state = self.state(&*snapshot)?;
         let mut secrets = Vec::new();
 
-        for at in positions(&state, project) {
-            let project = state.project(&*snapshot, at)?;
+        for project in state.one_or_all(&*snapshot, project)? {
+            let project = state.open(&*snapshot, project)?;
             let first = secrets.len();
             project.each(&*snapshot, |found| {
                 if keep(&found.metadata) {
@@ -55,8 +54,8 @@ impl Vault {
         let end = skipped.saturating_add(size);
         let mut page = Page { secrets: Vec::new(), total: 0 };
 
-        for at in positions(&state, project) {
-            let project = state.project(&*snapshot, at)?;
+        for project in state.one_or_all(&*snapshot, project)? {
+            let project = state.open(&*snapshot, project)?;
             let before = page.total;
             let mut first = First::new(end.saturating_sub(before));
             project.each(&*snapshot, |found| {
@@ -75,14 +74,6 @@ impl Vault {
 
         Ok(page)
     }
-}
-
-/// Returns the position of one project, or the positions of all projects sorted by name.
-fn positions(state: &State, project: Option<&ProjectName>) -> Vec<usize> {
-    let wanted = |at: &usize| project.is_none_or(|name| *name == state.keyrings[*at].name);
-    let mut positions: Vec<usize> = (0..state.keyrings.len()).filter(wanted).collect();
-    positions.sort_by_key(|at| &state.keyrings[*at].name);
-    positions
 }
 
 /// Collects the `most` records that come first in tag order. Its memory is bounded, however many

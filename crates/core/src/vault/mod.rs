@@ -1,11 +1,14 @@
 //! The vault as the rest of the program sees it: projects and secrets. It seals everything that it
 //! stores and opens everything that it returns.
 //!
-//! * `key_handle`: the operations of the root key, by the key itself or by an agent that holds it
-//! * `checkpointed`: a root key handle that compares with checkpoints
+//! * `access`: what the owner's key can do, by the key itself or by an agent that holds it
+//! * `buckets`, `next_head`: reads, changes and signs the tree of a project or of the directory
+//! * `directory`: the list of projects, which only the owner opens
+//! * `checkpoints`: compares with what this machine last saw
+//! * `project`, `state`: reading, with verification of everything that is read
+//! * `edit`, `writing`: changing a project and signing it again; one change of the vault
+//! * `audit_log`: checks that the log of changes is complete
 //! * `slots`: the passphrase and the recovery code
-//! * `state`: reading, with verification of everything that is read
-//! * `edit`: changing a project and signing it again
 //! * `inspect`: inspection of everything, damaged or not
 //! * `copies`: backup, restore, salvage
 //! * `find`: secrets by tag or id, one or many
@@ -17,16 +20,21 @@
 //! Nothing here prints, prompts or knows an exit code. Values leave through [`Reveal`], and through
 //! [`Vault::export`] into a sealed file.
 
-mod checkpointed;
+mod access;
+mod audit_log;
+mod buckets;
+mod checkpoints;
 mod copies;
 mod copy;
+mod directory;
 mod edit;
 mod export;
 mod find;
 mod import;
 mod inspect;
-mod key_handle;
 mod list;
+mod next_head;
+mod project;
 mod projects;
 mod rekey;
 mod revealed;
@@ -34,39 +42,47 @@ mod secrets;
 mod slots;
 mod state;
 mod trust;
+mod writing;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-pub use checkpointed::{Divergence, DivergenceNotice, SeenElsewhere};
+pub use access::{
+    ChangedDirectory, DirectoryChange, KeyServiceError, LocalOwner, OpenedDirectory, OpenedProject,
+    OwnerAccess, SignRequest, WantedKey, derive_keys,
+};
+pub use checkpoints::{Divergence, DivergenceNotice, SeenElsewhere};
 pub use copies::{
     Difference, Restore, RestoreEvent, RestoreKeys, RestoreObserver, RestorePlan, RestoreTarget,
     RestoreWork, SalvageOutcome, StateFingerprint,
 };
 pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, PlannedCopy};
+pub use directory::{DIRECTORY_NAME, Directory, DirectoryState};
 pub use export::Exported;
 pub use import::{Import, ImportOutcome, ImportResult, IncomingSecret};
 pub use inspect::{Damage, ProjectReport, Report};
-pub use key_handle::{KeyServiceError, RootKeyHandle, RootTables};
 pub use list::Page;
+pub use next_head::{HeadPlace, SignedHead, sign};
 pub use rekey::RekeyOutcome;
 pub use revealed::RevealedValues;
 pub use secrets::{NewSecret, Scope, SecretChanges};
 pub use trust::TrustMacs;
 
 use crate::crypto::CryptoError;
+use crate::crypto::audit::{self, AuditChange};
 use crate::crypto::ids::VaultId;
 use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::crypto::random;
-use crate::crypto::root_key::{ROOT_TABLES, RootKey};
-use crate::crypto::rows::{Slot, VaultRow};
+use crate::crypto::root_key::RootKey;
+use crate::crypto::rows::{Slot, VaultRow, slots_hash, tokens_hash};
 use crate::crypto::slot::Credential;
 use crate::model::{ProjectName, Secret, SecretId, SecretRef, SecretValue, Tag};
 use crate::store::{
-    CheckpointStore, Committed, Snapshot, SqliteStore, Store, StoreError, Transaction,
+    Change, CheckpointStore, Committed, Snapshot, SqliteStore, Store, StoreError, Transaction,
 };
-use checkpointed::{CheckpointedHandle, check_and_record};
-use state::State;
+use checkpoints::Checkpoints;
+use state::{SLOTS, State};
 
 /// The maximum number of key derivations if other processes change the slots in the meantime.
 const UNLOCK_ATTEMPTS: usize = 5;
@@ -170,12 +186,15 @@ impl Locked {
         Ok(slots::has_recovery_slot(&self.store.read()?.slots()?))
     }
 
-    /// Returns the vault, unlocked with a root key handle.
-    pub fn unlocked(self, root: impl RootKeyHandle + 'static) -> Vault {
+    /// Returns the vault, unlocked by its root key or by an agent that holds it.
+    pub fn unlocked(self, access: impl Into<Rc<dyn OwnerAccess>>) -> Vault {
+        let notice = self.notice;
+        let checkpoints =
+            self.checkpoints.map(|checkpoints| Rc::new(Checkpoints::new(checkpoints, notice)));
         Vault {
-            root: checkpointed_handle(root, self.checkpoints.as_ref(), self.notice),
             store: self.store,
-            checkpoints: self.checkpoints,
+            access: access.into(),
+            checkpoints,
             slots_seen: self.opened,
             keeps_copies: self.keeps_copies,
         }
@@ -187,27 +206,24 @@ impl Locked {
         Ok(self.unlocked(root))
     }
 
-    /// Verifies the root MAC and every head. Changes nothing in the vault.
-    pub fn check(&self, root: &dyn RootKeyHandle) -> Result<(), VaultError> {
-        let snapshot = self.store.read()?;
-        let state = detect_slot_change(State::read(&*snapshot, root), &self.opened, &*snapshot)?;
-        if let Some(checkpoints) = &self.checkpoints {
-            check_and_record(
-                checkpoints,
-                &root.checkpoint_key()?,
-                &state.tables(),
-                &state.keyrings,
-                self.notice.as_ref(),
-            )?;
-        }
-
-        (0..state.rows.len()).try_for_each(|at| state.project(&*snapshot, at).map(drop))
+    /// Verifies the slots and the list of projects, and compares them with their checkpoint. Changes
+    /// nothing in the vault.
+    pub fn check(&self, root: &RootKey) -> Result<(), VaultError> {
+        self.check_with(root.copy()?)
     }
 
-    /// Lets `root` verify the tables under the root MAC. The result is not used, and no checkpoint
-    /// is written here.
-    pub fn check_root_mac(&self, root: &dyn RootKeyHandle) -> Result<(), VaultError> {
-        State::read(&*self.store.read()?, root).map(drop)
+    /// Does the same as [`Locked::check`] with an agent that holds the root key.
+    pub fn check_with(&self, access: impl Into<Rc<dyn OwnerAccess>>) -> Result<(), VaultError> {
+        let snapshot = self.store.read()?;
+        let access: Rc<dyn OwnerAccess> = access.into();
+        let notice = self.notice.clone();
+        let checkpoints = self
+            .checkpoints
+            .clone()
+            .map(|checkpoints| Rc::new(Checkpoints::new(checkpoints, notice)));
+
+        let read = State::read(&*snapshot, &access, checkpoints.as_ref());
+        detect_slot_change(read, &self.opened, &*snapshot).map(drop)
     }
 
     /// Overwrites the remains of deleted and changed rows in the file. Needs no key.
@@ -219,25 +235,27 @@ impl Locked {
 /// An unlocked vault.
 pub struct Vault {
     store: Box<dyn Store>,
-    root: Box<dyn RootKeyHandle>,
-    checkpoints: Option<CheckpointStore>,
+    access: Rc<dyn OwnerAccess>,
+    checkpoints: Option<Rc<Checkpoints>>,
     /// The slots at the time of unlocking or of their first use, until this process changes them
     slots_seen: RefCell<Option<Vec<Slot>>>,
     keeps_copies: bool,
 }
 
-/// Wraps a root key handle so that it compares with checkpoints, if there are any.
-fn checkpointed_handle(
-    root: impl RootKeyHandle + 'static,
-    checkpoints: Option<&CheckpointStore>,
-    notice: Option<DivergenceNotice>,
-) -> Box<dyn RootKeyHandle> {
-    match checkpoints {
-        Some(checkpoints) => {
-            Box::new(CheckpointedHandle::new(Box::new(root), checkpoints.clone(), notice))
-        }
-        None => Box::new(root),
-    }
+/// Writes the rows of an empty vault with one slot into an empty store.
+pub fn begin_vault(
+    transaction: &mut dyn Transaction,
+    vault_id: VaultId,
+    root: &RootKey,
+    slot: &Slot,
+) -> Result<(), VaultError> {
+    let row = VaultRow::first(vault_id);
+    transaction.apply(Change::Vault(&row))?;
+    transaction.apply(Change::Slot(slot))?;
+    let slots = slots_hash(std::slice::from_ref(slot), &row.past);
+    let change = AuditChange::new(audit::Action::Begin);
+    Directory::new(root, vault_id).begin(transaction, slots, tokens_hash(&[]), change)?;
+    Ok(())
 }
 
 impl Vault {
@@ -247,24 +265,18 @@ impl Vault {
         passphrase: &Passphrase,
         params: KdfParams,
     ) -> Result<Self, VaultError> {
-        let root = RootKey::random()?;
-        let mut row = VaultRow::first(random::array()?);
-        let slot = Slot::create(passphrase, params, &row.vault_id, &root)?;
-        row.root_mac = root.mac(&row, std::slice::from_ref(&slot), &[], &[]);
+        let (root, vault_id) = (RootKey::random()?, random::array()?);
+        let slot = Slot::create(passphrase, params, &vault_id, &root)?;
+        let store = SqliteStore::create(path, |transaction| {
+            begin_vault(transaction, vault_id, &root, &slot)
+        })?;
 
-        let store = SqliteStore::create(path, &row, &slot)?;
-        Ok(Self {
-            store: Box::new(store),
-            root: Box::new(root),
-            checkpoints: None,
-            slots_seen: RefCell::default(),
-            keeps_copies: false,
-        })
+        Ok(Locked::with_store(Box::new(store)).unlocked(root))
     }
 
     /// Reads and verifies the current state.
     fn state(&self, snapshot: &dyn Snapshot) -> Result<State, VaultError> {
-        let read = State::read(snapshot, &*self.root);
+        let read = State::read(snapshot, &self.access, self.checkpoints.as_ref());
         let state = detect_slot_change(read, &self.slots_seen, snapshot)?;
         if self.store.keeps_copies() && !self.keeps_copies {
             self.confirm(snapshot)?;
@@ -276,40 +288,36 @@ impl Vault {
     /// Inspects everything after an interrupted change was rolled back. If the vault is intact, the
     /// copies from before are removed.
     fn confirm(&self, snapshot: &dyn Snapshot) -> Result<(), VaultError> {
-        if inspect::inspect(snapshot, &*self.root, &|_| {})?.report.damage.is_empty() {
+        let report = inspect::inspect(snapshot, self, &|_| {})?.report;
+        if report.damage.is_empty() && report.divergence.is_none() {
             self.store.confirm();
         }
 
         Ok(())
     }
 
+    /// Returns true if this process has the root key itself.
+    pub fn holds_root_key(&self) -> bool {
+        self.access.root_key().is_some()
+    }
+
     /// Returns true if the slots differ from those seen before.
     fn slots_changed(&self, snapshot: &dyn Snapshot) -> bool {
         differ(&self.slots_seen, snapshot)
     }
-
-    /// Commits, then shows the new state to a handle with checkpoints, so that it notices if the
-    /// change is rolled back.
-    fn commit(&self, transaction: Box<dyn Transaction + '_>) -> Result<Committed, VaultError> {
-        let committed = transaction.commit()?;
-        if self.root.has_checkpoints() {
-            // The change is durable. If reading it back fails, the next command reports that.
-            let _ = self.store.read().map_err(VaultError::from).and_then(|now| self.state(&*now));
-        }
-
-        Ok(committed)
-    }
 }
 
-/// Reports a failing root MAC as `SlotsChanged` if the key slots differ from those that this
-/// process opened. That is a concurrent `passwd` or `rekey`, not tampering.
+/// Reports a list of projects that does not open as `SlotsChanged` if the key slots differ from those
+/// that this process opened. That is a concurrent `passwd` or `rekey`, not tampering.
 fn detect_slot_change(
     read: Result<State, VaultError>,
     seen: &RefCell<Option<Vec<Slot>>>,
     snapshot: &dyn Snapshot,
 ) -> Result<State, VaultError> {
     match read {
-        Err(VaultError::Crypto(CryptoError::Damaged(ROOT_TABLES))) if differ(seen, snapshot) => {
+        Err(VaultError::Crypto(CryptoError::Damaged(DIRECTORY_NAME | SLOTS)))
+            if differ(seen, snapshot) =>
+        {
             Err(VaultError::SlotsChanged)
         }
         read => read,

@@ -3,25 +3,36 @@
 //! Everything is verified before it is re-encrypted. An interrupted rekey cannot be resumed: until
 //! the commit, the file is the old one.
 
-use super::edit::{seal_root, seal_tables, sign_next, write_bucket};
-use super::projects::require_project;
+use super::access::{LocalOwner, OpenedProject, SignRequest};
+use super::buckets::write_bucket;
+use super::checkpoints::{Checkpoints, Seen};
+use super::directory::{Directory, DirectoryEdit};
+use super::next_head::{self, HeadPlace};
+use super::project::{Project, ValueRef, checkpoint};
 use super::slots::{add_slot, strongest_params};
-use super::state::{Project, State};
-use super::{Vault, VaultError, WriteOutcome, checkpointed_handle};
-use crate::crypto::CryptoError;
-use crate::crypto::checkpoint::{open_history, seal_history};
-use crate::crypto::ids::Hash;
+use super::writing::Writing;
+use super::{Vault, VaultError, WriteOutcome};
+use crate::crypto::aead::Key;
+use crate::crypto::audit::{Action, AuditChange, SignedEntry};
+use crate::crypto::checkpoint::{Checkpoint, PastKeys, open_past_keys, seal_past_keys};
+use crate::crypto::head::Head;
+use crate::crypto::ids::{DIRECTORY, Hash, ProjectId, VaultId};
 use crate::crypto::kdf::Passphrase;
-use crate::crypto::keyring::Keyring;
 use crate::crypto::output_digest::OutputKey;
-use crate::crypto::record::RecordContext;
+use crate::crypto::policy::Policy;
+use crate::crypto::record::{RecordContext, VALUE_LABEL, ValueBinding, seal_value};
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::root_key::RootKey;
-use crate::crypto::rows::{ProjectRow, Record, Slot};
+use crate::crypto::rows::{AuditRow, Record, Slot, VaultRow, slots_hash, tokens_hash};
+use crate::crypto::signing::PublicKey;
 use crate::crypto::slot::{Credential, RECOVERY_SLOT};
-use crate::crypto::tree::{self, BUCKETS, EMPTY_BUCKET, Leaf};
-use crate::model::ProjectName;
-use crate::store::{Change, Transaction};
+use crate::crypto::tree::{self, BUCKETS, Leaf};
+use crate::crypto::{CryptoError, random};
+use crate::model::{ProjectName, Timestamp};
+use crate::store::{Change, StoreError, Transaction};
+
+/// The number of values, and of entries of the audit log, that are re-encrypted together.
+const AT_ONCE: usize = 1000;
 
 /// The result of a rekey.
 pub struct RekeyOutcome {
@@ -43,20 +54,28 @@ impl Vault {
         name: &ProjectName,
         on_progress: &dyn Fn(u64),
     ) -> Result<WriteOutcome<RekeyOutcome>, VaultError> {
-        let mut transaction = self.store.write()?;
-        let state = self.state(&*transaction)?;
-        let at = require_project(&state, name)?;
-        let mut rows = state.rows.clone();
-        let mut rekey = ProjectRekey { on_progress, secrets: 0, output_keys: Vec::new() };
+        let root = self.root_key()?;
+        let mut writing = self.writing()?;
+        let vault_id = *writing.state.vault_id();
+        let directory = Directory::new(root, vault_id);
+        let found = writing.state.require(&*writing.transaction, name)?;
+        let project = writing.state.open(&*writing.transaction, found)?;
 
-        rows[at] = rekey.project(&state, at, &mut *transaction, |row, keyring| {
-            self.root.seal_keyring(&state.vault.vault_id, &row.pid, row.epoch, keyring)
-        })?;
+        let mut rekey = Rekey::new(&directory, None, on_progress);
+        let (opened, state) = rekey.project(&mut *writing.transaction, &project)?;
+        writing.remember(opened.entry.pid, Some(name), state);
 
-        seal_root(&state, &*self.root, rows, &mut *transaction)?;
-        let ProjectRekey { secrets, output_keys, .. } = rekey;
+        let before = directory.read(&*writing.transaction)?;
+        let transaction = &mut *writing.transaction;
+        let mut edit = DirectoryEdit::new(&directory, before, transaction, Action::Rekey);
+        let entry = edit.require(name)?;
+        edit.replace(entry, &opened)?;
+        let head = edit.sign()?;
+        writing.set_directory(head);
+
+        let Rekey { secrets, output_keys, .. } = rekey;
         let rekeyed = RekeyOutcome { projects: 1, secrets, recovery: None, output_keys };
-        Ok(WriteOutcome::new(rekeyed, self.commit(transaction)?))
+        Ok(WriteOutcome::new(rekeyed, writing.commit()?))
     }
 
     /// Gives the vault a new root key, and every project new keys. From then on it opens with
@@ -68,22 +87,19 @@ impl Vault {
         recovery: Option<&RecoveryCode>,
         on_progress: &dyn Fn(u64),
     ) -> Result<WriteOutcome<RekeyOutcome>, VaultError> {
-        self.root_key()?;
-
+        let old = Directory::new(self.root_key()?, self.id()?);
+        let vault_id = *old.vault_id();
         let root = RootKey::random()?;
         let before = {
             let snapshot = self.store.read()?;
-            self.state(&*snapshot)?
+            self.state(&*snapshot)?.slots
         };
 
-        let vault_id = before.vault.vault_id;
-
         // Key derivations are slow, so they run before the transaction begins.
-        let slot = Slot::create(passphrase, strongest_params(&before.slots), &vault_id, &root)?;
+        let slot = Slot::create(passphrase, strongest_params(&before), &vault_id, &root)?;
         let mut new_slots: Vec<(Slot, &dyn Credential)> = vec![(slot, passphrase)];
         let mut drawn = None;
-
-        if let Some(slot) = before.slots.iter().find(|slot| slot.kind == RECOVERY_SLOT) {
+        if let Some(slot) = before.iter().find(|slot| slot.kind == RECOVERY_SLOT) {
             let code = match recovery {
                 Some(code) => slot.open(code, &vault_id).map(|_| code)?,
                 None => drawn.insert(RecoveryCode::random()?),
@@ -92,159 +108,285 @@ impl Vault {
             new_slots.push((Slot::for_recovery(code, &vault_id, &root)?, code));
         }
 
-        let mut transaction = self.store.write()?;
-        let state = self.state(&*transaction)?;
-        if state.slots != before.slots {
+        let mut writing = self.writing()?;
+        if writing.state.slots != before {
             return Err(VaultError::SlotsChanged);
         }
 
-        for old in &state.slots {
-            transaction.apply(Change::DropSlot(&old.slot_id))?;
+        for old in &before {
+            writing.transaction.apply(Change::DropSlot(&old.slot_id))?;
         }
 
         for (slot, by) in &new_slots {
-            add_slot(&mut *transaction, slot, *by, &vault_id, &root)?;
+            add_slot(&mut *writing.transaction, slot, *by, &vault_id, &root)?;
         }
 
-        let mut rekey = ProjectRekey { on_progress, secrets: 0, output_keys: Vec::new() };
-        let mut rows = Vec::with_capacity(state.rows.len());
-        for at in 0..state.rows.len() {
-            rows.push(rekey.project(&state, at, &mut *transaction, |row, keyring| {
-                Ok(root.seal_keyring(&vault_id, &row.pid, row.epoch, keyring)?)
-            })?);
-        }
+        let mut slots: Vec<Slot> = new_slots.into_iter().map(|(slot, _)| slot).collect();
+        slots.sort_by(|one, other| one.slot_id.cmp(&other.slot_id));
 
-        let slots = new_slots.into_iter().map(|(slot, _)| slot).collect();
-        let projects = rows.len() as u64;
-        let mut vault = state.vault.next();
-
-        // With the old checkpoint keys, a machine that last saw the vault under an old root key can
-        // tell that this state follows.
-        let before = self.root.checkpoint_key()?;
-        let mut past = open_history(&before, &vault_id, &vault.checkpoint_history)?;
-        past.insert(0, before);
-        vault.checkpoint_history = seal_history(&root.checkpoint_key(), &vault_id, &past)?;
-        seal_tables(vault, slots, rows, &state.grants, &root, &mut *transaction)?;
-
+        let new = Directory::new(&root, vault_id);
+        let mut rekey = Rekey::new(&new, Some(old.owner()), on_progress);
+        let (vault, seen) = self.renew(&mut writing, &mut rekey, (&old, &new), &root, &slots)?;
+        let Writing { transaction, .. } = writing;
         let committed = transaction.commit()?;
 
-        // From here on the old key opens nothing, so the checkpoint is written under the new one.
-        let renewed = checkpointed_handle(root, self.checkpoints.as_ref(), None);
-        let _ = self
-            .store
-            .read()
-            .map_err(VaultError::from)
-            .and_then(|now| State::read(&*now, &*renewed));
+        // From here on the old key opens nothing, so the checkpoints are written under the new one.
+        if let Some(before) = &self.checkpoints {
+            let (checkpoints, owner) =
+                (Checkpoints::new(before.store().clone(), None), LocalOwner::new(root));
+            for (pid, name, state) in &seen {
+                let seen = Seen { pid, name: name.as_ref(), state };
+                let _ = checkpoints.remember(&vault, &owner, seen);
+            }
+        }
 
-        let ProjectRekey { secrets, output_keys, .. } = rekey;
+        let Rekey { secrets, output_keys, .. } = rekey;
+        let projects = output_keys.len() as u64;
         Ok(WriteOutcome::new(
             RekeyOutcome { projects, secrets, recovery: drawn, output_keys },
             committed,
         ))
     }
+
+    /// Re-encrypts all projects and the directory. Returns the vault's new row and the states to
+    /// remember.
+    fn renew(
+        &self,
+        writing: &mut Writing<'_>,
+        rekey: &mut Rekey<'_>,
+        (old, new): (&Directory, &Directory),
+        root: &RootKey,
+        slots: &[Slot],
+    ) -> Result<(VaultRow, SeenStates), VaultError> {
+        let Writing { transaction, state, .. } = writing;
+        let transaction = &mut **transaction;
+        let vault_id = *state.vault_id();
+
+        let mut renewed = Vec::new();
+        let mut seen: SeenStates = Vec::new();
+        for project in state.all(transaction)? {
+            let project = state.open(transaction, project)?;
+            let (opened, checkpoint) = rekey.project(transaction, &project)?;
+            seen.push((opened.entry.pid, Some(opened.entry.name.clone()), checkpoint));
+            renewed.push(opened);
+        }
+
+        // With the old checkpoint keys, a machine that last saw the vault under an old root key can
+        // tell that this state follows.
+        let before = self.access.checkpoint_key()?;
+        let mut past = open_past_keys(&before, &vault_id, &state.vault.past)?;
+        past.insert(0, PastKeys::of(self.root_key()?));
+        let past = seal_past_keys(&root.checkpoint_key(), &vault_id, &past)?;
+        let vault = VaultRow { past, ..state.vault.clone() };
+        transaction.apply(Change::Vault(&vault))?;
+
+        // A thief of the old root key has the key of every token, so the tokens are removed.
+        for grant in transaction.grants()? {
+            transaction.apply(Change::DropGrant(&grant.token_id))?;
+        }
+
+        let mut entries: Vec<Record> = Vec::new();
+        transaction.records(&DIRECTORY, &mut |record| {
+            entries.push(record);
+            true
+        })?;
+        for entry in &entries {
+            transaction.apply(Change::DropRecord(&DIRECTORY, entry))?;
+        }
+
+        for number in 0..=u8::MAX {
+            transaction.apply(Change::Bucket(&DIRECTORY, number, None))?;
+        }
+
+        let keys = (&old.audit_key(), &new.audit_key());
+        reseal_audit(transaction, keys, &vault_id, &DIRECTORY, state.epoch.saturating_add(1))?;
+
+        let (before, epoch) = (&state.directory, state.epoch);
+        let mut edit = DirectoryEdit::renewed(new, tokens_hash(&[]), before, epoch, transaction);
+        renewed.iter().try_for_each(|project| edit.adopt(project))?;
+        edit.change().owner_before = Some(old.owner());
+        edit.slots = slots_hash(slots, &vault.past);
+        let head = edit.sign()?;
+
+        state.epoch = state.epoch.saturating_add(1);
+        seen.push((DIRECTORY, None, state.checkpoint(&head)));
+        Ok((vault, seen))
+    }
 }
 
+/// States to remember: a project's id and name, or the directory's id, and the state.
+type SeenStates = Vec<(ProjectId, Option<ProjectName>, Checkpoint)>;
+
 /// Projects that are being re-encrypted.
-struct ProjectRekey<'a> {
+struct Rekey<'a> {
+    /// The directory whose owner signs
+    directory: &'a Directory,
+    /// The owner's key before, if the root key is changed
+    owner_before: Option<PublicKey>,
     on_progress: &'a dyn Fn(u64),
     secrets: u64,
     output_keys: Vec<OutputKey>,
 }
 
-impl ProjectRekey<'_> {
-    /// Re-encrypts one project under keys of the next epoch. `seal` seals its key ring. Returns its
-    /// new row.
+impl<'a> Rekey<'a> {
+    fn new(
+        directory: &'a Directory,
+        owner_before: Option<PublicKey>,
+        on_progress: &'a dyn Fn(u64),
+    ) -> Self {
+        Self { directory, owner_before, on_progress, secrets: 0, output_keys: Vec::new() }
+    }
+
+    /// Re-encrypts one project under keys of the next epoch. Returns the directory's
+    /// new entry and the state to remember.
     fn project(
         &mut self,
-        state: &State,
-        at: usize,
         transaction: &mut dyn Transaction,
-        seal: impl FnOnce(&ProjectRow, &Keyring) -> Result<Vec<u8>, VaultError>,
-    ) -> Result<ProjectRow, VaultError> {
-        let project = state.project(&*transaction, at)?;
+        project: &Project,
+    ) -> Result<(OpenedProject, Checkpoint), VaultError> {
+        let vault_id = project.vault_id;
         let pid = project.row.pid;
-        let keyring = Keyring::random(&pid, project.keyring.name.clone())?;
-        let epoch = project
-            .row
+        let mut entry = project.opened.entry.clone();
+        entry.epoch = entry
             .epoch
             .checked_add(1)
             .ok_or(CryptoError::Unsupported("the project's keys cannot be changed any more"))?;
+        entry.updated = Timestamp::now();
+        entry.due = None;
 
-        let mut row = ProjectRow { epoch, ..project.row.clone() };
-        row.keys = seal(&row, &keyring)?;
-        self.output_keys.push(keyring.output_key(&pid));
+        let keys = project.keys().renewed()?;
+        if let Some(policy) = self.policy(project, entry.epoch)? {
+            let row = self.directory.seal_policy(&keys, &pid, &policy)?;
+            transaction.apply(Change::Policy(&pid, &row))?;
+            entry.policy = policy.id(&vault_id, &pid);
+        }
+
+        let opened = OpenedProject::new(entry, keys);
+        self.output_keys.push(opened.keys.output_key(&pid));
+
         let mut moves = Vec::new();
-
         project.each(&*transaction, |found| {
-            let to = keyring.tag_ix(&found.metadata.tag.key());
-            moves.push((to, Record { meta: Vec::new(), ..found.record }));
+            let to = opened.keys.tag_ix(found.metadata.tag.key().as_str());
+            let binding = ValueBinding::of(&found.metadata);
+            moves.push((to, Record { meta: Vec::new(), ..found.record }, binding));
         })?;
 
-        let next = NewProjectKeys { project: &project, row: &row, keyring: &keyring };
+        let next = NewProjectKeys { project, opened: &opened };
 
         // Values are written in the order in which they are stored, and records in the order of
         // their new indexes.
-        moves.sort_unstable_by_key(|(_, record)| record.rid);
-        for (_, record) in &mut moves {
-            next.value(transaction, record)?;
-            self.secrets += 1;
+        moves.sort_unstable_by_key(|(_, record, _)| record.rid);
+        for moves in moves.chunks_mut(AT_ONCE) {
+            next.values(transaction, moves)?;
+            self.secrets += moves.len() as u64;
             (self.on_progress)(self.secrets);
         }
 
-        moves.sort_unstable_by_key(|(to, _)| *to);
-        let buckets = next.records(transaction, moves)?;
-        sign_next(transaction, &project, &row, &keyring, &buckets, project.head.count)
+        moves.sort_unstable_by_key(|(to, ..)| *to);
+        let root_hash = next.records(transaction, moves)?;
+
+        let epoch = opened.entry.epoch;
+        let audit_keys = (&project.keys().audit_key(&pid), &opened.keys.audit_key(&pid));
+        reseal_audit(transaction, audit_keys, &vault_id, &pid, epoch)?;
+
+        let place = HeadPlace { vault_id: &vault_id, pid: &pid, epoch };
+        let count = project.head.count;
+        let head = Head {
+            policy: opened.entry.policy.hash,
+            ..next_head::next(place, &project.head, project.row.epoch, root_hash, count)
+        };
+        let mut change = AuditChange::new(Action::Rekey);
+        (change.count, change.owner_before) = (count, self.owner_before);
+
+        let request = SignRequest {
+            project: &opened,
+            previous: &project.row,
+            policy: project.policy.as_ref(),
+            head,
+            change,
+        };
+        let signed = self.directory.sign(request);
+        next_head::write(transaction, place, &opened.keys, &signed)?;
+        let state = checkpoint(&vault_id, &opened, &signed.head);
+        Ok((opened, state))
+    }
+
+    /// Returns the project's policy for new keys, if it has one. With a new root key, nobody else may
+    /// sign any more.
+    fn policy(&self, project: &Project, epoch: u32) -> Result<Option<Policy>, VaultError> {
+        let Some(row) = &project.policy else { return Ok(None) };
+        let pid = &project.row.pid;
+        let owner = self.owner_before.unwrap_or_else(|| self.directory.owner());
+        let key = project.keys().policy_key(pid);
+        let before = Policy::open(&key, &owner, &project.vault_id, pid, row)?;
+        let writers = if self.owner_before.is_some() { Vec::new() } else { before.writers };
+        Ok(Some(Policy { version: before.version + 1, epoch, writers }))
     }
 }
 
 struct NewProjectKeys<'a> {
     project: &'a Project,
-    row: &'a ProjectRow,
-    keyring: &'a Keyring,
+    opened: &'a OpenedProject,
 }
 
 impl NewProjectKeys<'_> {
     fn context<'p>(&'p self, rid: &'p [u8; 8]) -> RecordContext<'p> {
         RecordContext {
             vault_id: &self.project.vault_id,
-            pid: &self.row.pid,
+            pid: &self.project.row.pid,
             rid,
-            epoch: self.row.epoch,
+            epoch: self.opened.entry.epoch,
         }
     }
 
-    /// Re-encrypts a value, and updates its hash in `record`.
-    fn value(
+    /// Re-encrypts values, and updates their hashes in the records.
+    fn values(
         &self,
         transaction: &mut dyn Transaction,
-        record: &mut Record,
+        moves: &mut [([u8; 16], Record, ValueBinding)],
     ) -> Result<(), VaultError> {
-        let value = self.project.value(&*transaction, record)?;
-        let sealed = self.keyring.seal_value(self.context(&record.rid), record.vver, &value)?;
-        record.val_hash = tree::value_hash(&sealed);
-        Ok(transaction.apply(Change::Value(&record.rid, &sealed))?)
+        let wanted: Vec<ValueRef> =
+            moves.iter().map(|(_, record, binding)| ValueRef::of(record, *binding)).collect();
+        let mut values = Vec::with_capacity(moves.len());
+        self.project.values(&*transaction, &wanted, |_, value| {
+            values.push(value);
+            Ok::<_, VaultError>(())
+        })?;
+
+        for ((_, record, binding), value) in moves.iter_mut().zip(&values) {
+            let ValueBinding { class, generation, .. } = *binding;
+            let pid = &self.project.row.pid;
+            let key = self.opened.keys.value_key(pid, &record.rid, class, generation);
+            let key = key.ok_or(CryptoError::Internal("a new key ring is not complete"))?;
+            let key = key.message_key(VALUE_LABEL, &random::array()?);
+            let sealed = seal_value(key, self.context(&record.rid), record.vver, *binding, value)?;
+            record.val_hash = tree::value_hash(&sealed);
+            transaction.apply(Change::Value(&record.rid, &sealed))?;
+        }
+
+        Ok(())
     }
 
     /// Re-encrypts the metadata of all records and moves them to the new indexes of their tags.
-    /// Returns the bucket hashes.
+    /// Returns the root hash.
     fn records(
         &self,
         transaction: &mut dyn Transaction,
-        moves: Vec<([u8; 16], Record)>,
-    ) -> Result<Box<[Hash; BUCKETS]>, VaultError> {
-        let pid = &self.row.pid;
+        moves: Vec<([u8; 16], Record, ValueBinding)>,
+    ) -> Result<Hash, VaultError> {
+        let pid = &self.project.row.pid;
         let mut leaves: Vec<Vec<Leaf>> = vec![Vec::new(); BUCKETS];
-
-        for (tag_ix, old) in moves {
+        for (tag_ix, old, _) in moves {
             let leaf = Leaf { tag_ix: old.tag_ix, rid: old.rid, leaf: old.leaf };
             let found = self.project.by_leaf(&*transaction, &leaf)?;
-            let mut record =
-                Record { tag_ix, epoch: self.row.epoch, val_hash: old.val_hash, ..found.record };
-            record.meta = self.keyring.seal_metadata(
+            let epoch = self.opened.entry.epoch;
+            let mut record = Record { tag_ix, epoch, val_hash: old.val_hash, ..found.record };
+            record.meta = self.opened.keys.seal_metadata(
                 self.context(&record.rid),
                 record.ver,
                 &found.metadata,
             )?;
+
             record.leaf = tree::leaf(&self.project.vault_id, pid, &record);
             transaction.apply(Change::MoveRecord(pid, &old.tag_ix, &record))?;
             leaves[usize::from(tag_ix[0])].push(Leaf {
@@ -254,11 +396,45 @@ impl NewProjectKeys<'_> {
             });
         }
 
-        let mut buckets = Box::new([EMPTY_BUCKET; BUCKETS]);
+        let mut buckets = super::buckets::empty();
         for (number, leaves) in (0..=u8::MAX).zip(&leaves) {
             buckets[usize::from(number)] = write_bucket(transaction, pid, number, leaves)?;
         }
 
-        Ok(buckets)
+        Ok(tree::root_hash(pid, &buckets))
+    }
+}
+
+/// Seals the audit log of a project again under its new key. The hashes of the entries stay the same.
+/// An entry that does not open is left as it is, because damage to the log must not keep anybody from
+/// changing keys.
+fn reseal_audit(
+    transaction: &mut dyn Transaction,
+    (old, new): (&Key, &Key),
+    vault_id: &VaultId,
+    pid: &ProjectId,
+    epoch: u32,
+) -> Result<(), VaultError> {
+    let mut from = 0;
+    loop {
+        let mut rows: Vec<AuditRow> = Vec::new();
+        let read = transaction.audit(pid, from, &mut |row| {
+            rows.push(row);
+            rows.len() < AT_ONCE
+        });
+
+        // Unreadable entries stay as they are.
+        if !matches!(read, Ok(()) | Err(StoreError::Damaged(_))) {
+            read?;
+        }
+
+        let Some(last) = rows.last() else { return Ok(()) };
+        from = last.seq + 1;
+        for row in &rows {
+            if let Ok(entry) = SignedEntry::open(old, vault_id, pid, row) {
+                let sealed = entry.seal(new, vault_id, pid, row.seq, epoch)?;
+                transaction.apply(Change::Audit(pid, &sealed))?;
+            }
+        }
     }
 }

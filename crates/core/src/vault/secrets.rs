@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::edit::{Edit, open_or_create};
+use super::edit::{Draft, Edit};
 use super::find::{FoundIn, all_tags, find, find_all, in_order, nearest_tag};
-use super::projects::require_project;
-use super::state::{Project, VerifiedRecord};
+use super::project::{Project, ValueRef, VerifiedRecord};
 use super::{Reveal, Revealed, Vault, VaultError, WriteOutcome};
+use crate::crypto::audit::Action;
+use crate::crypto::record::ValueBinding;
 use crate::crypto::rows::Record;
 use crate::model::{
     Description, Metadata, Name, ProjectName, Secret, SecretRef, SecretValue, Tag, TagKey,
@@ -52,7 +53,7 @@ impl Vault {
         project: &ProjectName,
         new: NewSecret,
     ) -> Result<WriteOutcome<Secret>, VaultError> {
-        self.edit(project, move |edit| {
+        self.edit(project, Action::Create, move |edit| {
             let record = draft(edit, &new)?;
             let metadata = new.metadata(Timestamp::now());
             edit.put(VerifiedRecord { record, metadata }, Some(&new.value))
@@ -66,7 +67,7 @@ impl Vault {
         project: &ProjectName,
         new: impl IntoIterator<Item = NewSecret>,
     ) -> Result<WriteOutcome<u64>, VaultError> {
-        self.edit(project, |edit| {
+        self.edit(project, Action::Import, |edit| {
             let mut new = new.into_iter();
             let mut count = 0;
             loop {
@@ -85,16 +86,13 @@ impl Vault {
     fn edit<T>(
         &self,
         project: &ProjectName,
+        action: Action,
         change: impl FnOnce(&mut Edit<'_>) -> Result<T, VaultError>,
     ) -> Result<WriteOutcome<T>, VaultError> {
-        let mut transaction = self.store.write()?;
-        let state = self.state(&*transaction)?;
-        let project = open_or_create(&state, &*self.root, &mut *transaction, project)?;
-        let mut edit = Edit::new(&mut *transaction, project);
-        let value = change(&mut edit)?;
-
-        edit.sign()?;
-        Ok(WriteOutcome::new(value, self.commit(transaction)?))
+        let mut writing = self.writing()?;
+        let project = writing.open_or_create(project)?;
+        let value = writing.edit(project, action, change)?;
+        Ok(WriteOutcome::new(value, writing.commit()?))
     }
 
     /// Returns one secret's metadata.
@@ -138,13 +136,11 @@ impl Vault {
     pub fn projects_with(&self, tag: &Tag) -> Result<Vec<ProjectName>, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        let mut positions: Vec<usize> = (0..state.keyrings.len()).collect();
-        positions.sort_by_key(|at| &state.keyrings[*at].name);
-
         let mut names = Vec::new();
-        for at in positions.into_iter().take(MAX_PROJECTS_SEARCHED) {
-            if state.project(&*snapshot, at)?.by_tag(&*snapshot, &tag.key())?.is_some() {
-                names.push(state.keyrings[at].name.clone());
+        for project in state.all(&*snapshot)?.into_iter().take(MAX_PROJECTS_SEARCHED) {
+            let project = state.open(&*snapshot, project)?;
+            if project.by_tag(&*snapshot, &tag.key())?.is_some() {
+                names.push(project.name().clone());
             }
 
             if names.len() == MAX_PROJECTS_NAMED {
@@ -164,9 +160,8 @@ impl Vault {
         seen: Option<u64>,
         changes: SecretChanges,
     ) -> Result<WriteOutcome<Secret>, VaultError> {
-        let mut transaction = self.store.write()?;
-        let state = self.state(&*transaction)?;
-        let (project, mut found) = find(&state, &*transaction, project, wanted)?;
+        let mut writing = self.writing()?;
+        let (project, mut found) = find(&writing.state, &*writing.transaction, project, wanted)?;
         if seen.is_some_and(|version| version != found.record.ver) {
             return Err(VaultError::Changed(found.metadata.tag));
         }
@@ -180,15 +175,13 @@ impl Vault {
         }
 
         if let Some(value) = &changes.value {
-            found.metadata.hint = value.hint();
+            found.metadata.set_hint(value.hint());
         }
 
         found.metadata.updated = Timestamp::now();
-        let mut edit = Edit::new(&mut *transaction, project);
-        let secret = edit.put(found, changes.value.as_ref())?;
-        edit.sign()?;
-
-        Ok(WriteOutcome::new(secret, self.commit(transaction)?))
+        let value = changes.value.as_ref();
+        let secret = writing.edit(project, Action::Update, |edit| edit.put(found, value))?;
+        Ok(WriteOutcome::new(secret, writing.commit()?))
     }
 
     /// Deletes all of `wanted`, or none.
@@ -197,27 +190,27 @@ impl Vault {
         project: &ProjectName,
         wanted: &[SecretRef],
     ) -> Result<WriteOutcome<Vec<Secret>>, VaultError> {
-        let mut transaction = self.store.write()?;
-        let state = self.state(&*transaction)?;
+        let mut writing = self.writing()?;
 
         // All secrets are found before the first one is removed, because a bucket is verified in
         // the state that was signed.
         let mut deleted = Vec::new();
-        for FoundIn { project, secrets } in find_all(&state, &*transaction, project, wanted)? {
-            let mut edit = Edit::new(&mut *transaction, project);
-
-            // A secret may be named twice, by its tag and by its id.
-            let mut seen = HashSet::new();
-            for (number, found) in secrets {
-                if seen.insert(found.record.rid) {
-                    deleted.push((number, edit.remove(found)?));
+        let found = find_all(&writing.state, &*writing.transaction, project, wanted)?;
+        for FoundIn { project, secrets } in found {
+            writing.edit(project, Action::Delete, |edit| {
+                // A secret may be named twice, by its tag and by its id.
+                let mut seen = HashSet::new();
+                for (number, found) in secrets {
+                    if seen.insert(found.record.rid) {
+                        deleted.push((number, edit.remove(found)?));
+                    }
                 }
-            }
 
-            edit.sign()?;
+                Ok(())
+            })?;
         }
 
-        Ok(WriteOutcome::new(in_order(deleted), self.commit(transaction)?))
+        Ok(WriteOutcome::new(in_order(deleted), writing.commit()?))
     }
 
     /// Returns a project as a source of values.
@@ -252,17 +245,23 @@ impl Scope<'_> {
     pub fn reveal_all(&self) -> Result<Vec<(Tag, SecretValue)>, VaultError> {
         let snapshot = self.vault.store.read()?;
         let state = self.vault.state(&*snapshot)?;
-        let project = state.project(&*snapshot, require_project(&state, self.project)?)?;
+        let found = state.require(&*snapshot, self.project)?;
+        let project = state.open(&*snapshot, found)?;
 
         // All records are read and verified first. Values are read by other statements afterwards.
         let mut found = Vec::new();
         project.each(&*snapshot, |record| found.push(record))?;
         found.sort_by_cached_key(|found| found.metadata.tag.key());
-        let open = |found: VerifiedRecord| {
-            Ok((found.metadata.tag, project.value(&*snapshot, &found.record)?))
-        };
 
-        found.into_iter().map(open).collect()
+        let wanted: Vec<ValueRef> = found.iter().map(ValueRef::from).collect();
+        let mut opened = Vec::with_capacity(found.len());
+        let mut found = found.into_iter();
+        project.values(&*snapshot, &wanted, |_, value| {
+            opened.extend(found.next().map(|found| (found.metadata.tag, value)));
+            Ok::<_, VaultError>(())
+        })?;
+
+        Ok(opened)
     }
 }
 
@@ -309,13 +308,20 @@ fn opened(
 ) -> Result<Vec<Option<(Tag, SecretValue)>>, VaultError> {
     let keys: Vec<TagKey> = tags.iter().map(Tag::key).collect();
     let mut values: Vec<Option<(Tag, SecretValue)>> = tags.iter().map(|_| None).collect();
-    project.by_tags(snapshot, &keys, |at, found| {
-        if let Some(found) = found {
-            let value = project.value(snapshot, &found.record)?;
-            values[at] = Some((found.metadata.tag, value));
+    let (mut wanted, mut found) = (Vec::new(), Vec::new());
+    project.by_tags(snapshot, &keys, |at, record| {
+        if let Some(record) = record {
+            wanted.push(ValueRef::from(&record));
+            found.push((at, record.metadata.tag));
         }
 
         Ok(())
+    })?;
+
+    project.values(snapshot, &wanted, |number, value| {
+        let (at, tag) = &found[number];
+        values[*at] = Some((tag.clone(), value));
+        Ok::<_, VaultError>(())
     })?;
 
     Ok(values)
@@ -343,7 +349,8 @@ fn store_batch(edit: &mut Edit<'_>, batch: &[NewSecret]) -> Result<(), VaultErro
     let mut tags: HashMap<TagKey, &Tag> = HashMap::new();
     let mut drafts = Vec::with_capacity(batch.len());
     for (number, new) in batch.iter().enumerate() {
-        drafts.push((number, draft(edit, new)?));
+        let binding = ValueBinding::of_tag(&new.tag);
+        drafts.push(Draft { number, record: draft(edit, new)?, binding });
         if let Some(other) = tags.insert(new.tag.key(), &new.tag) {
             return Err(VaultError::SameTarget(other.clone(), new.tag.clone()));
         }
@@ -367,7 +374,7 @@ impl NewSecret {
     /// Returns the metadata of a secret that is created at the time `now`.
     fn metadata(&self, now: Timestamp) -> Metadata {
         let Self { tag, name, description, value } = self;
-        let (tag, name, description) = (tag.clone(), name.clone(), description.clone());
-        Metadata { tag, name, description, hint: value.hint(), created: now, updated: now }
+        let (name, description) = (name.clone(), description.clone());
+        Metadata { name, description, ..Metadata::new(tag.clone(), value, now) }
     }
 }

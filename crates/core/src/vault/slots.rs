@@ -3,14 +3,15 @@
 //! A new slot is opened for a test in the transaction that adds it, before the old one is removed.
 //! Changing slots requires the root key itself, which an agent never hands out.
 
-use super::edit::seal_tables;
+use super::directory::{Directory, DirectoryEdit};
 use super::{KeyServiceError, Vault, VaultError, WriteOutcome};
 use crate::crypto::CryptoError;
+use crate::crypto::audit::Action;
 use crate::crypto::ids::VaultId;
 use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::root_key::RootKey;
-use crate::crypto::rows::Slot;
+use crate::crypto::rows::{Slot, slots_hash};
 use crate::crypto::slot::{Credential, PASSPHRASE_SLOT, RECOVERY_SLOT};
 use crate::store::{Change, Transaction};
 
@@ -106,7 +107,7 @@ impl Vault {
 
     /// Returns the root key, if this process has it.
     pub(super) fn root_key(&self) -> Result<&RootKey, VaultError> {
-        self.root.root_key().ok_or(VaultError::KeyService(KeyServiceError::UnverifiedSlots))
+        self.access.root_key().ok_or(VaultError::KeyService(KeyServiceError::PassphraseNeeded))
     }
 
     /// Replaces all slots of one type with a new one, or removes them.
@@ -116,33 +117,34 @@ impl Vault {
         new: Option<(&Slot, &dyn Credential)>,
     ) -> Result<WriteOutcome<()>, VaultError> {
         let root = self.root_key()?;
-        let mut transaction = self.store.write()?;
-        let state = self.state(&*transaction)?;
+        let mut writing = self.writing()?;
+        let state = &writing.state;
         if self.slots_seen.take().is_some_and(|seen| seen != state.slots) {
             return Err(VaultError::SlotsChanged);
         }
 
-        let mut slots: Vec<Slot> =
-            state.slots.iter().filter(|slot| slot.kind != kind).cloned().collect();
+        let (vault_id, past) = (*state.vault_id(), state.vault.past.clone());
+        let (old, mut slots): (Vec<Slot>, Vec<Slot>) =
+            state.slots.iter().cloned().partition(|slot| slot.kind == kind);
         if let Some((slot, by)) = new {
-            add_slot(&mut *transaction, slot, by, &state.vault.vault_id, root)?;
+            add_slot(&mut *writing.transaction, slot, by, &vault_id, root)?;
             slots.push(slot.clone());
         }
 
-        for old in state.slots.iter().filter(|slot| slot.kind == kind) {
-            transaction.apply(Change::DropSlot(&old.slot_id))?;
+        for old in &old {
+            writing.transaction.apply(Change::DropSlot(&old.slot_id))?;
         }
 
-        seal_tables(
-            state.vault.next(),
-            slots,
-            state.rows,
-            &state.grants,
-            &*self.root,
-            &mut *transaction,
-        )?;
+        slots.sort_by(|one, other| one.slot_id.cmp(&other.slot_id));
+        let directory = Directory::new(root, vault_id);
+        let before = directory.read(&*writing.transaction)?;
+        let transaction = &mut *writing.transaction;
+        let mut edit = DirectoryEdit::new(&directory, before, transaction, Action::Credentials);
+        edit.slots = slots_hash(&slots, &past);
+        let head = edit.sign()?;
+        writing.set_directory(head);
 
-        Ok(WriteOutcome::new((), self.commit(transaction)?))
+        Ok(WriteOutcome::new((), writing.commit()?))
     }
 }
 

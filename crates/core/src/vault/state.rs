@@ -1,20 +1,26 @@
 //! Reads a vault from one snapshot, and uses nothing that is not verified (docs/format.md, section
 //! 5).
 
-use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::VaultError;
-use super::key_handle::{RootKeyHandle, RootTables};
+use super::access::{OpenedDirectory, OpenedProject, OwnerAccess};
+use super::checkpoints::{Checkpoints, Seen};
+use super::directory::{DIRECTORY_NAME, nearest_name};
+use super::project::Project;
 use crate::crypto::CryptoError;
+use crate::crypto::checkpoint::Checkpoint;
 use crate::crypto::head::Head;
-use crate::crypto::ids::{Hash, RecordId, VaultId};
-use crate::crypto::keyring::Keyring;
-use crate::crypto::record::RecordContext;
-use crate::crypto::rows::{Grant, ProjectRow, Record, SUITE, Slot, VaultRow};
-use crate::crypto::tree::{self, BUCKETS, EMPTY_BUCKET, Leaf};
-use crate::model::{Metadata, ProjectName, Secret, SecretId, SecretValue, TagKey};
-use crate::store::Snapshot;
+use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, SUITE, VaultId, record_of};
+use crate::crypto::project_entry::PolicyId;
+use crate::crypto::rows::{Record, Slot, VaultRow, slots_hash};
+use crate::crypto::signing::PublicKey;
+use crate::crypto::tree::{self, Leaf};
+use crate::model::ProjectName;
+use crate::store::{MAX_PROJECTS, Snapshot};
+
+/// The name of the table of slots in messages.
+pub(super) const SLOTS: &str = "the vault's table of key slots";
 
 /// Returns the vault's row. Fails if this version does not know its suite.
 pub(super) fn checked_row(snapshot: &dyn Snapshot) -> Result<VaultRow, VaultError> {
@@ -29,64 +35,94 @@ pub(super) fn checked_row(snapshot: &dyn Snapshot) -> Result<VaultRow, VaultErro
     Ok(vault)
 }
 
-/// The verified tables under the root MAC, and every project's opened key ring.
+/// The verified directory of one state of a vault, from which projects are opened.
 pub(super) struct State {
     pub(super) vault: VaultRow,
     pub(super) slots: Vec<Slot>,
-    pub(super) grants: Vec<Grant>,
-    pub(super) rows: Vec<ProjectRow>,
-    pub(super) keyrings: Vec<Rc<Keyring>>,
+    /// The directory's head
+    pub(super) directory: Head,
+    pub(super) epoch: u32,
+    pub(super) owner: PublicKey,
+    pub(super) access: Rc<dyn OwnerAccess>,
+    pub(super) checkpoints: Option<Rc<Checkpoints>>,
 }
 
 impl State {
+    /// Verifies the directory and the slots, and compares the directory with its last checkpoint.
     pub(super) fn read(
         snapshot: &dyn Snapshot,
-        root: &dyn RootKeyHandle,
+        access: &Rc<dyn OwnerAccess>,
+        checkpoints: Option<&Rc<Checkpoints>>,
     ) -> Result<Self, VaultError> {
         let (vault, slots) = (checked_row(snapshot)?, snapshot.slots()?);
-        let (rows, grants) = (snapshot.projects()?, snapshot.grants()?);
-        let keyrings = root.open(&RootTables {
-            vault: &vault,
-            slots: &slots,
-            projects: &rows,
-            grants: &grants,
-        })?;
-
-        let names: HashSet<&ProjectName> = keyrings.iter().map(|keyring| &keyring.name).collect();
-        if names.len() != keyrings.len() {
-            return Err(CryptoError::Damaged("the table of projects").into());
+        let OpenedDirectory { head, epoch, owner } = access.directory(&vault.vault_id, snapshot)?;
+        if head.directory != slots_hash(&slots, &vault.past) {
+            return Err(CryptoError::Damaged(SLOTS).into());
         }
 
-        let keyrings = keyrings.into_iter().map(Rc::new).collect();
-        Ok(Self { vault, slots, grants, rows, keyrings })
+        let state = Self {
+            vault,
+            slots,
+            directory: head,
+            epoch,
+            owner,
+            access: Rc::clone(access),
+            checkpoints: checkpoints.map(Rc::clone),
+        };
+
+        state.compare(&DIRECTORY, None, &state.checkpoint(&state.directory))?;
+        Ok(state)
     }
 
-    /// Returns the tables under the root MAC.
-    pub(super) fn tables(&self) -> RootTables<'_> {
-        RootTables {
-            vault: &self.vault,
-            slots: &self.slots,
-            projects: &self.rows,
-            grants: &self.grants,
+    /// Returns what is remembered of the directory with this head.
+    pub(super) fn checkpoint(&self, head: &Head) -> Checkpoint {
+        Checkpoint {
+            epoch: self.epoch,
+            head: head.revision(self.vault_id(), &DIRECTORY, self.epoch),
+            audit_head: head.audit_head,
+            policy: PolicyId::default(),
         }
     }
 
-    pub(super) fn position(&self, name: &ProjectName) -> Option<usize> {
-        self.keyrings.iter().position(|keyring| keyring.name == *name)
+    fn compare(
+        &self,
+        pid: &ProjectId,
+        name: Option<&ProjectName>,
+        state: &Checkpoint,
+    ) -> Result<(), VaultError> {
+        match &self.checkpoints {
+            Some(checkpoints) => {
+                checkpoints.check(&self.vault, &*self.access, Seen { pid, name, state })
+            }
+            None => Ok(()),
+        }
     }
 
-    /// Opens a project of this state.
-    pub(super) fn project(
+    pub(super) fn vault_id(&self) -> &VaultId {
+        &self.vault.vault_id
+    }
+
+    /// Opens the head of a project that was found, and compares it with its last checkpoint.
+    pub(super) fn open(
         &self,
         snapshot: &dyn Snapshot,
-        at: usize,
+        project: OpenedProject,
     ) -> Result<Project, VaultError> {
-        Project::open(
-            snapshot,
-            self.vault.vault_id,
-            self.rows[at].clone(),
-            Rc::clone(&self.keyrings[at]),
-        )
+        let access = Rc::clone(&self.access);
+        let project = Project::open(snapshot, *self.vault_id(), &self.owner, project, access)?;
+        self.compare(&project.row.pid, Some(project.name()), &project.checkpoint())?;
+        self.access.show_head(self.vault_id(), &project.opened, &project.row)?;
+        Ok(project)
+    }
+
+    /// Finds one project by name, without its head.
+    pub(super) fn find(
+        &self,
+        snapshot: &dyn Snapshot,
+        name: &ProjectName,
+    ) -> Result<Option<OpenedProject>, VaultError> {
+        let found = self.access.find(self.vault_id(), snapshot, &[name])?;
+        Ok(found.into_iter().next().flatten())
     }
 
     /// Opens a project by its name. Returns `None` if it does not exist.
@@ -95,19 +131,123 @@ impl State {
         snapshot: &dyn Snapshot,
         name: &ProjectName,
     ) -> Result<Option<Project>, VaultError> {
-        self.position(name).map(|at| self.project(snapshot, at)).transpose()
+        self.find(snapshot, name)?.map(|found| self.open(snapshot, found)).transpose()
     }
 
-    /// Looks up a record in the index of ids. Returns the project's position and the record's blind
-    /// index, which are not verified yet.
+    /// Finds a project by name. Fails with the nearest name if it does not exist.
+    pub(super) fn require(
+        &self,
+        snapshot: &dyn Snapshot,
+        name: &ProjectName,
+    ) -> Result<OpenedProject, VaultError> {
+        match self.find(snapshot, name)? {
+            Some(found) => Ok(found),
+            None => {
+                let nearest = nearest_name(name, &self.all(snapshot)?);
+                Err(VaultError::NoProject { name: name.clone(), nearest })
+            }
+        }
+    }
+
+    /// Fails if the vault would exceed the maximum number of projects with those of `names` that it
+    /// does not have.
+    pub(super) fn check_room(
+        &self,
+        snapshot: &dyn Snapshot,
+        names: &[&ProjectName],
+    ) -> Result<(), VaultError> {
+        let found = self.access.find(self.vault_id(), snapshot, names)?;
+        let absent = found.iter().filter(|found| found.is_none()).count() as u64;
+        if self.directory.count + absent > MAX_PROJECTS as u64 {
+            Err(VaultError::TooManyProjects)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Returns all projects, sorted by name. Every bucket of the directory and the number of
+    /// projects are verified.
+    pub(super) fn all(&self, snapshot: &dyn Snapshot) -> Result<Vec<OpenedProject>, VaultError> {
+        let damaged = || VaultError::from(CryptoError::Damaged(DIRECTORY_NAME));
+
+        // One walk takes less time than a search for each bucket. The order ends a walk through pages
+        // that point at each other.
+        let mut leaves: Vec<Leaf> = Vec::new();
+        let mut is_ordered = true;
+        snapshot.records(&DIRECTORY, &mut |record| {
+            let Record { tag_ix, rid, leaf, .. } = record;
+            is_ordered = leaves.last().is_none_or(|last| last.tag_ix < tag_ix);
+            leaves.push(Leaf { tag_ix, rid, leaf });
+            is_ordered
+        })?;
+
+        let mut buckets = super::buckets::empty();
+        for of_bucket in leaves.chunk_by(|one, next| one.tag_ix[0] == next.tag_ix[0]) {
+            let number = of_bucket[0].tag_ix[0];
+            buckets[usize::from(number)] = tree::bucket(&DIRECTORY, number, of_bucket);
+        }
+
+        let is_whole = is_ordered
+            && tree::root_hash(&DIRECTORY, &buckets) == self.directory.root_hash
+            && leaves.len() as u64 == self.directory.count;
+        if !is_whole {
+            return Err(damaged());
+        }
+
+        let indexes: Vec<[u8; 16]> = leaves.iter().map(|leaf| leaf.tag_ix).collect();
+        let found = self.access.at(self.vault_id(), snapshot, &indexes)?;
+        let mut all = found.into_iter().collect::<Option<Vec<_>>>().ok_or_else(damaged)?;
+        all.sort_by(|one, other| one.entry.name.cmp(&other.entry.name));
+        Ok(all)
+    }
+
+    /// Returns one project, which may not exist, or all projects sorted by name.
+    pub(super) fn one_or_all(
+        &self,
+        snapshot: &dyn Snapshot,
+        name: Option<&ProjectName>,
+    ) -> Result<Vec<OpenedProject>, VaultError> {
+        match name {
+            Some(name) => Ok(self.find(snapshot, name)?.into_iter().collect()),
+            None => self.all(snapshot),
+        }
+    }
+
+    /// Looks up a record in the index of ids. Returns its project, and the record's blind index,
+    /// which is not verified yet.
     pub(super) fn locate(
         &self,
         snapshot: &dyn Snapshot,
         rid: RecordId,
-    ) -> Result<Option<(usize, [u8; 16])>, VaultError> {
-        let Some((pid, tag_ix)) = snapshot.locate(&rid)? else { return Ok(None) };
-        let at = self.rows.iter().position(|row| row.pid == pid);
-        Ok(Some((at.ok_or(CryptoError::Damaged("the table of records"))?, tag_ix)))
+    ) -> Result<Option<(OpenedProject, [u8; 16])>, VaultError> {
+        match self.locate_row(snapshot, rid)? {
+            Some((pid, tag_ix)) => Ok(Some((self.with_id(snapshot, &pid)?, tag_ix))),
+            None => Ok(None),
+        }
+    }
+
+    /// Looks up a record in the index of ids. Returns the ids that the index holds, which are not
+    /// verified yet. The id of a project's entry is not the id of a secret.
+    pub(super) fn locate_row(
+        &self,
+        snapshot: &dyn Snapshot,
+        rid: RecordId,
+    ) -> Result<Option<(ProjectId, [u8; 16])>, VaultError> {
+        Ok(snapshot.locate(&rid)?.filter(|(pid, _)| *pid != DIRECTORY))
+    }
+
+    /// Finds the project with this id. A record of no project is damage.
+    pub(super) fn with_id(
+        &self,
+        snapshot: &dyn Snapshot,
+        pid: &ProjectId,
+    ) -> Result<OpenedProject, VaultError> {
+        let damaged = || VaultError::from(CryptoError::Damaged("the table of records"));
+        let entry = snapshot.locate(&record_of(pid))?.filter(|(of, _)| *of == DIRECTORY);
+        let (_, index) = entry.ok_or_else(damaged)?;
+        let found = self.access.at(self.vault_id(), snapshot, &[index])?;
+        let found = found.into_iter().next().flatten();
+        found.filter(|project| project.entry.pid == *pid).ok_or_else(damaged)
     }
 
     /// Proves that no project has a record with this id, by verifying every head and every bucket.
@@ -116,8 +256,8 @@ impl State {
         snapshot: &dyn Snapshot,
         rid: RecordId,
     ) -> Result<(), VaultError> {
-        for at in 0..self.rows.len() {
-            let project = self.project(snapshot, at)?;
+        for project in self.all(snapshot)? {
+            let project = self.open(snapshot, project)?;
             for bucket in 0..=u8::MAX {
                 if project.bucket(snapshot, bucket)?.iter().any(|leaf| leaf.rid == rid) {
                     return Err(project.damaged("the index of ids"));
@@ -126,298 +266,5 @@ impl State {
         }
 
         Ok(())
-    }
-}
-
-/// A verified record with its metadata.
-#[derive(Clone)]
-pub(super) struct VerifiedRecord {
-    pub(super) record: Record,
-    pub(super) metadata: Metadata,
-}
-
-/// A project with a verified head and root hash.
-pub(super) struct Project {
-    pub(super) vault_id: VaultId,
-    pub(super) row: ProjectRow,
-    pub(super) keyring: Rc<Keyring>,
-    pub(super) head: Head,
-    pub(super) buckets: Box<[Hash; BUCKETS]>,
-}
-
-impl Project {
-    /// Returns a project whose head was not verified. Its records can be opened, but cannot be
-    /// verified as current.
-    pub(super) fn unverified(vault_id: VaultId, row: ProjectRow, keyring: Rc<Keyring>) -> Self {
-        Self {
-            vault_id,
-            row,
-            keyring,
-            head: Head::none(),
-            buckets: Box::new([EMPTY_BUCKET; BUCKETS]),
-        }
-    }
-
-    pub(super) fn open(
-        snapshot: &dyn Snapshot,
-        vault_id: VaultId,
-        row: ProjectRow,
-        keyring: Rc<Keyring>,
-    ) -> Result<Self, VaultError> {
-        let damaged = |what| VaultError::Project { what, project: keyring.name.clone() };
-        let head = keyring.open_head(&vault_id, &row).map_err(|_| damaged("the head"))?;
-        let mut buckets = Box::new([EMPTY_BUCKET; BUCKETS]);
-        let mut empty_row = false;
-
-        for (number, hash) in snapshot.buckets(&row.pid)? {
-            empty_row |= hash == EMPTY_BUCKET;
-            buckets[usize::from(number)] = hash;
-        }
-
-        if empty_row || tree::root_hash(&row.pid, &buckets) != head.root_hash {
-            return Err(damaged("the table of buckets"));
-        }
-
-        Ok(Self { vault_id, row, keyring, head, buckets })
-    }
-
-    pub(super) fn damaged(&self, what: &'static str) -> VaultError {
-        VaultError::Project { what, project: self.keyring.name.clone() }
-    }
-
-    fn damaged_record(&self, what: &'static str, record: &Record) -> VaultError {
-        VaultError::Record { what, id: SecretId(record.rid), project: self.keyring.name.clone() }
-    }
-
-    pub(super) fn context<'p>(&'p self, rid: &'p RecordId) -> RecordContext<'p> {
-        RecordContext { vault_id: &self.vault_id, pid: &self.row.pid, rid, epoch: self.row.epoch }
-    }
-
-    /// Returns the leaves of one bucket, verified against its hash.
-    pub(super) fn bucket(
-        &self,
-        snapshot: &dyn Snapshot,
-        number: u8,
-    ) -> Result<Vec<Leaf>, VaultError> {
-        let leaves = snapshot.leaves(&self.row.pid, number)?;
-        self.check_bucket(number, &leaves)?;
-        Ok(leaves)
-    }
-
-    fn check_bucket(&self, number: u8, leaves: &[Leaf]) -> Result<(), VaultError> {
-        if tree::bucket(&self.row.pid, number, leaves) == self.buckets[usize::from(number)] {
-            Ok(())
-        } else {
-            Err(self.damaged("a bucket"))
-        }
-    }
-
-    /// Finds a record by tag. The bucket proves that the answer is right, also for `None`.
-    pub(super) fn by_tag(
-        &self,
-        snapshot: &dyn Snapshot,
-        key: &TagKey,
-    ) -> Result<Option<VerifiedRecord>, VaultError> {
-        self.of_tag(self.by_index(snapshot, &self.keyring.tag_ix(key))?, key)
-    }
-
-    /// Finds a record by its index. The bucket proves that the answer is right, also for `None`.
-    pub(super) fn by_index(
-        &self,
-        snapshot: &dyn Snapshot,
-        tag_ix: &[u8; 16],
-    ) -> Result<Option<VerifiedRecord>, VaultError> {
-        let leaves = self.bucket(snapshot, tag_ix[0])?;
-        leaf_at(&leaves, tag_ix).map(|leaf| self.by_leaf(snapshot, leaf)).transpose()
-    }
-
-    /// Finds many records by their tags, reading each bucket once. Calls `visit` with a position in
-    /// `keys` and the record, in the order of the buckets. The bucket proves the answer, also for
-    /// `None`.
-    pub(super) fn by_tags(
-        &self,
-        snapshot: &dyn Snapshot,
-        keys: &[TagKey],
-        mut visit: impl FnMut(usize, Option<VerifiedRecord>) -> Result<(), VaultError>,
-    ) -> Result<(), VaultError> {
-        let wanted = keys.iter().map(|key| self.keyring.tag_ix(key)).zip(0..).collect();
-        self.by_indexes(snapshot, wanted, |at, found| visit(at, self.of_tag(found, &keys[at])?))
-    }
-
-    /// Checks that the record found at a tag's index has that tag.
-    pub(super) fn of_tag(
-        &self,
-        found: Option<VerifiedRecord>,
-        key: &TagKey,
-    ) -> Result<Option<VerifiedRecord>, VaultError> {
-        match found {
-            Some(found) if found.metadata.tag.key() != *key => {
-                Err(self.damaged_record("the metadata", &found.record))
-            }
-            found => Ok(found),
-        }
-    }
-
-    /// Finds many records by their indexes, each with a number for `visit`. Because they are sorted
-    /// by index, each bucket is read once and only one is kept in memory.
-    pub(super) fn by_indexes(
-        &self,
-        snapshot: &dyn Snapshot,
-        mut wanted: Vec<([u8; 16], usize)>,
-        mut visit: impl FnMut(usize, Option<VerifiedRecord>) -> Result<(), VaultError>,
-    ) -> Result<(), VaultError> {
-        wanted.sort_unstable();
-
-        for of_bucket in wanted.chunk_by(|(one, _), (next, _)| one[0] == next[0]) {
-            let leaves = self.bucket(snapshot, of_bucket[0].0[0])?;
-
-            for (tag_ix, at) in of_bucket {
-                let leaf = leaf_at(&leaves, tag_ix);
-                visit(*at, leaf.map(|leaf| self.by_leaf(snapshot, leaf)).transpose()?)?;
-            }
-        }
-
-        Ok(())
-    }
-
-    /// Returns the record of a verified leaf.
-    pub(super) fn by_leaf(
-        &self,
-        snapshot: &dyn Snapshot,
-        leaf: &Leaf,
-    ) -> Result<VerifiedRecord, VaultError> {
-        match snapshot.record(&self.row.pid, &leaf.tag_ix)? {
-            Some(record) if record.leaf == leaf.leaf && record.rid == leaf.rid => {
-                self.opened(record)
-            }
-            _ => Err(self.damaged("a record")),
-        }
-    }
-
-    /// Checks a record against its leaf and opens its metadata.
-    fn opened(&self, record: Record) -> Result<VerifiedRecord, VaultError> {
-        let current = tree::leaf(&self.vault_id, &self.row.pid, &record) == record.leaf;
-        if !current || record.epoch != self.row.epoch {
-            return Err(self.damaged_record("the record", &record));
-        }
-
-        let metadata = self
-            .keyring
-            .open_metadata(self.context(&record.rid), record.ver, &record.meta)
-            .map_err(|_| self.damaged_record("the metadata", &record))?;
-
-        if self.keyring.tag_ix(&metadata.tag.key()) != record.tag_ix {
-            return Err(self.damaged_record("the tag", &record));
-        }
-
-        Ok(VerifiedRecord { record, metadata })
-    }
-
-    /// Passes every record to `visit`, verified. The order of records, every bucket and the count
-    /// are verified as well, but only by the end. Keeps the leaves of one bucket in memory.
-    pub(super) fn each(
-        &self,
-        snapshot: &dyn Snapshot,
-        mut visit: impl FnMut(VerifiedRecord),
-    ) -> Result<(), VaultError> {
-        let mut walk = BucketWalk { project: self, number: 0, leaves: Vec::new(), count: 0 };
-        let mut outcome = Ok(());
-        snapshot.records(&self.row.pid, &mut |record| {
-            let Record { tag_ix, rid, leaf, .. } = record;
-            outcome = walk
-                .next(Leaf { tag_ix, rid, leaf })
-                .and_then(|()| self.opened(record))
-                .map(&mut visit);
-
-            outcome.is_ok()
-        })?;
-
-        outcome?;
-        walk.finish()
-    }
-
-    /// Opens a value.
-    pub(super) fn value(
-        &self,
-        snapshot: &dyn Snapshot,
-        record: &Record,
-    ) -> Result<SecretValue, VaultError> {
-        let damaged = || self.damaged_record("the value", record);
-        let sealed = snapshot.value(&record.rid)?.ok_or_else(damaged)?;
-        if tree::value_hash(&sealed) != record.val_hash {
-            return Err(damaged());
-        }
-
-        self.keyring
-            .open_value(self.context(&record.rid), record.vver, &sealed)
-            .map_err(|_| damaged())
-    }
-
-    /// Returns a found record in the form in which it is shown.
-    pub(super) fn secret(&self, found: VerifiedRecord) -> Secret {
-        Secret {
-            id: SecretId(found.record.rid),
-            project: self.keyring.name.clone(),
-            metadata: found.metadata,
-            version: found.record.ver,
-        }
-    }
-}
-
-/// Returns the leaf of a record among the sorted leaves of its bucket.
-fn leaf_at<'l>(leaves: &'l [Leaf], tag_ix: &[u8; 16]) -> Option<&'l Leaf> {
-    leaves.binary_search_by(|leaf| leaf.tag_ix.cmp(tag_ix)).ok().map(|at| &leaves[at])
-}
-
-/// The leaves of a project in the order of the store, verified bucket by bucket.
-struct BucketWalk<'a> {
-    project: &'a Project,
-    /// The current bucket
-    number: u8,
-    /// Its leaves so far
-    leaves: Vec<Leaf>,
-    /// The number of leaves so far
-    count: u64,
-}
-
-impl BucketWalk<'_> {
-    fn next(&mut self, leaf: Leaf) -> Result<(), VaultError> {
-        let is_behind = leaf.tag_ix[0] < self.number
-            || self.leaves.last().is_some_and(|last| last.tag_ix >= leaf.tag_ix);
-
-        // Pages that point at each other would repeat their records forever.
-        if is_behind {
-            return Err(self.project.damaged("the table of records"));
-        }
-
-        while self.number < leaf.tag_ix[0] {
-            self.check()?;
-            self.number += 1;
-        }
-
-        self.leaves.push(leaf);
-        self.count += 1;
-        Ok(())
-    }
-
-    /// Verifies the current bucket.
-    fn check(&mut self) -> Result<(), VaultError> {
-        self.project.check_bucket(self.number, &self.leaves)?;
-        self.leaves.clear();
-        Ok(())
-    }
-
-    /// Verifies the last bucket, the empty ones after it and the number of records.
-    fn finish(mut self) -> Result<(), VaultError> {
-        self.check()?;
-        for number in (self.number..=u8::MAX).skip(1) {
-            self.project.check_bucket(number, &[])?;
-        }
-
-        if self.count == self.project.head.count {
-            Ok(())
-        } else {
-            Err(self.project.damaged("the number of records"))
-        }
     }
 }

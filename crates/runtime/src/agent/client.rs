@@ -3,9 +3,9 @@
 //!
 //! It never waits longer for an answer than its timeout, and talks only to processes of the same
 //! user. Such a process is not necessarily an agent. Therefore no frame that the client sends
-//! contains a key, except a project's key ring that the agent has to seal.
+//! contains a key, except what the agent has sealed for itself.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -13,17 +13,15 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use secrets_core::crypto::CryptoError;
 use secrets_core::crypto::aead::Key;
-use secrets_core::crypto::ids::{ProjectId, VaultId};
-use secrets_core::crypto::keyring::{KEYRING, Keyring};
-use secrets_core::crypto::root_key::{ROOT_TABLES, RootKey, projects_and_grants, row_and_slots};
-use secrets_core::crypto::rows::ProjectRow;
-use secrets_core::vault::{KeyServiceError, Locked, RootKeyHandle, RootTables, VaultError};
+use secrets_core::crypto::ids::VaultId;
+use secrets_core::crypto::root_key::RootKey;
+use secrets_core::vault::{KeyServiceError, Locked, VaultError};
 use secrets_files::FileId;
 
+use super::answers::KnownDirectory;
 use super::connection::{Connection, PAUSE, TOO_LONG, ask_to_end};
-use super::protocol::{AgentFault, Answer, Handover, MAX_FRAME, Request};
+use super::protocol::{Answer, Handover, Request};
 use super::runtime_dir::RuntimeDir;
 use crate::helper::Helper;
 
@@ -46,10 +44,13 @@ pub struct Status {
 pub struct Client {
     runtime_dir: RuntimeDir,
     socket: PathBuf,
-    vault: Vec<u8>,
-    timeout: Duration,
-    /// Set together with the first key rings
-    checkpoint_key: OnceCell<Key>,
+    pub(super) vault: Vec<u8>,
+    pub(super) timeout: Duration,
+    pub(super) checkpoint_key: OnceCell<Key>,
+    /// The connection of the last question
+    pub(super) connection: RefCell<Option<Connection>>,
+    /// The directory that was read last
+    pub(super) known: RefCell<Option<KnownDirectory>>,
 }
 
 impl Client {
@@ -63,6 +64,8 @@ impl Client {
             vault,
             timeout,
             checkpoint_key: OnceCell::new(),
+            connection: RefCell::new(None),
+            known: RefCell::new(None),
         }
     }
 
@@ -100,16 +103,17 @@ impl Client {
         root: &RootKey,
         times: (Duration, Duration),
     ) -> Result<bool, VaultError> {
-        // This uses a separate client, so that nothing from an impostor's answer is kept.
-        let earlier = Self::new(&self.runtime_dir, &self.path(), self.timeout);
+        // These are separate clients, so that nothing from an impostor's answer is kept.
+        let client = || Self::new(&self.runtime_dir, &self.path(), self.timeout);
+        let earlier = client();
         if let Err(VaultError::KeyService(
             error @ (KeyServiceError::RolledBack(_) | KeyServiceError::ForeignProcess),
-        )) = locked.check_root_mac(&earlier)
+        )) = locked.check_with(earlier)
         {
             return Err(error.into());
         }
 
-        let earlier = earlier.connect(Instant::now() + self.timeout).ok();
+        let earlier = self.connect(Instant::now() + self.timeout).ok();
         let in_memory = self.start(executable, locked.vault_id()?, root, times)?;
 
         // The old agent would notice the loss of its socket by itself, but only some seconds later.
@@ -122,7 +126,7 @@ impl Client {
         self.runtime_dir.end_shared_agent();
 
         // This shows the current state to the agent, which compares later states with it.
-        locked.check(self)?;
+        locked.check_with(client())?;
         Ok(in_memory)
     }
 
@@ -147,7 +151,7 @@ impl Client {
                 KeyServiceError::RolledBack(_)
                 | KeyServiceError::Replaced
                 | KeyServiceError::WrongKey
-                | KeyServiceError::UnverifiedSlots,
+                | KeyServiceError::Refused,
             ) => Ok(true),
             result => result,
         };
@@ -249,193 +253,7 @@ impl Client {
     }
 
     /// Connects to the agent. Returns [`KeyServiceError::Locked`] if no agent listens.
-    fn connect(&self, deadline: Instant) -> Result<Connection, KeyServiceError> {
+    pub(super) fn connect(&self, deadline: Instant) -> Result<Connection, KeyServiceError> {
         Connection::to(&self.socket, deadline)
-    }
-
-    /// Makes the agent verify the root MAC of `tables`. Afterwards the connection may open key
-    /// rings.
-    fn verify(
-        &self,
-        connection: &mut Connection,
-        tables: &RootTables<'_>,
-    ) -> Result<(), VaultError> {
-        self.begin_mac(connection, tables)?;
-        match connection.ask(&Request::Verify { mac: &tables.vault.root_mac })?.decoded()? {
-            Answer::Done(_) => Ok(()),
-            Answer::Failed(AgentFault::RootTables) => Err(CryptoError::Damaged(ROOT_TABLES).into()),
-            other => Err(other.unexpected().into()),
-        }
-    }
-
-    fn begin_mac(
-        &self,
-        connection: &mut Connection,
-        tables: &RootTables<'_>,
-    ) -> Result<(), VaultError> {
-        let row_and_slots = row_and_slots(tables.vault, tables.slots);
-        let begin = Request::BeginMac { path: &self.vault, row_and_slots: &row_and_slots };
-
-        // A real vault's key slots always fit into a frame.
-        connection.send(&begin.encode().ok_or(CryptoError::Damaged(ROOT_TABLES))?)?;
-        let mut piece = Vec::with_capacity(MAX_FRAME / 2);
-        let mut outcome = Ok(());
-        projects_and_grants(tables.projects, tables.grants, |bytes| {
-            for bytes in bytes.chunks(MAX_FRAME / 4) {
-                if piece.len() + bytes.len() > MAX_FRAME / 2 && outcome.is_ok() {
-                    outcome = connection.send_more(&piece);
-                    piece.clear();
-                }
-
-                piece.extend_from_slice(bytes);
-            }
-        });
-
-        outcome?;
-        Ok(connection.send_more(&piece)?)
-    }
-
-    fn keyrings(
-        connection: &mut Connection,
-        rows: &[ProjectRow],
-    ) -> Result<Vec<Keyring>, VaultError> {
-        let mut keyrings = Vec::with_capacity(rows.len());
-        let mut rest = rows;
-
-        while !rest.is_empty() {
-            let (batch, later) = rest.split_at(batch(rest)?);
-            let answer = connection.ask(&Request::Open { rows: batch.to_vec() })?;
-            let opened = match answer.decoded()? {
-                Answer::Keyrings(opened) if opened.len() == batch.len() => opened,
-                Answer::Failed(AgentFault::Keyring(_)) => {
-                    return Err(CryptoError::Damaged(KEYRING).into());
-                }
-                Answer::Failed(AgentFault::ProjectRolledBack(row)) => {
-                    let row = usize::try_from(row).ok().and_then(|row| batch.get(row));
-                    let row = row.ok_or(KeyServiceError::InvalidResponse)?.clone();
-                    return Err(Self::rolled_back(connection, row));
-                }
-                other => return Err(other.unexpected().into()),
-            };
-
-            for (row, bytes) in batch.iter().zip(opened) {
-                keyrings.push(
-                    Keyring::decode(&row.pid, bytes).ok_or(KeyServiceError::InvalidResponse)?,
-                );
-            }
-
-            rest = later;
-        }
-
-        Ok(keyrings)
-    }
-
-    /// Returns the error with the project's name. The key ring opens, because this request contains
-    /// no head that could be compared.
-    fn rolled_back(connection: &mut Connection, row: ProjectRow) -> VaultError {
-        let row = ProjectRow { head: Vec::new(), sig: Vec::new(), ..row };
-        let pid = row.pid;
-        let name =
-            connection.ask(&Request::Open { rows: vec![row] }).ok().and_then(|answer| match answer
-                .decoded()
-            {
-                Ok(Answer::Keyrings(opened)) => {
-                    Keyring::decode(&pid, opened.first()?).map(|keyring| keyring.name.clone())
-                }
-
-                _ => None,
-            });
-
-        KeyServiceError::RolledBack(name).into()
-    }
-}
-
-/// Returns how many of these rows fit into a request, such that their key rings also fit into the
-/// answer.
-fn batch(rows: &[ProjectRow]) -> Result<usize, VaultError> {
-    let mut room = MAX_FRAME - 64;
-    let fits = |row: &&ProjectRow| {
-        let size = 64 + row.keys.len() + row.head.len() + row.sig.len();
-        room.checked_sub(size).map(|left| room = left).is_some()
-    };
-
-    match rows.iter().take_while(fits).count() {
-        // No real key ring is that large.
-        0 => Err(CryptoError::Damaged(KEYRING).into()),
-        number => Ok(number),
-    }
-}
-
-impl RootKeyHandle for Client {
-    fn open(&self, tables: &RootTables<'_>) -> Result<Vec<Keyring>, VaultError> {
-        self.with_connection(|connection| {
-            self.verify(connection, tables)?;
-            let keyrings = Self::keyrings(connection, tables.projects)?;
-            if self.checkpoint_key.get().is_none() {
-                let key = match connection.ask(&Request::CheckpointKey)?.decoded()? {
-                    Answer::Bytes(key) => {
-                        Key::copy_of(key.try_into().map_err(|_| KeyServiceError::InvalidResponse)?)
-                    }
-                    other => return Err(other.unexpected().into()),
-                };
-
-                let _ = self.checkpoint_key.set(key);
-            }
-
-            Ok(keyrings)
-        })
-    }
-
-    fn mac(&self, tables: &RootTables<'_>) -> Result<[u8; 32], VaultError> {
-        self.with_connection(|connection| {
-            self.begin_mac(connection, tables)?;
-            match connection.ask(&Request::Sign)?.decoded()? {
-                Answer::Bytes(mac) => {
-                    Ok(mac.try_into().map_err(|_| KeyServiceError::InvalidResponse)?)
-                }
-                other => Err(other.unexpected().into()),
-            }
-        })
-    }
-
-    fn seal_keyring(
-        &self,
-        _: &VaultId,
-        pid: &ProjectId,
-        epoch: u32,
-        keyring: &Keyring,
-    ) -> Result<Vec<u8>, VaultError> {
-        let plain = keyring.encode();
-        let request =
-            Request::Seal { path: &self.vault, pid: *pid, epoch, keyring: plain.expose() };
-        self.with_connection(|connection| match connection.ask(&request)?.decoded()? {
-            Answer::Bytes(sealed) => Ok(sealed.to_vec()),
-            other => Err(other.unexpected().into()),
-        })
-    }
-
-    fn checkpoint_key(&self) -> Result<Key, VaultError> {
-        let unread = KeyServiceError::Internal("the checkpoint key is used before the key rings");
-        let key = self.checkpoint_key.get().ok_or(unread)?;
-        Ok(Key::copy_of(key.expose()))
-    }
-
-    fn has_checkpoints(&self) -> bool {
-        true
-    }
-}
-
-impl Client {
-    /// Like [`Client::with_retry`], but for conversations that can also fail with errors of the
-    /// vault.
-    fn with_connection<T>(
-        &self,
-        conversation: impl Fn(&mut Connection) -> Result<T, VaultError>,
-    ) -> Result<T, VaultError> {
-        self.with_retry(|connection| match conversation(connection) {
-            Ok(value) => Ok(Ok(value)),
-            Err(VaultError::KeyService(error)) => Err(error),
-            Err(other) => Ok(Err(other)),
-        })?
     }
 }

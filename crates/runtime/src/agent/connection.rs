@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use secrets_core::model::SecretBytes;
 use secrets_core::vault::KeyServiceError;
 
-use super::protocol::{AgentFault, Answer, Request, Unreadable, frame_length};
+use super::protocol::{AgentFault, Answer, MAX_ANSWER, Request, Unreadable, frame_length};
 use crate::process;
 
 /// The pause before another attempt if a connection was closed or the agent is just starting.
@@ -96,17 +96,13 @@ impl Connection {
         self.stream.write_all(frame.expose()).map_err(|error| self.failed(error))
     }
 
-    pub(super) fn send_more(&mut self, bytes: &[u8]) -> Result<(), KeyServiceError> {
-        self.send(&Request::MoreMac { bytes }.encode().ok_or(TOO_LONG)?)
-    }
-
     pub(super) fn ask(&mut self, request: &Request<'_>) -> Result<Frame, KeyServiceError> {
         self.send(&request.encode().ok_or(TOO_LONG)?)?;
         let deadline = Instant::now() + self.timeout;
         let mut prefix = [0; 4];
         self.fill(&mut prefix, deadline)?;
 
-        let length = frame_length(prefix).ok_or(KeyServiceError::InvalidResponse)?;
+        let length = frame_length(prefix, MAX_ANSWER).ok_or(KeyServiceError::InvalidResponse)?;
         let mut frame = SecretBytes::zeroed(length);
         self.fill(frame.expose_mut(), deadline)?;
         Ok(Frame(frame))
@@ -164,7 +160,7 @@ impl Answer<'_> {
             Self::Failed(AgentFault::Locked) => KeyServiceError::Locked,
             Self::Failed(AgentFault::Replaced) => KeyServiceError::Replaced,
             Self::Failed(AgentFault::RolledBack) => KeyServiceError::RolledBack(None),
-            Self::Failed(AgentFault::UnverifiedSlots) => KeyServiceError::UnverifiedSlots,
+            Self::Failed(AgentFault::Refused) => KeyServiceError::Refused,
             Self::Failed(AgentFault::WrongKey) => KeyServiceError::WrongKey,
             Self::Failed(AgentFault::Version) => KeyServiceError::OtherVersion,
             Self::Failed(AgentFault::System) => KeyServiceError::Failed,

@@ -4,14 +4,18 @@
 //! * `protocol`: frames, requests and answers, for both ends
 //! * `session`: the unlocked vault, its timeouts and its last known state
 //! * `server`: the agent's process
-//! * `client`: the client, which implements [`secrets_core::vault::RootKeyHandle`]
+//! * `client`: the client, which starts, asks and locks an agent
+//! * `owner_access`: the client as [`secrets_core::vault::OwnerAccess`]
+//! * `answers`: the checks that a client makes before it uses an answer
 //!
-//! No socket ever carries a root key. A new agent receives the key through a pipe, and no answer
-//! contains it. The agent runs no programs, reads no vaults, logs nothing and keeps nothing from
+//! No socket ever carries a root key or a key of the directory. A new agent receives the root key
+//! through a pipe, and no answer contains it. The agent runs no programs, reads no vaults, logs nothing and keeps nothing from
 //! the process that started it.
 
+mod answers;
 mod client;
 mod connection;
+mod owner_access;
 mod protocol;
 mod runtime_dir;
 mod server;
@@ -19,7 +23,10 @@ mod session;
 
 pub use client::READY;
 pub use client::{Client, Status};
-pub use protocol::{AgentFault, Answer, Handover, MAX_FRAME, Request, VERSION};
+pub use protocol::{
+    AgentFault, Answer, ChangeKind, Handover, MAX_ANSWER, MAX_FRAME, MAX_NAMES, ProjectFrame,
+    Request, SignFrame, VERSION,
+};
 pub use runtime_dir::{MAX_LENGTH as MAX_RUNTIME_DIR, RuntimeDir, RuntimeDirError};
 pub use server::{MAX_CONNECTIONS, serve};
 

@@ -1,23 +1,30 @@
 //! The protocol between agent and client, for both ends.
 //!
-//! A frame starts with its length as a big-endian u32, at most 64 KiB and without the length
-//! itself. Then follow the protocol version, the kind, and the kind's fields. Integers are
-//! big-endian, and byte strings follow their u32 length. Both ends reject everything else. Buffers
-//! are wiped, because some answers contain key rings. No frame on a socket contains a root key.
+//! A frame starts with its length as a big-endian u32, without the length itself: at most 64 KiB
+//! for a request and 1 MiB for an answer. Then follow the protocol version, the kind, and the kind's
+//! fields. Integers are big-endian, and byte strings follow their u32 length. Both ends reject
+//! everything else. Buffers are wiped, because some answers contain keys. No frame on a socket contains a root key.
 //! [`Handover`] is only for the pipe between `unlock` and the agent that it starts.
 //!
 //! One rule holds in all versions: kind 0 locks everything, so that any version of `secrets lock
 //! --all` ends any agent.
 
 use secrets_core::codec::{self, Reader};
+use secrets_core::crypto::aead::{MessageKey, SALT};
 use secrets_core::crypto::ids::{ProjectId, VaultId};
-use secrets_core::crypto::rows::ProjectRow;
+use secrets_core::crypto::record::{class_byte, class_of};
+use secrets_core::crypto::rows::{PolicyRow, ProjectRow};
 use secrets_core::model::SecretBytes;
+use secrets_core::vault::WantedKey;
 
 /// The protocol version of this binary.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 /// The maximum length of a frame in bytes, without the length itself.
 pub const MAX_FRAME: usize = 64 * 1024;
+/// The maximum length of an answer in bytes, which may hold the rows of many new projects.
+pub const MAX_ANSWER: usize = 1024 * 1024;
+/// The maximum number of names or indexes in a request, so that the answer is not longer than [`MAX_ANSWER`].
+pub const MAX_NAMES: usize = 256;
 
 /// A request of a client. All paths are absolute and canonical paths of vaults.
 pub enum Request<'a> {
@@ -31,40 +38,73 @@ pub enum Request<'a> {
     },
     /// Forget the key for this path
     Lock { path: &'a [u8] },
-    /// Begin a root MAC with [`secrets_core::crypto::root_key::row_and_slots`]; not answered
-    BeginMac {
+    /// Return the key that seals checkpoints; answered by [`Answer::Bytes`]
+    CheckpointKey { path: &'a [u8] },
+    /// Return the indexes of project names in the directory; answered by [`Answer::Bytes`], 16 bytes
+    /// for each name
+    Index { path: &'a [u8], names: Vec<&'a [u8]> },
+    /// Verify the directory's head; answered by [`Answer::Directory`]
+    Directory {
         path: &'a [u8],
-        /// The complete first part of the MAC's input
-        row_and_slots: &'a [u8],
+        vault_id: VaultId,
+        /// The bytes of [`secrets_core::store::RowSet::encode`]
+        rows: &'a [u8],
     },
-    /// Continue the MAC; not answered
-    MoreMac {
-        /// The next bytes of the MAC's input, in any number
-        bytes: &'a [u8],
-    },
-    /// Finish and compare the MAC, which allows this connection to open key rings
-    Verify {
-        /// The stored MAC
-        mac: &'a [u8],
-    },
-    /// Finish and return the MAC; answered by [`Answer::Bytes`]
-    Sign,
-    /// Open the key rings of these rows; answered by [`Answer::Keyrings`]
+    /// Open the projects at these indexes; answered by [`Answer::Projects`]
     Open {
-        /// Rows of a verified table
-        rows: Vec<ProjectRow>,
-    },
-    /// Seal a key ring; answered by [`Answer::Bytes`]
-    Seal {
         path: &'a [u8],
-        pid: ProjectId,
-        /// The key ring's generation
-        epoch: u32,
-        /// The key ring from [`secrets_core::crypto::keyring::Keyring::encode`]
-        keyring: &'a [u8],
+        vault_id: VaultId,
+        rows: &'a [u8],
+        /// 16 bytes each
+        indexes: &'a [u8],
     },
-    /// Return the key that seals checkpoints of the verified vault; answered by [`Answer::Bytes`]
-    CheckpointKey,
+    /// Return the keys of single seals of values; answered by [`Answer::MessageKeys`]
+    MessageKeys { path: &'a [u8], ticket: &'a [u8], wanted: Vec<WantedKey> },
+    /// Sign the next head of a project; answered by [`Answer::Signed`]
+    Sign(Box<SignFrame<'a>>),
+    /// Compare the verified head of a project with the last one seen; answered by [`Answer::Done`]
+    Head { path: &'a [u8], ticket: &'a [u8], row: ProjectRow },
+    /// Change the directory; answered by [`Answer::Changed`]
+    Change {
+        path: &'a [u8],
+        vault_id: VaultId,
+        rows: &'a [u8],
+        kind: ChangeKind,
+        /// The names of the projects; for a renaming, the present and the new one
+        names: Vec<&'a [u8]>,
+    },
+}
+
+/// The next head of a project, which the agent signs, and the rows that prove the one before.
+pub struct SignFrame<'a> {
+    pub path: &'a [u8],
+    /// The ticket of the project
+    pub ticket: &'a [u8],
+    /// The row with the head before
+    pub previous: ProjectRow,
+    pub policy: Option<PolicyRow>,
+    /// The encoded head; its `audit_head` is still that of the head before
+    pub head: &'a [u8],
+    /// The encoded change for the audit log
+    pub change: &'a [u8],
+}
+
+/// A change of the directory that the agent makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    Add,
+    Rename,
+    Delete,
+}
+
+/// A project that was opened.
+#[derive(PartialEq, Eq)]
+pub struct ProjectFrame<'a> {
+    /// The bytes of [`secrets_core::crypto::project_entry::ProjectEntry::to_bytes`]
+    pub entry: &'a [u8],
+    /// PMK and TIK, as a key ring without keys for values
+    pub keys: &'a [u8],
+    pub ticket: &'a [u8],
 }
 
 /// The message that a new agent reads from its stdin once, before it listens. It contains the key
@@ -91,8 +131,33 @@ pub enum Answer<'a> {
         left: Option<(u64, u64)>,
     },
     Bytes(&'a [u8]),
-    /// Key rings in the order of the rows
-    Keyrings(Vec<&'a [u8]>),
+    Directory {
+        epoch: u32,
+        /// The owner's public key
+        owner: [u8; 32],
+        /// The encoded head
+        head: &'a [u8],
+    },
+    /// Projects in the order of the indexes; `None` for an index without a project
+    Projects(Vec<Option<ProjectFrame<'a>>>),
+    /// The salt and the key of each seal
+    MessageKeys(&'a [u8]),
+    Signed {
+        /// The encoded head
+        head: &'a [u8],
+        sig: &'a [u8],
+        /// The encoded entry of the audit log
+        entry: &'a [u8],
+        entry_sig: &'a [u8],
+    },
+    Changed {
+        /// The encoded head of the directory
+        head: &'a [u8],
+        /// The projects that were added
+        added: Vec<Option<ProjectFrame<'a>>>,
+        /// The bytes of [`secrets_core::store::encode_changes`]
+        changes: &'a [u8],
+    },
     Failed(AgentFault),
 }
 
@@ -103,19 +168,25 @@ pub enum AgentFault {
     Locked,
     /// The vault at the path has a different id than the unlocked one
     Replaced,
-    /// The root state is older than one seen before
+    /// The list of projects is older than one seen before
     RolledBack,
-    /// The project in this row of the request is in an older state than one seen before
-    ProjectRolledBack(u32),
-    /// The key slots are not the verified ones
-    UnverifiedSlots,
-    /// The root MAC is wrong
-    RootTables,
-    /// The root MAC is wrong, and the key slots were never verified: the vault may have a new root
+    /// The project is in an older state than one seen before
+    ProjectRolledBack,
+    /// The list of projects is damaged
+    Directory,
+    /// The list of projects does not open, and none was verified before: the vault may have a new root
     /// key
     WrongKey,
-    /// The key ring in this row of the request does not open
-    Keyring(u32),
+    /// A project to rename or delete does not exist
+    NoProject,
+    /// A project to add exists already
+    ProjectExists,
+    /// The vault has the maximum number of projects
+    TooManyProjects,
+    /// The head to sign does not follow the one before
+    Refused,
+    /// A later version of the program wrote the list of projects
+    Newer,
     /// The random number generator or a memory allocation failed
     System,
     /// The frame has a different protocol version
@@ -151,10 +222,15 @@ impl Writer {
         self
     }
 
-    /// Returns the complete frame, or `None` if it is too large.
-    fn finish(mut self) -> Option<SecretBytes> {
+    /// Writes a list with its number of elements in front.
+    fn list<T>(self, items: &[T], put: impl Fn(Self, &T) -> Self) -> Self {
+        items.iter().fold(self.put(&codec::length(items.len())), put)
+    }
+
+    /// Returns the complete frame, or `None` if it is longer than `most`.
+    fn finish(mut self, most: usize) -> Option<SecretBytes> {
         let length = self.0.len() - 4;
-        if length > MAX_FRAME {
+        if length > most {
             return None;
         }
 
@@ -171,12 +247,23 @@ fn flag(reader: &mut Reader<'_>) -> Option<bool> {
     }
 }
 
-/// Returns the length of the frame that starts with these four bytes, or `None` if the length is
-/// not allowed.
-pub(super) fn frame_length(prefix: [u8; 4]) -> Option<usize> {
-    usize::try_from(u32::from_be_bytes(prefix))
-        .ok()
-        .filter(|length| (2..=MAX_FRAME).contains(length))
+/// Reads a list with its number of elements in front.
+fn list<'a, T>(
+    reader: &mut Reader<'a>,
+    read: impl Fn(&mut Reader<'a>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let mut items = Vec::new();
+    for _ in 0..reader.u32()? {
+        items.push(read(reader)?);
+    }
+
+    Some(items)
+}
+
+/// Returns the length of the frame that starts with these four bytes, or `None` if it is longer than
+/// `most`.
+pub(super) fn frame_length(prefix: [u8; 4], most: usize) -> Option<usize> {
+    usize::try_from(u32::from_be_bytes(prefix)).ok().filter(|length| (2..=most).contains(length))
 }
 
 impl<'a> Request<'a> {
@@ -188,25 +275,52 @@ impl<'a> Request<'a> {
                 Writer::new(1).lp(path).lp(vault_id.as_ref().map_or(&[], |id| id.as_slice()))
             }
             Self::Lock { path } => Writer::new(3).lp(path),
-            Self::BeginMac { path, row_and_slots } => Writer::new(4).lp(path).lp(row_and_slots),
-            Self::MoreMac { bytes } => Writer::new(5).lp(bytes),
-            Self::Verify { mac } => Writer::new(6).lp(mac),
-            Self::Sign => Writer::new(7),
-            Self::Open { rows } => rows.iter().fold(Writer::new(8), |frame, row| {
-                frame
-                    .put(&row.pid)
-                    .put(&row.epoch.to_be_bytes())
-                    .lp(&row.keys)
-                    .lp(&row.head)
-                    .lp(&row.sig)
-            }),
-            Self::Seal { path, pid, epoch, keyring } => {
-                Writer::new(9).lp(path).put(pid).put(&epoch.to_be_bytes()).lp(keyring)
+            // Kinds 4 to 10 were others in version 3 and are not reused.
+            Self::CheckpointKey { path } => Writer::new(11).lp(path),
+            Self::Index { path, names } => {
+                Writer::new(12).lp(path).list(names, |frame, name| frame.lp(name))
             }
-            Self::CheckpointKey => Writer::new(10),
+            Self::Directory { path, vault_id, rows } => {
+                Writer::new(13).lp(path).put(vault_id).lp(rows)
+            }
+            Self::Open { path, vault_id, rows, indexes } => {
+                Writer::new(14).lp(path).put(vault_id).lp(rows).lp(indexes)
+            }
+            Self::MessageKeys { path, ticket, wanted } => {
+                Writer::new(15).lp(path).lp(ticket).list(wanted, |frame, wanted| {
+                    let frame = frame.put(&wanted.rid).put(&wanted.generation.to_be_bytes());
+                    let frame = frame.put(&[class_byte(wanted.class)]);
+                    frame.lp(wanted.salt.as_ref().map_or(&[], <[u8; SALT]>::as_slice))
+                })
+            }
+            Self::Sign(sign) => {
+                let SignFrame { path, ticket, previous, policy, head, change } = &**sign;
+                let frame = Writer::new(16).lp(path).lp(ticket).put(&previous.pid);
+                let frame = frame.put(&previous.epoch.to_be_bytes());
+                let frame = frame.lp(&previous.head).lp(&previous.sig);
+                let frame = frame.list(policy.as_slice(), |frame, policy| {
+                    frame.put(&policy.version.to_be_bytes()).lp(&policy.body).lp(&policy.sig)
+                });
+
+                frame.lp(head).lp(change)
+            }
+            Self::Head { path, ticket, row } => {
+                let frame = Writer::new(18).lp(path).lp(ticket).put(&row.pid);
+                frame.put(&row.epoch.to_be_bytes()).lp(&row.head).lp(&row.sig)
+            }
+            Self::Change { path, vault_id, rows, kind, names } => {
+                let kind = match kind {
+                    ChangeKind::Add => 1,
+                    ChangeKind::Rename => 2,
+                    ChangeKind::Delete => 3,
+                };
+
+                let frame = Writer::new(17).lp(path).put(vault_id).lp(rows).put(&[kind]);
+                frame.list(names, |frame, name| frame.lp(name))
+            }
         };
 
-        frame.finish()
+        frame.finish(MAX_FRAME)
     }
 
     /// Decodes a frame without its length.
@@ -234,33 +348,102 @@ impl<'a> Request<'a> {
             }
             // Kind 2 carried a root key in version 2 and is not reused.
             3 => Self::Lock { path: fields.prefixed()? },
-            4 => Self::BeginMac { path: fields.prefixed()?, row_and_slots: fields.prefixed()? },
-            5 => Self::MoreMac { bytes: fields.prefixed()? },
-            6 => Self::Verify { mac: fields.prefixed()? },
-            7 => Self::Sign,
-            8 => {
-                let mut rows = Vec::new();
-                while !fields.rest().is_empty() {
-                    rows.push(ProjectRow {
-                        pid: fields.array()?,
-                        epoch: fields.u32()?,
-                        keys: fields.prefixed()?.to_vec(),
-                        head: fields.prefixed()?.to_vec(),
-                        sig: fields.prefixed()?.to_vec(),
-                    });
-                }
-
-                Self::Open { rows }
-            }
-            9 => Self::Seal {
+            11 => Self::CheckpointKey { path: fields.prefixed()? },
+            12 => Self::Index { path: fields.prefixed()?, names: list(fields, Reader::prefixed)? },
+            13 => Self::Directory {
                 path: fields.prefixed()?,
-                pid: fields.array()?,
-                epoch: fields.u32()?,
-                keyring: fields.prefixed()?,
+                vault_id: fields.array()?,
+                rows: fields.prefixed()?,
             },
-            10 => Self::CheckpointKey,
+            14 => Self::Open {
+                path: fields.prefixed()?,
+                vault_id: fields.array()?,
+                rows: fields.prefixed()?,
+                indexes: fields.prefixed()?,
+            },
+            15 => Self::MessageKeys {
+                path: fields.prefixed()?,
+                ticket: fields.prefixed()?,
+                wanted: list(fields, wanted_key)?,
+            },
+            16 => Self::Sign(Box::new(SignFrame::fields(fields)?)),
+            18 => Self::Head {
+                path: fields.prefixed()?,
+                ticket: fields.prefixed()?,
+                row: project_row(fields)?,
+            },
+            17 => Self::Change {
+                path: fields.prefixed()?,
+                vault_id: fields.array()?,
+                rows: fields.prefixed()?,
+                kind: match fields.u8()? {
+                    1 => ChangeKind::Add,
+                    2 => ChangeKind::Rename,
+                    3 => ChangeKind::Delete,
+                    _ => return None,
+                },
+                names: list(fields, Reader::prefixed)?,
+            },
             _ => return None,
         })
+    }
+}
+
+fn wanted_key(fields: &mut Reader<'_>) -> Option<WantedKey> {
+    let (rid, generation) = (fields.array()?, fields.u32()?);
+    let (class, salt) = (class_of(fields.u8()?)?, fields.prefixed()?);
+    let salt = if salt.is_empty() { None } else { Some(salt.try_into().ok()?) };
+    Some(WantedKey { rid, generation, class, salt })
+}
+
+fn project_row(fields: &mut Reader<'_>) -> Option<ProjectRow> {
+    let (pid, epoch): (ProjectId, u32) = (fields.array()?, fields.u32()?);
+    let (head, sig) = (fields.prefixed()?.to_vec(), fields.prefixed()?.to_vec());
+    Some(ProjectRow { pid, epoch, head, sig })
+}
+
+impl<'a> SignFrame<'a> {
+    fn fields(fields: &mut Reader<'a>) -> Option<Self> {
+        let (path, ticket) = (fields.prefixed()?, fields.prefixed()?);
+        let previous = project_row(fields)?;
+        let policy = |fields: &mut Reader<'a>| {
+            let version = fields.u64()?;
+            let (body, sig) = (fields.prefixed()?.to_vec(), fields.prefixed()?.to_vec());
+            Some(PolicyRow { version, body, sig })
+        };
+
+        let mut policies = list(fields, policy)?;
+        (policies.len() <= 1).then_some(())?;
+        Some(Self {
+            path,
+            ticket,
+            previous,
+            policy: policies.pop(),
+            head: fields.prefixed()?,
+            change: fields.prefixed()?,
+        })
+    }
+}
+
+impl<'a> ProjectFrame<'a> {
+    fn put(frame: Writer, project: Option<&Self>) -> Writer {
+        match project {
+            None => frame.put(&[0]),
+            Some(Self { entry, keys, ticket }) => frame.put(&[1]).lp(entry).lp(keys).lp(ticket),
+        }
+    }
+
+    // An absent project is one byte, so a list is much larger in memory than in a frame.
+    fn list(fields: &mut Reader<'a>) -> Option<Vec<Option<Self>>> {
+        let count = usize::try_from(fields.u32()?).ok()?;
+        (count <= MAX_NAMES).then_some(())?;
+        let one = |_| Some(if flag(fields)? { Some(Self::read(fields)?) } else { None });
+        (0..count).map(one).collect()
+    }
+
+    fn read(fields: &mut Reader<'a>) -> Option<Self> {
+        let (entry, keys) = (fields.prefixed()?, fields.prefixed()?);
+        Some(Self { entry, keys, ticket: fields.prefixed()? })
     }
 }
 
@@ -271,13 +454,13 @@ impl<'a> Handover<'a> {
     pub fn encode(&self) -> Option<SecretBytes> {
         let Self { path, vault_id, ttl, idle, key } = self;
         let frame = Writer::new(Self::KIND).lp(path).put(vault_id);
-        frame.put(&ttl.to_be_bytes()).put(&idle.to_be_bytes()).put(*key).finish()
+        frame.put(&ttl.to_be_bytes()).put(&idle.to_be_bytes()).put(*key).finish(MAX_FRAME)
     }
 
     /// Decodes a single frame with its length in front.
     pub fn decode(frame: &'a [u8]) -> Option<Self> {
         let (prefix, frame) = frame.split_first_chunk()?;
-        if frame_length(*prefix)? != frame.len() {
+        if frame_length(*prefix, MAX_FRAME)? != frame.len() {
             return None;
         }
 
@@ -293,36 +476,29 @@ impl<'a> Handover<'a> {
 }
 
 impl AgentFault {
-    fn code(self) -> (u8, u32) {
-        match self {
-            Self::Locked => (1, 0),
-            Self::Replaced => (2, 0),
-            Self::RolledBack => (3, 0),
-            Self::ProjectRolledBack(row) => (4, row),
-            Self::UnverifiedSlots => (5, 0),
-            Self::RootTables => (6, 0),
-            Self::Keyring(row) => (7, row),
-            Self::System => (8, 0),
-            Self::Version => (9, 0),
-            Self::WrongKey => (11, 0),
-        }
+    // Codes 4 to 7 were others in version 3 and are not reused.
+    const CODES: [(Self, u8); 13] = [
+        (Self::Locked, 1),
+        (Self::Replaced, 2),
+        (Self::RolledBack, 3),
+        (Self::System, 8),
+        (Self::Version, 9),
+        (Self::WrongKey, 11),
+        (Self::ProjectRolledBack, 12),
+        (Self::Directory, 13),
+        (Self::NoProject, 14),
+        (Self::ProjectExists, 15),
+        (Self::TooManyProjects, 16),
+        (Self::Refused, 17),
+        (Self::Newer, 18),
+    ];
+
+    fn code(self) -> u8 {
+        Self::CODES.iter().find(|(fault, _)| *fault == self).map_or(0, |(_, code)| *code)
     }
 
-    fn of(code: u8, row: u32) -> Option<Self> {
-        let all = [
-            Self::Locked,
-            Self::Replaced,
-            Self::RolledBack,
-            Self::ProjectRolledBack(row),
-            Self::UnverifiedSlots,
-            Self::RootTables,
-            Self::Keyring(row),
-            Self::System,
-            Self::Version,
-            Self::WrongKey,
-        ];
-
-        all.into_iter().find(|fault| fault.code() == (code, row))
+    fn of(code: u8) -> Option<Self> {
+        Self::CODES.iter().find(|(_, known)| *known == code).map(|(fault, _)| *fault)
     }
 }
 
@@ -337,16 +513,24 @@ impl<'a> Answer<'a> {
                 frame.put(&ttl.to_be_bytes()).put(&idle.to_be_bytes())
             }
             Self::Bytes(bytes) => Writer::new(130).lp(bytes),
-            Self::Keyrings(all) => {
-                all.iter().fold(Writer::new(131), |frame, bytes| frame.lp(bytes))
+            Self::Directory { epoch, owner, head } => {
+                Writer::new(133).put(&epoch.to_be_bytes()).put(owner).lp(head)
             }
-            Self::Failed(fault) => {
-                let (code, row) = fault.code();
-                Writer::new(132).put(&[code]).put(&row.to_be_bytes())
+            Self::Projects(all) => Writer::new(134)
+                .list(all, |frame, project| ProjectFrame::put(frame, project.as_ref())),
+            Self::MessageKeys(keys) => Writer::new(135).lp(keys),
+            Self::Signed { head, sig, entry, entry_sig } => {
+                Writer::new(136).lp(head).lp(sig).lp(entry).lp(entry_sig)
             }
+            Self::Changed { head, added, changes } => Writer::new(137)
+                .lp(head)
+                .list(added, |frame, project| ProjectFrame::put(frame, project.as_ref()))
+                .lp(changes),
+            // The code is followed by four bytes that version 3 used.
+            Self::Failed(fault) => Writer::new(132).put(&[fault.code(), 0, 0, 0, 0]),
         };
 
-        frame.finish()
+        frame.finish(MAX_ANSWER)
     }
 
     /// Decodes a frame without its length.
@@ -373,15 +557,31 @@ impl<'a> Answer<'a> {
                     .then_some(Self::State { left: unlocked.then_some(left) })?
             }
             130 => Self::Bytes(fields.prefixed()?),
-            131 => {
-                let mut all = Vec::new();
-                while !fields.rest().is_empty() {
-                    all.push(fields.prefixed()?);
-                }
-
-                Self::Keyrings(all)
+            132 => {
+                let code = fields.u8()?;
+                (fields.array()? == [0; 4]).then_some(Self::Failed(AgentFault::of(code)?))?
             }
-            132 => Self::Failed(AgentFault::of(fields.u8()?, fields.u32()?)?),
+            133 => Self::Directory {
+                epoch: fields.u32()?,
+                owner: fields.array()?,
+                head: fields.prefixed()?,
+            },
+            134 => Self::Projects(ProjectFrame::list(fields)?),
+            135 => {
+                let keys = fields.prefixed()?;
+                (keys.len() % (SALT + MessageKey::SIZE) == 0).then_some(Self::MessageKeys(keys))?
+            }
+            136 => Self::Signed {
+                head: fields.prefixed()?,
+                sig: fields.prefixed()?,
+                entry: fields.prefixed()?,
+                entry_sig: fields.prefixed()?,
+            },
+            137 => Self::Changed {
+                head: fields.prefixed()?,
+                added: ProjectFrame::list(fields)?,
+                changes: fields.prefixed()?,
+            },
             _ => return None,
         })
     }

@@ -15,16 +15,22 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use secrets_core::crypto::ids::VaultId;
-use secrets_core::crypto::keyring::Keyring;
-use secrets_core::model::{STACK_DEPTH, SecretBytes, overwrite_stack};
+use secrets_core::codec::Reader;
+use secrets_core::crypto::head::Head;
+use secrets_core::crypto::ids::{DIRECTORY, ProjectId, VaultId};
+use secrets_core::model::{ProjectName, STACK_DEPTH, SecretBytes, overwrite_stack};
+use secrets_core::store::{RowSet, encode_changes};
+use secrets_core::vault::{DirectoryChange, OpenedProject};
 use secrets_files::DeferSignals;
 use secrets_files::FileId;
 
 use super::now;
-use super::protocol::{AgentFault, Answer, Handover, MAX_FRAME, Request, Unreadable, frame_length};
+use super::protocol::{
+    AgentFault, Answer, ChangeKind, Handover, MAX_FRAME, MAX_NAMES, ProjectFrame, Request,
+    Unreadable, frame_length,
+};
 use super::runtime_dir::{RuntimeDir, remove, with_lock};
-use super::session::{MacInProgress, Session};
+use super::session::{Session, parsed_names};
 use crate::process;
 
 /// The maximum number of connections. A further one closes the connection that has been idle the
@@ -131,9 +137,6 @@ struct ServedConnection {
     last_active: u64,
     /// The time since which a frame is incomplete or an answer is waiting
     pending_since: Option<u64>,
-    mac: Option<Result<MacInProgress, AgentFault>>,
-    /// Whether the vault's tables were verified on this connection
-    verified: bool,
 }
 
 /// Whether a connection stays open.
@@ -250,15 +253,13 @@ impl Agent {
         // A client that has not received its answer gets no further one.
         while connection.output.is_empty() {
             let Some(frame) = connection.next_frame()? else { break };
-            let answer =
-                catch_unwind(AssertUnwindSafe(|| self.handle(connection, frame.expose(), moment)));
+            let answer = catch_unwind(AssertUnwindSafe(|| self.handle(frame.expose(), moment)));
 
             // A panic in one request closes only this connection. The other clients keep their key.
-            if let Some(answer) = answer.map_err(|_| ConnectionEnd)?? {
-                connection.last_active = moment;
-                connection.output.extend(answer.expose());
-                connection.send(moment)?;
-            }
+            let answer = answer.map_err(|_| ConnectionEnd)??;
+            connection.last_active = moment;
+            connection.output.extend(answer.expose());
+            connection.send(moment)?;
         }
 
         connection.discard_consumed();
@@ -269,52 +270,25 @@ impl Agent {
         if ended && connection.output.is_empty() { Err(ConnectionEnd) } else { Ok(()) }
     }
 
-    /// Handles a frame. Returns `None` if the request has no answer.
-    fn handle(
-        &mut self,
-        connection: &mut ServedConnection,
-        frame: &[u8],
-        moment: u64,
-    ) -> Result<Option<SecretBytes>, ConnectionEnd> {
-        let request = match Request::decode(frame) {
-            Ok(request) => request,
-            Err(Unreadable::Version) => {
-                return Answer::Failed(AgentFault::Version).encode().map(Some).ok_or(ConnectionEnd);
-            }
+    /// Handles a frame and returns the answer's frame.
+    fn handle(&mut self, frame: &[u8], moment: u64) -> Result<SecretBytes, ConnectionEnd> {
+        let answered = match Request::decode(frame) {
+            Ok(request) => self.answer(request, moment)?,
+            Err(Unreadable::Version) => Err(AgentFault::Version),
             Err(Unreadable::Malformed) => return Err(ConnectionEnd),
         };
 
-        match &request {
-            Request::BeginMac { path, row_and_slots } => {
-                let mac = match self.session(path, moment) {
-                    Ok(session) => session.begin_mac(row_and_slots).ok_or(ConnectionEnd)?,
-                    Err(fault) => Err(fault),
-                };
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(fault) => Answer::Failed(fault).encode(),
+        };
 
-                connection.mac = Some(mac);
-                connection.last_active = moment;
-                return Ok(None);
-            }
-            Request::MoreMac { bytes } => {
-                if let Ok(mac) = connection.mac.as_mut().ok_or(ConnectionEnd)? {
-                    mac.update(bytes);
-                }
-
-                return Ok(None);
-            }
-            _ => {}
-        }
-
-        let answered = self.answer(connection, request, moment)?;
-        answered
-            .unwrap_or_else(|fault| Answer::Failed(fault).encode())
-            .map(Some)
-            .ok_or(ConnectionEnd)
+        answer.ok_or(ConnectionEnd)
     }
 
+    /// Answers a request. The inner `None` stands for an answer that is too long.
     fn answer(
         &mut self,
-        connection: &mut ServedConnection,
         request: Request<'_>,
         moment: u64,
     ) -> Result<Result<Option<SecretBytes>, AgentFault>, ConnectionEnd> {
@@ -328,40 +302,85 @@ impl Agent {
                 Ok(Answer::Done(held).encode())
             }
             Request::Status { path, vault_id } => self.status(path, vault_id, moment),
-            Request::Verify { mac } => {
-                let computed = connection.mac.take().ok_or(ConnectionEnd)?;
-                self.current(moment).and_then(|session| {
-                    session.verify(computed?, mac)?;
-                    connection.verified = true;
-                    Ok(Answer::Done(true).encode())
-                })
-            }
-            Request::Sign => {
-                let computed = connection.mac.take().ok_or(ConnectionEnd)?;
-                self.current(moment)
-                    .and_then(|session| Ok(Answer::Bytes(&session.sign(computed?)?).encode()))
-            }
-            // Requests for keys are rejected until the connection has proved to know the vault's
-            // tables.
-            Request::Open { .. } | Request::CheckpointKey if !connection.verified => {
-                return Err(ConnectionEnd);
-            }
-            Request::Open { rows } => self.current(moment).and_then(|session| {
-                let opened = rows.iter().zip(0..).map(|(row, number)| session.open(row, number));
-                let opened = opened.collect::<Result<Vec<_>, _>>()?;
-                Ok(Answer::Keyrings(opened.iter().map(SecretBytes::expose).collect()).encode())
-            }),
-            Request::CheckpointKey => self
-                .current(moment)
+            Request::CheckpointKey { path } => self
+                .session(path, moment)
                 .map(|session| Answer::Bytes(session.checkpoint_key().expose()).encode()),
-            Request::Seal { path, pid, epoch, keyring } => {
-                let keyring = Keyring::decode(&pid, keyring).ok_or(ConnectionEnd)?;
-                let session = self.session(path, moment);
-                session.and_then(|session| {
-                    Ok(Answer::Bytes(&session.seal(&pid, epoch, &keyring)?).encode())
+            Request::Index { path, names } => match self.session(path, moment) {
+                Err(fault) => Err(fault),
+                Ok(session) => {
+                    let indexes = session.indexes(&names).ok_or(ConnectionEnd)?;
+                    Ok(Answer::Bytes(&indexes).encode())
+                }
+            },
+            Request::Directory { path, vault_id, rows } => {
+                let rows = decoded_rows(rows)?;
+                self.session_of(path, vault_id, moment).and_then(|session| {
+                    let state = session.directory(&rows)?;
+                    let head = encoded(&state.head, &vault_id, &DIRECTORY, state.row.epoch);
+                    let (epoch, owner) = (state.row.epoch, session.owner());
+                    Ok(Answer::Directory { epoch, owner, head: &head }.encode())
                 })
             }
-            Request::BeginMac { .. } | Request::MoreMac { .. } => return Err(ConnectionEnd),
+            Request::Open { path, vault_id, rows, indexes } => {
+                let rows = decoded_rows(rows)?;
+                let (indexes, rest) = indexes.as_chunks();
+                if !rest.is_empty() || indexes.len() > MAX_NAMES {
+                    return Err(ConnectionEnd);
+                }
+
+                self.session_of(path, vault_id, moment).and_then(|session| {
+                    let found = session.open(&rows, indexes)?;
+                    with_frames(session, &found, |frames| Answer::Projects(frames).encode())
+                })
+            }
+            Request::MessageKeys { path, ticket, wanted } => match self.session(path, moment) {
+                Err(fault) => Err(fault),
+                Ok(session) => session
+                    .message_keys(ticket, &wanted)
+                    .ok_or(ConnectionEnd)?
+                    .map(|keys| Answer::MessageKeys(keys.expose()).encode()),
+            },
+            Request::Head { path, ticket, row } => match self.session(path, moment) {
+                Err(fault) => Err(fault),
+                Ok(session) => session
+                    .show_head(ticket, &row)
+                    .ok_or(ConnectionEnd)?
+                    .map(|()| Answer::Done(true).encode()),
+            },
+            Request::Sign(frame) => match self.session(frame.path, moment) {
+                Err(fault) => Err(fault),
+                Ok(session) => {
+                    let vault_id = session.vault_id;
+                    session.sign(&frame).ok_or(ConnectionEnd)?.map(|made| {
+                        let row = &frame.previous;
+                        let head = encoded(&made.head, &vault_id, &row.pid, row.epoch);
+                        let entry = made.entry.entry.encode();
+                        let (sig, entry_sig) = (&made.sig[..], &made.entry.sig[..]);
+                        Answer::Signed { head: &head, sig, entry: &entry, entry_sig }.encode()
+                    })
+                }
+            },
+            Request::Change { path, vault_id, rows, kind, names } => {
+                let mut rows = decoded_rows(rows)?;
+                let names = parsed_names(&names).ok_or(ConnectionEnd)?;
+                let names: Vec<&ProjectName> = names.iter().collect();
+                let change = match (kind, names.as_slice()) {
+                    (ChangeKind::Add, names) => DirectoryChange::Add(names),
+                    (ChangeKind::Delete, names) => DirectoryChange::Delete(names),
+                    (ChangeKind::Rename, [from, to]) => DirectoryChange::Rename { from, to },
+                    _ => return Err(ConnectionEnd),
+                };
+
+                self.session_of(path, vault_id, moment).and_then(|session| {
+                    let (changed, epoch) = session.change(&mut rows, change)?;
+                    let head = encoded(&changed.head, &vault_id, &DIRECTORY, epoch);
+                    let rows = encode_changes(&rows.take_changes());
+                    let added: Vec<_> = changed.added.into_iter().map(Some).collect();
+                    with_frames(session, &added, |added| {
+                        Answer::Changed { head: &head, added, changes: &rows }.encode()
+                    })
+                })
+            }
         })
     }
 
@@ -394,24 +413,62 @@ impl Agent {
         if is_this { self.current(moment) } else { Err(AgentFault::Locked) }
     }
 
+    /// Returns the session and records its use, if it belongs to this path and this vault.
+    fn session_of(
+        &mut self,
+        path: &[u8],
+        vault_id: VaultId,
+        moment: u64,
+    ) -> Result<&mut Session, AgentFault> {
+        let session = self.session(path, moment)?;
+        if session.vault_id == vault_id { Ok(session) } else { Err(AgentFault::Replaced) }
+    }
+
     fn forget_expired(&mut self, moment: u64) {
         self.session.take_if(|session| session.expires() <= moment);
     }
 }
 
+fn decoded_rows(bytes: &[u8]) -> Result<RowSet, ConnectionEnd> {
+    let mut reader = Reader::new(bytes);
+    let rows = RowSet::decode(&mut reader).and_then(|rows| reader.finish(rows));
+    rows.ok_or(ConnectionEnd)
+}
+
+fn encoded(head: &Head, vault_id: &VaultId, pid: &ProjectId, epoch: u32) -> Vec<u8> {
+    head.encode(vault_id, pid, epoch)
+}
+
+/// Calls `answer` with the frames of projects. The keys that open values stay here, sealed in the
+/// tickets.
+fn with_frames(
+    session: &Session,
+    projects: &[Option<OpenedProject>],
+    answer: impl FnOnce(Vec<Option<ProjectFrame<'_>>>) -> Option<SecretBytes>,
+) -> Result<Option<SecretBytes>, AgentFault> {
+    let mut parts = Vec::with_capacity(projects.len());
+    for project in projects {
+        parts.push(match project {
+            Some(project) => {
+                let keys = project.keys.without_values().encode();
+                Some((project.entry.to_bytes(), keys, session.ticket(project)?))
+            }
+            None => None,
+        });
+    }
+
+    let frames = parts.iter().map(|parts| {
+        let (entry, keys, ticket) = parts.as_ref()?;
+        Some(ProjectFrame { entry: entry.expose(), keys: keys.expose(), ticket })
+    });
+
+    Ok(answer(frames.collect()))
+}
+
 impl ServedConnection {
     fn new(stream: UnixStream, moment: u64) -> Self {
         let (input, output) = (SecretBytes::with_capacity(0), SecretBytes::with_capacity(0));
-        Self {
-            stream,
-            input,
-            consumed: 0,
-            output,
-            last_active: moment,
-            pending_since: None,
-            mac: None,
-            verified: false,
-        }
+        Self { stream, input, consumed: 0, output, last_active: moment, pending_since: None }
     }
 
     fn interest(&self) -> PollFlags {
@@ -446,7 +503,7 @@ impl ServedConnection {
             return Ok(None);
         };
 
-        let length = frame_length(*prefix).ok_or(ConnectionEnd)?;
+        let length = frame_length(*prefix, MAX_FRAME).ok_or(ConnectionEnd)?;
         let Some(frame) = rest.get(..length) else { return Ok(None) };
         let frame = SecretBytes::copy_of(frame);
         self.consumed += 4 + length;

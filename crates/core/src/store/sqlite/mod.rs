@@ -23,30 +23,31 @@ use secrets_files::directory;
 
 use super::neighbours;
 use super::vault_path::{self, IfExists, StagedFile};
-use super::{APPLICATION_ID, Change, FORMAT, Snapshot, Store, StoreError, Transaction};
-use crate::crypto::rows::{Slot, VaultRow};
+use super::{APPLICATION_ID, FORMAT, Snapshot, Store, StoreError, Transaction};
 use budget::Budget;
 use recovery::SavedNames;
 use transaction::SqliteTransaction;
 
 /// The whole schema, each statement as SQLite stores it.
-const SCHEMA: [&str; 8] = [
+const SCHEMA: [&str; 9] = [
     "CREATE TABLE vault(id INTEGER PRIMARY KEY CHECK(id = 1), vault_id BLOB NOT NULL, suite INTEGER NOT NULL, \
-     root_seq INTEGER NOT NULL, root_mac BLOB NOT NULL) STRICT",
+     past BLOB NOT NULL) STRICT",
     "CREATE TABLE slots(slot_id BLOB PRIMARY KEY NOT NULL, type INTEGER NOT NULL, params BLOB NOT NULL, \
      salt BLOB NOT NULL, commitment BLOB NOT NULL, wrap BLOB NOT NULL) STRICT, WITHOUT ROWID",
-    "CREATE TABLE projects(pid BLOB PRIMARY KEY NOT NULL, epoch INTEGER NOT NULL, keys BLOB NOT NULL, \
-     head BLOB NOT NULL, sig BLOB NOT NULL) STRICT, WITHOUT ROWID",
-    "CREATE TABLE grants(token_id BLOB PRIMARY KEY NOT NULL, gen INTEGER NOT NULL, bundle BLOB NOT NULL, \
-     admin BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE projects(pid BLOB PRIMARY KEY NOT NULL, epoch INTEGER NOT NULL, head BLOB NOT NULL, \
+     sig BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE policies(pid BLOB NOT NULL, v INTEGER NOT NULL, body BLOB NOT NULL, sig BLOB NOT NULL, \
+     PRIMARY KEY(pid, v)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE grants(token_id BLOB PRIMARY KEY NOT NULL, gen INTEGER NOT NULL, body BLOB NOT NULL, \
+     escrow BLOB NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE buckets(pid BLOB NOT NULL, b INTEGER NOT NULL, h BLOB NOT NULL, PRIMARY KEY(pid, b)) STRICT, \
      WITHOUT ROWID",
     "CREATE TABLE records(pid BLOB NOT NULL, tag_ix BLOB NOT NULL, rid BLOB NOT NULL UNIQUE, epoch INTEGER NOT NULL, \
-     ver INTEGER NOT NULL, vver INTEGER NOT NULL, meta BLOB NOT NULL, val_hash BLOB NOT NULL, leaf BLOB NOT NULL, \
+     ver INTEGER NOT NULL, vver INTEGER NOT NULL, val_hash BLOB NOT NULL, leaf BLOB NOT NULL, meta BLOB NOT NULL, \
      PRIMARY KEY(pid, tag_ix)) STRICT, WITHOUT ROWID",
     "CREATE TABLE vals(rid BLOB PRIMARY KEY NOT NULL, val BLOB NOT NULL) STRICT, WITHOUT ROWID",
-    "CREATE TABLE audit(seq INTEGER PRIMARY KEY, actor BLOB NOT NULL, prev BLOB NOT NULL, ct BLOB NOT NULL, \
-     hash BLOB NOT NULL) STRICT",
+    "CREATE TABLE audit(pid BLOB NOT NULL, seq INTEGER NOT NULL, epoch INTEGER NOT NULL, ct BLOB NOT NULL, \
+     PRIMARY KEY(pid, seq)) STRICT, WITHOUT ROWID",
 ];
 /// The number of indexes that SQLite creates by itself for this schema: the one for the unique
 /// `rid`.
@@ -120,20 +121,22 @@ impl SqliteStore {
         self.is_exposed
     }
 
-    /// Creates a vault with its first slot, and the missing directories above it. The vault appears
-    /// at `path` complete or not at all, and never replaces an existing file.
-    pub fn create(path: &Path, vault: &VaultRow, slot: &Slot) -> Result<Self, StoreError> {
+    /// Creates a vault with the rows that `fill` applies, and the missing directories above it. The
+    /// vault appears at `path` complete or not at all, and never replaces an existing file.
+    pub fn create<E: From<StoreError>>(
+        path: &Path,
+        fill: impl FnOnce(&mut dyn Transaction) -> Result<(), E>,
+    ) -> Result<Self, E> {
         vault_path::create_directory_for(path)?;
         let new = Self::begin(path, IfExists::Refused)?;
         {
             let store = new.open()?;
             let mut transaction = store.write()?;
-            transaction.apply(Change::Vault(vault))?;
-            transaction.apply(Change::Slot(slot))?;
+            fill(&mut *transaction)?;
             transaction.commit()?;
         }
 
-        Self::connect(new.persist()?)
+        Ok(Self::connect(new.persist()?)?)
     }
 
     /// Begins a vault for `path`, with empty tables.
@@ -206,7 +209,7 @@ impl SqliteStore {
         }
 
         match number("user_version").map_err(translate)? {
-            1..=FORMAT => {}
+            FORMAT => {}
             other => return Err(StoreError::Format(other)),
         }
 
@@ -232,13 +235,7 @@ impl SqliteStore {
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
             .map_err(translate)?;
 
-        let audit: i64 = self
-            .connection
-            .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM audit LIMIT 1)")
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-            .map_err(translate)?;
-
-        if found != SCHEMA.len() || indexes != OWN_INDEXES || audit != 0 {
+        if found != SCHEMA.len() || indexes != OWN_INDEXES {
             return Err(StoreError::Damaged("schema"));
         }
 

@@ -7,10 +7,10 @@ use std::cell::Cell;
 
 use rusqlite::{Row, params};
 
+use super::transaction::integer;
 use super::{SqliteTransaction, translate};
-use crate::crypto::history::Ancestors;
-use crate::crypto::ids::{Hash, ProjectId, RecordId};
-use crate::crypto::rows::{Grant, ProjectRow, Record, Slot, VaultRow};
+use crate::crypto::ids::{Hash, ProjectId, RecordId, TokenId};
+use crate::crypto::rows::{AuditRow, GrantRow, PolicyRow, ProjectRow, Record, Slot, VaultRow};
 use crate::crypto::tree::Leaf;
 use crate::store::{MAX_PROJECTS, OrphanRows, Snapshot, StoreError};
 
@@ -20,6 +20,10 @@ const SHORT: usize = 256;
 const LONG: usize = 1024;
 const PROJECTS: &str = "table of projects";
 const MAX_META: usize = 32 * 1024;
+/// Upper bounds of grants, of their copies for the owner, and of policies and audit entries.
+const MAX_GRANT: usize = 256 * 1024;
+const MAX_ESCROW: usize = 64 * 1024;
+const MAX_OTHER: usize = 8 * 1024;
 const MAX_VALUE: usize = 2 * 1024 * 1024;
 /// The maximum number of slots. Each one can cost a key derivation.
 const MAX_SLOTS: usize = 16;
@@ -107,6 +111,19 @@ fn count_orphans(table: &str) -> String {
     )
 }
 
+const PROJECT: &str = "SELECT pid, epoch, head, sig FROM projects";
+const GRANT: &str = "SELECT token_id, gen, body, escrow FROM grants";
+const GRANTS: &str = "table of grants";
+
+fn grant(row: &Row<'_>) -> Option<GrantRow> {
+    Some(GrantRow {
+        token_id: blob(row, 0)?,
+        generation: number(row, 1)?,
+        grant: bytes(row, 2, MAX_GRANT)?,
+        escrow: bytes(row, 3, MAX_ESCROW)?,
+    })
+}
+
 const RECORD: &str = "SELECT tag_ix, rid, epoch, ver, vver, meta, val_hash, leaf FROM records";
 
 fn record(row: &Row<'_>) -> Option<Record> {
@@ -125,29 +142,15 @@ fn record(row: &Row<'_>) -> Option<Record> {
 impl Snapshot for SqliteTransaction<'_> {
     fn vault(&self) -> Result<VaultRow, StoreError> {
         const WHAT: &str = "own row";
-        let sql = "SELECT vault_id, suite, root_seq, root_mac, id FROM vault";
-        let rows = self.rows(sql, [], 1, WHAT, |row| {
-            (number::<i64>(row, 4)? == 1).then_some(())?;
-            let (vault_id, suite, root_seq) = (blob(row, 0)?, number(row, 1)?, number(row, 2)?);
-            let column = bytes(row, 3, LONG)?;
-            let (root_mac, behind) = column.split_first_chunk()?;
-
-            // Format 1 has only the MAC.
-            let (ancestors, checkpoint_history) = match behind.split_at_checked(Ancestors::SIZE) {
-                Some((ancestors, past)) => (Some(Ancestors::decode(ancestors)?), past.to_vec()),
-                None if behind.is_empty() => (None, Vec::new()),
-                None => return None,
-            };
-
-            Some(VaultRow {
-                vault_id,
-                suite,
-                root_seq,
-                root_mac: *root_mac,
-                ancestors,
-                checkpoint_history,
-            })
-        })?;
+        let rows =
+            self.rows("SELECT vault_id, suite, past, id FROM vault", [], 1, WHAT, |row| {
+                (number::<i64>(row, 3)? == 1).then_some(())?;
+                Some(VaultRow {
+                    vault_id: blob(row, 0)?,
+                    suite: number(row, 1)?,
+                    past: bytes(row, 2, LONG)?,
+                })
+            })?;
 
         rows.into_iter().next().ok_or(StoreError::Damaged(WHAT))
     }
@@ -167,6 +170,20 @@ impl Snapshot for SqliteTransaction<'_> {
         })
     }
 
+    fn project(&self, pid: &ProjectId) -> Result<Option<ProjectRow>, StoreError> {
+        let sql = format!("{PROJECT} WHERE pid = ?1");
+        let rows = self.rows(&sql, [&pid[..]], 1, PROJECTS, |row| {
+            Some(ProjectRow {
+                pid: blob(row, 0)?,
+                epoch: number(row, 1)?,
+                head: bytes(row, 2, LONG)?,
+                sig: bytes(row, 3, LONG)?,
+            })
+        })?;
+
+        Ok(rows.into_iter().next())
+    }
+
     fn projects(&self) -> Result<Vec<ProjectRow>, StoreError> {
         match self.readable_projects()? {
             (rows, true) => Ok(rows),
@@ -175,27 +192,21 @@ impl Snapshot for SqliteTransaction<'_> {
     }
 
     fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError> {
-        let sql = "SELECT pid, epoch, keys, head, sig FROM projects ORDER BY pid";
+        let sql = format!("{PROJECT} ORDER BY pid");
         let (mut found, mut seen, mut whole) = (Vec::new(), 0, true);
-        let read = self.each(sql, [], PROJECTS, |row| {
+        let read = self.each(&sql, [], PROJECTS, |row| {
             // Invalid rows count as well: pages that point at each other would repeat them forever.
             seen += 1;
-            if seen > MAX_PROJECTS {
+            if seen > MAX_PROJECTS + 1 {
                 whole = false;
                 return Ok(false);
             }
 
-            let (head, sig) = (bytes(row, 3, LONG), bytes(row, 4, LONG));
+            let (head, sig) = (bytes(row, 2, LONG), bytes(row, 3, LONG));
             let are_there = head.is_some() && sig.is_some();
             let project = || {
                 let (head, sig) = (head.unwrap_or_default(), sig.unwrap_or_default());
-                Some(ProjectRow {
-                    pid: blob(row, 0)?,
-                    epoch: number(row, 1)?,
-                    keys: bytes(row, 2, LONG)?,
-                    head,
-                    sig,
-                })
+                Some(ProjectRow { pid: blob(row, 0)?, epoch: number(row, 1)?, head, sig })
             };
 
             let project = project();
@@ -210,15 +221,49 @@ impl Snapshot for SqliteTransaction<'_> {
         }
     }
 
-    fn grants(&self) -> Result<Vec<Grant>, StoreError> {
-        let sql = "SELECT token_id, gen, bundle, admin FROM grants ORDER BY token_id";
-        self.rows(sql, [], MAX_GRANTS, "table of grants", |row| {
-            Some(Grant {
-                token_id: bytes(row, 0, SHORT)?,
-                generation: number(row, 1)?,
-                bundle: bytes(row, 2, LONG)?,
-                admin: bytes(row, 3, LONG)?,
+    fn grants(&self) -> Result<Vec<GrantRow>, StoreError> {
+        let sql = format!("{GRANT} ORDER BY token_id");
+        self.rows(&sql, [], MAX_GRANTS, GRANTS, grant)
+    }
+
+    fn grant(&self, token_id: &TokenId) -> Result<Option<GrantRow>, StoreError> {
+        let sql = format!("{GRANT} WHERE token_id = ?1");
+        Ok(self.rows(&sql, [&token_id[..]], 1, GRANTS, grant)?.into_iter().next())
+    }
+
+    fn policy(&self, pid: &ProjectId) -> Result<Option<PolicyRow>, StoreError> {
+        let sql = "SELECT v, body, sig FROM policies WHERE pid = ?1";
+        let rows = self.rows(sql, [&pid[..]], 1, "table of policies", |row| {
+            Some(PolicyRow {
+                version: number(row, 0)?,
+                body: bytes(row, 1, MAX_OTHER)?,
+                sig: bytes(row, 2, SHORT)?,
             })
+        })?;
+
+        Ok(rows.into_iter().next())
+    }
+
+    fn audit(
+        &self,
+        pid: &ProjectId,
+        from: u64,
+        visit: &mut dyn FnMut(AuditRow) -> bool,
+    ) -> Result<(), StoreError> {
+        const WHAT: &str = "audit log";
+        let sql = "SELECT seq, epoch, ct FROM audit WHERE pid = ?1 AND seq >= ?2 ORDER BY seq";
+
+        // Each row must come after the one before. Pages that point at each other would repeat
+        // their rows forever.
+        let mut before: Option<u64> = None;
+        self.each(sql, params![&pid[..], integer(from)], WHAT, |row| {
+            let entry = || {
+                let (seq, epoch) = (number(row, 0)?, number(row, 1)?);
+                Some(AuditRow { seq, epoch, ct: bytes(row, 2, MAX_OTHER)? })
+            };
+
+            let entry = entry().filter(|entry| before.replace(entry.seq) < Some(entry.seq));
+            Ok(visit(entry.ok_or(StoreError::Damaged(WHAT))?))
         })
     }
 
@@ -305,6 +350,8 @@ impl Snapshot for SqliteTransaction<'_> {
             values: count("SELECT count(*) FROM vals WHERE rid NOT IN (SELECT rid FROM records)")?,
             records: count(&count_orphans("records"))?,
             buckets: count(&count_orphans("buckets"))?,
+            policies: count(&count_orphans("policies"))?,
+            audit: count(&count_orphans("audit"))?,
         })
     }
 
@@ -358,7 +405,7 @@ mod tests {
 
         let for_each = "SELECT count(*) FROM records WHERE pid NOT IN (SELECT pid FROM projects)";
         assert!(!plan(for_each).contains("SCAN projects"), "{}", plan(for_each));
-        for table in ["records", "buckets"] {
+        for table in ["records", "buckets", "policies", "audit"] {
             let plan = plan(&count_orphans(table));
             let searches = ["SEARCH projects", "sqlite_autoindex_projects_1 FOR IN-OPERATOR"];
             assert!(

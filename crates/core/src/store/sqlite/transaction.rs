@@ -8,9 +8,12 @@ use rusqlite::{OptionalExtension, params};
 
 use super::super::{Change, Committed, StoreError, Transaction};
 use super::{COMPACT_AT_ONCE, PATIENCE, ROW, SqliteStore, translate};
-use crate::crypto::history::Ancestors;
 use crate::crypto::ids::ProjectId;
 use crate::crypto::rows::Record;
+
+/// All tables.
+const TABLES: [&str; 9] =
+    ["vault", "slots", "projects", "policies", "grants", "buckets", "records", "vals", "audit"];
 
 /// An open transaction, which is rolled back on drop.
 pub(super) struct SqliteTransaction<'a> {
@@ -109,11 +112,8 @@ impl Transaction for SqliteTransaction<'_> {
     fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError> {
         match change {
             Change::Vault(v) => self.execute(
-                "INSERT OR REPLACE INTO vault(id, vault_id, suite, root_seq, root_mac) VALUES(1, ?1, ?2, ?3, ?4)",
-                params![&v.vault_id[..], v.suite, integer(v.root_seq), {
-                    let ancestors = v.ancestors.as_ref().map_or(&[][..], Ancestors::encode);
-                    [&v.root_mac[..], ancestors, &v.checkpoint_history].concat()
-                }],
+                "INSERT OR REPLACE INTO vault(id, vault_id, suite, past) VALUES(1, ?1, ?2, ?3)",
+                params![&v.vault_id[..], v.suite, v.past],
             ),
             Change::Slot(s) => self.execute(
                 "INSERT INTO slots(slot_id, type, params, salt, commitment, wrap) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
@@ -121,28 +121,48 @@ impl Transaction for SqliteTransaction<'_> {
             ),
             Change::Clear => {
                 self.keys_changed = true;
-                for table in ["vault", "slots", "projects", "grants", "buckets", "records", "vals"] {
+                for table in TABLES {
                     self.execute(&format!("DELETE FROM {table}"), [])?;
                 }
 
                 Ok(0)
             }
-            Change::Grant(g) => self.execute(
-                "INSERT INTO grants(token_id, gen, bundle, admin) VALUES(?1, ?2, ?3, ?4)",
-                params![g.token_id, integer(g.generation), g.bundle, g.admin],
+            Change::Grant(g) => {
+                self.keys_changed = self.keys_changed
+                    || self.exists("SELECT 1 FROM grants WHERE token_id = ?1", [&g.token_id[..]])?;
+                self.size.set(self.size.get() + (g.grant.len() + g.escrow.len()) as u64);
+                self.execute(
+                    "INSERT OR REPLACE INTO grants(token_id, gen, body, escrow) VALUES(?1, ?2, ?3, ?4)",
+                    params![&g.token_id[..], integer(g.generation), g.grant, g.escrow],
+                )
+            }
+            Change::DropGrant(token_id) => {
+                self.keys_changed = true;
+                self.execute("DELETE FROM grants WHERE token_id = ?1", [&token_id[..]])
+            }
+            Change::Policy(pid, policy) => {
+                self.execute("DELETE FROM policies WHERE pid = ?1", [&pid[..]])?;
+                self.execute(
+                    "INSERT INTO policies(pid, v, body, sig) VALUES(?1, ?2, ?3, ?4)",
+                    params![&pid[..], integer(policy.version), policy.body, policy.sig],
+                )
+            }
+            Change::Audit(pid, entry) => self.execute(
+                "INSERT OR REPLACE INTO audit(pid, seq, epoch, ct) VALUES(?1, ?2, ?3, ?4)",
+                params![&pid[..], integer(entry.seq), entry.epoch, entry.ct],
             ),
             Change::DropSlot(slot_id) => {
                 self.keys_changed = true;
                 self.execute("DELETE FROM slots WHERE slot_id = ?1", [slot_id])
             }
             Change::Project(p) => self.execute(
-                "INSERT OR REPLACE INTO projects(pid, epoch, keys, head, sig) VALUES(?1, ?2, ?3, ?4, ?5)",
-                params![&p.pid[..], p.epoch, p.keys, p.head, p.sig],
+                "INSERT OR REPLACE INTO projects(pid, epoch, head, sig) VALUES(?1, ?2, ?3, ?4)",
+                params![&p.pid[..], p.epoch, p.head, p.sig],
             ),
             Change::DropProject(pid) => {
                 self.dead_bytes = true;
                 self.execute("DELETE FROM vals WHERE rid IN (SELECT rid FROM records WHERE pid = ?1)", [&pid[..]])?;
-                for table in ["records", "buckets", "projects"] {
+                for table in ["records", "buckets", "policies", "audit", "projects"] {
                     self.execute(&format!("DELETE FROM {table} WHERE pid = ?1"), [&pid[..]])?;
                 }
 

@@ -1,11 +1,12 @@
 //! Backups: writes a verified copy of the vault, or replaces an earlier copy.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use super::copy_rows;
+use crate::crypto::checkpoint::{PastKeys, open_past_keys};
 use crate::crypto::head::Head;
 use crate::crypto::history::{Relation, Revision};
+use crate::crypto::ids::DIRECTORY;
 use crate::store::{IfExists, NewFile, Snapshot, SqliteStore, Store, StoreError, check_new};
 use crate::vault::inspect::inspect;
 use crate::vault::state::{State, checked_row};
@@ -46,7 +47,7 @@ impl Vault {
 
         if replace {
             match Locked::open(path) {
-                Ok(existing) => Self::check_replaceable(&state, &*snapshot, &existing, path)?,
+                Ok(existing) => self.check_replaceable(&state, &*snapshot, &existing, path)?,
                 Err(VaultError::Store(StoreError::Missing(_))) => {}
                 Err(error) => return Err(error),
             }
@@ -81,7 +82,7 @@ impl Vault {
         }
 
         let store = copy.open()?;
-        let report = inspect(&*store.read()?, &*self.root, on_progress)?.report;
+        let report = inspect(&*store.read()?, self, on_progress)?.report;
         if !report.damage.is_empty() {
             return Err(VaultError::DamagedVault(Box::new(report)));
         }
@@ -93,14 +94,15 @@ impl Vault {
     /// Fails unless `state` is the same as the vault at `path` or follows it. Projects whose keys
     /// were changed since cannot be compared.
     fn check_replaceable(
+        &self,
         state: &State,
         snapshot: &dyn Snapshot,
         existing: &Locked,
         path: &Path,
     ) -> Result<(), VaultError> {
         let before = existing.store.read()?;
-        let vault = checked_row(&*before)?;
-        if vault.vault_id != state.vault.vault_id {
+        let vault_id = checked_row(&*before)?.vault_id;
+        if vault_id != *state.vault_id() {
             return Err(VaultError::AnotherVault(path.to_owned()));
         }
 
@@ -108,18 +110,42 @@ impl Vault {
             matches!(now.compare(before), Relation::Equal | Relation::Ahead)
         };
 
-        let mut is_earlier = follows(&state.vault.revision(), &vault.revision());
-        let positions: HashMap<_, _> =
-            state.rows.iter().enumerate().map(|(at, row)| (row.pid, at)).collect();
-        for row in before.projects()? {
-            let Some(at) = positions.get(&row.pid) else { continue };
-            let revision = |head: Head| head.revision(&vault.vault_id, &row.pid, row.epoch);
-            if let Ok(head) = state.keyrings[*at].open_head(&vault.vault_id, &row) {
-                let now = revision(state.project(snapshot, *at)?.head);
-                is_earlier &= follows(&now, &revision(head));
+        let directory = self.earlier_directory(state, &*before)?;
+        let now = state.checkpoint(&state.directory).head;
+        let mut is_earlier = directory.is_some_and(|directory| follows(&now, &directory));
+        for project in state.all(snapshot)? {
+            let (pid, key) = (project.entry.pid, project.keys.head_key(&project.entry.pid));
+            let Some(row) = before.project(&pid)? else { continue };
+            if let Ok(head) = Head::open(&key, &vault_id, &row) {
+                let before = head.revision(&vault_id, &pid, row.epoch);
+                let now = state.open(snapshot, project)?.checkpoint().head;
+                is_earlier &= follows(&now, &before);
             }
         }
 
         if is_earlier { Ok(()) } else { Err(VaultError::NoEarlierCopy(path.to_owned())) }
+    }
+
+    /// Returns the revision of the directory in another copy, which may have an earlier root key.
+    fn earlier_directory(
+        &self,
+        state: &State,
+        before: &dyn Snapshot,
+    ) -> Result<Option<Revision>, VaultError> {
+        let vault_id = state.vault_id();
+        if let Ok(opened) = self.access.directory_of_copy(vault_id, before) {
+            return Ok(Some(opened.head.revision(vault_id, &DIRECTORY, opened.epoch)));
+        }
+
+        let Some(row) = before.project(&DIRECTORY)? else { return Ok(None) };
+        let past = open_past_keys(&self.access.checkpoint_key()?, vault_id, &state.vault.past)?;
+        let open = |keys: &PastKeys| {
+            let head = Head::open(&keys.head, vault_id, &row).ok()?;
+            let signed = head.encode(vault_id, &DIRECTORY, row.epoch);
+            keys.owner.verifies(&signed, &row.sig).then_some(head)
+        };
+
+        let head = past.iter().find_map(open);
+        Ok(head.map(|head| head.revision(vault_id, &DIRECTORY, row.epoch)))
     }
 }

@@ -24,6 +24,7 @@ pub use salvage::SalvageOutcome;
 
 use super::VaultError;
 use crate::crypto::CryptoError;
+use crate::crypto::ids::DIRECTORY;
 use crate::crypto::tree::EMPTY_BUCKET;
 use crate::store::{Change, Snapshot, StoreError, Transaction, Walk};
 
@@ -36,6 +37,18 @@ fn copy_rows(from: &dyn Snapshot, to: &mut dyn Transaction) -> Result<(), VaultE
 
     for project in from.projects()? {
         to.apply(Change::Project(&project))?;
+        let policy = from.policy(&project.pid)?.filter(|_| project.pid != DIRECTORY);
+        if let Some(policy) = policy {
+            to.apply(Change::Policy(&project.pid, &policy))?;
+        }
+
+        let mut copied = Ok(());
+        from.audit(&project.pid, 0, &mut |entry| {
+            copied = to.apply(Change::Audit(&project.pid, &entry));
+            copied.is_ok()
+        })?;
+        copied?;
+
         for (number, hash) in from.buckets(&project.pid)? {
             to.apply(Change::Bucket(
                 &project.pid,

@@ -104,7 +104,7 @@ impl Vault {
 
         // This inspects what is stored there now, because the backup may have changed since it was
         // inspected.
-        let report = inspect(&*transaction, &*self.root, &|_| {})?.report;
+        let report = inspect(&*transaction, self, &|_| {})?.report;
         if !report.damage.is_empty() {
             return Err(VaultError::DamagedVault(Box::new(report)));
         }

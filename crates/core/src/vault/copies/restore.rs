@@ -5,16 +5,22 @@
 //! receives. Everything else, and the order of it, is decided here.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use super::difference::Difference;
 use super::replace::CurrentFile;
 use crate::crypto::CryptoError;
+use crate::crypto::ids::{DIRECTORY, ProjectId};
 use crate::crypto::root_key::RootKey;
+use crate::crypto::rows::VaultRow;
 use crate::crypto::slot::Credential;
 use crate::model::Secret;
-use crate::store::{self, CheckpointStore, StoreError};
+use crate::store::{self, CheckpointStore, Snapshot, StoreError};
+use crate::vault::access::{LocalOwner, OwnerAccess};
+use crate::vault::checkpoints::Checkpoints;
+use crate::vault::directory::Directory;
 use crate::vault::state::{State, checked_row};
-use crate::vault::{Locked, Vault, VaultError, checkpointed_handle, detect_slot_change};
+use crate::vault::{Locked, Vault, VaultError, detect_slot_change};
 
 /// The vault that a backup will replace.
 pub struct RestoreTarget {
@@ -194,7 +200,7 @@ impl<'o> Restore<'o> {
         // Nothing is removed that was not shown to the user as removed.
         let Ok(fingerprint) = vault.fingerprint() else { return Ok(CurrentFile::Kept(None)) };
         let Some(root) = root else { return Ok(CurrentFile::Kept(Some((vault, fingerprint)))) };
-        if let Some(event) = brings_back(&self.backup, &vault, root.is_same(backup_root))? {
+        if let Some(event) = brings_back((&self.backup, backup_root), (&vault, &root))? {
             self.observer.on_event(event);
         }
 
@@ -209,19 +215,27 @@ impl<'o> Restore<'o> {
 /// Returns what the backup brings back: keys, a passphrase or a recovery code that were replaced
 /// since it was made.
 fn brings_back(
-    backup: &Locked,
-    current: &Locked,
-    is_same_root: bool,
+    backup: (&Locked, &RootKey),
+    current: (&Locked, &RootKey),
 ) -> Result<Option<RestoreEvent>, VaultError> {
-    let (then, now) = (backup.store.read()?, current.store.read()?);
+    let is_same_root = backup.1.is_same(current.1);
+    let (then, now) = (backup.0.store.read()?, current.0.store.read()?);
     let (old, new) = (checked_row(&*then)?, checked_row(&*now)?);
-    let is_earlier = old.root_seq < new.root_seq;
+    let seq = |row: &VaultRow, rows: &dyn Snapshot, root: &RootKey| {
+        let directory = Directory::new(root, row.vault_id).read(rows);
+        directory.map(|directory| directory.head.seq)
+    };
+
+    // If one of the two is damaged, the inspection that follows says so.
+    let (Ok(before), Ok(after)) = (seq(&old, &*then, backup.1), seq(&new, &*now, current.1)) else {
+        return Ok((old.vault_id != new.vault_id).then_some(RestoreEvent::OtherVault));
+    };
 
     Ok(if old.vault_id != new.vault_id {
         Some(RestoreEvent::OtherVault)
-    } else if is_earlier && !is_same_root {
+    } else if before < after && !is_same_root {
         Some(RestoreEvent::OldKeys)
-    } else if is_earlier && then.slots()? != now.slots()? {
+    } else if before < after && then.slots()? != now.slots()? {
         Some(RestoreEvent::OldCredentials)
     } else {
         None
@@ -293,33 +307,39 @@ impl Locked {
         Ok(root)
     }
 
-    /// Checks that `root` is this vault's root key, which means that the root MAC is valid under
-    /// it.
+    /// Checks that `root` is this vault's root key, which means that it opens the directory.
     pub fn check_root_key(&self, root: &RootKey) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        detect_slot_change(State::read(&*snapshot, root), &self.opened, &*snapshot).map(drop)
+        let access: Rc<dyn OwnerAccess> = Rc::new(LocalOwner::new(root.copy()?));
+        let read = State::read(&*snapshot, &access, None);
+        detect_slot_change(read, &self.opened, &*snapshot).map(drop)
     }
 }
 
 impl Vault {
-    /// Removes the vault's checkpoint here and records the current state instead.
+    /// Removes the vault's checkpoints here and records the current state instead.
     pub fn accept(&self) -> Result<(), VaultError> {
-        let snapshot = self.store.read()?;
-        if let Some(checkpoints) = &self.checkpoints {
-            checkpoints.remove(&snapshot.vault()?.vault_id)?;
+        match &self.checkpoints {
+            Some(checkpoints) => self.accept_at(checkpoints.store()),
+            None => Ok(()),
         }
-
-        self.state(&*snapshot)?;
-        Ok(())
     }
 
     /// Does the same as [`Vault::accept`] for a copy of this vault at the path that `checkpoints`
     /// belong to.
     fn accept_at(&self, checkpoints: &CheckpointStore) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        checkpoints.remove(&snapshot.vault()?.vault_id)?;
+        let all = State::read(&*snapshot, &self.access, None)?.all(&*snapshot)?;
+        let mut pids: Vec<ProjectId> = all.iter().map(|project| project.entry.pid).collect();
+        pids.push(DIRECTORY);
+        checkpoints.remove(&snapshot.vault()?.vault_id, &pids)?;
 
-        let root = checkpointed_handle(self.root_key()?.copy()?, Some(checkpoints), None);
-        State::read(&*snapshot, &*root).map(drop)
+        let checkpoints = Rc::new(Checkpoints::new(checkpoints.clone(), None));
+        let state = State::read(&*snapshot, &self.access, Some(&checkpoints))?;
+        for project in all {
+            state.open(&*snapshot, project)?;
+        }
+
+        Ok(())
     }
 }

@@ -4,17 +4,17 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::rc::Rc;
 
+use crate::crypto::audit::Action;
 use crate::crypto::kdf::Passphrase;
 use crate::crypto::random;
 use crate::crypto::root_key::RootKey;
-use crate::crypto::rows::{Slot, VaultRow};
+use crate::crypto::rows::Slot;
 use crate::model::{ProjectName, TAG_MAX, Tag};
-use crate::store::{Change, IfExists, Snapshot, SqliteStore, Store};
-use crate::vault::edit::{Edit, open_or_create};
+use crate::store::{IfExists, Snapshot, SqliteStore, Store};
 use crate::vault::inspect::{Inspection, ReadableRecord, Report, inspect};
+use crate::vault::project::Project;
 use crate::vault::slots::strongest_params;
-use crate::vault::state::{Project, State};
-use crate::vault::{Vault, VaultError};
+use crate::vault::{Locked, Vault, VaultError, begin_vault};
 
 /// The result of salvaging a damaged vault.
 pub struct SalvageOutcome {
@@ -37,53 +37,41 @@ impl Vault {
         on_progress: &dyn Fn(u64),
     ) -> Result<SalvageOutcome, VaultError> {
         let snapshot = self.store.read()?;
-        let inspection = inspect(&*snapshot, &*self.root, on_progress)?;
+        let inspection = inspect(&*snapshot, self, on_progress)?;
         if inspection.readable.iter().all(Vec::is_empty) {
             return Err(VaultError::NothingToSave(Box::new(inspection.report)));
         }
 
-        let (row, slot, root) = new_vault(&inspection, passphrase)?;
+        let vault_id = random::array()?;
+        let root = RootKey::random()?;
+        let params = strongest_params(&inspection.slots);
+        let slot = Slot::create(passphrase, params, &vault_id, &root)?;
         let copy = SqliteStore::begin(path, IfExists::Refused)?;
         let store = copy.open()?;
         {
             let mut transaction = store.write()?;
-            transaction.apply(Change::Vault(&row))?;
-            transaction.apply(Change::Slot(&slot))?;
+            begin_vault(&mut *transaction, vault_id, &root, &slot)?;
             transaction.commit()?;
         }
 
+        // The new vault is not at its place yet, so no checkpoint is written.
+        let to = Locked::with_store(Box::new(store)).unlocked(root);
         let mut salvage =
-            Salvage { from: &*snapshot, to: &store, root, saved: 0, unproven: vec![] };
+            Salvage { of: self, from: &*snapshot, to: &to, saved: 0, unproven: vec![] };
         salvage.projects(&inspection)?;
         let Salvage { saved, unproven, .. } = salvage;
 
-        drop(store);
+        drop(to);
         copy.persist()?;
         Ok(SalvageOutcome { report: inspection.report, saved, unproven })
     }
 }
 
-/// Returns the first row, the only slot and the root key of a new vault, whose passphrase is as
-/// expensive to guess as the old one.
-fn new_vault(
-    inspection: &Inspection,
-    passphrase: &Passphrase,
-) -> Result<(VaultRow, Slot, RootKey), VaultError> {
-    let root = RootKey::random()?;
-    let mut row = VaultRow::first(random::array()?);
-    let params = strongest_params(&inspection.slots);
-    let slot = Slot::create(passphrase, params, &row.vault_id, &root)?;
-    row.root_mac = root.mac(&row, std::slice::from_ref(&slot), &[], &[]);
-
-    Ok((row, slot, root))
-}
-
 /// A salvage in progress, project by project.
 struct Salvage<'a> {
+    of: &'a Vault,
     from: &'a dyn Snapshot,
-    to: &'a SqliteStore,
-    /// The root key of the new vault
-    root: RootKey,
+    to: &'a Vault,
     saved: u64,
     unproven: Vec<(ProjectName, Tag)>,
 }
@@ -91,16 +79,17 @@ struct Salvage<'a> {
 impl Salvage<'_> {
     fn projects(&mut self, inspection: &Inspection) -> Result<(), VaultError> {
         let mut names = HashSet::new();
-        for ((row, keyring), readable) in
-            inspection.rows.iter().zip(&inspection.keyrings).zip(&inspection.readable)
-        {
-            let Some(keyring) = keyring.as_ref().filter(|_| !readable.is_empty()) else { continue };
-            let vault_id = inspection.vault.vault_id;
-            let from = Project::unverified(vault_id, row.clone(), Rc::clone(keyring));
+        for (project, readable) in inspection.projects.iter().zip(&inspection.readable) {
+            if readable.is_empty() {
+                continue;
+            }
+
+            let (vault_id, access) = (inspection.vault.vault_id, Rc::clone(&self.of.access));
+            let from = Project::unverified(vault_id, project.clone(), access);
 
             // A damaged vault may have two projects of the same name, for example after a rollback
             // of one of them. Both are saved.
-            self.project(&from, readable, &unused_name(&keyring.name, &mut names))?;
+            self.project(&from, readable, &unused_name(&project.entry.name, &mut names))?;
         }
 
         Ok(())
@@ -113,24 +102,24 @@ impl Salvage<'_> {
         readable: &[ReadableRecord],
         name: &ProjectName,
     ) -> Result<(), VaultError> {
-        let mut transaction = self.to.write()?;
-        let state = State::read(&*transaction, &self.root)?;
-        let project = open_or_create(&state, &self.root, &mut *transaction, name)?;
-        let mut edit = Edit::new(&mut *transaction, project);
+        let mut writing = self.to.writing()?;
+        let project = writing.open_or_create(name)?;
+        writing.edit(project, Action::Salvage, |edit| {
+            for one in readable {
+                let found = from.by_leaf(self.from, &one.leaf)?;
+                if !one.proven {
+                    self.unproven.push((name.clone(), found.metadata.tag.clone()));
+                }
 
-        for one in readable {
-            let found = from.by_leaf(self.from, &one.leaf)?;
-            if !one.proven {
-                self.unproven.push((name.clone(), found.metadata.tag.clone()));
+                let value = from.value(self.from, &found)?;
+                edit.add_as(found.record.rid, found.metadata, &value)?;
+                self.saved += 1;
             }
 
-            let value = from.value(self.from, &found.record)?;
-            edit.add_as(found.record.rid, found.metadata, &value)?;
-            self.saved += 1;
-        }
+            Ok(())
+        })?;
 
-        edit.sign()?;
-        transaction.commit()?;
+        writing.commit()?;
         Ok(())
     }
 }
