@@ -1,7 +1,7 @@
 //! Paths and environment variables. Only this file reads the environment and the standard
 //! directories.
 //!
-//! It never opens a vault. `SECRETS_PASSPHRASE` is read once, into wiped memory.
+//! It never opens a vault. `SECRETS_PASSPHRASE` and `SECRETS_TOKEN` are read once, into wiped memory.
 
 use std::cell::RefCell;
 use std::env;
@@ -29,6 +29,8 @@ pub(crate) struct Environment {
     pub(crate) vault: Option<PathBuf>,
     pub(crate) project: Option<OsString>,
     pub(crate) passphrase_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
+    pub(crate) token: RefCell<Option<SecretBytes>>,
     pub(crate) trust_manifest: Option<String>,
     pub(crate) passphrase: RefCell<Option<SecretBytes>>,
     pub(crate) no_color: bool,
@@ -85,9 +87,11 @@ impl Environment {
             vault: path("SECRETS_VAULT"),
             project: variable("SECRETS_PROJECT"),
             passphrase_file: path("SECRETS_PASSPHRASE_FILE"),
+            token_file: path("SECRETS_TOKEN_FILE"),
+            token: variable("SECRETS_TOKEN").map(without_newline).into(),
             trust_manifest: variable("SECRETS_TRUST_MANIFEST")
                 .map(|text| text.to_string_lossy().into_owned()),
-            passphrase: variable("SECRETS_PASSPHRASE").map(passphrase).into(),
+            passphrase: variable("SECRETS_PASSPHRASE").map(without_newline).into(),
             no_color: variable("NO_COLOR").is_some(),
             force_color: variable("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
             // An absolute XDG variable has priority on every Unix, including macOS. A relative one
@@ -254,7 +258,7 @@ impl Environment {
 
 /// Removes one trailing newline, like for a file, because a secret from an orchestrator may end
 /// with one if `echo` wrote it.
-fn passphrase(text: OsString) -> SecretBytes {
+fn without_newline(text: OsString) -> SecretBytes {
     let mut bytes = SecretBytes::from_vec(text.into_vec());
     drop_newline(&mut bytes);
     bytes

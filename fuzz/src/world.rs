@@ -119,7 +119,8 @@ pub(super) fn projects(path: &Path) -> (VaultId, Vec<(ProjectRow, Keyring)>) {
     let found = directory.projects(&state, &*snapshot, &indexes).expect("they open");
     let open = |project: OpenedProject| {
         let row = snapshot.project(&project.entry.pid).expect("it is read").expect("it is there");
-        let keys = Keyring::decode(project.keys.encode().expose()).expect("it is a key ring");
+        let ring = project.ring().expect("it is the whole ring");
+        let keys = Keyring::decode(ring.encode().expose()).expect("it is a key ring");
         (row, keys)
     };
 

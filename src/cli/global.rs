@@ -23,6 +23,11 @@ pub(super) struct GlobalArgs {
     /// Read the passphrase from a file, `-` for stdin [env: SECRETS_PASSPHRASE_FILE]
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     passphrase_file: Option<PathBuf>,
+    /// Use a token from a file instead of the passphrase, `-` for stdin [env: SECRETS_TOKEN_FILE,
+    /// SECRETS_TOKEN]
+    #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath,
+        conflicts_with_all = ["passphrase_file", "recovery"])]
+    token_file: Option<PathBuf>,
     /// Unlock with the recovery code instead of the passphrase
     #[arg(long, global = true)]
     recovery: bool,
@@ -48,6 +53,7 @@ impl GlobalArgs {
             vault: self.vault,
             project: self.project,
             passphrase_file: self.passphrase_file,
+            token_file: self.token_file,
             recovery: self.recovery,
             trust_manifest: self.trust_manifest,
         }

@@ -34,6 +34,7 @@ mod setup;
 mod shared;
 mod status;
 mod template;
+mod token;
 mod trust;
 mod unlock;
 mod update;
@@ -41,8 +42,9 @@ mod verify;
 
 use clap::Subcommand;
 use secrets_core::crypto::with_freed_memory_wiped;
+use secrets_core::model::Level;
 
-use crate::context::Context;
+use crate::context::{Context, Right};
 use crate::error::Error;
 
 #[derive(Subcommand)]
@@ -71,6 +73,7 @@ pub(crate) enum Command {
     Lock(lock::LockArgs),
     Status(status::StatusArgs),
     Project(project::ProjectArgs),
+    Token(token::TokenArgs),
     Passwd(passwd::PasswdArgs),
     Recovery(recovery::RecoveryArgs),
     Rekey(rekey::RekeyArgs),
@@ -93,6 +96,8 @@ pub(crate) enum Command {
 impl Command {
     /// Runs the command. Returns the exit code of a success: 0, or for `run` that of the program.
     pub(crate) fn run(self, cx: &Context) -> Result<u8, Error> {
+        let (right, name) = self.right();
+        cx.use_token(right, name)?;
         if self.copies_values() {
             with_freed_memory_wiped(|| self.dispatch(cx))
         } else {
@@ -113,6 +118,52 @@ impl Command {
                 | Self::Adopt(_)
                 | Self::Setup(_)
         )
+    }
+
+    /// Returns what the command needs if it is run with a token, and its name for a refusal.
+    fn right(&self) -> (Right, &'static str) {
+        const READ: Right = Right::Level(Level::Read);
+        const USE: Right = Right::Level(Level::Use);
+        const MANAGE: Right = Right::Level(Level::Manage);
+        match self {
+            Self::List(_) => (READ, "list"),
+            Self::Get(_) => (READ, "get"),
+            Self::Render(_) => (USE, "render"),
+            Self::Run(_) => (USE, "run"),
+            Self::Redact(_) => (USE, "redact"),
+            Self::Scan(_) => (USE, "scan"),
+            Self::Setup(_) => (USE, "setup"),
+            Self::Check(_) => (USE, "check"),
+            Self::Export(_) => (USE, "export"),
+            Self::Create(_) => (MANAGE, "create"),
+            Self::Update(_) => (MANAGE, "update"),
+            Self::Delete(_) => (MANAGE, "delete"),
+            Self::Clone(_) => (MANAGE, "clone"),
+            Self::Import(_) => (MANAGE, "import"),
+            Self::Token(args) => (args.right(), "token"),
+            Self::Template(_) => (Right::Owner, "template"),
+            Self::Adopt(_) => (Right::Owner, "adopt"),
+            Self::Refs(_) => (Right::Owner, "refs"),
+            Self::Project(_) => (Right::Owner, "project"),
+            Self::Passwd(_) => (Right::Owner, "passwd"),
+            Self::Recovery(_) => (Right::Owner, "recovery"),
+            Self::Rekey(_) => (Right::Owner, "rekey"),
+            Self::Verify(_) => (Right::Owner, "verify"),
+            Self::Salvage(_) => (Right::Owner, "salvage"),
+            Self::Backup(_) => (Right::Owner, "backup"),
+            Self::Restore(_) => (Right::Owner, "restore"),
+            Self::Init(_)
+            | Self::Trust(_)
+            | Self::Unlock(_)
+            | Self::Lock(_)
+            | Self::Status(_)
+            | Self::Compact(_)
+            | Self::Completions(_)
+            | Self::Agent(_)
+            | Self::Monitor(_)
+            | Self::Guard(_)
+            | Self::Linger(_) => (Right::Nothing, ""),
+        }
     }
 
     fn dispatch(self, cx: &Context) -> Result<u8, Error> {
@@ -140,6 +191,7 @@ impl Command {
             Self::Lock(args) => lock::run(&args, cx),
             Self::Status(args) => status::run(&args, cx),
             Self::Project(args) => project::run(args, cx),
+            Self::Token(args) => token::run(&args, cx),
             Self::Passwd(args) => passwd::run(&args, cx),
             Self::Recovery(args) => recovery::run(&args, cx),
             Self::Rekey(args) => rekey::run(&args, cx),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use secrets_core::crypto::CryptoError;
-use secrets_core::vault::{RekeyOutcome, Vault};
+use secrets_core::vault::RekeyOutcome;
 use secrets_project::setup::output_records::IntactOutputs;
 
 use super::shared::confirm::{require_confirmation, require_terminal, vault_to_change};
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
                 &opened
             };
 
-            let outputs = intact_outputs(cx, vault)?;
+            let outputs = cx.intact_outputs(vault)?;
             let progress = cx.ui.progress("secrets re-encrypted");
             let rekeyed =
                 cx.written(vault.rekey_project(project, &|number| progress.on_progress(number))?);
@@ -89,12 +89,20 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
         None => rekey_vault(args, cx)?,
     };
 
-    let RekeyOutcome { projects, secrets, recovery, .. } = &rekeyed;
+    let RekeyOutcome { projects, secrets, recovery, tokens, .. } = &rekeyed;
     cx.ui.status(&format!(
         "re-encrypted {} of {}",
         counted(*secrets, "secret"),
         counted(*projects, "project")
     ));
+
+    if !tokens.is_empty() {
+        let names: Vec<String> = tokens.iter().map(|name| format!("`{name}`")).collect();
+        cx.ui.status(&format!(
+            "removed every token, because whoever has the old keys has theirs: {}",
+            names.join(", ")
+        ));
+    }
 
     if cx.target.project_option().is_none() {
         cx.ui.status(
@@ -116,13 +124,6 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
     }
 
     cx.ui.document(|| Ok(numbers))
-}
-
-/// Finds the outputs that are unchanged since they were written. Their records are rewritten under
-/// the new keys.
-fn intact_outputs(cx: &Context, vault: &Vault) -> Result<Option<IntactOutputs>, Error> {
-    let Some(directory) = cx.state_directory("outputs") else { return Ok(None) };
-    Ok(Some(IntactOutputs::find(&directory, &vault.output_keys()?)))
 }
 
 fn renew(outputs: Option<IntactOutputs>, rekeyed: &RekeyOutcome) {
@@ -181,7 +182,7 @@ fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
         None => None,
     };
 
-    let outputs = intact_outputs(cx, &vault)?;
+    let outputs = cx.intact_outputs(&vault)?;
     let progress = cx.ui.progress("secrets re-encrypted");
     let rekeyed = cx
         .written(vault.rekey(&passphrase, code.as_ref(), &|number| progress.on_progress(number))?);

@@ -24,11 +24,15 @@ const TRIES: usize = 3;
 /// The ways to the vault's key that the user gave or can type.
 pub(crate) struct Credentials {
     pub(super) ui: Rc<Ui>,
-    environment: Rc<Environment>,
+    pub(super) environment: Rc<Environment>,
     /// The file of `--passphrase-file`; `-` is stdin
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
+    /// The file of `--token-file`; `-` is stdin
+    token_file: Option<PathBuf>,
     /// True to use the recovery code instead of the passphrase
-    recovery: bool,
+    pub(super) recovery: bool,
+    /// True if a token was read from a file and stored in the place of the environment's
+    pub(super) has_read_token: Cell<bool>,
     /// True if the passphrase was read from stdin and stored in the place of the environment's
     has_read_stdin: Cell<bool>,
 }
@@ -58,9 +62,11 @@ impl Credentials {
         ui: Rc<Ui>,
         environment: Rc<Environment>,
         file: Option<PathBuf>,
+        token_file: Option<PathBuf>,
         recovery: bool,
     ) -> Self {
-        Self { ui, environment, file, recovery, has_read_stdin: Cell::new(false) }
+        let (has_read_stdin, has_read_token) = (Cell::new(false), Cell::new(false));
+        Self { ui, environment, file, token_file, recovery, has_read_stdin, has_read_token }
     }
 
     /// Repeats an attempt at a prompt up to three times, and shows in between, where it was asked,
@@ -184,7 +190,9 @@ impl Credentials {
     /// Refuses a passphrase from stdin if the command reads other input there, which would be taken
     /// for the passphrase.
     pub(crate) fn keep_stdin(&self) -> Result<(), Error> {
-        if self.passphrase_file() == Some(Path::new("-")) {
+        let is_stdin = |path: Option<&Path>| path == Some(Path::new("-"));
+        let is_token = self.use_a_token() && is_stdin(self.token_file());
+        if is_token || !self.use_a_token() && is_stdin(self.passphrase_file()) {
             Err(UiError::StdinTaken.into())
         } else {
             Ok(())
@@ -196,7 +204,11 @@ impl Credentials {
         self.passphrase_file() == Some(Path::new("-")) && !self.has_read_stdin.get()
     }
 
-    fn passphrase_file(&self) -> Option<&Path> {
+    pub(super) fn token_file(&self) -> Option<&Path> {
+        self.token_file.as_deref().or(self.environment.token_file.as_deref())
+    }
+
+    pub(super) fn passphrase_file(&self) -> Option<&Path> {
         self.file.as_deref().or(self.environment.passphrase_file.as_deref())
     }
 
@@ -205,13 +217,23 @@ impl Credentials {
         FileId::at(self.passphrase_file()?)
     }
 
-    /// Wipes the passphrase from the environment, for commands that run for a long time.
+    /// Wipes the passphrase and the token, for commands that run for a long time.
     pub(crate) fn forget_passphrase(&self) {
         self.environment.passphrase.take();
+        self.environment.token.take();
     }
 
     pub(super) fn line_of_file(&self, path: &Path) -> Result<SecretBytes, Error> {
-        let mut bytes = self.private_file(path, PASSPHRASE_FILE, 8 * Passphrase::MAX)?;
+        self.line_of(path, PASSPHRASE_FILE, 8 * Passphrase::MAX)
+    }
+
+    pub(super) fn line_of(
+        &self,
+        path: &Path,
+        what: &str,
+        most: usize,
+    ) -> Result<SecretBytes, Error> {
+        let mut bytes = self.private_file(path, what, most)?;
         input::drop_newline(&mut bytes);
         Ok(bytes)
     }

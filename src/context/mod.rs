@@ -7,6 +7,7 @@ mod file_passphrase;
 mod new_passphrase;
 mod opening;
 mod target;
+mod token;
 mod trust;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -20,6 +21,7 @@ use secrets_core::model::ProjectName;
 use secrets_core::store::{self, CheckpointStore};
 use secrets_core::vault::{Vault, WriteOutcome};
 use secrets_files::Records;
+use secrets_project::setup::output_records::IntactOutputs;
 use secrets_project::setup::trust::{Coverage, TrustRecord};
 
 use crate::config::Environment;
@@ -31,6 +33,7 @@ use credentials::Retry;
 pub(crate) use file_passphrase::MAKING_KEY;
 pub(crate) use opening::{IDLE, TTL};
 pub(crate) use target::{ProjectSource, Target};
+pub(crate) use token::Right;
 pub(crate) use trust::Trust;
 
 /// The options that select the vault, the project and how to unlock.
@@ -40,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) project: Option<ProjectName>,
     /// The file with the passphrase; `-` is stdin
     pub(crate) passphrase_file: Option<PathBuf>,
+    /// The file with a token; `-` is stdin
+    pub(crate) token_file: Option<PathBuf>,
     /// True to unlock with the recovery code instead of the passphrase
     pub(crate) recovery: bool,
     /// The hexadecimal SHA-256 of a manifest that is trusted for this command
@@ -74,7 +79,8 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(options: Options, environment: Environment, ui: Ui) -> Self {
-        let Options { vault, project, passphrase_file, recovery, trust_manifest } = options;
+        let Options { vault, project, passphrase_file, token_file, recovery, trust_manifest } =
+            options;
         let (ui, environment) = (Rc::new(ui), Rc::new(environment));
         let target =
             Rc::new(Target::new(ui.clone(), environment.clone(), Selection { vault, project }));
@@ -83,6 +89,7 @@ impl Context {
                 ui.clone(),
                 environment.clone(),
                 passphrase_file,
+                token_file,
                 recovery,
             ),
             agents: Agents::new(target.clone(), environment.clone()),
@@ -186,6 +193,13 @@ impl Context {
             )),
             _ => error,
         }
+    }
+
+    /// Finds the outputs that are unchanged since they were written. Their records are rewritten after
+    /// a change of keys.
+    pub(crate) fn intact_outputs(&self, vault: &Vault) -> Result<Option<IntactOutputs>, Error> {
+        let Some(directory) = self.state_directory("outputs") else { return Ok(None) };
+        Ok(Some(IntactOutputs::find(&directory, &vault.output_keys()?)))
     }
 
     /// Returns the result of a change, and warns if `compact` is due.

@@ -145,6 +145,10 @@ impl Context {
     /// Returns the vault if it exists and can be opened without a prompt, through an agent or with
     /// a given credential. The context does not keep it, for commands that run for a long time.
     pub(crate) fn unkept_vault_without_asking(&self) -> Result<Option<Vault>, Error> {
+        if let Some(vault) = self.vault_of_token()? {
+            return Ok(Some(vault));
+        }
+
         if let Some(vault) = self.vault_of_agent(AGENT_TIMEOUT).ok().flatten() {
             return Ok(self.verify_consent(&vault).is_ok().then_some(vault));
         }
@@ -162,6 +166,10 @@ impl Context {
     }
 
     fn unlock_unverified(&self) -> Result<Vault, Error> {
+        if let Some(vault) = self.vault_of_token()? {
+            return Ok(vault);
+        }
+
         // This comes before opening the vault, which may wait for a writer.
         if let Some(credential) = self.credentials.given_credential()? {
             return Ok(self.locked()?.unlock(&*credential)?);

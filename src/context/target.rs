@@ -51,13 +51,16 @@ pub(crate) struct Target {
     environment: Rc<Environment>,
     selection: Selection,
     project: OnceCell<ProjectName>,
+    /// The project of a token
+    fallback: OnceCell<ProjectName>,
     manifest: OnceCell<Option<Manifest>>,
 }
 
 impl Target {
     pub(super) fn new(ui: Rc<Ui>, environment: Rc<Environment>, selection: Selection) -> Self {
-        let (project, manifest) = (OnceCell::new(), OnceCell::new());
-        Self { ui, environment, selection, project, manifest }
+        let (project, fallback) = (OnceCell::new(), OnceCell::new());
+        let manifest = OnceCell::new();
+        Self { ui, environment, selection, project, fallback, manifest }
     }
 
     pub(crate) fn selection(&self) -> &Selection {
@@ -94,7 +97,10 @@ impl Target {
             ProjectSource::Option(project)
             | ProjectSource::Environment(project)
             | ProjectSource::Manifest { project, .. } => project,
-            ProjectSource::Default => Environment::default_project()?,
+            ProjectSource::Default => match self.fallback.get() {
+                Some(project) => project.clone(),
+                None => Environment::default_project()?,
+            },
         };
 
         Ok(self.project.get_or_init(|| project))
@@ -116,6 +122,11 @@ impl Target {
             project,
             path,
         }))
+    }
+
+    /// Takes a project for commands that name none.
+    pub(super) fn default_to(&self, project: &ProjectName) {
+        let _ = self.fallback.set(project.clone());
     }
 
     /// Returns the project that an option or the environment names.

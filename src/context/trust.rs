@@ -68,6 +68,17 @@ impl Context {
         let coverage = Self::coverage(manifest)?;
         let trust = self.trust_of(&coverage);
         if !self.is_named_by_option(&coverage) {
+            // Only the owner's keys verify records of trust.
+            if self.credentials.use_a_token() {
+                let path = manifest.path();
+                let path = path.display();
+                let message = format!("with a token, `{path}` must be named by its SHA-256");
+                return Err(Error::new(Kind::Refused, message).hint(
+                    "review it and find the SHA-256 with `secrets trust --show`, then pass it with \
+                     `--trust-manifest`",
+                ));
+            }
+
             let record = match trust {
                 Trust::Trusted(record) => *record,
                 trust => self.ask_for_trust(manifest, coverage.clone(), &trust)?,

@@ -7,10 +7,10 @@ use secrets_core::crypto::history::Relation;
 use secrets_core::crypto::slot::SLOT;
 use secrets_core::model::{SecretRef, looks_like_api_key};
 use secrets_core::store::{self, StoreError};
-use secrets_core::vault::{Divergence, Report, VaultError};
+use secrets_core::vault::{Divergence, Needed, Report, VaultError};
 use serde_json::json;
 
-use super::{Error, Hint, Kind, did_you_mean};
+use super::{Error, Hint, Kind, did_you_mean, hint};
 use crate::ui::counted;
 
 impl From<CryptoError> for Error {
@@ -176,7 +176,59 @@ impl From<VaultError> for Error {
             }
             VaultError::OntoItself(_) => Self::usage(message)
                 .hint("choose another project with `--to`, or another tag with `--tag`"),
+            VaultError::Forbidden(needed) => forbidden(needed, message),
+            VaultError::NoGrant => Self::new(Kind::Locked, message).hint(
+                "the owner sees the vault's tokens with `secrets token list`; a copy of the vault \
+                 has those of its time",
+            ),
+            VaultError::TokenRevoked(_) => Self::new(Kind::Locked, message)
+                .hint("use a newer copy of the vault, or ask its owner for a token"),
+            VaultError::TokenExpired { name, .. } => Self::new(Kind::Locked, message).hint(hint!(
+                "the owner can renew it with `secrets token update {} --expires 90d`; its string \
+                 stays the same",
+                name
+            )),
+            VaultError::FromTheFuture(_) => Self::new(Kind::Refused, message).hint(
+                "check the clock of this machine; if it is right, a change by the owner corrects \
+                 the date",
+            ),
+            VaultError::NoToken(_) => {
+                Self::new(Kind::NotFound, message).hint("`secrets token list` shows every token")
+            }
+            VaultError::TokenExists(name) => Self::new(Kind::Conflict, message)
+                .hint(hint!("replace its string with `secrets token rotate {}`", name)),
+            VaultError::TooManyTokens | VaultError::TooManyWriters => Self::usage(message)
+                .hint("revoke those that nobody uses with `secrets token revoke`"),
+            VaultError::ManageOfSome => Self::usage(message).hint(
+                "whoever manages some secrets signs for all of them: move them to a project of \
+                 their own",
+            ),
+            VaultError::BundleOfManager => Self::usage(message)
+                .hint("use it with a copy of the whole vault, which `secrets backup PATH` makes"),
+            VaultError::TokensOfProjects => {
+                Self::usage(message).hint("revoke the tokens of one project at a time")
+            }
+            VaultError::NoBundle(_) => {
+                Self::new(Kind::Refused, message).hint("choose another file; nothing was written")
+            }
+            VaultError::IsBundle => Self::new(Kind::Refused, message).hint(
+                "use its token with `--token-file PATH`, SECRETS_TOKEN_FILE or SECRETS_TOKEN",
+            ),
             VaultError::Internal(_) => Self::internal(message),
+        }
+    }
+}
+
+fn forbidden(needed: Needed, message: String) -> Error {
+    let error = Error::new(Kind::Refused, message);
+    match needed {
+        Needed::Passphrase => error.hint(
+            "remove `--token-file`, SECRETS_TOKEN_FILE and SECRETS_TOKEN to be asked for the \
+             passphrase",
+        ),
+        Needed::Vault => error.hint("use a copy of the whole vault with `--vault PATH`"),
+        _ => {
+            error.hint("the owner can change what a token may do with `secrets token update NAME`")
         }
     }
 }

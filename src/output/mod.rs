@@ -5,8 +5,8 @@
 //! that a command prints is here, in a file named after its subject, so that other ways to reach
 //! the vault can answer with the same types. `Ui::print_list` prints a list that streams.
 //!
-//! Only this room decides between text and JSON of a result. No type here contains a value, except
-//! a new recovery code, which is printed from wiped memory.
+//! Only this room decides between text and JSON of a result. No type here contains a value. A
+//! new recovery code and a new token are printed from wiped memory.
 
 mod check;
 mod clone;
@@ -24,6 +24,7 @@ mod secret;
 mod status;
 mod table;
 mod text;
+mod token;
 mod trust;
 mod variables;
 mod vault;
@@ -45,6 +46,9 @@ pub(crate) use restore::Restored;
 pub(crate) use secret::{SecretInfo, SecretPage, Secrets};
 pub(crate) use status::StatusInfo;
 pub(crate) use text::Text;
+pub(crate) use token::{
+    GivenToken, NewTokenInfo, RevokedTokens, TokenDetails, TokenList, TokenRow, end,
+};
 pub(crate) use trust::{Revoked, TrustRecords, TrustReport, TrustState};
 pub(crate) use variables::PlannedVariables;
 pub(crate) use vault::{Exported, Rekeyed, VaultContent, VaultPath, VaultWithKdf};

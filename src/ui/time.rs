@@ -22,6 +22,11 @@ fn system() -> Option<TimeZone> {
     TimeZone::tzif("", &fs::read("/etc/localtime").ok()?).ok()
 }
 
+/// Returns the time zone in which times are shown.
+pub(crate) fn zone() -> TimeZone {
+    ZONE.clone()
+}
+
 /// Formats date, time and zone, as in `2026-11-21 10:30:00 CET`.
 pub(crate) fn local(moment: Timestamp) -> String {
     in_zone(moment, ZONE.clone(), "%Y-%m-%d %H:%M:%S %Z")

@@ -76,6 +76,7 @@ mod style;
 mod supply;
 mod template;
 mod terminal;
+mod token;
 mod trust;
 mod update;
 mod vectors;

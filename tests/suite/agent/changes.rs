@@ -40,7 +40,7 @@ fn a_new_project_has_a_head_that_the_owner_signed() {
     let [added] = changed.added.as_slice() else { panic!("{}", changed.added.len()) };
     let pid = &added.entry.pid;
     assert_eq!((&added.entry.name, added.entry.epoch), (&name, 1));
-    assert!(added.keys.values.is_none() && added.keys.restricted.is_none());
+    assert!(added.ring().unwrap().values.is_none() && added.ring().unwrap().restricted.is_none());
 
     let row = transaction.project(pid).unwrap().unwrap();
     let head = Head::open(&added.keys.head_key(pid), &VAULT_ID, &row).unwrap();

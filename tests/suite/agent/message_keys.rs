@@ -25,7 +25,7 @@ impl Stored {
         let (project, tag) = (watched.find(name), Tag::parse(tag).unwrap());
         let store = watched.store();
         let snapshot = store.read().unwrap();
-        let index = project.keys.tag_ix(tag.key().as_str());
+        let index = project.ring().unwrap().tag_ix(tag.key().as_str());
         let record = snapshot.record(&project.entry.pid, &index).unwrap().unwrap();
         let sealed = snapshot.value(&record.rid).unwrap().unwrap();
         Self { project, record, sealed, binding: ValueBinding::of_tag(&tag) }

@@ -179,9 +179,9 @@ pub(super) fn project_keys(path: &Path, root: &RootKey) -> Vec<(&'static str, [u
 
     let mut keys = Vec::new();
     for found in directory.projects(&state, &*snapshot, &indexes).unwrap().into_iter().flatten() {
-        keys.push(("PMK", *found.keys.metadata.expose()));
-        keys.push(("PVK", *found.keys.values.as_ref().unwrap().expose()));
-        keys.push(("PRK", *found.keys.restricted.as_ref().unwrap().expose()));
+        keys.push(("PMK", *found.ring().unwrap().metadata.expose()));
+        keys.push(("PVK", *found.ring().unwrap().values.as_ref().unwrap().expose()));
+        keys.push(("PRK", *found.ring().unwrap().restricted.as_ref().unwrap().expose()));
     }
 
     assert!(!keys.is_empty());

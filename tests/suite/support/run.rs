@@ -195,6 +195,13 @@ impl Run {
         std::mem::take(&mut self.stdout)
     }
 
+    #[track_caller]
+    pub fn stderr_lacks(mut self, part: &str) -> Self {
+        self.asked.stderr = true;
+        assert!(!self.stderr.contains(part), "{:?}\nstderr: {}", self.line, self.stderr);
+        self
+    }
+
     /// Returns stdout as JSON.
     #[track_caller]
     pub fn json(mut self) -> serde_json::Value {

@@ -149,10 +149,12 @@ pub fn code(error: &VaultError) -> u8 {
     match error {
         VaultError::Store(StoreError::Missing(_) | StoreError::NoDirectory(_))
         | VaultError::NoSecret { .. }
+        | VaultError::NoToken(_)
         | VaultError::NoProject { .. } => 3,
         VaultError::Store(StoreError::Exists(_))
         | VaultError::Exists(_)
         | VaultError::ProjectExists(_)
+        | VaultError::TokenExists(_)
         | VaultError::Changed(_)
         | VaultError::VaultChanged
         | VaultError::SlotsChanged
@@ -165,6 +167,9 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::KeyService(
             KeyServiceError::Locked | KeyServiceError::PassphraseNeeded | KeyServiceError::WrongKey,
         )
+        | VaultError::NoGrant
+        | VaultError::TokenRevoked(_)
+        | VaultError::TokenExpired { .. }
         | VaultError::OtherKeys => 5,
         VaultError::Store(
             StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_),
@@ -181,9 +186,18 @@ pub fn code(error: &VaultError) -> u8 {
         VaultError::Store(StoreError::Unsafe { .. } | StoreError::ForeignJournal(_))
         | VaultError::AnotherVault(_)
         | VaultError::KeyService(KeyServiceError::Refused)
+        | VaultError::NoBundle(_)
+        | VaultError::IsBundle
+        | VaultError::Forbidden(_)
+        | VaultError::FromTheFuture(_)
         | VaultError::NoEarlierCopy(_) => 7,
         VaultError::Store(StoreError::BadPath(_))
         | VaultError::OntoItself(_)
+        | VaultError::TooManyTokens
+        | VaultError::TooManyWriters
+        | VaultError::ManageOfSome
+        | VaultError::BundleOfManager
+        | VaultError::TokensOfProjects
         | VaultError::TooManyProjects => 2,
         VaultError::Store(_)
         | VaultError::Crypto(_)

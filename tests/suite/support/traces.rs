@@ -76,7 +76,8 @@ pub fn keys(path: &Path, passphrase: &Passphrase) -> Vec<(&'static str, [u8; 32]
     let state = directory.read(&*snapshot).unwrap();
 
     for project in directory.projects(&state, &*snapshot, &indexes).unwrap() {
-        let ring = project.unwrap().keys;
+        let project = project.unwrap();
+        let ring = project.ring().unwrap();
         keys.extend([
             ("PMK", *ring.metadata.expose()),
             ("PVK", *ring.values.as_ref().unwrap().expose()),

@@ -22,6 +22,7 @@ fn state(fields: &Fields) -> Checkpoint {
         head: Revision { seq: fields.u64("seq"), hash: fields.array("head"), ancestors },
         audit_head: fields.array("audit_head"),
         policy: PolicyId { version: fields.u64("policy_version"), hash: fields.array("policy") },
+        grant: None,
     }
 }
 

@@ -57,6 +57,17 @@ impl Key {
         expand(&self.0, label, context)
     }
 
+    /// Derives a key that belongs to one vault: HKDF-Extract (RFC 5869, section 2.2) with the vault's id
+    /// as the salt.
+    #[must_use]
+    pub fn extract(&self, vault_id: &[u8; 16]) -> Self {
+        let extracted = hkdf_extract(vault_id, &self.0);
+
+        // The library copies the key onto the stack.
+        overwrite_stack::<4096>();
+        extracted
+    }
+
     /// Returns the bytes.
     pub fn expose(&self) -> &[u8; 32] {
         &self.0
@@ -289,6 +300,16 @@ fn hkdf_expand(key: &[u8; 32], label: &str, context: &[&[u8]], out: &mut [u8]) {
 
     // This cannot fail. If it did, `out` would be a key of zeros.
     assert!(done.is_some(), "a 32-byte key expands to 44 bytes at most");
+}
+
+// It is not inlined, so that its stack frame can be overwritten.
+#[inline(never)]
+fn hkdf_extract(salt: &[u8; 16], key: &[u8; 32]) -> Key {
+    let (mut prk, _) = Hkdf::<Sha256>::extract(Some(salt), key);
+    let mut extracted = Key::empty();
+    extracted.0.copy_from_slice(&prk);
+    prk.zeroize();
+    extracted
 }
 
 // AAD(label, ctx) = "secrets/v3" ‖ 0 ‖ suite(u32) ‖ label ‖ 0 ‖ vault_id ‖ ctx

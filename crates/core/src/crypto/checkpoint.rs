@@ -33,6 +33,17 @@ pub struct Checkpoint {
     pub audit_head: Hash,
     /// Its policy; none for the directory
     pub policy: PolicyId,
+    /// What a token has seen of its grant; `None` for the owner
+    pub grant: Option<GrantState>,
+}
+
+/// What a token remembers of its grant. The generation never goes back, and the owner stays the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrantState {
+    /// The number of times that the grant was issued
+    pub generation: u64,
+    /// The key that verifies what the owner signs
+    pub owner: PublicKey,
 }
 
 impl Checkpoint {
@@ -66,13 +77,17 @@ impl Checkpoint {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let parts: [&[u8]; 6] = [
+        let grant = self.grant.map_or_else(Vec::new, |grant| {
+            [&grant.generation.to_be_bytes()[..], grant.owner.bytes()].concat()
+        });
+        let parts: [&[u8]; 7] = [
             &self.epoch.to_be_bytes(),
             &self.head.seq.to_be_bytes(),
             &self.head.hash,
             self.head.ancestors.encode(),
             &self.audit_head,
             &self.policy.encode(),
+            &grant,
         ];
 
         parts.concat()
@@ -82,7 +97,15 @@ impl Checkpoint {
         let (epoch, seq, hash) = (reader.u32()?, reader.u64()?, reader.array()?);
         let ancestors = Ancestors::decode(&reader.array::<{ Ancestors::SIZE }>()?)?;
         let (audit_head, policy) = (reader.array()?, PolicyId::decode(&reader.array()?));
-        Some(Self { epoch, head: Revision { seq, hash, ancestors }, audit_head, policy })
+        let grant = match reader.rest() {
+            [] => None,
+            _ => Some(GrantState {
+                generation: reader.u64()?,
+                owner: PublicKey::new(reader.array()?),
+            }),
+        };
+
+        Some(Self { epoch, head: Revision { seq, hash, ancestors }, audit_head, policy, grant })
     }
 }
 

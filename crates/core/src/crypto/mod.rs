@@ -15,6 +15,7 @@
 //! * `keyring`, `root_key`, `slot`: a project's keys, the root key above them, its key slots
 //! * `record`, `project_entry`: metadata and values; what the directory holds about a project
 //! * `policy`, `audit`: who may sign for a project; what was done to it
+//! * `token`, `grant`: the word that opens a grant; what its holder may do, and the keys for it
 //! * `tree`, `head`: leaf, bucket and root hash; the signed head
 //! * `checkpoint`: what this machine last saw of a vault
 
@@ -22,6 +23,7 @@ pub mod aead;
 pub mod audit;
 pub mod checkpoint;
 mod fields;
+pub mod grant;
 pub mod head;
 pub mod history;
 pub mod ids;
@@ -39,6 +41,7 @@ pub mod root_key;
 pub mod rows;
 pub mod signing;
 pub mod slot;
+pub mod token;
 pub mod tree;
 
 pub use memory::with_freed_memory_wiped;

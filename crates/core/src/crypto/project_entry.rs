@@ -132,7 +132,8 @@ impl ProjectEntry {
         context: RecordContext<'_>,
         ver: u64,
     ) -> Result<Vec<u8>, CryptoError> {
-        context.seal_fields(directory, ver, &self.encode())
+        let key = directory.metadata_key(context.pid, context.rid);
+        context.seal_fields(&key, ver, &self.encode())
     }
 
     /// Opens the result of [`ProjectEntry::seal`].
@@ -142,7 +143,8 @@ impl ProjectEntry {
         ver: u64,
         sealed: &[u8],
     ) -> Result<Self, CryptoError> {
-        context.open_fields(directory, ver, sealed, ENTRY, Self::decode)
+        let key = directory.metadata_key(context.pid, context.rid);
+        context.open_fields(&key, ver, sealed, ENTRY, Self::decode)
     }
 
     /// Seals the project's key ring, which is bound to the project's name.

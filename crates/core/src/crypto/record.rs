@@ -6,7 +6,7 @@
 use sha2::{Digest, Sha256};
 
 use super::CryptoError;
-use super::aead::MessageKey;
+use super::aead::{Key, MessageKey};
 use super::fields::Fields;
 use super::ids::{Hash, ProjectId, RecordId, VaultId};
 use super::keyring::Keyring;
@@ -42,28 +42,26 @@ impl RecordContext<'_> {
         [&self.pid[..], self.rid, &self.epoch.to_be_bytes(), &version.to_be_bytes()].concat()
     }
 
-    /// Seals encoded metadata as version `ver` of this record.
+    /// Seals encoded metadata under MK as version `ver` of this record.
     pub(super) fn seal_fields(
         self,
-        keyring: &Keyring,
+        key: &Key,
         ver: u64,
         fields: &SecretBytes,
     ) -> Result<Vec<u8>, CryptoError> {
         let padded = pad(fields.expose(), metadata_size);
-        let key = keyring.metadata_key(self.pid, self.rid);
         key.seal("meta", self.vault_id, &self.encode(ver), padded.expose())
     }
 
-    /// Opens encoded metadata and passes it to `decode`. `what` names it in the error.
+    /// Opens encoded metadata with MK and passes it to `decode`. `what` names it in the error.
     pub(super) fn open_fields<T>(
         self,
-        keyring: &Keyring,
+        key: &Key,
         ver: u64,
         sealed: &[u8],
         what: &'static str,
         decode: impl FnOnce(&[u8]) -> Result<T, CryptoError>,
     ) -> Result<T, CryptoError> {
-        let key = keyring.metadata_key(self.pid, self.rid);
         let padded = key.open("meta", self.vault_id, &self.encode(ver), sealed, what)?;
         decode(unpad(padded.expose(), metadata_size, what)?)
     }
@@ -165,7 +163,8 @@ impl Keyring {
         ver: u64,
         metadata: &Metadata,
     ) -> Result<Vec<u8>, CryptoError> {
-        context.seal_fields(self, ver, &encode_metadata(metadata))
+        let key = self.metadata_key(context.pid, context.rid);
+        context.seal_fields(&key, ver, &encode_metadata(metadata))
     }
 
     /// Opens metadata.
@@ -175,8 +174,19 @@ impl Keyring {
         ver: u64,
         sealed: &[u8],
     ) -> Result<Metadata, CryptoError> {
-        context.open_fields(self, ver, sealed, METADATA, decode_metadata)
+        let key = self.metadata_key(context.pid, context.rid);
+        open_metadata(&key, context, ver, sealed)
     }
+}
+
+/// Opens metadata with MK.
+pub fn open_metadata(
+    key: &Key,
+    context: RecordContext<'_>,
+    ver: u64,
+    sealed: &[u8],
+) -> Result<Metadata, CryptoError> {
+    context.open_fields(key, ver, sealed, METADATA, decode_metadata)
 }
 
 /// Seals a value that was set by version `vver` of its record. `key` is a [`MessageKey`] of the

@@ -60,6 +60,11 @@ impl RootKey {
         )
     }
 
+    /// Returns the key that seals the escrows of tokens (section 8).
+    pub fn escrow_key(&self) -> Key {
+        self.0.expand("escrow", &[])
+    }
+
     /// Returns the key that seals checkpoints (section 7).
     pub fn checkpoint_key(&self) -> Key {
         self.0.expand("checkpoint", &[])

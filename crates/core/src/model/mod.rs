@@ -5,14 +5,20 @@
 
 mod bytes;
 mod key_shape;
+mod level;
 mod name;
+mod period;
 mod value;
 
 pub use bytes::SecretBytes;
 pub use bytes::{STACK_DEPTH, overwrite_stack};
 pub use key_shape::looks_like_api_key;
+pub use level::Level;
 pub use name::TAG_MAX;
-pub use name::{Description, Name, ProjectName, SecretId, SecretRef, Source, Tag, TagKey};
+pub use name::{
+    Description, Name, ProjectName, SecretId, SecretRef, Source, Tag, TagKey, TokenName,
+};
+pub use period::{Expiry, Period};
 pub use value::{Hint, SecretValue};
 
 /// The reason why an input is invalid, worded so that it fits after "is not a tag: ".

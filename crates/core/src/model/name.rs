@@ -161,6 +161,44 @@ impl FromStr for ProjectName {
     }
 }
 
+/// A token's name: the characters of a project's name, at most 64 of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenName(String);
+
+impl TokenName {
+    /// The maximum length in bytes.
+    pub const MAX: usize = 64;
+
+    /// Parses `^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,63}$` with at least one letter or digit.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let ProjectName(name) = ProjectName::parse(text)?;
+        if name.len() > Self::MAX {
+            let (length, most) = (name.len(), Self::MAX);
+            return Err(Invalid::new(format!("it has {length} characters; the maximum is {most}")));
+        }
+
+        Ok(Self(name))
+    }
+
+    /// Returns the name's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TokenName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for TokenName {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::parse(text)
+    }
+}
+
 fn check_identifier(text: &str, punctuation: &str) -> Result<(), Invalid> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || punctuation.contains(c);
     if text.is_empty() {

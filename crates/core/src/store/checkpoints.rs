@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::StoreError;
 use super::vault_path::absolute;
-use crate::crypto::ids::{Hash, ProjectId, VaultId};
+use crate::crypto::ids::{Hash, ProjectId, TokenId, VaultId};
 
 /// The largest size of a checkpoint. A path of 4,096 characters is the longest part of one.
 const MAX_SIZE: u64 = 16 * 1024;
@@ -27,6 +27,8 @@ pub struct CheckpointStore {
     path: PathBuf,
     /// The SHA-256 of the canonical path, and that of the path as typed if it differs
     path_hashes: Vec<Hash>,
+    /// The token whose checkpoints these are; without one, they are the owner's
+    holder: Option<TokenId>,
 }
 
 impl CheckpointStore {
@@ -51,7 +53,14 @@ impl CheckpointStore {
             newest,
             path: canonical,
             path_hashes,
+            holder: None,
         })
+    }
+
+    /// Returns the checkpoints of a token, or those of the owner.
+    #[must_use]
+    pub fn held_by(self, holder: Option<TokenId>) -> Self {
+        Self { holder, ..self }
     }
 
     /// Returns the directory of the checkpoints.
@@ -70,6 +79,12 @@ impl CheckpointStore {
         &self.path_hashes
     }
 
+    /// Returns the name of a file. Each token has files of its own.
+    fn name(&self, subject: &[&[u8]]) -> String {
+        let holder: &[u8] = self.holder.as_ref().map_or(&[], |token_id| token_id);
+        Records::name_of(&[subject, &[holder]].concat())
+    }
+
     /// Waits until no other process reads and replaces checkpoints. The lock ends on drop.
     pub fn lock(&self) -> io::Result<RecordsLock> {
         self.records.lock()
@@ -83,7 +98,7 @@ impl CheckpointStore {
         path_hash: &Hash,
         pid: &ProjectId,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let name = Records::name_of(&[vault_id, path_hash, pid]);
+        let name = self.name(&[vault_id, path_hash, pid]);
         self.records
             .read(&name)
             .map_err(|source| StoreError::Checkpoint { path: self.records.path(&name), source })
@@ -97,13 +112,13 @@ impl CheckpointStore {
         pid: &ProjectId,
         bytes: &[u8],
     ) -> io::Result<()> {
-        self.records.write(&Records::name_of(&[vault_id, path_hash, pid]), bytes)
+        self.records.write(&self.name(&[vault_id, path_hash, pid]), bytes)
     }
 
     /// Reads the record of a project's newest state. Returns `None` also if it cannot be read,
     /// because it only leads to a warning.
     pub fn read_newest(&self, vault_id: &VaultId, pid: &ProjectId) -> Option<Vec<u8>> {
-        self.newest.read(&Records::name_of(&[vault_id, pid])).ok().flatten()
+        self.newest.read(&self.name(&[vault_id, pid])).ok().flatten()
     }
 
     /// Replaces the record of a project's newest state.
@@ -113,7 +128,7 @@ impl CheckpointStore {
         pid: &ProjectId,
         bytes: &[u8],
     ) -> io::Result<()> {
-        self.newest.write(&Records::name_of(&[vault_id, pid]), bytes)
+        self.newest.write(&self.name(&[vault_id, pid]), bytes)
     }
 
     /// Fails if checkpoints are kept and none can be written. In that case a restored vault would
@@ -131,7 +146,7 @@ impl CheckpointStore {
     pub fn remove(&self, vault_id: &VaultId, pids: &[ProjectId]) -> Result<(), StoreError> {
         for pid in pids {
             for path_hash in &self.path_hashes {
-                let name = Records::name_of(&[vault_id, path_hash, pid]);
+                let name = self.name(&[vault_id, path_hash, pid]);
                 let failed = |source| StoreError::Io {
                     action: "remove",
                     path: self.records.path(&name),
@@ -141,7 +156,7 @@ impl CheckpointStore {
                 self.records.remove(&name).map(drop).map_err(failed)?;
             }
 
-            let _ = self.newest.remove(&Records::name_of(&[vault_id, pid]));
+            let _ = self.newest.remove(&self.name(&[vault_id, pid]));
         }
 
         Ok(())

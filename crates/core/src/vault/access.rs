@@ -10,18 +10,22 @@ use std::rc::Rc;
 use super::VaultError;
 use super::directory::{Directory, DirectoryState};
 use super::next_head::SignedHead;
+use super::token_access::{Needed, OpenGrant};
 use crate::crypto::aead::{Key, MessageKey, SALT};
 use crate::crypto::audit::AuditChange;
+use crate::crypto::checkpoint::{PastKeys, open_past_keys};
+use crate::crypto::grant::GrantedKeys;
 use crate::crypto::head::Head;
-use crate::crypto::ids::{RecordId, VaultId};
+use crate::crypto::ids::{RecordId, TokenId, VaultId};
 use crate::crypto::keyring::Keyring;
+use crate::crypto::output_digest::OutputKey;
 use crate::crypto::project_entry::ProjectEntry;
+use crate::crypto::random;
 use crate::crypto::record::VALUE_LABEL;
 use crate::crypto::root_key::RootKey;
-use crate::crypto::rows::{PolicyRow, ProjectRow};
+use crate::crypto::rows::{PolicyRow, ProjectRow, VaultRow};
 use crate::crypto::signing::PublicKey;
-use crate::crypto::{CryptoError, random};
-use crate::model::{Class, ProjectName};
+use crate::model::{Class, Level, ProjectName};
 use crate::store::{Snapshot, Transaction};
 
 /// A project that was found in the directory.
@@ -29,8 +33,8 @@ use crate::store::{Snapshot, Transaction};
 pub struct OpenedProject {
     /// The directory's entry
     pub entry: ProjectEntry,
-    /// The project's keys; an agent keeps those that open values
-    pub keys: Rc<Keyring>,
+    /// The project's keys; an agent keeps those that open values, and a token may have fewer
+    pub keys: Rc<GrantedKeys>,
     /// All keys of the project, sealed by the agent for itself; empty without an agent
     pub ticket: Rc<[u8]>,
 }
@@ -38,7 +42,12 @@ pub struct OpenedProject {
 impl OpenedProject {
     /// Returns a project whose keys are all here.
     pub fn new(entry: ProjectEntry, keys: Keyring) -> Self {
-        Self { entry, keys: Rc::new(keys), ticket: Rc::new([]) }
+        Self { entry, keys: Rc::new(GrantedKeys::Project(keys)), ticket: Rc::new([]) }
+    }
+
+    /// Returns the keys of the whole project. Fails for a token that has only some of its secrets.
+    pub fn ring(&self) -> Result<&Keyring, VaultError> {
+        self.keys.whole().ok_or(VaultError::Forbidden(Needed::WholeProject))
     }
 }
 
@@ -162,6 +171,26 @@ pub trait OwnerAccess {
     }
     /// Returns the key that seals checkpoints.
     fn checkpoint_key(&self) -> Result<Key, VaultError>;
+    /// Returns the keys that are kept of earlier root keys, the latest first.
+    fn past_keys(&self, vault: &VaultRow) -> Result<Vec<PastKeys>, VaultError> {
+        Ok(open_past_keys(&self.checkpoint_key()?, &vault.vault_id, &vault.past)?)
+    }
+    /// Returns the key for the digests of a project's rendered files.
+    fn output_key(&self, project: &OpenedProject) -> Result<OutputKey, VaultError> {
+        Ok(project.ring()?.output_key(&project.entry.pid))
+    }
+    /// Opens the grant of a token. The owner has none.
+    fn grant(
+        &self,
+        _vault_id: &VaultId,
+        _rows: &dyn Snapshot,
+    ) -> Result<Option<Rc<OpenGrant>>, VaultError> {
+        Ok(None)
+    }
+    /// Returns the id of the token that gives access, or `None` for the owner.
+    fn token_id(&self) -> Option<TokenId> {
+        None
+    }
     /// Returns the root key itself, if this process has it.
     fn root_key(&self) -> Option<&RootKey> {
         None
@@ -264,13 +293,17 @@ pub fn derive_keys(
     let OpenedProject { entry, keys, .. } = project;
     let derive = |wanted: &WantedKey| {
         let WantedKey { rid, generation, class, salt } = wanted;
-        let salt = salt.map_or_else(random::array, Ok)?;
         let key = keys.value_key(&entry.pid, rid, *class, *generation);
-        key.map(|key| key.message_key(VALUE_LABEL, &salt))
-            .ok_or(CryptoError::Internal("the key ring has no keys for values"))
+        let key = key.ok_or(VaultError::Forbidden(match class {
+            Class::Team => Needed::Level(Level::Use),
+            Class::Restricted => Needed::Restricted,
+        }))?;
+
+        let salt = salt.map_or_else(random::array, Ok)?;
+        Ok(key.message_key(VALUE_LABEL, &salt))
     };
 
-    Ok(wanted.iter().map(derive).collect::<Result<_, _>>()?)
+    wanted.iter().map(derive).collect()
 }
 
 impl From<RootKey> for Rc<dyn OwnerAccess> {

@@ -103,9 +103,9 @@ pub(super) fn is_intact(
     owner: Option<PublicKey>,
 ) -> bool {
     let Some(owner) = owner else { return false };
+    let Ok(ring) = project.ring() else { return false };
     let pid = &project.row.pid;
-    let log =
-        AuditLog { key: &project.keys().audit_key(pid), vault_id: &project.vault_id, pid, owner };
+    let log = AuditLog { key: &ring.audit_key(pid), vault_id: &project.vault_id, pid, owner };
 
     log.check(snapshot, &project.head).unwrap_or(false)
 }

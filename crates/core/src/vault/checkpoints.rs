@@ -14,7 +14,7 @@ use std::rc::Rc;
 use super::VaultError;
 use super::access::OwnerAccess;
 use crate::crypto::aead::Key;
-use crate::crypto::checkpoint::{Checkpoint, NewestState, open_past_keys};
+use crate::crypto::checkpoint::{Checkpoint, NewestState};
 use crate::crypto::history::Relation;
 use crate::crypto::ids::{DIRECTORY, Hash, ProjectId, VaultId};
 use crate::crypto::rows::VaultRow;
@@ -139,7 +139,7 @@ impl Checkpoints {
         }
 
         let current = owner.checkpoint_key()?;
-        let past = open_past_keys(&current, &vault.vault_id, &vault.past)?;
+        let past = owner.past_keys(vault)?;
         let past = past.into_iter().map(|past| past.checkpoint).collect();
         let keys = Rc::new(CheckpointKeys { current, past });
         *self.keys.borrow_mut() = Some((vault.clone(), Rc::clone(&keys)));
@@ -293,9 +293,18 @@ impl Seen<'_> {
     }
 }
 
-/// Returns true if the keys or the policy of a state are older than before.
+/// Returns true if the keys, the policy or the grant of a state are older than before, or if the grant
+/// names another owner.
 fn went_back(now: &Checkpoint, before: &Checkpoint) -> bool {
-    now.epoch < before.epoch
+    let is_other_grant = match (&now.grant, &before.grant) {
+        (Some(now), Some(before)) => {
+            now.generation < before.generation || now.owner != before.owner
+        }
+        _ => false,
+    };
+
+    is_other_grant
+        || now.epoch < before.epoch
         || now.policy.version < before.policy.version
         || now.policy.version == before.policy.version && now.policy.hash != before.policy.hash
 }

@@ -413,7 +413,7 @@ impl<'a> DirectoryEdit<'a> {
         let head = next_head::next(place, &Head::none(), 1, root_hash, 0);
         let change = AuditChange::new(Action::Begin);
         let signed = next_head::sign(place, head, change, &self.directory.signer);
-        next_head::write(self.rows, place, &project.keys, &signed)?;
+        next_head::write(self.rows, place, project.ring()?, &signed)?;
         Ok(project)
     }
 
@@ -460,7 +460,7 @@ impl<'a> DirectoryEdit<'a> {
 
     /// Writes a project's record: a new one, or the next version of `before`, whose index may differ.
     fn put(&mut self, before: Option<Record>, project: &OpenedProject) -> Result<(), VaultError> {
-        let OpenedProject { entry, keys, .. } = project;
+        let (entry, keys) = (&project.entry, project.ring()?);
         let (directory, epoch) = (self.directory, self.epoch);
         let rid = record_of(&entry.pid);
         let ver = before.as_ref().map_or(1, |before| before.ver + 1);

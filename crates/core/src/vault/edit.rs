@@ -62,7 +62,7 @@ impl<'a> Edit<'a> {
 
     /// Returns the secret with this tag, including changes of this edit.
     pub(super) fn find(&mut self, key: &TagKey) -> Result<Option<Secret>, VaultError> {
-        let tag_ix = self.project.tag_ix(key);
+        let tag_ix = self.project.ring()?.tag_ix(key.as_str());
         let Some(leaf) = leaf_at(self.leaves(tag_ix[0])?, &tag_ix).copied() else {
             return Ok(None);
         };
@@ -78,7 +78,7 @@ impl<'a> Edit<'a> {
         metadata: Metadata,
         value: &SecretValue,
     ) -> Result<Secret, VaultError> {
-        let record = self.first_draft(rid, &metadata.tag.key());
+        let record = self.first_draft(rid, &metadata.tag.key())?;
         self.put(VerifiedRecord { record, metadata }, Some(value))
     }
 
@@ -104,7 +104,7 @@ impl<'a> Edit<'a> {
     /// Begins a new secret for [`Edit::put_all`], under a new id.
     pub(super) fn draft(&mut self, key: &TagKey) -> Result<Record, VaultError> {
         let rid = self.free_id()?;
-        Ok(self.first_draft(rid, key))
+        self.first_draft(rid, key)
     }
 
     /// Stores the next versions of many records. `value` and `metadata` return the content for a
@@ -140,10 +140,11 @@ impl<'a> Edit<'a> {
     }
 
     /// Returns a record with nothing stored yet, and counts it.
-    fn first_draft(&mut self, rid: RecordId, key: &TagKey) -> Record {
+    fn first_draft(&mut self, rid: RecordId, key: &TagKey) -> Result<Record, VaultError> {
+        let tag_ix = self.project.ring()?.tag_ix(key.as_str());
         self.count += 1;
-        Record {
-            tag_ix: self.project.tag_ix(key),
+        Ok(Record {
+            tag_ix,
             rid,
             epoch: self.project.row.epoch,
             ver: 0,
@@ -151,7 +152,7 @@ impl<'a> Edit<'a> {
             meta: Vec::new(),
             val_hash: [0; 32],
             leaf: [0; 32],
-        }
+        })
     }
 
     /// Returns a fresh key for the seal of each value.
@@ -190,7 +191,7 @@ impl<'a> Edit<'a> {
 
     /// Stores the current version of a record whose value is already stored.
     fn put_record(&mut self, mut record: Record, metadata: Metadata) -> Result<Secret, VaultError> {
-        record.meta = self.project.keys().seal_metadata(
+        record.meta = self.project.ring()?.seal_metadata(
             self.project.context(&record.rid),
             record.ver,
             &metadata,
@@ -245,7 +246,7 @@ impl<'a> Edit<'a> {
         };
 
         let signed = access.sign(vault_id, request)?;
-        next_head::write(transaction, place, project.keys(), &signed)?;
-        Ok(checkpoint(vault_id, opened, &signed.head))
+        next_head::write(transaction, place, project.ring()?, &signed)?;
+        Ok(Checkpoint { grant: project.grant, ..checkpoint(vault_id, opened, &signed.head) })
     }
 }

@@ -7,7 +7,7 @@ use super::project::{Project, VerifiedRecord};
 use super::state::State;
 use super::{VaultError, nearest};
 use crate::crypto::ids::ProjectId;
-use crate::model::{ProjectName, SecretRef, Tag};
+use crate::model::{ProjectName, SecretRef, Tag, TagKey};
 use crate::store::Snapshot;
 
 /// Projects with more secrets than this get no suggestions, because a suggestion opens the metadata
@@ -21,8 +21,14 @@ pub(super) struct FoundIn {
     pub(super) secrets: Vec<(usize, VerifiedRecord)>,
 }
 
-/// The indexes of wanted records, each with its position in the request.
-type Wanted = Vec<([u8; 16], usize)>;
+/// Where a wanted record is looked up.
+enum Place {
+    Index([u8; 16]),
+    Tag(TagKey),
+}
+
+/// The places of wanted records, each with its position in the request.
+type Wanted = Vec<(Place, usize)>;
 
 /// Finds secrets by tag in `project`, or by id in any project. Opens each project once and reads
 /// each bucket once. Fails for the first secret that does not exist.
@@ -39,10 +45,12 @@ pub(super) fn find_all(
         let found = match wanted {
             SecretRef::Id(id) => match state.locate_row(snapshot, id.0)? {
                 // Each project is opened once, however many of its secrets are wanted.
-                Some((pid, tag_ix)) if by_project.contains_key(&pid) => Some((pid, tag_ix)),
+                Some((pid, tag_ix)) if by_project.contains_key(&pid) => {
+                    Some((pid, Place::Index(tag_ix)))
+                }
                 Some((pid, tag_ix)) => {
                     by_project.insert(pid, (state.with_id(snapshot, &pid)?, Wanted::new()));
-                    Some((pid, tag_ix))
+                    Some((pid, Place::Index(tag_ix)))
                 }
                 None => None,
             },
@@ -55,20 +63,28 @@ pub(super) fn find_all(
                 found.as_ref().map(|found| {
                     let pid = found.entry.pid;
                     by_project.entry(pid).or_insert_with(|| (found.clone(), Wanted::new()));
-                    (pid, found.keys.tag_ix(tag.key().as_str()))
+                    (pid, Place::Tag(tag.key()))
                 })
             }
         };
 
-        match found.and_then(|(pid, tag_ix)| Some((by_project.get_mut(&pid)?, tag_ix))) {
-            Some(((_, indexes), tag_ix)) => indexes.push((tag_ix, number)),
+        match found.and_then(|(pid, place)| Some((by_project.get_mut(&pid)?, place))) {
+            Some(((_, places), place)) => places.push((place, number)),
             None => missing.push(number),
         }
     }
 
     let mut found = Vec::with_capacity(by_project.len());
-    for (project, indexes) in by_project.into_values() {
+    for (project, places) in by_project.into_values() {
         let project = state.open(snapshot, project)?;
+        let mut indexes = Vec::with_capacity(places.len());
+        for (place, number) in places {
+            match project.index_at(snapshot, &place)? {
+                Some(index) => indexes.push((index, number)),
+                None => missing.push(number),
+            }
+        }
+
         let mut secrets = Vec::with_capacity(indexes.len());
         project.by_indexes(snapshot, indexes, |number, record| {
             match checked(&project, record, &wanted[number])? {
@@ -102,22 +118,38 @@ pub(super) fn find(
     wanted: &SecretRef,
 ) -> Result<(Project, VerifiedRecord), VaultError> {
     let found = match wanted {
-        SecretRef::Id(id) => state.locate(snapshot, id.0)?,
-        SecretRef::Tag(tag) => state.find(snapshot, project)?.map(|found| {
-            let tag_ix = found.keys.tag_ix(tag.key().as_str());
-            (found, tag_ix)
-        }),
+        SecretRef::Id(id) => {
+            state.locate(snapshot, id.0)?.map(|(found, index)| (found, Place::Index(index)))
+        }
+        SecretRef::Tag(tag) => {
+            state.find(snapshot, project)?.map(|found| (found, Place::Tag(tag.key())))
+        }
     };
 
-    if let Some((found, tag_ix)) = found {
+    if let Some((found, place)) = found {
         let project = state.open(snapshot, found)?;
-        let found = project.by_index(snapshot, &tag_ix)?;
-        if let Some(found) = checked(&project, found, wanted)? {
-            return Ok((project, found));
+        if let Some(index) = project.index_at(snapshot, &place)? {
+            let found = project.by_index(snapshot, &index)?;
+            if let Some(found) = checked(&project, found, wanted)? {
+                return Ok((project, found));
+            }
         }
     }
 
     Err(not_found(state, snapshot, project, wanted)?)
+}
+
+impl Project {
+    fn index_at(
+        &self,
+        snapshot: &dyn Snapshot,
+        place: &Place,
+    ) -> Result<Option<[u8; 16]>, VaultError> {
+        match place {
+            Place::Index(index) => Ok(Some(*index)),
+            Place::Tag(key) => self.index_of(snapshot, key),
+        }
+    }
 }
 
 /// Checks that the record found at the index of `wanted` is that secret.

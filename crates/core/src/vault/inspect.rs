@@ -355,7 +355,7 @@ impl ProjectInspector<'_> {
         let access = Rc::clone(&self.vault.access);
         let project = owner.map(|owner| {
             let access = Rc::clone(&access);
-            Project::open(self.snapshot, vault_id, &owner, opened.clone(), access)
+            Project::open(self.snapshot, vault_id, &owner, opened.clone(), access, None)
         });
 
         let (project, is_verified) = match project {

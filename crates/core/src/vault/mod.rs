@@ -41,6 +41,8 @@ mod revealed;
 mod secrets;
 mod slots;
 mod state;
+mod token_access;
+mod tokens;
 mod trust;
 mod writing;
 
@@ -54,8 +56,8 @@ pub use access::{
 };
 pub use checkpoints::{Divergence, DivergenceNotice, SeenElsewhere};
 pub use copies::{
-    Difference, Restore, RestoreEvent, RestoreKeys, RestoreObserver, RestorePlan, RestoreTarget,
-    RestoreWork, SalvageOutcome, StateFingerprint,
+    BundleScope, Difference, Restore, RestoreEvent, RestoreKeys, RestoreObserver, RestorePlan,
+    RestoreTarget, RestoreWork, SalvageOutcome, StateFingerprint,
 };
 pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, PlannedCopy};
 pub use directory::{DIRECTORY_NAME, Directory, DirectoryState};
@@ -67,6 +69,8 @@ pub use next_head::{HeadPlace, SignedHead, sign};
 pub use rekey::RekeyOutcome;
 pub use revealed::RevealedValues;
 pub use secrets::{NewSecret, Scope, SecretChanges};
+pub use token_access::{Needed, OpenGrant, TokenAccess, TokenView};
+pub use tokens::{NewToken, Revoked, TokenChanges, TokenInfo};
 pub use trust::TrustMacs;
 
 use crate::crypto::CryptoError;
@@ -77,11 +81,14 @@ use crate::crypto::random;
 use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::{Slot, VaultRow, slots_hash, tokens_hash};
 use crate::crypto::slot::Credential;
-use crate::model::{ProjectName, Secret, SecretId, SecretRef, SecretValue, Tag};
+use crate::model::{
+    ProjectName, Secret, SecretId, SecretRef, SecretValue, Tag, Timestamp, TokenName,
+};
 use crate::store::{
     Change, CheckpointStore, Committed, Snapshot, SqliteStore, Store, StoreError, Transaction,
 };
 use checkpoints::Checkpoints;
+use copies::refuse_bundle;
 use state::{SLOTS, State};
 
 /// The maximum number of key derivations if other processes change the slots in the meantime.
@@ -149,6 +156,10 @@ impl Locked {
     pub fn root_key(&self, by: &dyn Credential) -> Result<RootKey, VaultError> {
         let look = || {
             let snapshot = self.store.read()?;
+            if refuse_bundle(&*snapshot).is_err() {
+                return Err(VaultError::IsBundle);
+            }
+
             Ok::<_, VaultError>((state::checked_row(&*snapshot)?.vault_id, snapshot.slots()?))
         };
 
@@ -188,12 +199,14 @@ impl Locked {
 
     /// Returns the vault, unlocked by its root key or by an agent that holds it.
     pub fn unlocked(self, access: impl Into<Rc<dyn OwnerAccess>>) -> Vault {
+        let access = access.into();
         let notice = self.notice;
-        let checkpoints =
-            self.checkpoints.map(|checkpoints| Rc::new(Checkpoints::new(checkpoints, notice)));
+        let checkpoints = self.checkpoints.map(|checkpoints| {
+            Rc::new(Checkpoints::new(checkpoints.held_by(access.token_id()), notice))
+        });
         Vault {
             store: self.store,
-            access: access.into(),
+            access,
             checkpoints,
             slots_seen: self.opened,
             keeps_copies: self.keeps_copies,
@@ -464,6 +477,64 @@ pub enum VaultError {
     /// A secret would be copied onto itself
     #[error("`{0}` would be copied onto itself")]
     OntoItself(Tag),
+    /// The file to replace is not a bundle of the same token
+    #[error("`{}` is not a bundle of this token", .0.display())]
+    NoBundle(PathBuf),
+    /// The file is a bundle, which only its token opens
+    #[error("the file is a bundle, which only its token opens")]
+    IsBundle,
+    /// The token does not permit this; the text says what is needed
+    #[error("the token does not permit this: {0}")]
+    Forbidden(Needed),
+    /// The vault has no token of this name
+    #[error("no token `{0}`")]
+    NoToken(TokenName),
+    /// A token of this name already exists
+    #[error("token `{0}` already exists")]
+    TokenExists(TokenName),
+    /// The vault has the maximum number of tokens
+    #[error("the vault has {} tokens, which is the maximum", crate::crypto::grant::MAX_TOKENS)]
+    TooManyTokens,
+    /// The project has the maximum number of tokens that may sign
+    #[error(
+        "the project has {} tokens with level `manage`, which is the maximum",
+        crate::crypto::policy::MAX_WRITERS
+    )]
+    TooManyWriters,
+    /// Who may change some secrets signs for the whole project
+    #[error("a token with level `manage` cannot be limited to some secrets")]
+    ManageOfSome,
+    /// A bundle cannot be changed, so a token that manages secrets gets none
+    #[error("a token with level `manage` gets no bundle, because a bundle cannot be changed")]
+    BundleOfManager,
+    /// Tokens of several projects cannot be revoked together
+    #[error("the tokens belong to different projects")]
+    TokensOfProjects,
+    /// The vault has no grant for the token
+    #[error(
+        "the token opens nothing in this vault: it was revoked, or it belongs to another vault"
+    )]
+    NoGrant,
+    /// The project has newer keys than the token
+    #[error(
+        "the token no longer opens project `{0}`: it was revoked, or this copy of the vault has \
+         no new grant for it"
+    )]
+    TokenRevoked(ProjectName),
+    /// The token has expired
+    #[error("the token `{name}` expired on {}", .expired.to_jiff().strftime("%Y-%m-%d"))]
+    TokenExpired {
+        /// Its name
+        name: TokenName,
+        /// The time of its end
+        expired: Timestamp,
+    },
+    /// A token must not sign on a head from the future
+    #[error(
+        "the last change of project `{0}` is dated more than 24 hours after the time of this \
+         machine"
+    )]
+    FromTheFuture(ProjectName),
     /// Only a bug in this program can cause this
     #[error("internal error: {0}")]
     Internal(&'static str),

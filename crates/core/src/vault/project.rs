@@ -5,14 +5,16 @@ use std::rc::Rc;
 use super::VaultError;
 use super::access::{OpenedProject, OwnerAccess, WantedKey};
 use super::buckets::{self, BucketHashes, leaf_at};
+use super::token_access::{Needed, OpenGrant};
 use crate::crypto::CryptoError;
 use crate::crypto::aead::salt_of;
-use crate::crypto::checkpoint::Checkpoint;
+use crate::crypto::checkpoint::{Checkpoint, GrantState};
+use crate::crypto::grant::{GrantedKeys, SetKeys, SetRecord};
 use crate::crypto::head::Head;
-use crate::crypto::ids::{OWNER, VaultId};
+use crate::crypto::ids::{DIRECTORY, OWNER, RecordId, VaultId};
 use crate::crypto::keyring::Keyring;
 use crate::crypto::policy::Policy;
-use crate::crypto::record::{RecordContext, ValueBinding, open_value};
+use crate::crypto::record::{RecordContext, ValueBinding, open_metadata, open_value};
 use crate::crypto::rows::{PolicyRow, ProjectRow, Record};
 use crate::crypto::signing::PublicKey;
 use crate::crypto::tree::{self, Leaf};
@@ -60,6 +62,8 @@ pub(super) struct Project {
     pub(super) policy: Option<PolicyRow>,
     pub(super) head: Head,
     pub(super) buckets: BucketHashes,
+    /// The state of the token's grant, if a token gives access
+    pub(super) grant: Option<GrantState>,
 }
 
 impl Project {
@@ -73,23 +77,33 @@ impl Project {
         let (pid, epoch) = (opened.entry.pid, opened.entry.epoch);
         let row = ProjectRow { pid, epoch, head: Vec::new(), sig: Vec::new() };
         let (policy, head, buckets) = (None, Head::none(), buckets::empty());
-        Self { vault_id, opened, access, row, policy, head, buckets }
+        Self { vault_id, opened, access, row, policy, head, buckets, grant: None }
     }
 
-    /// Opens and verifies the head of a project that the directory names.
+    /// Opens and verifies the head of a project that the directory or a grant names.
     pub(super) fn open(
         snapshot: &dyn Snapshot,
         vault_id: VaultId,
         owner: &PublicKey,
         opened: OpenedProject,
         access: Rc<dyn OwnerAccess>,
+        grant: Option<&OpenGrant>,
     ) -> Result<Self, VaultError> {
         let OpenedProject { entry, keys, .. } = &opened;
         let (pid, name) = (&entry.pid, &entry.name);
         let damaged = |what| VaultError::Project { what, project: name.clone() };
-        let row = snapshot.project(pid)?.ok_or_else(|| damaged("the head"))?;
-        if row.epoch != entry.epoch {
-            return Err(damaged("the head"));
+        let row = snapshot.project(pid)?.ok_or_else(|| match grant {
+            // Only the owner can tell a project that was deleted from one that was taken out.
+            Some(_) => VaultError::NoProject { name: name.clone(), nearest: None },
+            None => damaged("the head"),
+        })?;
+        match grant {
+            // The project has newer keys than the grant.
+            Some(_) if row.epoch > entry.epoch => {
+                return Err(VaultError::TokenRevoked(name.clone()));
+            }
+            _ if row.epoch != entry.epoch => return Err(damaged("the head")),
+            _ => {}
         }
 
         let head =
@@ -101,10 +115,15 @@ impl Project {
             .transpose()
             .map_err(|_| damaged("the policy"))?;
 
-        // The directory names the newest policy, so an older one that was put back is noticed.
+        // The directory names the newest policy, so an older one that was put back is noticed. A grant
+        // names the policy at the time when it was issued.
         let id = opened_policy.as_ref().map(|policy| policy.id(&vault_id, pid)).unwrap_or_default();
+        let is_newest = match grant {
+            Some(_) if id.version > entry.policy.version => true,
+            _ => id == entry.policy,
+        };
         let is_of_epoch = opened_policy.as_ref().is_none_or(|policy| policy.epoch == row.epoch);
-        if id != entry.policy || head.policy != entry.policy.hash || !is_of_epoch {
+        if !is_newest || head.policy != id.hash || !is_of_epoch {
             return Err(damaged("the policy"));
         }
 
@@ -123,22 +142,34 @@ impl Project {
             return Err(damaged("the head"));
         }
 
+        let state = match grant {
+            Some(grant) => Some(grant.check(&vault_id, &head)?),
+            None => None,
+        };
+
         let buckets = buckets::read(snapshot, pid, &head.root_hash)?
             .ok_or_else(|| damaged("the table of buckets"))?;
-        Ok(Self { vault_id, opened, access, row, policy, head, buckets })
+        let mut opened = opened;
+        opened.entry.policy = id;
+        Ok(Self { vault_id, opened, access, row, policy, head, buckets, grant: state })
     }
 
     pub(super) fn name(&self) -> &ProjectName {
         &self.opened.entry.name
     }
 
-    pub(super) fn keys(&self) -> &Keyring {
+    fn keys(&self) -> &GrantedKeys {
         &self.opened.keys
+    }
+
+    /// Returns the keys of the whole project. Fails for a token that has only some of its secrets.
+    pub(super) fn ring(&self) -> Result<&Keyring, VaultError> {
+        self.opened.ring()
     }
 
     /// Returns the state to compare with the last checkpoint.
     pub(super) fn checkpoint(&self) -> Checkpoint {
-        checkpoint(&self.vault_id, &self.opened, &self.head)
+        Checkpoint { grant: self.grant, ..checkpoint(&self.vault_id, &self.opened, &self.head) }
     }
 
     pub(super) fn damaged(&self, what: &'static str) -> VaultError {
@@ -153,9 +184,73 @@ impl Project {
         RecordContext { vault_id: &self.vault_id, pid: &self.row.pid, rid, epoch: self.row.epoch }
     }
 
-    /// Returns the blind index of a tag.
-    pub(super) fn tag_ix(&self, key: &TagKey) -> [u8; 16] {
-        self.keys().tag_ix(key.as_str())
+    /// Returns the index at which a tag is looked up. `None` if a token's set has no such secret.
+    pub(super) fn index_of(
+        &self,
+        snapshot: &dyn Snapshot,
+        key: &TagKey,
+    ) -> Result<Option<[u8; 16]>, VaultError> {
+        match self.keys() {
+            GrantedKeys::Project(ring) => Ok(Some(ring.tag_ix(key.as_str()))),
+            GrantedKeys::Set(set) => {
+                Ok(self.by_tag_in(snapshot, set, key)?.map(|found| found.record.tag_ix))
+            }
+        }
+    }
+
+    /// Finds a secret of a token's set by tag. The tag in a grant only says which one to try first.
+    fn by_tag_in(
+        &self,
+        snapshot: &dyn Snapshot,
+        set: &SetKeys,
+        key: &TagKey,
+    ) -> Result<Option<VerifiedRecord>, VaultError> {
+        let (likely, others): (Vec<&SetRecord>, Vec<&SetRecord>) =
+            set.records.iter().partition(|record| record.tag.key() == *key);
+        for record in likely.into_iter().chain(others) {
+            let found = self.member(snapshot, record.rid)?;
+            if let Some(found) = found.filter(|found| found.metadata.tag.key() == *key) {
+                return Ok(Some(found));
+            }
+        }
+
+        Ok(None)
+    }
+
+    /// Returns a secret of a token's set, or `None` if it was deleted or a bundle does not carry it.
+    pub(super) fn member(
+        &self,
+        snapshot: &dyn Snapshot,
+        rid: RecordId,
+    ) -> Result<Option<VerifiedRecord>, VaultError> {
+        let located = snapshot.locate(&rid)?.filter(|(pid, _)| *pid == self.row.pid);
+        let Some((_, tag_ix)) = located else {
+            if snapshot.project(&DIRECTORY)?.is_some() {
+                self.check_deleted(snapshot, rid)?;
+            }
+
+            return Ok(None);
+        };
+
+        let leaves = self.bucket(snapshot, tag_ix[0])?;
+        let leaf = leaf_at(&leaves, &tag_ix).filter(|leaf| leaf.rid == rid);
+        let leaf = leaf.ok_or_else(|| self.damaged("the index of ids"))?;
+        self.by_leaf(snapshot, leaf).map(Some)
+    }
+
+    /// Proves that the project has no record with this id, by verifying every bucket.
+    pub(super) fn check_deleted(
+        &self,
+        snapshot: &dyn Snapshot,
+        rid: RecordId,
+    ) -> Result<(), VaultError> {
+        for number in 0..=u8::MAX {
+            if self.bucket(snapshot, number)?.iter().any(|leaf| leaf.rid == rid) {
+                return Err(self.damaged("the index of ids"));
+            }
+        }
+
+        Ok(())
     }
 
     /// Returns the leaves of one bucket, verified against its hash.
@@ -183,7 +278,10 @@ impl Project {
         snapshot: &dyn Snapshot,
         key: &TagKey,
     ) -> Result<Option<VerifiedRecord>, VaultError> {
-        self.of_tag(self.by_index(snapshot, &self.tag_ix(key))?, key)
+        match self.index_of(snapshot, key)? {
+            Some(tag_ix) => self.of_tag(self.by_index(snapshot, &tag_ix)?, key),
+            None => Ok(None),
+        }
     }
 
     /// Finds a record by its index. The bucket proves that the answer is right, also for `None`.
@@ -205,7 +303,14 @@ impl Project {
         keys: &[TagKey],
         mut visit: impl FnMut(usize, Option<VerifiedRecord>) -> Result<(), VaultError>,
     ) -> Result<(), VaultError> {
-        let wanted = keys.iter().map(|key| self.tag_ix(key)).zip(0..).collect();
+        let mut wanted = Vec::with_capacity(keys.len());
+        for (at, key) in keys.iter().enumerate() {
+            match self.index_of(snapshot, key)? {
+                Some(tag_ix) => wanted.push((tag_ix, at)),
+                None => visit(at, None)?,
+            }
+        }
+
         self.by_indexes(snapshot, wanted, |at, found| visit(at, self.of_tag(found, &keys[at])?))
     }
 
@@ -264,28 +369,39 @@ impl Project {
             return Err(self.damaged_record("the record", record.rid));
         }
 
-        let metadata = self
-            .keys()
-            .open_metadata(self.context(&record.rid), record.ver, &record.meta)
+        let key = self.keys().metadata_key(&self.row.pid, &record.rid);
+        let key = key.ok_or(VaultError::Forbidden(Needed::InSet))?;
+        let metadata = open_metadata(&key, self.context(&record.rid), record.ver, &record.meta)
             .map_err(|error| match error {
                 CryptoError::Newer(_) => error.into(),
                 _ => self.damaged_record("the metadata", record.rid),
             })?;
 
-        if self.tag_ix(&metadata.tag.key()) != record.tag_ix {
+        // Without the key of the index, the place of a record cannot be compared with its tag. The
+        // value is bound to the tag as well.
+        let is_at = |ring: &Keyring| ring.tag_ix(metadata.tag.key().as_str()) == record.tag_ix;
+        if !self.keys().whole().is_none_or(is_at) {
             return Err(self.damaged_record("the tag", record.rid));
         }
 
         Ok(VerifiedRecord { record, metadata })
     }
 
-    /// Passes every record to `visit`, verified. The order of records, every bucket and the count
+    /// Passes every record that the keys open to `visit`, verified. The order of records, every bucket and the count
     /// are verified as well, but only by the end. Keeps the leaves of one bucket in memory.
     pub(super) fn each(
         &self,
         snapshot: &dyn Snapshot,
         mut visit: impl FnMut(VerifiedRecord),
     ) -> Result<(), VaultError> {
+        if let GrantedKeys::Set(set) = self.keys() {
+            for record in &set.records {
+                self.member(snapshot, record.rid)?.into_iter().for_each(&mut visit);
+            }
+
+            return Ok(());
+        }
+
         let mut walk = BucketWalk { project: self, number: 0, leaves: Vec::new(), count: 0 };
         let mut outcome = Ok(());
         snapshot.records(&self.row.pid, &mut |record| {
@@ -372,6 +488,7 @@ pub(super) fn checkpoint(vault_id: &VaultId, opened: &OpenedProject, head: &Head
         head: head.revision(vault_id, &entry.pid, entry.epoch),
         audit_head: head.audit_head,
         policy: entry.policy,
+        grant: None,
     }
 }
 

@@ -30,14 +30,14 @@ impl Vault {
     pub fn output_key(&self, project: &ProjectName) -> Result<Option<OutputKey>, VaultError> {
         let snapshot = self.store.read()?;
         let found = self.state(&*snapshot)?.find(&*snapshot, project)?;
-        Ok(found.map(|found| found.keys.output_key(&found.entry.pid)))
+        found.map(|found| self.access.output_key(&found)).transpose()
     }
 
     /// Returns the keys for the digests of all projects' rendered files.
     pub fn output_keys(&self) -> Result<Vec<OutputKey>, VaultError> {
         let snapshot = self.store.read()?;
         let all = self.state(&*snapshot)?.all(&*snapshot)?;
-        Ok(all.iter().map(|project| project.keys.output_key(&project.entry.pid)).collect())
+        all.iter().map(|project| self.access.output_key(project)).collect()
     }
 
     /// Renames a project. Its secrets do not change.

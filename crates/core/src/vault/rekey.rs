@@ -16,10 +16,10 @@ use crate::crypto::aead::Key;
 use crate::crypto::audit::{Action, AuditChange, SignedEntry};
 use crate::crypto::checkpoint::{Checkpoint, PastKeys, open_past_keys, seal_past_keys};
 use crate::crypto::head::Head;
-use crate::crypto::ids::{DIRECTORY, Hash, ProjectId, VaultId};
+use crate::crypto::ids::{DIRECTORY, Hash, ProjectId, TokenId, VaultId};
 use crate::crypto::kdf::Passphrase;
 use crate::crypto::output_digest::OutputKey;
-use crate::crypto::policy::Policy;
+use crate::crypto::policy::{Policy, Writer};
 use crate::crypto::record::{RecordContext, VALUE_LABEL, ValueBinding, seal_value};
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::root_key::RootKey;
@@ -28,7 +28,7 @@ use crate::crypto::signing::PublicKey;
 use crate::crypto::slot::{Credential, RECOVERY_SLOT};
 use crate::crypto::tree::{self, BUCKETS, Leaf};
 use crate::crypto::{CryptoError, random};
-use crate::model::{ProjectName, Timestamp};
+use crate::model::{ProjectName, Timestamp, TokenName};
 use crate::store::{Change, StoreError, Transaction};
 
 /// The number of values, and of entries of the audit log, that are re-encrypted together.
@@ -44,40 +44,11 @@ pub struct RekeyOutcome {
     pub recovery: Option<RecoveryCode>,
     /// The new keys for the digests of rendered files, one for each project
     pub output_keys: Vec<OutputKey>,
+    /// The tokens that were removed, because whoever has the old root key has their keys
+    pub tokens: Vec<TokenName>,
 }
 
 impl Vault {
-    /// Gives a project new keys. The old keys open nothing that is stored from now on. Calls
-    /// `on_progress` with the number of secrets re-encrypted so far.
-    pub fn rekey_project(
-        &self,
-        name: &ProjectName,
-        on_progress: &dyn Fn(u64),
-    ) -> Result<WriteOutcome<RekeyOutcome>, VaultError> {
-        let root = self.root_key()?;
-        let mut writing = self.writing()?;
-        let vault_id = *writing.state.vault_id();
-        let directory = Directory::new(root, vault_id);
-        let found = writing.state.require(&*writing.transaction, name)?;
-        let project = writing.state.open(&*writing.transaction, found)?;
-
-        let mut rekey = Rekey::new(&directory, None, on_progress);
-        let (opened, state) = rekey.project(&mut *writing.transaction, &project)?;
-        writing.remember(opened.entry.pid, Some(name), state);
-
-        let before = directory.read(&*writing.transaction)?;
-        let transaction = &mut *writing.transaction;
-        let mut edit = DirectoryEdit::new(&directory, before, transaction, Action::Rekey);
-        let entry = edit.require(name)?;
-        edit.replace(entry, &opened)?;
-        let head = edit.sign()?;
-        writing.set_directory(head);
-
-        let Rekey { secrets, output_keys, .. } = rekey;
-        let rekeyed = RekeyOutcome { projects: 1, secrets, recovery: None, output_keys };
-        Ok(WriteOutcome::new(rekeyed, writing.commit()?))
-    }
-
     /// Gives the vault a new root key, and every project new keys. From then on it opens with
     /// `passphrase`. If it had a recovery code, it also opens with `recovery`, which must be that
     /// code, or otherwise with a new one.
@@ -109,6 +80,7 @@ impl Vault {
         }
 
         let mut writing = self.writing()?;
+        let tokens = super::tokens::names(&*writing.transaction, &writing.state, self.root_key()?)?;
         if writing.state.slots != before {
             return Err(VaultError::SlotsChanged);
         }
@@ -143,7 +115,7 @@ impl Vault {
         let Rekey { secrets, output_keys, .. } = rekey;
         let projects = output_keys.len() as u64;
         Ok(WriteOutcome::new(
-            RekeyOutcome { projects, secrets, recovery: drawn, output_keys },
+            RekeyOutcome { projects, secrets, recovery: drawn, output_keys, tokens },
             committed,
         ))
     }
@@ -218,28 +190,38 @@ impl Vault {
 type SeenStates = Vec<(ProjectId, Option<ProjectName>, Checkpoint)>;
 
 /// Projects that are being re-encrypted.
-struct Rekey<'a> {
+pub(super) struct Rekey<'a> {
     /// The directory whose owner signs
     directory: &'a Directory,
     /// The owner's key before, if the root key is changed
     owner_before: Option<PublicKey>,
     on_progress: &'a dyn Fn(u64),
-    secrets: u64,
-    output_keys: Vec<OutputKey>,
+    pub(super) secrets: u64,
+    pub(super) output_keys: Vec<OutputKey>,
+    /// The tokens that may sign from now on; without a list, those that may sign now, or none after a
+    /// change of the root key
+    pub(super) writers: Option<Vec<Writer>>,
 }
 
 impl<'a> Rekey<'a> {
-    fn new(
+    pub(super) fn new(
         directory: &'a Directory,
         owner_before: Option<PublicKey>,
         on_progress: &'a dyn Fn(u64),
     ) -> Self {
-        Self { directory, owner_before, on_progress, secrets: 0, output_keys: Vec::new() }
+        Self {
+            directory,
+            owner_before,
+            on_progress,
+            secrets: 0,
+            output_keys: Vec::new(),
+            writers: None,
+        }
     }
 
     /// Re-encrypts one project under keys of the next epoch. Returns the directory's
     /// new entry and the state to remember.
-    fn project(
+    pub(super) fn project(
         &mut self,
         transaction: &mut dyn Transaction,
         project: &Project,
@@ -254,19 +236,21 @@ impl<'a> Rekey<'a> {
         entry.updated = Timestamp::now();
         entry.due = None;
 
-        let keys = project.keys().renewed()?;
-        if let Some(policy) = self.policy(project, entry.epoch)? {
+        let keys = project.ring()?.renewed()?;
+        let (policy, removed) = self.policy(project, entry.epoch)?;
+        if let Some(policy) = policy {
             let row = self.directory.seal_policy(&keys, &pid, &policy)?;
             transaction.apply(Change::Policy(&pid, &row))?;
             entry.policy = policy.id(&vault_id, &pid);
         }
 
         let opened = OpenedProject::new(entry, keys);
-        self.output_keys.push(opened.keys.output_key(&pid));
+        let ring = opened.ring()?;
+        self.output_keys.push(ring.output_key(&pid));
 
         let mut moves = Vec::new();
         project.each(&*transaction, |found| {
-            let to = opened.keys.tag_ix(found.metadata.tag.key().as_str());
+            let to = ring.tag_ix(found.metadata.tag.key().as_str());
             let binding = ValueBinding::of(&found.metadata);
             moves.push((to, Record { meta: Vec::new(), ..found.record }, binding));
         })?;
@@ -286,7 +270,7 @@ impl<'a> Rekey<'a> {
         let root_hash = next.records(transaction, moves)?;
 
         let epoch = opened.entry.epoch;
-        let audit_keys = (&project.keys().audit_key(&pid), &opened.keys.audit_key(&pid));
+        let audit_keys = (&project.ring()?.audit_key(&pid), &ring.audit_key(&pid));
         reseal_audit(transaction, audit_keys, &vault_id, &pid, epoch)?;
 
         let place = HeadPlace { vault_id: &vault_id, pid: &pid, epoch };
@@ -297,6 +281,7 @@ impl<'a> Rekey<'a> {
         };
         let mut change = AuditChange::new(Action::Rekey);
         (change.count, change.owner_before) = (count, self.owner_before);
+        change.removed = removed;
 
         let request = SignRequest {
             project: &opened,
@@ -306,21 +291,33 @@ impl<'a> Rekey<'a> {
             change,
         };
         let signed = self.directory.sign(request);
-        next_head::write(transaction, place, &opened.keys, &signed)?;
+        next_head::write(transaction, place, ring, &signed)?;
         let state = checkpoint(&vault_id, &opened, &signed.head);
         Ok((opened, state))
     }
 
-    /// Returns the project's policy for new keys, if it has one. With a new root key, nobody else may
-    /// sign any more.
-    fn policy(&self, project: &Project, epoch: u32) -> Result<Option<Policy>, VaultError> {
-        let Some(row) = &project.policy else { return Ok(None) };
+    /// Returns the project's policy for new keys, if it has one, and the tokens that may no longer sign.
+    /// With a new root key, nobody else may sign any more.
+    fn policy(
+        &self,
+        project: &Project,
+        epoch: u32,
+    ) -> Result<(Option<Policy>, Vec<TokenId>), VaultError> {
+        let Some(row) = &project.policy else { return Ok((None, Vec::new())) };
         let pid = &project.row.pid;
         let owner = self.owner_before.unwrap_or_else(|| self.directory.owner());
-        let key = project.keys().policy_key(pid);
+        let key = project.ring()?.policy_key(pid);
         let before = Policy::open(&key, &owner, &project.vault_id, pid, row)?;
-        let writers = if self.owner_before.is_some() { Vec::new() } else { before.writers };
-        Ok(Some(Policy { version: before.version + 1, epoch, writers }))
+        let writers = match &self.writers {
+            Some(writers) => writers.clone(),
+            None if self.owner_before.is_some() => Vec::new(),
+            None => before.writers.clone(),
+        };
+
+        let stays = |id: &TokenId| writers.iter().any(|writer| writer.token_id == *id);
+        let ids = before.writers.iter().map(|writer| writer.token_id);
+        let removed = ids.filter(|id| !stays(id)).collect();
+        Ok((Some(Policy { version: before.version + 1, epoch, writers }), removed))
     }
 }
 
@@ -381,7 +378,7 @@ impl NewProjectKeys<'_> {
             let found = self.project.by_leaf(&*transaction, &leaf)?;
             let epoch = self.opened.entry.epoch;
             let mut record = Record { tag_ix, epoch, val_hash: old.val_hash, ..found.record };
-            record.meta = self.opened.keys.seal_metadata(
+            record.meta = self.opened.ring()?.seal_metadata(
                 self.context(&record.rid),
                 record.ver,
                 &found.metadata,

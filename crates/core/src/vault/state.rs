@@ -8,6 +8,7 @@ use super::access::{OpenedDirectory, OpenedProject, OwnerAccess};
 use super::checkpoints::{Checkpoints, Seen};
 use super::directory::{DIRECTORY_NAME, nearest_name};
 use super::project::Project;
+use super::token_access::OpenGrant;
 use crate::crypto::CryptoError;
 use crate::crypto::checkpoint::Checkpoint;
 use crate::crypto::head::Head;
@@ -45,16 +46,34 @@ pub(super) struct State {
     pub(super) owner: PublicKey,
     pub(super) access: Rc<dyn OwnerAccess>,
     pub(super) checkpoints: Option<Rc<Checkpoints>>,
+    /// The grant of the token that gives access; without one, the owner does
+    pub(super) grant: Option<Rc<OpenGrant>>,
 }
 
 impl State {
-    /// Verifies the directory and the slots, and compares the directory with its last checkpoint.
+    /// Verifies the directory and the slots, and compares the directory with its last checkpoint. For
+    /// a token, opens its grant instead.
     pub(super) fn read(
         snapshot: &dyn Snapshot,
         access: &Rc<dyn OwnerAccess>,
         checkpoints: Option<&Rc<Checkpoints>>,
     ) -> Result<Self, VaultError> {
-        let (vault, slots) = (checked_row(snapshot)?, snapshot.slots()?);
+        let vault = checked_row(snapshot)?;
+        let checkpoints = checkpoints.map(Rc::clone);
+        if let Some(grant) = access.grant(&vault.vault_id, snapshot)? {
+            return Ok(Self {
+                vault,
+                slots: Vec::new(),
+                directory: Head::none(),
+                epoch: 0,
+                owner: grant.grant.owner,
+                access: Rc::clone(access),
+                checkpoints,
+                grant: Some(grant),
+            });
+        }
+
+        let slots = snapshot.slots()?;
         let OpenedDirectory { head, epoch, owner } = access.directory(&vault.vault_id, snapshot)?;
         if head.directory != slots_hash(&slots, &vault.past) {
             return Err(CryptoError::Damaged(SLOTS).into());
@@ -67,7 +86,8 @@ impl State {
             epoch,
             owner,
             access: Rc::clone(access),
-            checkpoints: checkpoints.map(Rc::clone),
+            checkpoints,
+            grant: None,
         };
 
         state.compare(&DIRECTORY, None, &state.checkpoint(&state.directory))?;
@@ -81,6 +101,7 @@ impl State {
             head: head.revision(self.vault_id(), &DIRECTORY, self.epoch),
             audit_head: head.audit_head,
             policy: PolicyId::default(),
+            grant: None,
         }
     }
 
@@ -109,7 +130,9 @@ impl State {
         project: OpenedProject,
     ) -> Result<Project, VaultError> {
         let access = Rc::clone(&self.access);
-        let project = Project::open(snapshot, *self.vault_id(), &self.owner, project, access)?;
+        let grant = self.grant.as_deref();
+        let project =
+            Project::open(snapshot, *self.vault_id(), &self.owner, project, access, grant)?;
         self.compare(&project.row.pid, Some(project.name()), &project.checkpoint())?;
         self.access.show_head(self.vault_id(), &project.opened, &project.row)?;
         Ok(project)
@@ -156,6 +179,10 @@ impl State {
         snapshot: &dyn Snapshot,
         names: &[&ProjectName],
     ) -> Result<(), VaultError> {
+        if self.grant.is_some() {
+            return Ok(());
+        }
+
         let found = self.access.find(self.vault_id(), snapshot, names)?;
         let absent = found.iter().filter(|found| found.is_none()).count() as u64;
         if self.directory.count + absent > MAX_PROJECTS as u64 {
@@ -165,9 +192,13 @@ impl State {
         }
     }
 
-    /// Returns all projects, sorted by name. Every bucket of the directory and the number of
+    /// Returns all projects, sorted by name, or the one project of a token. Every bucket of the directory and the number of
     /// projects are verified.
     pub(super) fn all(&self, snapshot: &dyn Snapshot) -> Result<Vec<OpenedProject>, VaultError> {
+        if let Some(grant) = &self.grant {
+            return Ok(vec![grant.project.clone()]);
+        }
+
         let damaged = || VaultError::from(CryptoError::Damaged(DIRECTORY_NAME));
 
         // One walk takes less time than a search for each bucket. The order ends a walk through pages
@@ -233,7 +264,12 @@ impl State {
         snapshot: &dyn Snapshot,
         rid: RecordId,
     ) -> Result<Option<(ProjectId, [u8; 16])>, VaultError> {
-        Ok(snapshot.locate(&rid)?.filter(|(pid, _)| *pid != DIRECTORY))
+        let is_visible = |pid: &ProjectId| match &self.grant {
+            Some(grant) => *pid == grant.project.entry.pid,
+            None => *pid != DIRECTORY,
+        };
+
+        Ok(snapshot.locate(&rid)?.filter(|(pid, _)| is_visible(pid)))
     }
 
     /// Finds the project with this id. A record of no project is damage.
@@ -242,6 +278,10 @@ impl State {
         snapshot: &dyn Snapshot,
         pid: &ProjectId,
     ) -> Result<OpenedProject, VaultError> {
+        if let Some(grant) = &self.grant {
+            return Ok(grant.project.clone());
+        }
+
         let damaged = || VaultError::from(CryptoError::Damaged("the table of records"));
         let entry = snapshot.locate(&record_of(pid))?.filter(|(of, _)| *of == DIRECTORY);
         let (_, index) = entry.ok_or_else(damaged)?;
@@ -257,12 +297,7 @@ impl State {
         rid: RecordId,
     ) -> Result<(), VaultError> {
         for project in self.all(snapshot)? {
-            let project = self.open(snapshot, project)?;
-            for bucket in 0..=u8::MAX {
-                if project.bucket(snapshot, bucket)?.iter().any(|leaf| leaf.rid == rid) {
-                    return Err(project.damaged("the index of ids"));
-                }
-            }
+            self.open(snapshot, project)?.check_deleted(snapshot, rid)?;
         }
 
         Ok(())

@@ -3,7 +3,7 @@
 //! Only somebody who can open the vault can create and verify them.
 
 use super::{Vault, VaultError};
-use crate::crypto::checkpoint::{open_past_keys, trust_mac};
+use crate::crypto::checkpoint::trust_mac;
 use crate::crypto::ids::{Hash, VaultId};
 
 /// The MACs of one trust record.
@@ -24,7 +24,7 @@ impl Vault {
         let state = self.state(&*snapshot)?;
         let (vault_id, key) = (state.vault.vault_id, self.access.checkpoint_key()?);
 
-        let past = open_past_keys(&key, &vault_id, &state.vault.past)?;
+        let past = self.access.past_keys(&state.vault)?;
         let earlier =
             past.iter().map(|past| trust_mac(&past.checkpoint, &vault_id, digest)).collect();
         Ok(TrustMacs { vault_id, current: trust_mac(&key, &vault_id, digest), earlier })

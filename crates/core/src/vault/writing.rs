@@ -3,6 +3,7 @@
 
 use super::access::{ChangedDirectory, DirectoryChange, OpenedProject};
 use super::checkpoints::Seen;
+use super::copies::refuse_bundle;
 use super::edit::Edit;
 use super::project::Project;
 use super::state::State;
@@ -28,6 +29,10 @@ impl Vault {
     pub(super) fn writing(&self) -> Result<Writing<'_>, VaultError> {
         let transaction = self.store.write()?;
         let state = self.state(&*transaction)?;
+        if state.grant.is_some() {
+            refuse_bundle(&*transaction)?;
+        }
+
         Ok(Writing { vault: self, transaction, state, seen: Vec::new() })
     }
 }
@@ -90,7 +95,7 @@ impl Writing<'_> {
     fn open_new(&self, project: OpenedProject) -> Result<Project, VaultError> {
         let State { access, owner, .. } = &self.state;
         let vault_id = *self.state.vault_id();
-        Project::open(&*self.transaction, vault_id, owner, project, access.clone())
+        Project::open(&*self.transaction, vault_id, owner, project, access.clone(), None)
     }
 
     /// Changes the directory.

@@ -450,7 +450,8 @@ fn with_frames(
     for project in projects {
         parts.push(match project {
             Some(project) => {
-                let keys = project.keys.without_values().encode();
+                let ring = project.ring().map_err(|_| AgentFault::System)?;
+                let keys = ring.without_values().encode();
                 Some((project.entry.to_bytes(), keys, session.ticket(project)?))
             }
             None => None,

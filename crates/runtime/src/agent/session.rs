@@ -202,7 +202,8 @@ impl Session {
     /// Seals all keys of a project and its entry for a later request. Only this session opens the
     /// ticket.
     pub(super) fn ticket(&self, project: &OpenedProject) -> Result<Vec<u8>, AgentFault> {
-        let (entry, keys) = (project.entry.to_bytes(), project.keys.encode());
+        let ring = project.ring().map_err(|_| AgentFault::System)?;
+        let (entry, keys) = (project.entry.to_bytes(), ring.encode());
         let mut plain = SecretBytes::with_capacity(entry.len() + keys.len() + 8);
         secrets_core::codec::prefixed(
             &mut |piece| plain.extend(piece),

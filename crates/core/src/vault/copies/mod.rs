@@ -3,6 +3,7 @@
 //! A copy gets its name only after it was fully verified. Rows are copied in their sealed form.
 //! Only `salvage` re-encrypts, because it stores what it can read in a new vault.
 //!
+//! * `bundle`: a file for one token
 //! * `backup`: writes a copy, or replaces an earlier copy
 //! * `restore`: the steps of a restore, and their order
 //! * `replace`: replaces the file at the vault's path
@@ -10,11 +11,14 @@
 //! * `salvage`: a new vault from what can be read of a damaged one
 
 mod backup;
+mod bundle;
 mod difference;
 mod replace;
 mod restore;
 mod salvage;
 
+pub use bundle::BundleScope;
+pub(super) use bundle::refuse_bundle;
 pub use difference::Difference;
 pub use replace::StateFingerprint;
 pub use restore::{

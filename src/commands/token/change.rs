@@ -1,0 +1,160 @@
+//! Changes that may take something from a token: `token update` and `token revoke`.
+
+use std::ffi::OsString;
+
+use secrets_core::model::TokenName;
+use secrets_core::vault::{Revoked, TokenChanges};
+use secrets_project::setup::output_records::IntactOutputs;
+
+use super::UpdateArgs;
+use super::create::{described, tags};
+use crate::commands::shared::confirm::{require_confirmation, require_terminal};
+use crate::commands::shared::expiry::time_of;
+use crate::context::Context;
+use crate::error::Error;
+use crate::output::{RevokedTokens, TokenRow, end};
+use crate::ui::counted;
+use crate::ui::escape::visible;
+
+/// The number of exposed secrets that are named.
+const SHOWN: usize = 20;
+
+pub(super) fn update(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
+    let (add, remove) = signed_tags(&args.only)?;
+    let changes = TokenChanges {
+        level: args.level,
+        add: &add,
+        remove: &remove,
+        is_restricted_allowed: args.restricted,
+        is_strict: args.strict,
+        expires: args.expires.map(time_of).transpose()?,
+    };
+
+    let is_empty = changes.level.is_none()
+        && add.is_empty()
+        && remove.is_empty()
+        && changes.is_restricted_allowed.is_none()
+        && changes.is_strict.is_none()
+        && changes.expires.is_none();
+    if is_empty {
+        return Err(Error::usage("there is nothing to change")
+            .hint("see `secrets token update --help` for what can be changed"));
+    }
+
+    cx.require_vault()?;
+    let vault = cx.unlock_with_credential()?;
+    let outputs = cx.intact_outputs(&vault)?;
+    let progress = cx.ui.progress("secrets re-encrypted");
+    let updated = vault.update_token(&args.name, &changes, args.keep_keys, &|number| {
+        progress.on_progress(number);
+    })?;
+    drop(progress);
+
+    let (info, revoked) = cx.written(updated);
+    cx.ui.status(&format!(
+        "changed token `{}` ({}), {}",
+        info.name,
+        described(&info),
+        end(info.expires)
+    ));
+    if let Some(revoked) = &revoked {
+        report(revoked, outputs, cx);
+    }
+
+    cx.ui.document(|| Ok(TokenRow::new(&info)))
+}
+
+pub(super) fn revoke(
+    names: &[TokenName],
+    yes: bool,
+    keep_keys: bool,
+    cx: &Context,
+) -> Result<(), Error> {
+    cx.require_vault()?;
+    if !yes {
+        require_terminal("revoking a token")?;
+        let listed: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        require_confirmation(&format!("Revoke token {} for good?", listed.join(", ")))?;
+    }
+
+    let vault = cx.unlock_with_credential()?;
+    let outputs = cx.intact_outputs(&vault)?;
+    let progress = cx.ui.progress("secrets re-encrypted");
+    let revoked =
+        cx.written(vault.revoke_tokens(names, keep_keys, &|number| progress.on_progress(number))?);
+    drop(progress);
+
+    for token in &revoked.tokens {
+        cx.ui.status(&format!("revoked token `{}` ({})", token.name, described(token)));
+    }
+
+    report(&revoked, outputs, cx);
+    cx.ui.document(|| Ok(RevokedTokens::new(&revoked)))
+}
+
+/// Says what the holder of a token may still have, and what to change.
+pub(super) fn report(revoked: &Revoked, outputs: Option<IntactOutputs>, cx: &Context) {
+    if let Some(outputs) = outputs {
+        outputs.renew(&revoked.output_keys);
+    }
+
+    if revoked.is_damaged {
+        cx.ui.warn(&cx.target.hint_text(
+            "the project is damaged, so it did not get new keys; run `secrets verify` for details, \
+             or restore a backup with `secrets restore PATH`",
+        ));
+    } else if let Some(secrets) = revoked.renewed {
+        cx.ui.status(&format!(
+            "re-encrypted {} under new keys; the other tokens of the project work as before",
+            counted(secrets, "secret")
+        ));
+    } else {
+        cx.ui.status(&cx.target.hint_text(
+            "the project kept its keys: whoever kept the token and a copy of the vault can still \
+             read; `secrets rekey --project NAME` ends that",
+        ));
+    }
+
+    if !revoked.dropped.is_empty() {
+        let count = counted(revoked.dropped.len() as u64, "token");
+        cx.ui.warn(&format!("{count} could not be opened by the owner and was removed"));
+    }
+
+    if revoked.exposed.is_empty() {
+        return;
+    }
+
+    cx.ui.status("its holder may have kept these values; change them where they come from:");
+    for secret in revoked.exposed.iter().take(SHOWN) {
+        let metadata = &secret.metadata;
+        let source = metadata.source.as_ref().map(|source| visible(source.as_str()));
+        let source = source.map_or_else(String::new, |source| format!("  {source}"));
+        cx.ui.status(&format!("  {}{source}", metadata.tag));
+    }
+
+    if revoked.exposed.len() > SHOWN {
+        cx.ui.status(&format!("  and {} more", revoked.exposed.len() - SHOWN));
+    }
+}
+
+/// Splits `+TAG` and `-TAG`.
+fn signed_tags(
+    words: &[OsString],
+) -> Result<(Vec<secrets_core::model::Tag>, Vec<secrets_core::model::Tag>), Error> {
+    let (mut add, mut remove) = (Vec::new(), Vec::new());
+    for word in words {
+        let text = word.to_string_lossy();
+        let (list, tag) = match (text.strip_prefix('+'), text.strip_prefix('-')) {
+            (Some(tag), _) => (&mut add, tag),
+            (None, Some(tag)) => (&mut remove, tag),
+            (None, None) => {
+                return Err(Error::usage("each tag of `--only` begins with `+` or `-`")
+                    .hint("add secrets with `--only +TAG` and take them away with `--only -TAG`"));
+            }
+        };
+
+        list.push(OsString::from(tag));
+    }
+
+    Ok((tags(&add)?, tags(&remove)?))
+}

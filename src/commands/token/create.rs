@@ -1,0 +1,197 @@
+//! New token strings: `token create`, `token rotate` and `token bundle`.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use secrets_core::crypto::token::Token;
+use secrets_core::model::{Level, Tag, Timestamp, TokenName, looks_like_api_key};
+use secrets_core::store::StoreError;
+use secrets_core::vault::{BundleScope, Locked, NewToken, TokenInfo, Vault, VaultError};
+use secrets_files::Output;
+use secrets_project::template::output;
+
+use super::change::report;
+use super::{CreateArgs, RotateArgs};
+use crate::commands::shared::expiry::time_of;
+use crate::commands::shared::outputs::protected;
+use crate::context::Context;
+use crate::error::{Error, Kind, hint};
+use crate::output::{NewTokenInfo, end};
+use crate::ui::counted;
+
+pub(super) fn create(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
+    let only = tags(&args.only)?;
+    if args.level == Level::Manage && !only.is_empty() {
+        return Err(VaultError::ManageOfSome.into());
+    }
+
+    if args.level == Level::Manage && args.bundle.is_some() {
+        return Err(VaultError::BundleOfManager.into());
+    }
+
+    let expires = time_of(args.expires)?;
+    let file = args.output.as_deref().map(|path| new_file(path, cx)).transpose()?;
+    cx.require_vault()?;
+    let project = cx.trusted_project()?;
+    let vault = cx.unlock_with_credential()?;
+    let new = NewToken {
+        name: args.name.clone(),
+        level: args.level,
+        project,
+        only: (!only.is_empty()).then_some(&only[..]),
+        is_restricted_allowed: args.restricted,
+        is_strict: args.strict,
+        expires,
+    };
+    let (token, info) = cx.written(vault.create_token(&new)?);
+
+    cx.ui.status(&format!(
+        "created token `{}` ({}), {}",
+        info.name,
+        described(&info),
+        end(info.expires)
+    ));
+    hand_out(&token, &info, file, args.output.as_deref(), cx)?;
+    match &args.bundle {
+        Some(path) => write(&vault, &vault.bundle_scope_of(&args.name)?, path, cx),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn rotate(args: &RotateArgs, cx: &Context) -> Result<(), Error> {
+    let expires = time_of(args.expires)?;
+    let until = args.grace.map(|grace| grace.after(Timestamp::now()));
+    let file = args.output.as_deref().map(|path| new_file(path, cx)).transpose()?;
+    cx.require_vault()?;
+    let vault = cx.unlock_with_credential()?;
+    let outputs = cx.intact_outputs(&vault)?;
+    let progress = cx.ui.progress("secrets re-encrypted");
+    let rotated = vault.rotate_token(&args.name, expires, until, args.keep_keys, &|number| {
+        progress.on_progress(number);
+    })?;
+    drop(progress);
+
+    let (token, info, revoked) = cx.written(rotated);
+    cx.ui.status(&format!("replaced token `{}`, {}", info.name, end(info.expires)));
+    match (&revoked, until) {
+        (Some(revoked), _) => report(revoked, outputs, cx),
+        (None, until) => cx.ui.status(&format!("its old string {}", end(until))),
+    }
+
+    hand_out(&token, &info, file, args.output.as_deref(), cx)
+}
+
+pub(super) fn bundle(name: &TokenName, path: &Path, cx: &Context) -> Result<(), Error> {
+    let vault;
+    let (of, scope) = if cx.credentials.use_a_token() {
+        let of = cx.vault()?;
+        let view = cx.token()?;
+        if view.name != *name {
+            let message = format!("the given token is `{}`, not `{name}`", view.name);
+            return Err(Error::new(Kind::Refused, message));
+        }
+
+        if view.level == Level::Manage {
+            return Err(VaultError::BundleOfManager.into());
+        }
+
+        let scope = of.own_bundle_scope()?;
+        (of, scope.ok_or_else(|| Error::internal("the vault was not opened with a token"))?)
+    } else {
+        // An earlier bundle names the token, so the passphrase is not needed.
+        match existing(path)? {
+            Some(scope) => (cx.vault()?, scope),
+            None => {
+                vault = cx.unlock_with_credential()?;
+                (&vault, vault.bundle_scope_of(name)?)
+            }
+        }
+    };
+
+    write(of, &scope, path, cx)
+}
+
+fn existing(path: &Path) -> Result<Option<BundleScope>, Error> {
+    match Locked::open(path) {
+        Ok(locked) => Ok(locked.bundle_scope()?),
+        Err(VaultError::Store(StoreError::Missing(_))) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write(vault: &Vault, scope: &BundleScope, path: &Path, cx: &Context) -> Result<(), Error> {
+    let secrets = vault.write_bundle(scope, path, true)?;
+    let path = path.display();
+    cx.ui.status(&format!("wrote a bundle with {} to `{path}`", counted(secrets, "secret")));
+    Ok(())
+}
+
+/// Checks the file for a token before anything is created.
+fn new_file(path: &Path, cx: &Context) -> Result<Output, Error> {
+    let file = output::open(path, None, &protected(cx))?;
+    if file.exists() {
+        return Err(Error::new(Kind::Conflict, format!("`{}` already exists", path.display()))
+            .hint("choose another file; no token was created"));
+    }
+
+    file.check_directory()?;
+    Ok(file)
+}
+
+/// Prints a token or writes it to its file. Nobody has it if that fails.
+fn hand_out(
+    token: &Token,
+    info: &TokenInfo,
+    file: Option<Output>,
+    path: Option<&Path>,
+    cx: &Context,
+) -> Result<(), Error> {
+    let document = NewTokenInfo::new(info);
+    let text = token.text();
+    let lost = |why: String| {
+        Error::new(Kind::Failure, format!("the token could not be handed out: {why}"))
+            .hint(hint!("get another string with `secrets token rotate {}`", info.name))
+    };
+
+    let Some(file) = file else {
+        return cx.ui.print_token(&text, &document).map_err(|why| lost(why.to_string()));
+    };
+
+    let mut staged = file.stage()?;
+    let written = staged.write_all(text.expose()).and_then(|()| staged.write_all(b"\n"));
+    written.map_err(|why| lost(why.to_string()))?;
+    if !staged.finish()?.publish_new()? {
+        return Err(lost("the file appeared in the meantime".into()));
+    }
+
+    let path = path.map(PathBuf::from).unwrap_or_default();
+    cx.ui.status(&format!("wrote the token to `{}`", path.display()));
+    cx.ui.document(|| Ok(document))
+}
+
+/// Describes what a token opens, as in `use, 3 secrets of project web`.
+pub(super) fn described(info: &TokenInfo) -> String {
+    let place = match &info.secrets {
+        Some(secrets) => format!("{} of project", counted(secrets.len() as u64, "secret")),
+        None => "project".into(),
+    };
+
+    format!("{}, {place} `{}`", info.level, info.project)
+}
+
+/// Parses tags without showing an argument that looks like a key.
+pub(super) fn tags(words: &[OsString]) -> Result<Vec<Tag>, Error> {
+    let tag = |word: &OsString| {
+        let word = word.to_string_lossy();
+        if looks_like_api_key(&word) {
+            return Err(Error::usage(
+                "an argument looks like a key, not like a tag (not shown, in case it is a secret)",
+            ));
+        }
+
+        Tag::parse(&word).map_err(|why| Error::usage(format!("invalid tag: {why}")))
+    };
+
+    words.iter().map(tag).collect()
+}

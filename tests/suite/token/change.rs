@@ -1,0 +1,155 @@
+//! Changes of tokens: revoke, update, rotate, new keys and expiry.
+
+use super::Tokens;
+
+const VALUE: &str = "{{ secrets.api-key }}";
+
+#[test]
+fn a_revoked_token_ends_and_the_others_go_on() {
+    let tokens = Tokens::new();
+    tokens.create("boss", &["--level", "manage"]);
+    tokens.create("ci", &["--level", "use", "--only", "api-key"]);
+    tokens.create("user", &["--level", "use"]);
+    tokens.with("boss", &["create", "fresh", "-q"]).stdin("kept").run().succeeds();
+    std::fs::copy(tokens.0.vault_path(), tokens.0.path("before.db")).unwrap();
+
+    stderr!(tokens.0.run(["token", "revoke", "boss", "-y"]).succeeds(), @"
+    revoked token `boss` (manage, project `web`)
+    re-encrypted 4 secrets under new keys; the other tokens of the project work as before
+    its holder may have kept these values; change them where they come from:
+      api-key
+      db-password
+      fresh
+      other
+    ");
+    tokens.with("boss", &["list"]).run().fails_with(5).stderr_has("it was revoked");
+    tokens.with("ci", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
+    let fresh = ["render", "-e", "{{ secrets.fresh }}"];
+    tokens.with("user", &fresh).run().succeeds().stdout("kept");
+    tokens.0.run(["verify", "-q"]).succeeds().stdout_has("secrets      5");
+
+    // The holder of another token has seen the revocation, so a copy from before is a rollback.
+    std::fs::copy(tokens.0.path("before.db"), tokens.0.vault_path()).unwrap();
+    tokens.with("user", &["list"]).run().fails_with(6).stderr_has("rolled back");
+}
+
+#[test]
+fn a_revocation_without_new_keys_ends_signing() {
+    let tokens = Tokens::new();
+    tokens.create("boss", &["--level", "manage"]);
+    tokens.create("user", &["--level", "use"]);
+    std::fs::copy(tokens.0.vault_path(), tokens.0.path("before.db")).unwrap();
+    tokens
+        .0
+        .run(["token", "revoke", "boss", "-y", "--keep-keys"])
+        .succeeds()
+        .stderr_has("the project kept its keys");
+
+    // With the grant put back, the project's policy no longer has the token.
+    tokens.0.run(["-p", "web", "get", "other", "-q"]).succeeds().stdout_has("other");
+    let old = rusqlite::Connection::open(tokens.0.path("before.db")).unwrap();
+    let new = rusqlite::Connection::open(tokens.0.vault_path()).unwrap();
+    let mut grants = old.prepare("SELECT token_id, gen, body, escrow FROM grants").unwrap();
+    let mut rows = grants.query([]).unwrap();
+    while let Some(row) = rows.next().unwrap() {
+        let cells: Vec<rusqlite::types::Value> = (0..4).map(|at| row.get(at).unwrap()).collect();
+        new.execute(
+            "INSERT OR IGNORE INTO grants VALUES (?, ?, ?, ?)",
+            rusqlite::params_from_iter(cells),
+        )
+        .unwrap();
+    }
+
+    let create = tokens.with("boss", &["create", "x"]).stdin("x").run();
+    create.fails_with(5).stderr_has("it was revoked");
+    tokens.with("user", &["get", "other", "-q"]).run().succeeds().stdout_has("other");
+}
+
+#[test]
+fn whatever_takes_keys_gives_the_project_new_keys() {
+    let tokens = Tokens::new();
+    tokens.create("ci", &["--level", "use", "--only", "api-key,other"]);
+    let update = |options: &[&str]| tokens.0.run(["token", "update", "ci"].iter().chain(options));
+
+    update(&["--only", "+db-password"]).succeeds().stderr_lacks("under new keys");
+    let render = ["render", "-e", "{{ secrets.db-password }}"];
+    tokens.with("ci", &render).run().succeeds().stdout("value-of-db-password");
+    update(&["--only", "-db-password"]).succeeds().stderr_has("under new keys");
+    tokens.with("ci", &render).run().fails_with(3).stderr_has("`db-password`");
+    update(&["--level", "read"]).succeeds().stderr_has("under new keys");
+    tokens.with("ci", &["render", "-e", VALUE]).run().fails_with(7).stderr_has("has level `read`");
+    update(&["--level", "use"]).succeeds().stderr_lacks("under new keys");
+    tokens.with("ci", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
+    update(&[]).fails_with(2).stderr_has("there is nothing to change");
+    update(&["--only", "api-key"]).fails_with(2).stderr_has("begins with `+` or `-`");
+}
+
+#[test]
+fn a_rotated_token_works_for_its_grace_only() {
+    let tokens = Tokens::new();
+    let old = tokens.create("ci", &["--level", "use"]);
+    let new = tokens.0.run(["token", "rotate", "ci", "--grace", "1h", "-q"]).succeeds();
+    let (_, new, _) = new.everything();
+    assert!(!new.starts_with(old.as_bytes()));
+    tokens.0.write("new", &new);
+    tokens.with("new", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
+    tokens.with("ci", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
+    tokens.0.run(["token", "list", "-p", "web"]).succeeds().stdout_has("ci (old)");
+
+    tokens.0.run(["token", "rotate", "ci", "-q", "--output", "newest"]).succeeds();
+    tokens.with("new", &["list"]).run().fails_with(5).stderr_has("it was revoked");
+    tokens.with("newest", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
+}
+
+#[test]
+fn new_keys_of_the_project_keep_tokens_and_those_of_the_vault_do_not() {
+    let tokens = Tokens::new();
+    tokens.create("ci", &["--level", "use", "--only", "api-key"]);
+    tokens.create("boss", &["--level", "manage"]);
+    tokens.0.run(["rekey", "-p", "web", "-y", "-q"]).succeeds();
+    tokens.with("ci", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
+    tokens.with("boss", &["create", "x", "-q"]).stdin("x").run().succeeds();
+    tokens.0.run(["verify", "-q"]).succeeds().stdout_has("projects     2");
+
+    tokens.0.run(["rekey", "-y"]).succeeds().stderr_has(
+        "removed every token, because whoever has the old keys has theirs: `boss`, `ci`",
+    );
+    tokens.with("ci", &["list"]).run().fails_with(5).stderr_has("opens nothing in this vault");
+    tokens.0.run(["token", "list", "--all-projects"]).succeeds().stdout("");
+    tokens.0.run(["verify", "-q"]).succeeds().stdout_has("projects     2");
+}
+
+#[test]
+fn tokens_expire_and_say_so_before() {
+    let tokens = Tokens::new();
+    tokens.create("soon", &["--level", "read", "--expires", "13d"]);
+    tokens
+        .with("soon", &["list"])
+        .run()
+        .succeeds()
+        .stdout_has("other")
+        .stderr_has("warning: the token `soon` expires on");
+    tokens.create("later", &["--level", "read"]);
+    tokens.with("later", &["list"]).run().succeeds().stdout_has("other").stderr("");
+    tokens.create("always", &["--level", "read", "--expires", "never"]);
+    tokens.0.run(["token", "show", "always"]).succeeds().stdout_has("expires      never");
+
+    let show = tokens.0.run(["token", "show", "later", "--json"]).succeeds().json();
+    let expires = show["expiresAt"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let days = (expires - jiff::Timestamp::now()).get_hours() / 24;
+    assert!((89..=90).contains(&days), "{days}");
+}
+
+#[test]
+fn a_name_is_taken_once() {
+    let tokens = Tokens::new();
+    tokens.create("ci", &["--level", "read"]);
+    stderr!(tokens.0.run(["token", "create", "ci", "--level", "use", "-p", "web"]).fails_with(4).stdout(""), @"
+    error: token `ci` already exists
+    hint: replace its string with `secrets token rotate ci`
+    ");
+    tokens.0.run(["token", "revoke", "nobody", "-y"]).fails_with(3).stderr_has("no token `nobody`");
+    tokens.0.run(["token", "show", "nobody"]).fails_with(3).stderr_has("no token `nobody`");
+    let unknown = ["token", "create", "x", "--level", "use", "-p", "web", "--only", "nothing"];
+    tokens.0.run(unknown).fails_with(3).stdout("").stderr_has("no secret `nothing`");
+}

@@ -1,0 +1,174 @@
+//! What each level permits, by keys.
+
+use super::Tokens;
+
+const VALUE: &str = "{{ secrets.api-key }}";
+
+#[test]
+fn a_read_token_lists_and_uses_nothing() {
+    let tokens = Tokens::new();
+    tokens.create("reader", &["--level", "read"]);
+    let listed = tokens.with("reader", &["list", "--json"]).run().succeeds().json();
+    assert_eq!(listed["secrets"].as_array().unwrap().len(), 3);
+    tokens.with("reader", &["get", "other"]).run().succeeds().stdout_has("other");
+
+    stderr!(tokens.with("reader", &["render", "-e", VALUE]).run().fails_with(7).stdout(""), @"
+    error: `render` needs a token with level `use`; `reader` has level `read`
+    hint: the owner can raise it with `secrets token update reader --level use`
+    ");
+    for refused in [&["run", "--", "true"][..], &["create", "x"], &["export", "--encrypted", "x"]] {
+        tokens.with("reader", refused).run().fails_with(7).stderr_has("needs a token with level");
+    }
+}
+
+#[test]
+fn a_use_token_puts_values_to_work_and_changes_nothing() {
+    let tokens = Tokens::new();
+    tokens.create("user", &["--level", "use"]);
+    tokens.with("user", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
+    let run = tokens.with("user", &["run", "--", "sh", "-c", "printf %s \"$OTHER\" | wc -c"]).run();
+    run.succeeds().stdout_has("14");
+
+    for refused in [
+        &["create", "x"][..],
+        &["update", "other", "--name", "x"],
+        &["delete", "other", "-y"],
+        &["clone", "other", "--tag", "more"],
+        &["import", "x.env"],
+    ] {
+        tokens.with("user", refused).run().fails_with(7).stderr_has("with level `manage`");
+    }
+}
+
+#[test]
+fn a_manage_token_creates_updates_deletes_and_clones() {
+    let tokens = Tokens::new();
+    tokens.create("boss", &["--level", "manage"]);
+    tokens.with("boss", &["create", "fresh", "-q"]).stdin("new value").run().succeeds();
+    tokens.with("boss", &["update", "fresh", "-q"]).stdin("newer value").run().succeeds();
+    tokens.with("boss", &["clone", "fresh", "--tag", "copy", "-q"]).run().succeeds();
+    tokens.with("boss", &["delete", "other", "-y", "-q"]).run().succeeds();
+    let render = ["render", "-e", "{{ secrets.copy }}"];
+    tokens.with("boss", &render).run().succeeds().stdout("newer value");
+
+    // The owner accepts what it signed, and the log says who did it.
+    tokens.0.run(["-p", "web", "get", "fresh"]).succeeds().stdout_has("fresh");
+    tokens.0.run(["verify", "-q"]).succeeds().stdout_has("secrets      5");
+}
+
+#[test]
+fn only_the_passphrase_does_what_concerns_the_whole_vault() {
+    let tokens = Tokens::new();
+    tokens.create("boss", &["--level", "manage"]);
+    for refused in [
+        &["rekey", "-y"][..],
+        &["passwd"],
+        &["verify"],
+        &["backup", "copy.db"],
+        &["project", "list"],
+        &["project", "delete", "web", "-y"],
+        &["token", "list"],
+        &["token", "create", "x", "--level", "read"],
+        &["token", "revoke", "boss", "-y"],
+        &["template", "x"],
+    ] {
+        let run = tokens.with("boss", refused).run().fails_with(7).stdout("");
+        run.stderr_has("needs the passphrase; a token does not permit it");
+    }
+
+    tokens
+        .with("boss", &["list", "-p", "elsewhere"])
+        .run()
+        .fails_with(7)
+        .stderr_has("it needs a token for that project");
+    let create = tokens.with("boss", &["create", "x", "-p", "new"]).stdin("x").run();
+    create.fails_with(7).stderr_has("it needs a token for that project");
+}
+
+#[test]
+fn a_token_for_some_secrets_sees_no_other_one() {
+    let tokens = Tokens::new();
+    tokens.create("ci", &["--level", "use", "--only", "api-key,db-password"]);
+    let listed = tokens.with("ci", &["list", "--json"]).run().succeeds().json();
+    let tags: Vec<&str> = listed["secrets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["tag"].as_str().unwrap())
+        .collect();
+    assert_eq!(tags, ["api-key", "db-password"]);
+    let both = "{{ secrets.api-key }} {{DB_PASSWORD}}";
+    let run = tokens.with("ci", &["render", "-e", both]).run();
+    run.succeeds().stdout("value-of-api-key value-of-db-password");
+
+    // Neither by tag nor by id.
+    let other = tokens.0.run(["-p", "web", "get", "other", "--json"]).succeeds().json();
+    let id = other["id"].as_str().unwrap();
+    tokens.with("ci", &["get", "other"]).run().fails_with(3).stdout("").stderr_has("no secret");
+    tokens
+        .with("ci", &["get", id])
+        .run()
+        .fails_with(7)
+        .stdout("")
+        .stderr_has("includes this secret");
+    let render = tokens.with("ci", &["render", "-e", "{{ secrets.other }}"]).run();
+    render.fails_with(3).stdout("").stderr_has("`other`");
+
+    // A secret that was deleted and made again is another one.
+    tokens.0.run(["-p", "web", "delete", "api-key", "-y", "-q"]).succeeds();
+    tokens.0.command(["-p", "web", "create", "api-key", "-q"]).stdin("again").run().succeeds();
+    tokens.with("ci", &["get", "api-key"]).run().fails_with(3).stderr_has("no secret `api-key`");
+    tokens.with("ci", &["get", "db-password"]).run().succeeds().stdout_has("db-password");
+}
+
+#[test]
+fn a_renamed_secret_stays_in_a_set() {
+    let tokens = Tokens::new();
+    tokens.create("ci", &["--level", "use", "--only", "api-key"]);
+    tokens.0.command(["-p", "web", "update", "api-key", "-q"]).stdin("rotated").run().succeeds();
+    let render = tokens.with("ci", &["render", "-e", VALUE]).run();
+    render.succeeds().stdout("rotated");
+}
+
+#[test]
+fn manage_is_for_a_whole_project() {
+    let tokens = Tokens::new();
+    let create = ["token", "create", "x", "-p", "web", "--level", "manage", "--only", "api-key"];
+    stderr!(tokens.0.run(create).fails_with(2).stdout(""), @"
+    error: a token with level `manage` cannot be limited to some secrets
+    hint: whoever manages some secrets signs for all of them: move them to a project of their own
+    ");
+    tokens.create("ci", &["--level", "use", "--only", "api-key"]);
+    tokens
+        .0
+        .run(["token", "update", "ci", "--level", "manage"])
+        .fails_with(2)
+        .stderr_has("cannot be limited to some secrets");
+}
+
+#[test]
+fn a_bundle_has_what_its_token_needs_and_is_only_read() {
+    let tokens = Tokens::new();
+    tokens.create("ci", &["--level", "use", "--only", "api-key", "--bundle", "ci.vault"]);
+    let bundle = |arguments: &[&str]| {
+        let arguments: Vec<&str> =
+            ["--vault", "ci.vault"].iter().chain(arguments).copied().collect();
+        tokens.with("ci", &arguments).run()
+    };
+    bundle(&["render", "-e", VALUE]).succeeds().stdout("value-of-api-key");
+    bundle(&["get", "other"]).fails_with(3).stderr_has("no secret `other`");
+
+    let owner = tokens.0.run(["--vault", "ci.vault", "list"]).fails_with(7);
+    owner.stderr_has("the file is a bundle, which only its token opens");
+    for refused in [&["restore", "ci.vault"][..], &["backup", "--replace", "ci.vault"]] {
+        let (code, _, stderr) = tokens.0.run(refused).everything();
+        assert!(matches!(code, Some(6 | 7)), "{refused:?} {code:?} {stderr}");
+    }
+
+    // It is refreshed without the passphrase, and a manager gets none.
+    tokens.0.command(["-p", "web", "update", "api-key", "-q"]).stdin("rotated").run().succeeds();
+    tokens.with("ci", &["token", "bundle", "ci", "ci.vault", "-q"]).run().succeeds();
+    bundle(&["render", "-e", VALUE]).succeeds().stdout("rotated");
+    tokens.create("boss", &["--level", "manage"]);
+    tokens.0.run(["token", "bundle", "boss", "b"]).fails_with(2).stderr_has("gets no bundle");
+}
