@@ -99,6 +99,29 @@ def audit():
     write("audit", "many-items", b"\0\1" + lp(b"\1") + b"\2" + lp(bytes(8)) + b"\3" + lp(b"\xff" * 4 + bytes(12)))
 
 
+def grant():
+    """Plaintexts of grants and escrows, valid and not."""
+    for name, case in VECTORS.items():
+        for number, kind in enumerate(("grant", "escrow")):
+            if case["kind"] == f"{kind}-opened" and "padded" in case["expected"]:
+                padded = bytes.fromhex(case["expected"]["padded"])
+                length = struct.unpack(">I", padded[:4])[0]
+                write("grant", name, bytes([number]) + padded[4:4 + length])
+                if "error" not in case["expected"] or "padding" in name:
+                    write("grant", f"{name}-padded", bytes([2 + number]) + padded)
+            elif case["kind"] == kind:
+                write("grant", f"{name}-sealed", bytes([4 + number]) + bytes.fromhex(case["expected"]["sealed"]))
+
+
+def token():
+    for name, case in VECTORS.items():
+        if case["kind"] == "token":
+            write("token", name, b"\0" + case["expected"]["text"].encode())
+            write("token", f"{name}-parts", bytes([1, case["input"]["level"] - 1]) + case["expected"]["text"][4:47].encode())
+        elif case["kind"] == "token-opened":
+            write("token", name, b"\0" + case["input"]["text"].encode())
+
+
 def imports():
     for number, prefix, name in ((0, 0, "values.env"), (1, 1, "values.json"), (2, 0, "1password.csv"),
                                  (3, 0, "bitwarden.json"), (3, 1, "bitwarden.csv"), (4, 0, "keepass.xml"),
@@ -229,9 +252,9 @@ def vault():
 
 
 if __name__ == "__main__":
-    makers = {"agent": agent, "audit": audit, "dotenv": dotenv, "git": git, "head": head, "import": imports, "keyring": keyring,
+    makers = {"agent": agent, "audit": audit, "dotenv": dotenv, "git": git, "grant": grant, "head": head, "import": imports, "keyring": keyring,
               "manifest": manifest, "mask": mask, "metadata": metadata, "policy": policy, "slot": slot, "template": template,
-              "vault": vault}
+              "token": token, "vault": vault}
     for target, make in makers.items():
         shutil.rmtree(FUZZ / "corpus" / target, ignore_errors=True)
         (FUZZ / "corpus" / target).mkdir(parents=True)

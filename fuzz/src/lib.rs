@@ -9,6 +9,7 @@ pub mod agent;
 pub mod audit;
 pub mod dotenv;
 pub mod git;
+pub mod grant;
 pub mod head;
 pub mod import;
 mod input;
@@ -19,6 +20,7 @@ pub mod metadata;
 pub mod policy;
 pub mod slot;
 pub mod template;
+pub mod token;
 pub mod vault;
 mod world;
 
@@ -26,11 +28,12 @@ mod world;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name. Its file, its corpus and its regressions have the same name.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("agent", agent::run),
     ("audit", audit::run),
     ("dotenv", dotenv::run),
     ("git", git::run),
+    ("grant", grant::run),
     ("head", head::run),
     ("import", import::run),
     ("keyring", keyring::run),
@@ -40,5 +43,6 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("policy", policy::run),
     ("slot", slot::run),
     ("template", template::run),
+    ("token", token::run),
     ("vault", vault::run),
 ];

@@ -1,16 +1,20 @@
-//! `secrets scan`: finds the project's values in files or in git's index.
+//! `secrets scan`: finds the project's values, and tokens of any vault, in files or in git's index.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use secrets_core::model::{SecretValue, Tag};
+use secrets_core::vault::Vault;
 use secrets_mask::Needles;
 use secrets_project::git::{Hook, HookError};
-use secrets_project::scan::{self, FoundValue, InFile, Location, Report, ScanError, masked_path};
+use secrets_project::scan::{
+    self, Finding, Found, InFile, Location, Report, ScanError, masked_path,
+};
 
 use super::shared::look_for::{ALL, look_for};
 use crate::context::{Context, Target};
 use crate::error::{Error, Kind, Selection};
-use crate::output::{FindingInfo, HookInfo, ScanReport};
+use crate::output::{FindingInfo, FoundInfo, HookInfo, ScanReport};
 use crate::ui::counted;
 
 const EXAMPLES: &str = "\
@@ -18,14 +22,20 @@ Examples:
   secrets scan                   scan all files that git does not ignore
   secrets scan --no-ignore dist  scan ignored files too
   secrets scan --staged          scan what the next commit would add
+  secrets scan --tokens          scan for tokens only, without the vault
   secrets scan --install-hook    scan before every commit";
 
-/// Find secret values in files
+/// Find secret values and tokens in files
 ///
-/// Searches for every value of the project, in the same forms that `run` masks, in files, in their
-/// names, and in the targets of symbolic links. Files that git tracks are searched even if git
-/// ignores them. Prints file:line, tag and form, but never the value, and exits with 8 if it finds
-/// one. A value in a file name is shown as ‹tag›.
+/// Searches for every value of the project, in the same forms that `run` masks, and for tokens of
+/// any vault, in files, in their names, and in the targets of symbolic links. Files that git tracks
+/// are searched even if git ignores them. Prints file:line, tag and form of a value and the level
+/// of a token, but never the value or the token, and exits with 8 if it finds one. In a file name,
+/// the tag or the level is shown instead, as ‹tag›.
+///
+/// A token is found by its checksum. If the vault cannot be opened, tokens are searched for anyway.
+/// Without any, the command fails, because a value may be there. With --tokens it never opens the
+/// vault.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ScanArgs {
@@ -38,8 +48,11 @@ pub(crate) struct ScanArgs {
     /// Also scan files that git ignores, but never `.git` itself
     #[arg(long, conflicts_with = "staged")]
     no_ignore: bool,
-    /// Write a pre-commit hook that refuses a commit with a value in it
-    #[arg(long, conflicts_with_all = ["staged", "no_ignore", "paths"])]
+    /// Search for tokens only; needs no vault
+    #[arg(long)]
+    tokens: bool,
+    /// Write a pre-commit hook that refuses a commit with a value or a token in it
+    #[arg(long, conflicts_with_all = ["staged", "no_ignore", "tokens", "paths"])]
     install_hook: bool,
 }
 
@@ -62,14 +75,12 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
         Target::git(Path::new("")).require_repository().map_err(ScanError::from)?;
     }
 
-    let vault = cx.unlock()?;
-    let values = vault.scope(cx.target.project()?).reveal_all()?;
-    drop(vault);
-    look_for(&values, "searched for", ALL, cx)?;
-
+    let (vault, locked) = if args.tokens { (None, None) } else { unlock(cx)? };
+    let values = vault.map_or_else(|| Ok(Vec::new()), |vault| values(vault, cx))?;
     let needles = Needles::new(values.iter().map(|(tag, value)| (tag, value.expose())));
-    let mut search =
-        ScanCommand { needles: &needles, cx, names: HashSet::new(), found: ScanReport::default() };
+    let only = (args.tokens || locked.is_some()).then_some("tokens");
+    let found = ScanReport { only, ..ScanReport::default() };
+    let mut search = ScanCommand { needles: &needles, cx, names: HashSet::new(), found };
 
     if args.staged {
         search.take(scan::staged(&needles, paths, &Target::git(Path::new("")))?);
@@ -79,14 +90,34 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
         }
     }
 
-    report(&search.found, cx)
+    report(&search.found, locked, cx)
+}
+
+/// Opens the vault. If there is none, or no way to its key, returns the error instead, because
+/// tokens are found without it.
+fn unlock(cx: &Context) -> Result<(Option<Vault>, Option<Error>), Error> {
+    match cx.unlock() {
+        Ok(vault) => Ok((Some(vault), None)),
+        Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Locked) => {
+            Ok((None, Some(error)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns all values of the project.
+fn values(vault: Vault, cx: &Context) -> Result<Vec<(Tag, SecretValue)>, Error> {
+    let values = vault.scope(cx.target.project()?).reveal_all()?;
+    drop(vault);
+    look_for(&values, "searched for", ALL, cx)?;
+    Ok(values)
 }
 
 /// The findings so far.
 struct ScanCommand<'s> {
     needles: &'s Needles,
     cx: &'s Context,
-    /// Names that were reported, with the tag of the value in them
+    /// Names that were reported, with the label of what is in them
     names: HashSet<(PathBuf, String)>,
     found: ScanReport,
 }
@@ -97,7 +128,7 @@ impl ScanCommand<'_> {
         self.found.files += report.files;
         for InFile { path, names, content } in report.found {
             for (named, finding) in names {
-                if self.names.insert((named.clone(), finding.tag.to_string())) {
+                if self.names.insert((named.clone(), finding.found.to_string())) {
                     self.add(&named, &finding);
                 }
             }
@@ -110,7 +141,7 @@ impl ScanCommand<'_> {
         report.unread.iter().for_each(|error| self.add_unread(error));
     }
 
-    fn add(&mut self, path: &Path, finding: &FoundValue) {
+    fn add(&mut self, path: &Path, finding: &Finding) {
         let (place, line) = match finding.location {
             Location::Line(line) => ("line", Some(line)),
             Location::Name => ("name", None),
@@ -118,8 +149,14 @@ impl ScanCommand<'_> {
         };
 
         let file = masked_path(self.needles, path.strip_prefix("./").unwrap_or(path));
-        let (tag, form) = (finding.tag.to_string(), finding.form.name());
-        self.found.findings.push(FindingInfo { file, place, line, tag, form });
+        let found = match &finding.found {
+            Found::Value { tag, form } => {
+                FoundInfo::Value { tag: tag.to_string(), form: form.name() }
+            }
+            Found::Token(level) => FoundInfo::Token { token: level.as_str() },
+        };
+
+        self.found.findings.push(FindingInfo { file, place, line, found });
     }
 
     fn add_unread(&mut self, error: &ScanError) {
@@ -130,26 +167,57 @@ impl ScanCommand<'_> {
     }
 }
 
-fn report(found: &ScanReport, cx: &Context) -> Result<(), Error> {
-    cx.ui.print(found)?;
-    match found.findings.len() {
-        0 if !found.unread.is_empty() => {
-            let unread = counted(found.unread.len(), "file");
-            Err(Error::new(Kind::Failure, format!("{unread} could not be searched")))
+/// Prints the findings. `locked` is the reason why no values were searched for.
+fn report(found: &ScanReport, locked: Option<Error>, cx: &Context) -> Result<(), Error> {
+    let is_token = |finding: &&FindingInfo| matches!(finding.found, FoundInfo::Token { .. });
+    let tokens = found.findings.iter().filter(is_token).count();
+    let values = found.findings.len() - tokens;
+    let files = counted(found.files, "file");
+
+    match locked {
+        // Otherwise a hook would pass a commit that has a value in it.
+        Some(error) if tokens == 0 => {
+            return Err(error.hint("search for tokens alone with `secrets scan --tokens`"));
         }
-        0 => {
-            cx.ui.status(&format!("no values found in {}", counted(found.files, "file")));
-            Ok(())
-        }
-        n => {
-            let what = format!("{} in {}", counted(n, "value"), counted(found.files, "file"));
-            Err(Error::new(Kind::Differs, what).hint(FIX))
-        }
+        Some(error) => cx.ui.warn(&format!("values were not searched for: {}", error.message())),
+        None => {}
     }
+
+    cx.ui.print(found)?;
+    let what = match (values, tokens) {
+        (0, 0) if !found.unread.is_empty() => {
+            let unread = counted(found.unread.len(), "file");
+            return Err(Error::new(Kind::Failure, format!("{unread} could not be searched")));
+        }
+        (0, 0) => {
+            let what = if found.only.is_some() { "tokens" } else { "values or tokens" };
+            cx.ui.status(&format!("no {what} found in {files}"));
+            return Ok(());
+        }
+        (values, 0) => counted(values, "value"),
+        (0, tokens) => counted(tokens, "token"),
+        (values, tokens) => {
+            format!("{} and {}", counted(values, "value"), counted(tokens, "token"))
+        }
+    };
+
+    let mut error = Error::new(Kind::Differs, format!("{what} in {files}"));
+    if values > 0 {
+        error = error.hint(FIX);
+    }
+
+    if tokens > 0 {
+        error = error.hint(REVOKE);
+    }
+
+    Err(error)
 }
 
 const FIX: &str =
     "replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published";
+
+const REVOKE: &str = "find the token with `secrets token list`, and end it with `secrets token \
+                      revoke NAME` or give it a new string with `secrets token rotate NAME`";
 
 /// Writes the hook that runs `scan --staged` before every commit.
 fn install_hook(cx: &Context) -> Result<(), Error> {

@@ -44,6 +44,9 @@ impl From<CryptoError> for Error {
                  enough to lower the requirement",
             ),
             CryptoError::KeyMemory | CryptoError::Random => Self::new(Kind::Failure, message),
+            CryptoError::TooManySecrets => {
+                Self::usage(message).hint("leave `--only` out, or name fewer secrets")
+            }
             CryptoError::Internal(_) => Self::internal(message),
         }
     }

@@ -35,7 +35,7 @@ use crate::error::Error;
 use crate::ui::Ui;
 pub(crate) use check::{CheckReport, NeedInfo, OutputReport, UnusedSecret, listed_additions};
 pub(crate) use clone::ClonePlan;
-pub(crate) use findings::{FindingInfo, HookInfo, ScanReport};
+pub(crate) use findings::{FindingInfo, FoundInfo, HookInfo, ScanReport};
 pub(crate) use import::{ImportPlan, Imported};
 pub(crate) use inspect::{Salvaged, Verified};
 pub(crate) use kdf::KdfInfo;

@@ -4,6 +4,7 @@
     check.py                                      recompute every known answer in this folder
     check.py --write                              write them again; the bytes are the same every time
     check.py --open VAULT --passphrase-file FILE  verify a whole vault and print its content as JSON
+        --token-file TOKEN                        and open the grant of this token
 
 Needs Python's `cryptography`, version 44 or later. Each file holds one known answer. Its `kind` names the computation
 (KINDS), and `section` names the section of the page. Bytes are in hex. Labels, names and metadata fields are text.
@@ -19,6 +20,7 @@ import re
 import sqlite3
 import sys
 import unicodedata
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,8 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "format.md"
 TEXT = {"label", "name", "tag", "text", "fields", "spellings", "error"}  # members of a known answer that are not hex
 SUITE, PASSPHRASE, RECOVERY = 1, 1, 2
+BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+PREFIXES = {1: "sxr_", 2: "sxu_", 3: "sxm_"}
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 APPLICATION_ID, USER_VERSION = 0x53435254, 3
 DIRECTORY = OWNER = bytes(16)
@@ -300,12 +304,22 @@ def check_later(encoded: bytes) -> None:
         at, last = at + 5 + length, number
 
 
+def check_tag(tag: str) -> None:
+    need(re.fullmatch("[A-Za-z0-9_][A-Za-z0-9_-]{0,127}", tag) is not None and re.search("[A-Za-z0-9]", tag) is not None)
+    need(re.fullmatch("se[0-9a-f]{16}", tag_key(tag)) is None)
+
+
+def check_project_name(name: str) -> None:
+    need(re.fullmatch("[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}", name) is not None)
+    need(re.search("[A-Za-z0-9]", name) is not None)
+
+
 def decode_metadata(encoded: bytes) -> Data:
     fields = decode_fields(METADATA, encoded)
     need(fields.keys() >= {"tag", "hint", "created", "updated"})
-    tag, lengths = fields["tag"], {"name": 256, "description": 4096, "source": 2048}
-    need(re.fullmatch("[A-Za-z0-9_][A-Za-z0-9_-]{0,127}", tag) is not None and re.search("[A-Za-z0-9]", tag) is not None)
-    need(re.fullmatch("se[0-9a-f]{16}", tag_key(tag)) is None and len(fields["hint"]) <= 9)
+    lengths = {"name": 256, "description": 4096, "source": 2048}
+    check_tag(fields["tag"])
+    need(len(fields["hint"]) <= 9)
     need(all(1 <= len(fields.get(name, "x")) <= most for name, most in lengths.items()))
     need(fields.get("class", 1) == 1 and fields.get("generation", 1) > 0)
     return fields
@@ -314,9 +328,8 @@ def decode_metadata(encoded: bytes) -> Data:
 def decode_entry(encoded: bytes) -> Data:
     fields = decode_fields(ENTRY, encoded)
     need(fields.keys() >= {"name", "created", "updated", "pid", "epoch"})
-    name, policy = fields["name"], fields.get("policy", u64(1) + bytes(32))
-    need(re.fullmatch("[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}", name) is not None)
-    need(re.search("[A-Za-z0-9]", name) is not None)
+    policy = fields.get("policy", u64(1) + bytes(32))
+    check_project_name(fields["name"])
     need(len(fields["pid"]) == 16 and len(policy) == 40 and int.from_bytes(policy[:8], "big") > 0)
     return fields
 
@@ -526,12 +539,195 @@ def past_keys(root_key: bytes) -> bytes:
     return checkpoint_key(root_key) + hk + raw_public(owner_seed(root_key))
 
 
+# Section 8: tokens
+
+
+def base62(number: int, digits: int) -> str:
+    return "".join(BASE62[number // 62**at % 62] for at in reversed(range(digits)))
+
+
+def from_base62(digits: str) -> int:
+    return sum(BASE62.index(digit) * 62**at for at, digit in enumerate(reversed(digits)))
+
+
+def token_text(level: int, key: bytes) -> str:
+    word = PREFIXES[level] + base62(int.from_bytes(key, "big"), 43)
+    return word + base62(zlib.crc32(word.encode()), 6)
+
+
+def parse_token(text: str) -> tuple[int, bytes]:
+    need(re.fullmatch("sx[rum]_[0-9A-Za-z]{49}", text) is not None, "invalid")
+    number = from_base62(text[4:47])
+    need(from_base62(text[47:]) == zlib.crc32(text[:47].encode()) and number < 1 << 256, "invalid")
+    level = next(level for level, prefix in PREFIXES.items() if text.startswith(prefix))
+    return level, number.to_bytes(32, "big")
+
+
+def token_keys(key: bytes, vault_id: bytes) -> Data:
+    prk = mac(vault_id, key)  # HKDF-Extract
+    token_id = expand(prk, "token-id", b"")[:16]
+    keys = {"token_id": token_id, "kek": expand(prk, "token-kek", token_id)}
+    keys["writer"] = raw_public(expand(prk, "token-sign", b""))
+    return keys | {"checkpoint": expand(prk, "checkpoint", b""), "output": expand(prk, "output", b"")}
+
+
+GRANT: Schema = [(1, "name", "text"), (2, "level", 1), (3, "expires", 8), (4, "strict", 1), (5, "owner", "bytes")]
+GRANT += [(6, "project", "bytes")]
+GRANTED: Schema = [(1, "pid", "bytes"), (2, "name", "text"), (3, "epoch", 4), (4, "floor", "bytes"), (5, "keys", "bytes")]
+GRANTED += [(6, "set", "bytes")]
+ESCROW: Schema = [(1, "kek", "bytes"), (2, "writer", "bytes"), (3, "name", "text"), (4, "level", 1), (5, "expires", 8)]
+ESCROW += [(6, "strict", 1), (7, "pid", "bytes"), (8, "restricted", 1), (9, "only", "bytes"), (10, "created", 8)]
+ESCROW += [(11, "replaced_by", "bytes")]
+
+
+def encode_grant(grant: Data) -> bytes:
+    """`keys` of the project is a key ring, and `set` is a dictionary."""
+    project = dict(grant["project"])
+    if "keys" in project:
+        project["keys"] = encode_fields(RING, project["keys"])
+    if "set" in project:
+        project["set"] = encode_set(project["set"])
+    return encode_fields(GRANT, grant | {"project": encode_fields(GRANTED, project)})
+
+
+def encode_set(keys: Data) -> bytes:
+    encoded = keys["head_key"] + keys["policy_key"] + u32(len(keys["records"]))
+    for row in keys["records"]:
+        encoded += row["rid"] + bytes([row["class"]]) + u32(row["generation"]) + lp(row["tag"].encode())
+        encoded += row["metadata_key"] + lp(row.get("value_key", b""))
+    return encoded
+
+
+def decode_grant(encoded: bytes) -> Data:
+    fields = decode_fields(GRANT, encoded)
+    need("project" in fields)
+    project = decode_granted(fields["project"])
+    need(fields.keys() >= {"name", "level", "owner"} and len(fields["owner"]) == 32)
+    check_token(fields)
+    return fields | {"project": project}
+
+
+def decode_granted(encoded: bytes) -> Data:
+    fields = decode_fields(GRANTED, encoded)
+    need(fields.keys() >= {"pid", "name", "epoch", "floor"} and ("keys" in fields) != ("set" in fields))
+    read = decode_ring if "keys" in fields else decode_set
+    keys = {name: read(fields[name]) for name in ("keys", "set") if name in fields}
+    need(len(fields["pid"]) == 16 and len(fields["floor"]) == 80 and "later" not in fields)
+    check_project_name(fields["name"])
+    return fields | keys
+
+
+def decode_set(encoded: bytes) -> Data:
+    need(len(encoded) >= 68)
+    records, at = [], 68
+
+    def take(length: int) -> bytes:
+        nonlocal at
+        at += length
+        need(at <= len(encoded))
+        return encoded[at - length : at]
+
+    for _ in range(int.from_bytes(encoded[64:68], "big")):
+        row: Data = {"rid": take(8), "class": take(1)[0], "generation": int.from_bytes(take(4), "big")}
+        row["tag"] = decode_field("text", take(int.from_bytes(take(4), "big")))
+        need(row["class"] <= 1 and isinstance(row["tag"], str))
+        check_tag(row["tag"])
+        row["metadata_key"] = take(32)
+        value = take(int.from_bytes(take(4), "big"))
+        need(len(value) in (0, 32))
+        records.append(row | ({"value_key": value} if value else {}))
+    rids = [row["rid"] for row in records]
+    need(at == len(encoded) and rids == sorted(set(rids)))
+    return {"head_key": encoded[:32], "policy_key": encoded[32:64], "records": records}
+
+
+def check_token(fields: Data) -> None:
+    need(1 <= len(fields["name"]) <= 256 and fields["level"] in PREFIXES and fields.get("strict", 1) == 1)
+
+
+def decode_escrow(encoded: bytes) -> Data:
+    fields = decode_fields(ESCROW, encoded)
+    need(fields.keys() >= {"kek", "writer", "name", "level", "pid", "created"})
+    check_token(fields)
+    lengths = {"kek": 32, "writer": 32, "pid": 16, "replaced_by": 16}
+    need(all(len(fields[name]) == length for name, length in lengths.items() if name in fields))
+    need(fields.get("restricted", 1) == 1)
+    if "only" in fields:
+        only = fields["only"]
+        rids = [only[at : at + 8] for at in range(0, len(only), 8)]
+        need(len(only) % 8 == 0 and rids == sorted(set(rids)))
+        fields["only"] = rids
+    return fields
+
+
+def escrow_key(root_key: bytes) -> bytes:
+    return expand(root_key, "escrow", b"")
+
+
+def open_grant(kek: bytes, vault_id: bytes, row: Data) -> Data:
+    need(len(row["body"]) <= 256 << 10)
+    padded = unseal(kek, vault_id, "grant", row["token_id"] + u64(row["gen"]), row["body"])
+    return decode_grant(unpad(padded, record_size))
+
+
+def open_escrow(root_key: bytes, vault_id: bytes, row: Data) -> Data:
+    need(len(row["escrow"]) <= 64 << 10)
+    padded = unseal(escrow_key(root_key), vault_id, "escrow", row["token_id"] + u64(row["gen"]), row["escrow"])
+    return decode_escrow(unpad(padded, record_size))
+
+
+def list_token(root_key: bytes, vault_id: bytes, rings: dict[bytes, Data], row: Data) -> Data:
+    """Opens an escrow, and the grant with the key in it. The token's holder can rewrite the grant, so that is no damage."""
+    where = f"token {row['token_id'].hex()}"
+    need(len(row["token_id"]) == 16, "damaged", where)
+    escrow = open_escrow(root_key, vault_id, row)
+    need(escrow["pid"] in rings, "damaged", f"{where}: project")
+    try:
+        grant = open_grant(escrow["kek"], vault_id, row)
+        same = all(escrow.get(name) == grant.get(name) for name in ("name", "level", "expires", "strict"))
+        same = same and grant["owner"] == raw_public(owner_seed(root_key)) and grant["project"]["pid"] == escrow["pid"]
+        need(same, "not from the escrow")
+        check_granted_keys(grant["project"], rings[escrow["pid"]])
+        state = "current"
+    except Refused as refused:
+        state = refused.args[0]
+    found = {"id": row["token_id"], "generation": row["gen"], "grant": state, **escrow}
+    del found["kek"]
+    shown: Data = json.loads(json.dumps(found, default=bytes.hex))
+    return shown
+
+
+def check_granted_keys(project: Data, ring: Data) -> None:
+    pid = project["pid"]
+    if "keys" in project:
+        need(all(ring.get(name) == key for name, key in project["keys"].items()), "other keys")
+        return
+    keys = project["set"]
+    need(keys["head_key"] == head_key(ring["pmk"], pid), "other keys")
+    need(keys["policy_key"] == policy_key(ring["pmk"], pid), "other keys")
+    for row in keys["records"]:
+        need(row["metadata_key"] == metadata_key(ring["pmk"], pid, row["rid"]), "other keys")
+        value = value_key(ring, pid, row["rid"], row["generation"], row["class"])
+        need(row.get("value_key", value) == value, "other keys")
+
+
+def list_grant(text: str, vault_id: bytes, grants: list[Data]) -> Data:
+    """Opens the grant of a token, with the token alone."""
+    level, key = parse_token(text)
+    keys = token_keys(key, vault_id)
+    rows = [row for row in grants if row["token_id"] == keys["token_id"]]
+    need(len(rows) == 1, "revoked", "the vault has no grant for this token")
+    grant = open_grant(keys["kek"], vault_id, rows[0])
+    shown: Data = json.loads(json.dumps(grant | {"label": level}, default=bytes.hex))
+    return shown
+
+
 # A whole vault: section 5, everything that a reader checks
 
 Query = Callable[..., list[Data]]
 
 
-def open_vault(path: Path, passphrase: bytes) -> Data:
+def open_vault(path: Path, passphrase: bytes, token: str | None) -> Data:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     connection.row_factory = sqlite3.Row
     connection.execute("BEGIN")
@@ -552,11 +748,14 @@ def open_vault(path: Path, passphrase: bytes) -> Data:
     keys, owner = directory_keys(root_key), raw_public(owner_seed(root_key))
     head, records = open_project(rows, vault_id, owner, DIRECTORY, keys, None)
     need(head["dir"] == slots_hash(slots, past), "damaged", "slots")
-    need(head["policy"] == tokens_hash(grants) and not grants, "damaged", "tokens")
+    need(head["policy"] == tokens_hash(grants) and len(grants) <= 1024, "damaged", "tokens")
     entries = [open_directory_record(rows, vault_id, keys, row) for row in records]
     check_orphans(rows, {DIRECTORY, *(entry["pid"] for entry, _ in entries)})
     found = [list_project(rows, vault_id, owner, entry, ring) for entry, ring in entries]
-    return {"projects": sorted(found, key=lambda project: project["name"])}
+    rings = {entry["pid"]: ring for entry, ring in entries}
+    tokens = [list_token(root_key, vault_id, rings, row) for row in grants]
+    listed: Data = {"projects": sorted(found, key=lambda project: project["name"]), "tokens": tokens}
+    return listed if token is None else listed | {"grant": list_grant(token, vault_id, grants)}
 
 
 def check_schema(rows: Query) -> None:
@@ -772,6 +971,29 @@ def known_checkpoint(i: Data) -> Data:
     return {"key": key, "state": state, "checkpoint": checkpoint, "newest": newest, "names": names}
 
 
+def known_token(i: Data) -> Data:
+    return {"text": token_text(i["level"], i["key"]), **token_keys(i["key"], i["vault_id"])}
+
+
+def known_token_opened(i: Data) -> Data:
+    level, key = parse_token(i["text"])
+    return {"level": level, "token_id": token_keys(key, i["vault_id"])["token_id"]}
+
+
+def known_grant(i: Data) -> Data:
+    encoded, ctx = encode_grant(i["grant"]), i["token_id"] + u64(i["gen"])
+    sealed = seal(i["kek"], i["vault_id"], "grant", ctx, pad(encoded, record_size), i["salt"])
+    return {"encoded": encoded, "sealed": sealed}
+
+
+def known_escrow(i: Data) -> Data:
+    key, ctx = escrow_key(i["root_key"]), i["token_id"] + u64(i["gen"])
+    content = {name: b"".join(part) if name == "only" else part for name, part in i["escrow"].items()}
+    encoded = encode_fields(ESCROW, content)
+    sealed = seal(key, i["vault_id"], "escrow", ctx, pad(encoded, record_size), i["salt"])
+    return {"key": key, "encoded": encoded, "sealed": sealed}
+
+
 def known_opened(padded: bytes, read: Callable[[bytes], Data]) -> Data:
     """Includes the content of the seal, so that a refusal is about the content and not about the seal."""
     try:
@@ -791,6 +1013,16 @@ def known_value_opened(i: Data) -> Data:
     ctx = value_ctx(i, i["generation"], i["class"], tag_key(i["tag"]))
     padded = unseal(key, i["vault_id"], "value", ctx, i["sealed"])
     return known_opened(padded, lambda padded: {"value": unpad(padded, value_size)})
+
+
+def known_grant_opened(i: Data) -> Data:
+    padded = unseal(i["kek"], i["vault_id"], "grant", i["token_id"] + u64(i["gen"]), i["sealed"])
+    return known_opened(padded, lambda padded: {"grant": decode_grant(unpad(padded, record_size))})
+
+
+def known_escrow_opened(i: Data) -> Data:
+    padded = unseal(escrow_key(i["root_key"]), i["vault_id"], "escrow", i["token_id"] + u64(i["gen"]), i["sealed"])
+    return known_opened(padded, lambda padded: {"escrow": decode_escrow(unpad(padded, record_size))})
 
 
 KINDS: dict[str, Callable[[Data], Data]] = {
@@ -821,6 +1053,12 @@ KINDS: dict[str, Callable[[Data], Data]] = {
     "policy-opened": lambda i: open_policy(i["pmk"], i["owner"], i["vault_id"], i["pid"], i),
     "audit": known_audit,
     "audit-opened": known_audit_opened,
+    "token": known_token,
+    "token-opened": known_token_opened,
+    "grant": known_grant,
+    "grant-opened": known_grant_opened,
+    "escrow": known_escrow,
+    "escrow-opened": known_escrow_opened,
     "past-keys": known_past_keys,
     "checkpoint": known_checkpoint,
 }
@@ -848,8 +1086,10 @@ def cases() -> Iterator[Case]:
     yield "expand-44", "expand", "2", "EXP of a seal", {"key": RING_KEYS["pvk"], "label": "aead", "ctx": ctx, "length": 44}
     for part in (slot_cases, recovery_cases, keyring_cases, metadata_cases, project_entry_cases, value_cases):
         yield from part()
-    for part in (tree_cases, table_cases, head_cases, policy_cases, audit_cases, checkpoint_cases):
+    for part in (tree_cases, table_cases, head_cases, policy_cases, audit_cases, checkpoint_cases, token_cases):
         yield from part()
+    yield from grant_cases()
+    yield from escrow_cases()
 
 
 def slot_cases() -> Iterator[Case]:
@@ -1167,6 +1407,180 @@ def checkpoint_cases() -> Iterator[Case]:
     yield "checkpoint-of-directory", "checkpoint", "7", "What was last seen of the directory", state | directory
 
 
+TOKEN_KEY = fixed("token key", 32)
+
+
+def token_cases() -> Iterator[Case]:
+    for level, name in enumerate(("read", "use", "manage"), 1):
+        token = {"vault_id": VAULT_ID, "level": level, "key": TOKEN_KEY}
+        yield f"token-{name}", "token", "8", "A token, and its keys in a vault", token
+    other = {"vault_id": fixed("another vault", 16), "level": 1, "key": TOKEN_KEY}
+    yield "token-in-another-vault", "token", "8", "Its keys in another vault are others", other
+    for name, key in (("least", bytes(32)), ("greatest", b"\xff" * 32)):
+        yield f"token-{name}", "token", "8", "A key at the end of the range", token | {"key": key}
+
+    text = token_text(2, TOKEN_KEY)
+    too_large = PREFIXES[2] + base62(1 << 256, 43)
+    texts = {
+        "opened": text,
+        "wrong-checksum": text[:-1] + BASE62[BASE62.index(text[-1]) - 1],
+        "wrong-key": text[:20] + BASE62[BASE62.index(text[20]) - 1] + text[21:],
+        "too-large": too_large + base62(zlib.crc32(too_large.encode()), 6),
+        "other-prefix": "sxo_" + text[4:47] + base62(zlib.crc32(b"sxo_" + text[4:47].encode()), 6),
+        "other-level": "sxm_" + text[4:],
+        "other-character": text[:10] + "-" + text[11:],
+        "too-short": text[:-1],
+        "too-long": text + "0",
+        "with-newline": text + "\n",
+        "checksum-too-large": text[:47] + "zzzzzz",
+    }
+    for name, text in texts.items():
+        yield f"token-{name}", "token-opened", "8", "What is typed as a token", {"vault_id": VAULT_ID, "text": text}
+
+
+def grant_cases() -> Iterator[Case]:
+    keys = token_keys(TOKEN_KEY, VAULT_ID)
+    where: Data = {"vault_id": VAULT_ID, "token_id": keys["token_id"], "gen": 3, "kek": keys["kek"]}
+    floor = u64(9) + fixed("head", 32) + u64(4) + fixed("policy", 32)
+    place = {"pid": PID, "name": "web.api", "epoch": 2, "floor": floor}
+    ring = place | {"keys": RING_KEYS}
+    reader = place | {"keys": {name: RING_KEYS[name] for name in ("pmk", "tik")}}
+    record = {"rid": RID, "class": 0, "generation": 0, "tag": "DB_PASSWORD", "metadata_key": metadata_key(PMK, PID, RID)}
+    record["value_key"] = value_key(RING_KEYS, PID, RID, 0, 0)
+    second = {"rid": b"\xff" * 8, "class": 1, "generation": 2, "tag": "api-key", "metadata_key": fixed("MK", 32)}
+    some = {"head_key": head_key(PMK, PID), "policy_key": policy_key(PMK, PID), "records": [record, second]}
+    grant = {"name": "deploy, \u00fcber", "level": 3, "owner": raw_public(SEED), "project": ring}
+    limited = grant | {"level": 2, "project": place | {"set": some}}
+    options = {"expires": 1800000000000, "strict": 1}
+    good = {
+        "": ("The whole project", grant),
+        "-reader": ("The keys of a reader, all optional fields", grant | options | {"level": 1, "project": reader}),
+        "-later": ("Fields of a later version are kept", grant | {"later": LATER}),
+        "-set": ("Two secrets, the second without its value", limited),
+        "-empty-set": ("No secrets", grant | {"level": 1, "project": place | {"set": some | {"records": []}}}),
+    }
+    for name, (what, content) in good.items():
+        made = where | {"grant": content, "salt": SALT}
+        yield f"grant{name}", "grant", "8", what, made
+        yield f"grant-opened{name}", "grant-opened", "8", "It opens", where | {"sealed": known_grant(made)["sealed"]}
+
+    sealed = known_grant(where | {"grant": grant, "salt": SALT})["sealed"]
+    other = {"gen": 4, "token_id": fixed("other", 16), "vault_id": fixed("another vault", 16), "kek": PMK}
+    for name, value in other.items():
+        row = where | {"sealed": sealed, name: value}
+        yield f"grant-other-{name}", "grant-opened", "8", "The row of another place, or another key", row
+
+    for name, encoded in (bad_grants(grant) | bad_sets(grant, place, some)).items():
+        sealed = seal(keys["kek"], VAULT_ID, "grant", keys["token_id"] + u64(3), pad(encoded, record_size), SALT)
+        yield f"grant-{name}", "grant-opened", "8", WHAT, where | {"sealed": sealed}
+    padded = pad(encode_grant(grant), record_size)
+    for name, padded in {"padding": padded[:-1] + b"\1", "padding-too-long": padded + bytes(256)}.items():
+        sealed = seal(keys["kek"], VAULT_ID, "grant", keys["token_id"] + u64(3), padded, SALT)
+        yield f"grant-{name}", "grant-opened", "8", WHAT, where | {"sealed": sealed}
+
+
+def bad_grants(grant: Data) -> dict[str, bytes]:
+    project = grant["project"]
+    runs = [encode_fields(GRANTED, {name: project[name]}) for name in ("pid", "name", "epoch", "floor")]
+    ring = b"\5" + lp(encode_fields(RING, project["keys"]))
+    inside = {
+        "no-keys": runs,
+        "both-keys": [*runs, ring, b"\6" + lp(bytes(68))],
+        "project-later": [*runs, ring, LATER],
+        "project-newer": [*runs, ring, b"\7" + lp(b"?")],
+        "no-floor": [*runs[:3], ring],
+        "short-floor": [*runs[:3], b"\4" + lp(bytes(79)), ring],
+        "short-pid": [b"\1" + lp(bytes(15)), *runs[1:], ring],
+        "project-name": [runs[0], b"\2" + lp(b"a b"), *runs[2:], ring],
+        "project-order": [runs[1], runs[0], *runs[2:], ring],
+        "ring-newer": [*runs, b"\5" + lp(encode_fields(RING, project["keys"]) + b"\5" + lp(b"?"))],
+        "ring-short": [*runs, b"\5" + lp(b"\1" + lp(PMK))],
+    }
+    head = [encode_fields(GRANT, {name: grant[name]}) for name in ("name", "level", "owner")]
+    bad = {name: b"".join(head) + b"\6" + lp(b"".join(run)) for name, run in inside.items()}
+    last = encode_grant(grant)[len(b"".join(head)) :]
+    outside = {
+        "no-name": [*head[1:], last],
+        "empty-name": [b"\1" + lp(b""), *head[1:], last],
+        "name-not-utf-8": [b"\1" + lp(b"\xff"), *head[1:], last],
+        "level-0": [head[0], b"\2" + lp(b"\0"), head[2], last],
+        "level-4": [head[0], b"\2" + lp(b"\4"), head[2], last],
+        "default-strict": [*head[:2], b"\4" + lp(b"\0"), head[2], last],
+        "short-expires": [*head[:2], b"\3" + lp(bytes(7)), head[2], last],
+        "short-owner": [*head[:2], b"\5" + lp(bytes(31)), last],
+        "no-project": head,
+        "order": [head[1], head[0], head[2], last],
+        "twice": [head[0], *head, last],
+        "newer": [*head, last, b"\7" + lp(b"?")],
+        "cut-short": [*head, last[:-1]],
+    }
+    return bad | {name: b"".join(run) for name, run in outside.items()}
+
+
+def bad_sets(grant: Data, place: Data, some: Data) -> dict[str, bytes]:
+    first, second = some["records"]
+    records = {
+        "set-order": [second, first],
+        "set-twice": [first, first],
+        "set-class": [first | {"class": 2}],
+        "set-tag": [first | {"tag": "SE0123456789abcdef"}],
+        "set-value-key": [first | {"value_key": bytes(31)}],
+    }
+    encodings = {name: encode_set(some | {"records": rows}) for name, rows in records.items()}
+    encoded = encode_set(some)
+    encodings |= {"set-longer": encoded + b"\0", "set-shorter": encoded[:-1], "set-count": encoded[:64] + u32(3) + encoded[68:]}
+    encodings |= {"set-without-count": encoded[:67]}
+    made: dict[str, bytes] = {}
+    for name, encoded in encodings.items():
+        project = encode_fields(GRANTED, place | {"set": encoded})
+        made[name] = encode_fields(GRANT, grant | {"level": 2, "project": project})
+    return made
+
+
+def escrow_cases() -> Iterator[Case]:
+    keys = token_keys(TOKEN_KEY, VAULT_ID)
+    where: Data = {"vault_id": VAULT_ID, "token_id": keys["token_id"], "gen": 3, "root_key": ROOT_KEY}
+    escrow: Data = {"kek": keys["kek"], "writer": keys["writer"], "name": "deploy, \u00fcber", "level": 3, "pid": PID}
+    escrow |= {"created": 1700000000000}
+    more = {"level": 2, "expires": 1800000000000, "strict": 1, "restricted": 1, "only": [RID, b"\xff" * 8]}
+    more |= {"replaced_by": fixed("other token", 16), "later": LATER}
+    for name, content in (("", escrow), ("-full", escrow | more), ("-no-secrets", escrow | {"level": 1, "only": []})):
+        made = where | {"escrow": content, "salt": SALT}
+        yield f"escrow{name}", "escrow", "8", "What the owner keeps of a token", made
+        sealed = known_escrow(made)["sealed"]
+        yield f"escrow-opened{name}", "escrow-opened", "8", "It opens", where | {"sealed": sealed}
+
+    other = {"gen": 4, "token_id": fixed("other", 16), "vault_id": fixed("another vault", 16), "root_key": PMK}
+    for name, value in other.items():
+        row = where | {"sealed": sealed, name: value}
+        yield f"escrow-other-{name}", "escrow-opened", "8", "The row of another place, or another key", row
+
+    order = ("kek", "writer", "name", "level", "pid", "created")
+    runs = [encode_fields(ESCROW, {name: escrow[name]}) for name in order]
+    start, end = runs[:5], runs[5]
+    bad = {
+        "short-kek": [b"\1" + lp(bytes(31)), *runs[1:]],
+        "no-writer": [runs[0], *runs[2:]],
+        "empty-name": [*runs[:2], b"\3" + lp(b""), *runs[3:]],
+        "level-0": [*runs[:3], b"\4" + lp(b"\0"), *runs[4:]],
+        "default-strict": [*runs[:4], b"\6" + lp(b"\0"), *runs[4:]],
+        "default-restricted": [*start, b"\x08" + lp(b"\0"), end],
+        "only-order": [*start, b"\x09" + lp(b"\xff" * 8 + RID), end],
+        "only-twice": [*start, b"\x09" + lp(RID + RID), end],
+        "only-cut-short": [*start, b"\x09" + lp(RID[:7]), end],
+        "no-created": start,
+        "short-replaced-by": [*runs, b"\x0b" + lp(bytes(15))],
+        "order": [runs[1], runs[0], *runs[2:]],
+        "twice": [runs[0], *runs],
+        "newer": [*runs, b"\x0c" + lp(b"?")],
+        "cut-short": [*start, end[:-1]],
+    }
+    for name, run in bad.items():
+        ctx = keys["token_id"] + u64(3)
+        sealed = seal(escrow_key(ROOT_KEY), VAULT_ID, "escrow", ctx, pad(b"".join(run), record_size), SALT)
+        yield f"escrow-{name}", "escrow-opened", "8", WHAT, where | {"sealed": sealed}
+
+
 def flipped(data: bytes) -> bytes:
     return data[:-1] + bytes([data[-1] ^ 1])
 
@@ -1213,6 +1627,7 @@ def main() -> int:
     arguments.add_argument("--write", action="store_true", help="write the known answers again")
     arguments.add_argument("--open", type=Path, metavar="VAULT", help="verify a vault and print its content")
     arguments.add_argument("--passphrase-file", type=Path, metavar="FILE", help="one line, for --open")
+    arguments.add_argument("--token-file", type=Path, metavar="TOKEN", help="one line, for --open")
     given = arguments.parse_args()
     if given.write:
         write()
@@ -1223,7 +1638,8 @@ def main() -> int:
         arguments.error("--open needs --passphrase-file")
     try:
         line = given.passphrase_file.read_bytes().removesuffix(b"\n")
-        print(json.dumps(open_vault(given.open, line), ensure_ascii=False, indent=2))
+        token = given.token_file and given.token_file.read_text("ascii").removesuffix("\n")
+        print(json.dumps(open_vault(given.open, line, token), ensure_ascii=False, indent=2))
     except Refused as refused:
         print(": ".join(filter(None, refused.args)), file=sys.stderr)
     except (LookupError, OSError, OverflowError, TypeError, ValueError, sqlite3.Error) as error:

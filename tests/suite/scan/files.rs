@@ -65,7 +65,7 @@ fn a_tree_is_searched_as_git_sees_it() {
     ");
 
     let run = scan(&sandbox, &["tree/clean"]).run().succeeds().stdout("");
-    stderr!(run, @"no values found in 1 file");
+    stderr!(run, @"no values or tokens found in 1 file");
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn names_and_targets_of_links_are_searched_and_never_shown() {
     ");
 
     let typed = format!("d-{TOKEN}/a");
-    stderr!(scan(&sandbox, &[&typed]).current_dir(sandbox.path("repo")).run().succeeds(), @"no values found in 1 file");
+    stderr!(scan(&sandbox, &[&typed]).current_dir(sandbox.path("repo")).run().succeeds(), @"no values or tokens found in 1 file");
     let typed = format!("{TOKEN}.txt");
     let run = scan(&sandbox, &[&typed]).current_dir(sandbox.path("repo")).run().fails_with(8);
 

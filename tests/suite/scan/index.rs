@@ -10,7 +10,7 @@ use super::{git, repository, sandbox, scan, staged};
 fn the_index_counts_and_not_the_working_tree() {
     let sandbox = sandbox();
     repository(&sandbox);
-    stderr!(staged(&sandbox).run().succeeds(), @"no values found in 0 files");
+    stderr!(staged(&sandbox).run().succeeds(), @"no values or tokens found in 0 files");
 
     // There is no commit yet. The names are odd, and one file is fixed in the tree only.
     std::fs::create_dir(sandbox.path("repo/sub")).unwrap();
@@ -33,7 +33,7 @@ fn the_index_counts_and_not_the_working_tree() {
 
     // The files are in the tree but not staged.
     assert!(git(&sandbox, &["rm", "-q", "--cached", "-f", "binary", "sub/a b\nc"]));
-    stderr!(staged(&sandbox).run().succeeds(), @"no values found in 0 files");
+    stderr!(staged(&sandbox).run().succeeds(), @"no values or tokens found in 0 files");
 
     // A deleted file is not a finding, but a moved one is.
     assert!(
@@ -48,7 +48,7 @@ fn the_index_counts_and_not_the_working_tree() {
     ");
 
     assert!(git(&sandbox, &["rm", "-q", "-f", "moved"]));
-    stderr!(staged(&sandbox).run().succeeds(), @"no values found in 0 files");
+    stderr!(staged(&sandbox).run().succeeds(), @"no values or tokens found in 0 files");
 }
 
 #[test]
@@ -179,12 +179,12 @@ fn only_the_staged_part_of_a_file_is_searched() {
     sandbox.write("repo/a", "one\ntwo\nthree\n");
     assert!(git(&sandbox, &["add", "a"]));
     sandbox.write("repo/a", format!("one\ntwo\nthree\n{TOKEN}\n"));
-    stderr!(staged(&sandbox).run().succeeds(), @"no values found in 1 file");
+    stderr!(staged(&sandbox).run().succeeds(), @"no values or tokens found in 1 file");
 
     // A file that was added with `-N` is not staged yet.
     sandbox.write("repo/later", TOKEN);
     assert!(git(&sandbox, &["add", "-N", "later"]));
-    stderr!(staged(&sandbox).run().succeeds(), @"no values found in 1 file");
+    stderr!(staged(&sandbox).run().succeeds(), @"no values or tokens found in 1 file");
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn other_indexes_submodules_links_and_conflicts_are_handled() {
     sandbox.write("repo/a", TOKEN);
     std::fs::copy(sandbox.path("repo/.git/index"), sandbox.path("index")).unwrap();
     assert!(git(&sandbox, &["add", "a"]));
-    stderr!(staged(&sandbox).env("GIT_INDEX_FILE", sandbox.path("index")).run().succeeds(), @"no values found in 0 files");
+    stderr!(staged(&sandbox).env("GIT_INDEX_FILE", sandbox.path("index")).run().succeeds(), @"no values or tokens found in 0 files");
     stderr!(staged(&sandbox).run().fails_with(8).stdout_has("a:1"), @"
     error: 1 value in 1 file
     hint: replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published
@@ -227,7 +227,7 @@ fn other_indexes_submodules_links_and_conflicts_are_handled() {
             && !git(&sandbox, &["merge", "main"])
     );
 
-    stderr!(staged(&sandbox).run().succeeds(), @"no values found in 2 files");
+    stderr!(staged(&sandbox).run().succeeds(), @"no values or tokens found in 2 files");
     sandbox.write("repo/a", TOKEN);
     assert!(git(&sandbox, &["add", "a"]));
     stderr!(staged(&sandbox).run().fails_with(8).stdout_has("a:1: api-token (raw)\n"), @"

@@ -1,4 +1,4 @@
-//! `scan` finds values in files, shows where they are and never what they are.
+//! `scan` finds values and tokens in files, shows where they are and never what they are.
 
 use crate::support::{self, PASSPHRASE, PATH, Prepared, Sandbox, TOKEN};
 
@@ -6,6 +6,7 @@ mod files;
 mod hook;
 mod index;
 mod permissions;
+mod tokens;
 
 fn sandbox() -> Sandbox {
     Sandbox::with_secrets(&[("api-token", TOKEN), ("key", "first line of it\nsecond line of it\n")])

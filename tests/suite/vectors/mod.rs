@@ -27,6 +27,7 @@ use keys::{keyring, keyring_opened, root_keys, tag_index};
 use records::{metadata, metadata_opened, value, value_opened};
 use signed::{audit, audit_opened, head, head_opened, policy, policy_opened};
 use slots::{recovery, recovery_opened, slot, slot_opened};
+use tokens::{escrow, escrow_opened, grant, grant_opened, token, token_opened};
 use tree::{bucket, leaf, root_hash, slots_hash, tokens_hash};
 use values::{expand, value_sizes};
 
@@ -36,6 +37,7 @@ mod keys;
 mod records;
 mod signed;
 mod slots;
+mod tokens;
 mod tree;
 mod values;
 
@@ -60,7 +62,8 @@ kinds! {
     expand slot slot_opened recovery recovery_opened root_keys keyring keyring_opened
     metadata metadata_opened project_entry project_entry_opened value value_opened value_sizes
     tag_index leaf bucket root_hash slots_hash tokens_hash head head_opened policy policy_opened
-    audit audit_opened past_keys checkpoint
+    audit audit_opened past_keys checkpoint token token_opened grant grant_opened escrow
+    escrow_opened
 }
 
 #[test]
@@ -95,6 +98,7 @@ impl Case {
             | CryptoError::KeyMemory
             | CryptoError::Random
             | CryptoError::NoRecoveryCode
+            | CryptoError::TooManySecrets
             | CryptoError::Internal(_) => "the machine",
         });
 

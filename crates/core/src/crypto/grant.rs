@@ -7,7 +7,7 @@
 use zeroize::Zeroizing;
 
 use super::CryptoError;
-use super::aead::Key;
+use super::aead::{Key, OVERHEAD};
 use super::fields::{Decoded, Fields};
 use super::ids::{Hash, ProjectId, RecordId, TokenId, VaultId};
 use super::keyring::Keyring;
@@ -181,7 +181,8 @@ const PROJECT_KEYS: u8 = 5;
 const PROJECT_SET: u8 = 6;
 
 impl Grant {
-    /// Seals the grant for a token. `generation` is the number of times that it was issued.
+    /// Seals the grant for a token. `generation` is the number of times that it was issued. Fails
+    /// if the result would have more than [`MAX_GRANT`] bytes.
     pub fn seal(
         &self,
         kek: &Key,
@@ -190,11 +191,19 @@ impl Grant {
         generation: u64,
     ) -> Result<Vec<u8>, CryptoError> {
         let padded = pad(self.encode().expose(), metadata_size);
+        if padded.expose().len() + OVERHEAD > MAX_GRANT {
+            return Err(CryptoError::TooManySecrets);
+        }
+
         kek.seal("grant", vault_id, &context(token_id, generation), padded.expose())
     }
 
     /// Opens the grant of a row with the token's key.
     pub fn open(kek: &Key, vault_id: &VaultId, row: &GrantRow) -> Result<Self, CryptoError> {
+        if row.grant.len() > MAX_GRANT {
+            return Err(CryptoError::Damaged(GRANT));
+        }
+
         let context = context(&row.token_id, row.generation);
         let padded = kek.open("grant", vault_id, &context, &row.grant, GRANT)?;
         Self::decode(unpad(padded.expose(), metadata_size, GRANT)?)
@@ -375,7 +384,8 @@ const ESCROW_CREATED: u8 = 10;
 const ESCROW_REPLACED_BY: u8 = 11;
 
 impl Escrow {
-    /// Seals the escrow under the owner's key for escrows.
+    /// Seals the escrow under the owner's key for escrows. Fails if the result would have more than
+    /// [`MAX_ESCROW`] bytes.
     pub fn seal(
         &self,
         escrow_key: &Key,
@@ -384,11 +394,19 @@ impl Escrow {
         generation: u64,
     ) -> Result<Vec<u8>, CryptoError> {
         let padded = pad(self.encode().expose(), metadata_size);
+        if padded.expose().len() + OVERHEAD > MAX_ESCROW {
+            return Err(CryptoError::TooManySecrets);
+        }
+
         escrow_key.seal("escrow", vault_id, &context(token_id, generation), padded.expose())
     }
 
     /// Opens the escrow of a row.
     pub fn open(escrow_key: &Key, vault_id: &VaultId, row: &GrantRow) -> Result<Self, CryptoError> {
+        if row.escrow.len() > MAX_ESCROW {
+            return Err(CryptoError::Damaged(ESCROW));
+        }
+
         let context = context(&row.token_id, row.generation);
         let padded = escrow_key.open("escrow", vault_id, &context, &row.escrow, ESCROW)?;
         Self::decode(unpad(padded.expose(), metadata_size, ESCROW)?)
@@ -570,9 +588,8 @@ mod tests {
         assert!(keys.whole().is_none());
     }
 
-    #[test]
-    fn escrows_round_trip_and_are_decoded_strictly() {
-        let mut escrow = Escrow {
+    fn escrow() -> Escrow {
+        Escrow {
             kek: key(1),
             writer: PublicKey::new([2; 32]),
             name: TokenName::parse("ci").unwrap(),
@@ -585,8 +602,12 @@ mod tests {
             created: Timestamp(4),
             replaced_by: Some([5; 16]),
             later: SecretBytes::with_capacity(0),
-        };
+        }
+    }
 
+    #[test]
+    fn escrows_round_trip_and_are_decoded_strictly() {
+        let mut escrow = escrow();
         let sealed = escrow.seal(&key(6), &[7; 16], &[8; 16], 9).unwrap();
         let row = GrantRow { token_id: [8; 16], generation: 9, grant: Vec::new(), escrow: sealed };
         let opened = Escrow::open(&key(6), &[7; 16], &row).unwrap();
@@ -595,5 +616,51 @@ mod tests {
 
         escrow.only = Some(vec![[2; 8], [1; 8]]);
         assert!(Escrow::decode(escrow.encode().expose()).is_err());
+    }
+
+    #[test]
+    fn grants_and_escrows_have_an_upper_bound() {
+        let later = |length: usize| {
+            let mut later = SecretBytes::copy_of(b"\x80");
+            prefixed(&mut |piece| later.extend(piece), &[&vec![7; length]]);
+            later
+        };
+
+        // The greatest multiple of 256 that fits with what a seal adds, without the length and the
+        // head of the field.
+        let room = |most: usize, plain: usize| (most - OVERHEAD) / 256 * 256 - 4 - plain - 5;
+        let mut grant = grant(GrantedKeys::Set(set()));
+        grant.later = later(0);
+        let grant_room = room(MAX_GRANT, grant.encode().expose().len() - 5);
+        grant.later = later(grant_room);
+        let mut escrow = escrow();
+        escrow.later = later(0);
+        let escrow_room = room(MAX_ESCROW, escrow.encode().expose().len() - 5);
+        escrow.later = later(escrow_room);
+
+        let mut row = GrantRow {
+            token_id: [2; 16],
+            generation: 3,
+            grant: grant.seal(&key(9), &[1; 16], &[2; 16], 3).unwrap(),
+            escrow: escrow.seal(&key(9), &[1; 16], &[2; 16], 3).unwrap(),
+        };
+        assert!(Grant::open(&key(9), &[1; 16], &row).is_ok());
+        assert!(Escrow::open(&key(9), &[1; 16], &row).is_ok());
+
+        grant.later = later(grant_room + 1);
+        escrow.later = later(escrow_room + 1);
+        let too_many = Err(CryptoError::TooManySecrets);
+        assert_eq!(grant.seal(&key(9), &[1; 16], &[2; 16], 3), too_many);
+        assert_eq!(escrow.seal(&key(9), &[1; 16], &[2; 16], 3), too_many);
+
+        // One that would open is refused for its length alone.
+        let seal = |label, plain: &SecretBytes| {
+            let padded = pad(plain.expose(), metadata_size);
+            key(9).seal(label, &[1; 16], &context(&[2; 16], 3), padded.expose()).unwrap()
+        };
+        row.grant = seal("grant", &grant.encode());
+        row.escrow = seal("escrow", &escrow.encode());
+        assert!(Grant::open(&key(9), &[1; 16], &row).is_err());
+        assert!(Escrow::open(&key(9), &[1; 16], &row).is_err());
     }
 }

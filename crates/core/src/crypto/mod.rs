@@ -76,6 +76,9 @@ pub enum CryptoError {
     /// The system's random generator failed
     #[error("the system's random generator failed")]
     Random,
+    /// A token has so many secrets that its grant or its escrow would be too long
+    #[error("too many secrets for one token")]
+    TooManySecrets,
     /// Only a bug in this program can cause this
     #[error("internal error: {0}")]
     Internal(&'static str),

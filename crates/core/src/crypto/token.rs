@@ -52,9 +52,10 @@ impl Token {
         self.level
     }
 
-    /// Returns true if `bytes` are a token: its form and its checksum are right.
+    /// Returns true if `bytes` are a token: its form, its checksum and the size of its number are
+    /// right. [`Token::parse`] accepts exactly these.
     pub fn is_one(bytes: &[u8]) -> bool {
-        has_form(bytes) && has_checksum(bytes)
+        has_form(bytes) && has_checksum(bytes) && key_of(&bytes[PREFIX..][..KEY_DIGITS]).is_some()
     }
 
     /// Parses a token.
@@ -213,7 +214,7 @@ mod tests {
         too_large.extend([b'z'; KEY_DIGITS]);
         let sum = checksum(&too_large);
         too_large.extend(sum);
-        assert!(Token::parse(&secret(&too_large)).is_err());
+        assert!(Token::parse(&secret(&too_large)).is_err() && !Token::is_one(&too_large));
     }
 
     #[test]

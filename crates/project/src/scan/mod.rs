@@ -1,11 +1,12 @@
 //! Searches files, names, link targets and git's staged files for values, with the same needles as
-//! in masking.
+//! in masking, and for tokens.
 //!
-//! It only reads, follows no symbolic links, and never prints a value that it found.
+//! It only reads, follows no symbolic links, and never prints what it found.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -13,19 +14,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use ignore::{DirEntry, WalkState};
-use secrets_core::model::{STACK_DEPTH, SecretBytes, Tag, overwrite_stack};
+use secrets_core::model::{Level, STACK_DEPTH, SecretBytes, Tag, overwrite_stack};
 use secrets_mask::{Form, MaskedSpan, Masker, Needles, Sink};
 
 use crate::git::{Blobs, Git, GitError, Id, Staged};
 
+mod regions;
+mod tokens;
 mod walk;
 
+pub use regions::masked_path;
 pub use walk::{Directories, Visitor, Walk, is_directory_below};
 
-/// The place in a file where a value was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use regions::names;
+use tokens::TokenSearch;
+
+/// The place in a file where something was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Location {
-    /// The content, in the line where the value begins, from 1
+    /// The content, in the line where it begins, from 1
     Line(u64),
     /// The name of the file or of a directory
     Name,
@@ -33,11 +40,28 @@ pub enum Location {
     Target,
 }
 
+/// What was found. Its text has no secret in it.
 #[derive(Debug, Clone)]
-pub struct FoundValue {
+pub enum Found {
+    /// A value of the project
+    Value { tag: Tag, form: Form },
+    /// A token of any vault
+    Token(Level),
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value { tag, .. } => write!(f, "{tag}"),
+            Self::Token(level) => write!(f, "{level} token"),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Finding {
     pub location: Location,
-    pub tag: Tag,
-    pub form: Form,
+    pub found: Found,
 }
 
 /// The reason why something was not searched.
@@ -68,11 +92,12 @@ impl<'n> Searcher<'n> {
         Self { needles, piece: SecretBytes::zeroed(PIECE) }
     }
 
-    /// Finds values in a stream.
-    fn stream(&mut self, mut from: impl Read) -> io::Result<Vec<FoundValue>> {
+    /// Finds values and tokens in a stream.
+    fn stream(&mut self, mut from: impl Read) -> io::Result<Vec<Finding>> {
         let mut masker = Masker::new(self.needles);
         let mut lines = Lines::default();
-        let mut findings = Vec::new();
+        let (mut findings, mut tokens) = (Vec::new(), Vec::new());
+        let mut search = TokenSearch::new();
 
         loop {
             let length = match from.read(self.piece.expose_mut()) {
@@ -86,6 +111,7 @@ impl<'n> Searcher<'n> {
             let Ok(()) = masker
                 .push(bytes, &mut FoundSoFar { lines: &mut lines, bytes, findings: &mut findings });
             lines.next(bytes, masker.settled());
+            search.push(bytes, &mut tokens);
         }
 
         let Ok(()) = masker.finish(&mut FoundSoFar {
@@ -93,6 +119,11 @@ impl<'n> Searcher<'n> {
             bytes: &[],
             findings: &mut findings,
         });
+
+        if !tokens.is_empty() {
+            findings.append(&mut tokens);
+            findings.sort_by_key(|finding| finding.location);
+        }
 
         Ok(findings)
     }
@@ -106,16 +137,16 @@ impl<'n> Searcher<'n> {
         Searched { names: names(self.needles, &path, named_from), path, content }
     }
 
-    fn file(&mut self, path: &Path) -> io::Result<Vec<FoundValue>> {
+    fn file(&mut self, path: &Path) -> io::Result<Vec<Finding>> {
         self.stream(File::open(path)?)
     }
 
-    fn link(&mut self, path: &Path) -> io::Result<Vec<FoundValue>> {
+    fn link(&mut self, path: &Path) -> io::Result<Vec<Finding>> {
         let target = std::fs::read_link(path)?;
         self.target(target.as_os_str().as_bytes())
     }
 
-    fn staged(&mut self, file: &Staged, blobs: &Blobs) -> Result<Vec<FoundValue>, ScanError> {
+    fn staged(&mut self, file: &Staged, blobs: &Blobs) -> Result<Vec<Finding>, ScanError> {
         let content = blobs
             .open(&file.id)
             .map_err(|why| ScanError::Staged { path: file.path.clone(), why })?;
@@ -124,12 +155,12 @@ impl<'n> Searcher<'n> {
         found.map_err(|source| ScanError::Io { path: file.path.clone(), source })
     }
 
-    /// Finds values in the target of a symbolic link.
-    fn target(&mut self, target: impl Read) -> io::Result<Vec<FoundValue>> {
+    /// Finds values and tokens in the target of a symbolic link.
+    fn target(&mut self, target: impl Read) -> io::Result<Vec<Finding>> {
         let findings = self.stream(target)?;
         Ok(findings
             .into_iter()
-            .map(|finding| FoundValue { location: Location::Target, ..finding })
+            .map(|finding| Finding { location: Location::Target, ..finding })
             .collect())
     }
 }
@@ -194,7 +225,7 @@ impl Lines {
 struct FoundSoFar<'f> {
     lines: &'f mut Lines,
     bytes: &'f [u8],
-    findings: &'f mut Vec<FoundValue>,
+    findings: &'f mut Vec<Finding>,
 }
 
 impl Sink for FoundSoFar<'_> {
@@ -207,100 +238,22 @@ impl Sink for FoundSoFar<'_> {
     fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Infallible> {
         if found.complete {
             let location = Location::Line(self.lines.at(found.start, self.bytes));
-            self.findings.push(FoundValue { location, tag: found.tag.clone(), form: found.form });
+            let found = Found::Value { tag: found.tag.clone(), form: found.form };
+            self.findings.push(Finding { location, found });
         }
 
         Ok(())
     }
 }
 
-/// Finds values in the part of a path after `from` bytes. Returns each with the path up to the name
-/// that contains it.
-fn names(needles: &Needles, path: &Path, from: usize) -> Vec<(PathBuf, FoundValue)> {
-    let bytes = path.as_os_str().as_bytes();
-    let from = from.min(bytes.len());
-    let complete = regions(needles, &bytes[from..]).into_iter().filter(|found| found.complete);
-
-    let named = complete.map(|ScanRegion { end, tag, form, .. }| {
-        // The path ends with the name in which the value ends.
-        let last = from + end - 1;
-        let length = bytes[last..]
-            .iter()
-            .position(|byte| *byte == b'/')
-            .map_or(bytes.len(), |more| last + more);
-
-        (
-            PathBuf::from(OsStr::from_bytes(&bytes[..length])),
-            FoundValue { location: Location::Name, tag, form },
-        )
-    });
-
-    named.collect()
-}
-
-/// Returns a path for display, with the tag in place of each value.
-pub fn masked_path(needles: &Needles, path: &Path) -> String {
-    let bytes = path.as_os_str().as_bytes();
-    let (mut text, mut behind) = (String::new(), 0);
-    for ScanRegion { start, end, tag, .. } in regions(needles, bytes) {
-        text += &String::from_utf8_lossy(&bytes[behind..start]);
-        text += &format!("‹{tag}›");
-        behind = end;
-    }
-
-    text + &String::from_utf8_lossy(&bytes[behind..])
-}
-
-/// The position of a value in some bytes; it may have no end.
-struct ScanRegion {
-    start: usize,
-    end: usize,
-    tag: Tag,
-    form: Form,
-    complete: bool,
-}
-
-fn regions(needles: &Needles, bytes: &[u8]) -> Vec<ScanRegion> {
-    let mut regions = ScanRegions(Vec::new());
-    let mut masker = Masker::new(needles);
-    let Ok(()) = masker.push(bytes, &mut regions);
-    let Ok(()) = masker.finish(&mut regions);
-
-    regions.0
-}
-
-struct ScanRegions(Vec<ScanRegion>);
-
-impl Sink for ScanRegions {
-    type Error = Infallible;
-
-    fn literal(&mut self, _: &[u8]) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Infallible> {
-        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        let (start, end) = (at(found.start), at(found.end));
-        self.0.push(ScanRegion {
-            start,
-            end,
-            tag: found.tag.clone(),
-            form: found.form,
-            complete: found.complete,
-        });
-
-        Ok(())
-    }
-}
-
-/// The values found in one file and in its path.
+/// What was found in one file and in its path.
 pub struct InFile {
     /// The path as seen from the working directory
     pub path: PathBuf,
-    /// Values in names, each with the part of the path that ends with the name
-    pub names: Vec<(PathBuf, FoundValue)>,
-    /// Values in the content
-    pub content: Vec<FoundValue>,
+    /// Findings in names, each with the part of the path that ends with the name
+    pub names: Vec<(PathBuf, Finding)>,
+    /// Findings in the content
+    pub content: Vec<Finding>,
 }
 
 /// The result of a search.
@@ -342,8 +295,8 @@ impl Report {
 /// The result for one file. Unlike [`InFile`], it may be empty.
 struct Searched {
     path: PathBuf,
-    names: Vec<(PathBuf, FoundValue)>,
-    content: Result<Vec<FoundValue>, ScanError>,
+    names: Vec<(PathBuf, Finding)>,
+    content: Result<Vec<Finding>, ScanError>,
 }
 
 /// A file or link to search.
@@ -523,7 +476,7 @@ pub fn staged(needles: &Needles, paths: &[PathBuf], git: &Git) -> Result<Report,
     let (mut searcher, mut report) = (Searcher::new(needles), Report::default());
 
     // Files with the same content are searched once.
-    let mut known: HashMap<(Id, bool), Vec<FoundValue>> = HashMap::new();
+    let mut known: HashMap<(Id, bool), Vec<Finding>> = HashMap::new();
     for file in files {
         let key = (file.id, file.is_link);
         let content = match known.get(&key) {

@@ -9,6 +9,7 @@ use rusqlite::{Row, params};
 
 use super::transaction::integer;
 use super::{SqliteTransaction, translate};
+use crate::crypto::grant::{MAX_ESCROW, MAX_GRANT, MAX_TOKENS};
 use crate::crypto::ids::{Hash, ProjectId, RecordId, TokenId};
 use crate::crypto::rows::{AuditRow, GrantRow, PolicyRow, ProjectRow, Record, Slot, VaultRow};
 use crate::crypto::tree::Leaf;
@@ -20,15 +21,11 @@ const SHORT: usize = 256;
 const LONG: usize = 1024;
 const PROJECTS: &str = "table of projects";
 const MAX_META: usize = 32 * 1024;
-/// Upper bounds of grants, of their copies for the owner, and of policies and audit entries.
-const MAX_GRANT: usize = 256 * 1024;
-const MAX_ESCROW: usize = 64 * 1024;
+/// The upper bound of policies and audit entries.
 const MAX_OTHER: usize = 8 * 1024;
 const MAX_VALUE: usize = 2 * 1024 * 1024;
 /// The maximum number of slots. Each one can cost a key derivation.
 const MAX_SLOTS: usize = 16;
-/// The maximum number of grants.
-const MAX_GRANTS: usize = 1024;
 
 impl SqliteTransaction<'_> {
     /// Returns all rows of a statement. More than `most` of them count as damage.
@@ -223,7 +220,7 @@ impl Snapshot for SqliteTransaction<'_> {
 
     fn grants(&self) -> Result<Vec<GrantRow>, StoreError> {
         let sql = format!("{GRANT} ORDER BY token_id");
-        self.rows(&sql, [], MAX_GRANTS, GRANTS, grant)
+        self.rows(&sql, [], MAX_TOKENS, GRANTS, grant)
     }
 
     fn grant(&self, token_id: &TokenId) -> Result<Option<GrantRow>, StoreError> {
@@ -392,6 +389,21 @@ mod tests {
 
     use super::*;
     use crate::store::sqlite::SCHEMA;
+
+    #[test]
+    fn a_grant_or_an_escrow_that_is_too_long_is_not_read() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(&SCHEMA.join(";")).unwrap();
+        let is_read = |body: usize, escrow: usize| {
+            let row =
+                "INSERT OR REPLACE INTO grants VALUES(zeroblob(16), 1, zeroblob(?1), zeroblob(?2))";
+            connection.execute(row, [integer(body as u64), integer(escrow as u64)]).unwrap();
+            connection.query_row(GRANT, [], |row| Ok(grant(row).is_some())).unwrap()
+        };
+
+        assert!(is_read(MAX_GRANT, MAX_ESCROW));
+        assert!(!is_read(MAX_GRANT + 1, 0) && !is_read(0, MAX_ESCROW + 1));
+    }
 
     #[test]
     fn counting_orphans_does_not_read_a_project_for_each_record() {
