@@ -42,11 +42,10 @@ fn kdf(params: KdfParams) {
 
 fn secret(number: usize) -> NewSecret {
     let value = SecretBytes::from_vec(format!("value-of-number-{number:032}").into_bytes());
+    let tag = Tag::parse(&format!("secret-{number:07}")).unwrap();
     NewSecret {
-        tag: Tag::parse(&format!("secret-{number:07}")).unwrap(),
         name: Name::parse(&format!("Secret number {number}")).unwrap(),
-        description: None,
-        value: SecretValue::new(value, false).unwrap(),
+        ..NewSecret::new(tag, SecretValue::new(value, false).unwrap())
     }
 }
 

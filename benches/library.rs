@@ -23,11 +23,9 @@ fn vault_of(count: usize) -> (tempfile::TempDir, Vault) {
     let directory = tempfile::tempdir().unwrap();
     let vault =
         Vault::init(&directory.path().join("vault.db"), &passphrase(), KdfParams::LEAST).unwrap();
-    let secret = |n| NewSecret {
-        tag: Tag::parse(&format!("secret-{n}")).unwrap(),
-        name: None,
-        description: None,
-        value: value(&format!("value-of-secret-number-{n}")),
+    let secret = |n| {
+        let tag = Tag::parse(&format!("secret-{n}")).unwrap();
+        NewSecret::new(tag, value(&format!("value-of-secret-number-{n}")))
     };
 
     vault.create_all(&ProjectName::parse("default").unwrap(), (0..count).map(secret)).unwrap();

@@ -17,7 +17,7 @@
 //!
 //! let web = ProjectName::parse("web")?;
 //! let value = SecretValue::new(SecretBytes::copy_of(b"postgres://localhost/dev"), false)?;
-//! vault.create(&web, NewSecret { tag: Tag::parse("database-url")?, name: None, description: None, value })?;
+//! vault.create(&web, NewSecret::new(Tag::parse("database-url")?, value))?;
 //!
 //! let template = Template::from_text("example", b"URL={{ secrets.database-url }}".to_vec());
 //! let resolved = Plan::new(template, Grammar::default())?.resolve(&vault.scope(&web))?;

@@ -49,7 +49,7 @@ fn value(padded: &[u8]) -> bool {
     let tag = Tag::parse("tag").expect("it is a tag");
     let key = keyring().value_key(&PID, &RID, Class::Team, 0).expect("it is there");
     let message_key = || key.message_key(VALUE_LABEL, &[0; 24]);
-    let (context, binding) = (value_context(&PID, "tag"), ValueBinding::of_tag(&tag));
+    let (context, binding) = (value_context(&PID, "tag"), ValueBinding::of_tag(&tag, Class::Team));
     let sealed = key.seal_with_salt([0; 24], VALUE_LABEL, &VAULT_ID, &context, padded);
     let sealed = sealed.expect("anything can be sealed");
     let Ok(value) = open_value(&message_key(), PLACE, 1, binding, &sealed) else { return false };

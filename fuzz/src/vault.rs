@@ -131,7 +131,7 @@ fn write(vault: &Vault, expected: &Answers) {
     let value =
         SecretValue::new(SecretBytes::copy_of(b"a new value"), false).expect("it is a value");
     let tag = Tag::parse("new-one").expect("it is a tag");
-    let new = NewSecret { tag: tag.clone(), name: None, description: None, value };
+    let new = NewSecret::new(tag.clone(), value);
     let created = match vault.create(&expected.projects[0].0, new) {
         Ok(created) => created.value,
         Err(error) => return assert_damage(&error),

@@ -280,7 +280,7 @@ fn write(
     let project = cx.target.project()?;
     if !declared.is_empty() {
         let new = |(tag, description, value)| {
-            Some(NewSecret { tag, name: None, description, value: value? })
+            Some(NewSecret { description, ..NewSecret::new(tag, value?) })
         };
 
         let import = Import::into_one(

@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 
-use secrets_core::model::{Description, Name, Tag, looks_like_api_key};
+use secrets_core::model::{Class, Description, Name, Tag, looks_like_api_key};
 use secrets_core::vault::{NewSecret, VaultError};
 
-use super::shared::label::label;
+use super::shared::label::{described, label};
 use super::shared::new_vault::{next, offer_a_vault, require_vault_unless_offered};
 use super::shared::value_source::{ValueArgs, never_from_an_argument};
 use crate::context::Context;
@@ -17,7 +17,8 @@ Examples:
   secrets create api-key                  type or paste the value, hidden
   pass show api | secrets create api-key  read it from another program
   secrets create tls-key --value-file key.pem
-  secrets create session-key --generate --length 64 --alphabet hex";
+  secrets create session-key --generate --length 64 --alphabet hex
+  secrets create signing-key --restricted --value-file key.pem";
 
 /// Store a secret
 ///
@@ -38,6 +39,9 @@ pub(crate) struct CreateArgs {
     /// Set a free text, at most 4,096 characters
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// Make the secret restricted: it has no hint, and a token needs a right of its own to use it
+    #[arg(long)]
+    restricted: bool,
     #[command(flatten)]
     value: ValueArgs,
     /// Arguments that may be a value; refused without being shown
@@ -66,11 +70,10 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let value = args.value.read(&format!("Value of {tag}"), &cx.ui)?;
-    let new = NewSecret { tag, name, description, value };
+    let class = if args.restricted { Class::Restricted } else { Class::Team };
+    let new = NewSecret { name, description, class, ..NewSecret::new(tag, value) };
     let secret = cx.written(vault.create(project, new).map_err(exists_error)?);
-    let (tag, hint) = (&secret.metadata.tag, secret.metadata.hint.as_str());
-
-    cx.ui.status(&format!("created `{tag}` in project `{project}`, hint {hint}"));
+    cx.ui.status(&format!("created {}", described(&secret)));
     if is_first {
         next(cx, "use `secrets run -- CMD` to run a program with the project's secrets");
     }

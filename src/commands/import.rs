@@ -148,6 +148,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
             name: item.name,
             description: item.description,
             value: item.value,
+            class: item.class,
         },
         times: item.origin.map(|origin| (origin.created, origin.updated)),
     };

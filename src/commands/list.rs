@@ -1,7 +1,7 @@
 //! `secrets list`: lists a project's secrets; on a terminal and as JSON one page at a time.
 
-use secrets_core::model::Metadata;
-use secrets_core::vault::Page;
+use secrets_core::model::{Class, Level, Metadata, TokenName};
+use secrets_core::vault::{Page, TokenInfo, VaultError};
 
 use crate::context::Context;
 use crate::error::Error;
@@ -11,6 +11,7 @@ const EXAMPLES: &str = "\
 Examples:
   secrets list
   secrets list --filter stripe
+  secrets list --access restricted
   secrets list --all-projects --json | jq -r '.secrets[].tag'
   secrets list | cut -f1       tab-separated if stdout is not a terminal";
 
@@ -18,13 +19,20 @@ Examples:
 ///
 /// On a terminal, prints a table, one page at a time. Otherwise prints one line per secret with
 /// tabs between tag, hint, date, name and id (with --all-projects, the project comes first).
-/// Secrets are sorted by tag.
+/// Secrets are sorted by tag. A restricted secret has no hint: the word `restricted` is in its
+/// place.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ListArgs {
     /// List only secrets whose tag, name or description contains TEXT, ignoring case
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
+    /// List only team secrets or only restricted secrets
+    #[arg(long, value_enum, value_name = "ACCESS")]
+    access: Option<AccessArg>,
+    /// List only secrets whose value this token may use
+    #[arg(long, value_name = "TOKEN")]
+    usable_by: Option<TokenName>,
     /// Show page N, counted from 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     page: usize,
@@ -39,10 +47,35 @@ pub(crate) struct ListArgs {
     all_projects: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum AccessArg {
+    /// Everybody who may use the project's values may use it
+    Team,
+    /// Only readers with a right for restricted secrets may use it
+    Restricted,
+}
+
+impl From<AccessArg> for Class {
+    fn from(arg: AccessArg) -> Self {
+        match arg {
+            AccessArg::Team => Self::Team,
+            AccessArg::Restricted => Self::Restricted,
+        }
+    }
+}
+
 pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
     let project = if args.all_projects { None } else { Some(cx.target.project()?) };
     let wanted = args.filter.as_deref().map(str::to_lowercase);
-    let keep = |metadata: &Metadata| wanted.as_deref().is_none_or(|text| contains(metadata, text));
+    let class = args.access.map(Class::from);
+    let token = args.usable_by.as_ref().map(|name| usable_by(name, cx)).transpose()?;
+    let project = token.as_ref().map_or(project, |token| Some(&token.project));
+    let keep = |metadata: &Metadata| {
+        token.as_ref().is_none_or(|token| may_use(token, metadata))
+            && class.is_none_or(|class| class == metadata.class)
+            && wanted.as_deref().is_none_or(|text| contains(metadata, text))
+    };
+
     let vault = cx.vault()?;
     let (page, size, Page { secrets, total }) = if is_paged(args, cx) {
         let (page, size) = (args.page, args.page_size.unwrap_or(PAGE_SIZE).into());
@@ -68,7 +101,8 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
     if total == 0 {
         let place =
             project.map_or_else(|| "the vault".to_owned(), |name| format!("project `{name}`"));
-        let what = if wanted.is_some() { "no matching secrets" } else { "no secrets" };
+        let what =
+            if wanted.is_some() || class.is_some() { "no matching secrets" } else { "no secrets" };
         cx.ui.status(&format!("{what} in {place}"));
     } else if secrets.is_empty() {
         cx.ui.status(&format!(
@@ -98,6 +132,25 @@ const PAGE_SIZE: u16 = 250;
 
 /// Returns true if the list is split into pages. A pipe gets everything unless a page was
 /// requested, because a script would not notice that the rest of the list is missing.
+/// Finds a token. Only the root key opens their list.
+fn usable_by(name: &TokenName, cx: &Context) -> Result<TokenInfo, Error> {
+    let known = cx.vault()?;
+    let tokens = match known.holds_root_key() {
+        true => known.tokens()?,
+        false => cx.unlock_with_credential()?.tokens()?,
+    };
+
+    let found = tokens.into_iter().find(|token| token.name == *name && !token.is_replaced);
+    Ok(found.ok_or_else(|| VaultError::NoToken(name.clone()))?)
+}
+
+fn may_use(token: &TokenInfo, metadata: &Metadata) -> bool {
+    let key = metadata.tag.key();
+    token.level >= Level::Use
+        && (metadata.class == Class::Team || token.is_restricted_allowed)
+        && token.secrets.as_ref().is_none_or(|tags| tags.iter().any(|tag| tag.key() == key))
+}
+
 fn is_paged(args: &ListArgs, cx: &Context) -> bool {
     let is_requested = args.page > 0 || args.page_size.is_some();
     !args.all && (is_requested || cx.ui.is_json() || cx.ui.stdout_is_terminal())

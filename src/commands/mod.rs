@@ -1,6 +1,7 @@
 //! The commands. Each file has the arguments and the handler of one command, and a long command is
 //! a folder. `shared` has what several of them use.
 
+mod access;
 mod adopt;
 mod agent;
 mod backup;
@@ -57,6 +58,7 @@ pub(crate) enum Command {
     Update(update::UpdateArgs),
     Delete(delete::DeleteArgs),
     Clone(clone::CloneArgs),
+    Access(access::AccessArgs),
     Render(render::RenderArgs),
     Run(run::RunArgs),
     Redact(redact::RedactArgs),
@@ -140,6 +142,7 @@ impl Command {
             Self::Delete(_) => (MANAGE, "delete"),
             Self::Clone(_) => (MANAGE, "clone"),
             Self::Import(_) => (MANAGE, "import"),
+            Self::Access(_) => (Right::Owner, "access"),
             Self::Token(args) => (args.right(), "token"),
             Self::Template(_) => (Right::Owner, "template"),
             Self::Adopt(_) => (Right::Owner, "adopt"),
@@ -175,6 +178,7 @@ impl Command {
             Self::Update(args) => update::run(&args, cx),
             Self::Delete(args) => delete::run(&args, cx),
             Self::Clone(args) => clone::run(&args, cx),
+            Self::Access(args) => access::run(&args, cx),
             Self::Render(args) => render::run(args, cx),
             Self::Run(args) => return run::run(&args, cx),
             Self::Redact(args) => redact::run(&args, cx),

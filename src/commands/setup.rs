@@ -17,6 +17,7 @@ use secrets_project::setup::manifest::MANIFEST;
 use secrets_project::setup::{Manifest, Need, Outputs, ProvidedValues, RenderEntry, Tree, needs};
 use serde_json::json;
 
+use super::shared::label::described;
 use super::shared::new_vault::offer_a_vault;
 use super::shared::{additions, conflicts, directories, git, outputs, project_file};
 use crate::context::Context;
@@ -262,7 +263,7 @@ impl<'n, 'm> ValueSources<'n, 'm> {
 
 fn new_secret(need: &Need<'_>, value: SecretValue) -> NewSecret {
     let description = need.declaration.and_then(|declaration| declaration.description.clone());
-    NewSecret { tag: need.tag.clone(), name: None, description, value }
+    NewSecret { description, ..NewSecret::new(need.tag.clone(), value) }
 }
 
 /// Returns a line about a secret for a narrow terminal: the manifest's description, marked as a
@@ -419,8 +420,7 @@ fn store(
 }
 
 fn report_created(cx: &Context, secret: &Secret) {
-    let (tag, hint) = (&secret.metadata.tag, secret.metadata.hint.as_str());
-    cx.ui.status(&format!("created `{tag}` in project `{}`, hint {hint}", secret.project));
+    cx.ui.status(&format!("created {}", described(secret)));
 }
 
 /// Asks for values and stores each before the next prompt. Returns the secrets that were skipped.

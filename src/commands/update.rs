@@ -6,7 +6,7 @@ use clap_complete::ArgValueCompleter;
 use secrets_core::model::{Description, Name, Secret, SecretRef};
 use secrets_core::vault::SecretChanges;
 
-use super::shared::label::label;
+use super::shared::label::{described, label};
 use super::shared::outputs;
 use super::shared::value_source::{ValueArgs, never_from_an_argument};
 use crate::completion;
@@ -83,11 +83,12 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
     // The version from before the prompt ensures that a change made in the meantime is not
     // overwritten.
     let secret = cx.written(vault.update(project, &args.secret, Some(current.version), changes)?);
-    let (tag, hint) = (&secret.metadata.tag, secret.metadata.hint.as_str());
-    let shown = if with_value { format!(", hint {hint}") } else { String::new() };
-    cx.ui.status(&format!("updated `{tag}` in project `{}`{shown}", secret.project));
     if with_value {
+        cx.ui.status(&format!("updated {}", described(&secret)));
         report_stale(cx, &secret);
+    } else {
+        let Secret { project, metadata, .. } = &secret;
+        cx.ui.status(&format!("updated `{}` in project `{project}`", metadata.tag));
     }
 
     cx.ui.document(|| Ok(SecretInfo(&secret)))

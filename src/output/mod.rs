@@ -8,6 +8,7 @@
 //! Only this room decides between text and JSON of a result. No type here contains a value. A
 //! new recovery code and a new token are printed from wiped memory.
 
+mod access;
 mod check;
 mod clone;
 mod findings;
@@ -33,6 +34,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::ui::Ui;
+pub(crate) use access::{AccessReport, TokenAccess};
 pub(crate) use check::{CheckReport, NeedInfo, OutputReport, UnusedSecret, listed_additions};
 pub(crate) use clone::ClonePlan;
 pub(crate) use findings::{FindingInfo, FoundInfo, HookInfo, ScanReport};

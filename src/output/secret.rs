@@ -1,6 +1,6 @@
 //! Secrets as `get` and `list` show them: everything but the value.
 
-use secrets_core::model::{Description, Name, Secret};
+use secrets_core::model::{Class, Description, Name, Secret};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 
@@ -23,6 +23,7 @@ struct Members<'a> {
     description: Option<&'a str>,
     project: &'a str,
     hint: &'a str,
+    access: &'static str,
     created_at: String,
     updated_at: String,
 }
@@ -37,6 +38,7 @@ impl Serialize for SecretInfo<'_> {
             description: m.description.as_ref().map(Description::as_str),
             project: self.0.project.as_str(),
             hint: m.hint.as_str(),
+            access: m.class.as_str(),
             created_at: m.created.rfc3339(),
             updated_at: m.updated.rfc3339(),
         };
@@ -53,12 +55,19 @@ impl Outcome for SecretInfo<'_> {
             .as_ref()
             .map(|text| visible_lines(text.as_str()).replace('\n', "\n             "));
 
+        // A restricted secret has no hint.
+        let (hint, access) = match m.class {
+            Class::Team => (Some(visible(m.hint.as_str())), None),
+            Class::Restricted => (None, Some(m.class.as_str().to_owned())),
+        };
+
         let lines = [
             ("tag", Some(m.tag.to_string())),
             ("name", m.name.as_ref().map(|name| visible(name.as_str()))),
             ("description", description),
             ("project", Some(self.0.project.to_string())),
-            ("hint", Some(visible(m.hint.as_str()))),
+            ("hint", hint),
+            ("access", access),
             ("id", Some(self.0.id.to_string())),
             ("created", Some(time::local(m.created))),
             ("updated", Some(time::local(m.updated))),

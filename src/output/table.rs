@@ -1,7 +1,7 @@
 //! Formats rows as a table that fits the terminal, or as lines for a program.
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
-use secrets_core::model::Secret;
+use secrets_core::model::{Class, Secret};
 use terminal_size::terminal_size;
 use unicode_width::UnicodeWidthStr;
 
@@ -56,7 +56,7 @@ pub(super) fn of_secrets(secrets: &[Secret], with_project: bool) -> Vec<Column> 
     }
 
     columns.push(column("TAG", 0, &|s| s.metadata.tag.to_string()));
-    columns.push(column("HINT", 1, &|s| visible(s.metadata.hint.as_str())));
+    columns.push(column("HINT", 1, &hint));
     columns.push(column("UPDATED", 2, &|s| local_date(s.metadata.updated)));
     columns.push(column("NAME", 3, &|s| {
         s.metadata.name.as_ref().map_or_else(String::new, |n| visible(n.as_str()))
@@ -64,6 +64,14 @@ pub(super) fn of_secrets(secrets: &[Secret], with_project: bool) -> Vec<Column> 
 
     columns.push(column("ID", 4, &|s| s.id.to_string()));
     columns
+}
+
+/// Returns the hint of a secret, or `restricted` for a restricted secret. No hint is that long.
+fn hint(secret: &Secret) -> String {
+    match secret.metadata.class {
+        Class::Team => visible(secret.metadata.hint.as_str()),
+        class @ Class::Restricted => class.as_str().to_owned(),
+    }
 }
 
 /// Formats a table that is at most as wide as the terminal. Columns that do not fit are removed,

@@ -17,7 +17,7 @@ fn sources() -> Sandbox {
         vault
             .create(
                 &project("default"),
-                NewSecret { tag: Tag::parse(tag).unwrap(), name, description, value },
+                NewSecret { name, description, ..NewSecret::new(Tag::parse(tag).unwrap(), value) },
             )
             .unwrap();
     }

@@ -93,7 +93,7 @@ fn create_json() {
     let line = ["create", "-t", "key", "--name", "Näme \"x\"", "--json"];
     assert_snapshot!(shown(&sandbox, sandbox.command(line).stdin("1234").run()), @r#"
         {"id":"[id]","tag":"key","name":"Näme \"x\"",
-        "project":"default","hint":"••••","createdAt":"[time]","updatedAt":"[time]"}
+        "project":"default","hint":"••••","access":"team","createdAt":"[time]","updatedAt":"[time]"}
     "#);
 }
 
@@ -103,7 +103,7 @@ fn list_json() {
     assert_snapshot!(shown(&sandbox, sandbox.run(["list", "--json", "--page-size", "1"])), @r#"
         {"page":0,"secrets":[
         {"id":"[id]","tag":"api-key","name":"Stripe, live","description":"rotated\nevery May",
-        "project":"default","hint":"abcd…2345","createdAt":"[time]","updatedAt":"[time]"}],
+        "project":"default","hint":"abcd…2345","access":"team","createdAt":"[time]","updatedAt":"[time]"}],
         "total":2,"totalPages":2}
     "#);
 
@@ -123,12 +123,12 @@ fn get_json() {
     let sandbox = two();
     assert_snapshot!(shown(&sandbox, sandbox.run(["get", "API_KEY", "--json"])), @r#"
         {"id":"[id]","tag":"api-key","name":"Stripe, live","description":"rotated\nevery May",
-        "project":"default","hint":"abcd…2345","createdAt":"[time]","updatedAt":"[time]"}
+        "project":"default","hint":"abcd…2345","access":"team","createdAt":"[time]","updatedAt":"[time]"}
     "#);
 
     assert_snapshot!(shown(&sandbox, sandbox.run(["get", "pin", "--json"])), @r#"
         {"id":"[id]","tag":"pin",
-        "project":"default","hint":"••••","createdAt":"[time]","updatedAt":"[time]"}
+        "project":"default","hint":"••••","access":"team","createdAt":"[time]","updatedAt":"[time]"}
     "#);
 }
 
@@ -137,7 +137,7 @@ fn update_json() {
     let sandbox = two();
     assert_snapshot!(shown(&sandbox, sandbox.run(["update", "api-key", "--name", "", "--json"])), @r#"
         {"id":"[id]","tag":"api-key","description":"rotated\nevery May",
-        "project":"default","hint":"abcd…2345","createdAt":"[time]","updatedAt":"[time]"}
+        "project":"default","hint":"abcd…2345","access":"team","createdAt":"[time]","updatedAt":"[time]"}
     "#);
 }
 
@@ -147,7 +147,7 @@ fn delete_json() {
     assert_snapshot!(shown(&sandbox, sandbox.run(["delete", "pin", "-y", "--json"])), @r#"
         {"secrets":[
         {"id":"[id]","tag":"pin",
-        "project":"default","hint":"••••","createdAt":"[time]","updatedAt":"[time]"}]}
+        "project":"default","hint":"••••","access":"team","createdAt":"[time]","updatedAt":"[time]"}]}
     "#);
 }
 
@@ -166,7 +166,7 @@ fn clone_json() {
     assert_snapshot!(shown(&sandbox, sandbox.run(["clone", "pin", "--to", "web", "--json"])), @r#"
         {"secrets":[
         {"id":"[id]","tag":"pin",
-        "project":"web","hint":"••••","createdAt":"[time]","updatedAt":"[time]"}]}
+        "project":"web","hint":"••••","access":"team","createdAt":"[time]","updatedAt":"[time]"}]}
     "#);
 
     let skipped = sandbox.run(["clone", "pin", "--to", "web", "--on-conflict", "skip", "--json"]);

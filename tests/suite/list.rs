@@ -1,9 +1,9 @@
 //! `secrets list` prints a project's secrets, sorted by tag key, and JSON one page at a time.
 
-use terminal_secrets::model::{Description, Name, Tag};
+use terminal_secrets::model::{Description, Name};
 use terminal_secrets::vault::NewSecret;
 
-use crate::support::{Run, Sandbox, project, secret, value};
+use crate::support::{Run, Sandbox, project, secret};
 
 /// Returns the tags that a run of `list --json` shows, and its envelope.
 #[track_caller]
@@ -36,13 +36,7 @@ fn list_is_sorted_by_tag_key() {
 fn list_without_a_terminal_is_tab_separated() {
     let sandbox = Sandbox::new();
     let name = Name::parse("Stripe, live").unwrap();
-    let tag = Tag::parse("key").unwrap();
-    let new = NewSecret {
-        tag,
-        name,
-        description: None,
-        value: value(b"abcdefghijklmnopqrstuvwxyz012345"),
-    };
+    let new = NewSecret { name, ..secret("key", b"abcdefghijklmnopqrstuvwxyz012345") };
 
     let stored = sandbox.vault().create(&project("default"), new).unwrap().value;
     let day = &stored.metadata.updated.rfc3339()[..10];
@@ -190,8 +184,7 @@ fn list_filters_tag_name_and_description_in_any_case() {
     ] {
         let (name, description) =
             (Name::parse(name).unwrap(), Description::parse(description).unwrap());
-        let new =
-            NewSecret { tag: Tag::parse(tag).unwrap(), name, description, value: value(b"stripe") };
+        let new = NewSecret { name, description, ..secret(tag, b"stripe") };
         vault.create(&project("default"), new).unwrap();
     }
 

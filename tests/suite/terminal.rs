@@ -6,10 +6,10 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use terminal_secrets::model::{Description, Name, Tag};
+use terminal_secrets::model::{Description, Name};
 use terminal_secrets::vault::{NewSecret, SecretChanges};
 
-use crate::support::{PASSPHRASE, Run, Sandbox, project, value};
+use crate::support::{PASSPHRASE, Run, Sandbox, project, secret};
 
 /// Text that a terminal acts on, or that changes how neighbouring text looks.
 const HOSTILE: [&str; 26] = [
@@ -76,10 +76,9 @@ fn harmless(run: Run) -> (String, String) {
 fn hostile_vault(name: &str, description: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     let new = NewSecret {
-        tag: Tag::parse("key").unwrap(),
         name: Name::stored(name),
         description: Description::stored(description),
-        value: value(b"x"),
+        ..secret("key", b"x")
     };
 
     sandbox.vault().create(&project("default"), new).unwrap();

@@ -1,19 +1,18 @@
 //! `secrets update` changes what is named and nothing else.
 
-use terminal_secrets::model::{Description, Name, Tag};
+use terminal_secrets::model::{Description, Name};
 use terminal_secrets::vault::NewSecret;
 
 use crate::support::values::revealed;
-use crate::support::{Sandbox, project, secret, value};
+use crate::support::{Sandbox, project, secret};
 
 /// Returns a vault with `key`, which has a name, a description and a value.
 fn labelled() -> Sandbox {
     let sandbox = Sandbox::new();
     let new = NewSecret {
-        tag: Tag::parse("key").unwrap(),
         name: Name::parse("Old name").unwrap(),
         description: Description::parse("Old text").unwrap(),
-        value: value(b"old value"),
+        ..secret("key", b"old value")
     };
 
     sandbox.vault().create(&project("default"), new).unwrap();

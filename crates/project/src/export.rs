@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 
 use base64ct::{Base64, Encoding};
 use secrets_age::{AgeError, AgeHeader, AgeWriter, DecryptWith, Digest, HashingWriter, To};
-use secrets_core::model::{Metadata, ProjectName, SecretValue};
+use secrets_core::model::{Class, Metadata, ProjectName, SecretValue};
 use secrets_core::vault::{Exported, Vault, VaultError};
 use zeroize::Zeroizing;
 
@@ -161,6 +161,10 @@ fn secret(metadata: &Metadata, value: &SecretValue, out: &mut dyn Write) -> io::
 
     if let Some(description) = &metadata.description {
         text(",\"description\":", description.as_str(), out)?;
+    }
+
+    if metadata.class == Class::Restricted {
+        write!(out, ",\"access\":\"{}\"", metadata.class.as_str())?;
     }
 
     match std::str::from_utf8(value.expose()) {

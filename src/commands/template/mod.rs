@@ -142,7 +142,7 @@ pub(crate) fn run(args: &TemplateArgs, cx: &Context) -> Result<(), Error> {
     // Writing starts here, with the steps that lose nothing.
     if !args.example {
         let new = |(tag, description, value)| {
-            Some(NewSecret { tag, name: None, description, value: value? })
+            Some(NewSecret { description, ..NewSecret::new(tag, value?) })
         };
 
         let secrets = migration.secrets.into_iter().filter_map(new).collect();

@@ -11,10 +11,10 @@ use secrets_core::vault::{BundleScope, Locked, NewToken, TokenInfo, Vault, Vault
 use secrets_files::Output;
 use secrets_project::template::output;
 
-use super::change::report;
 use super::{CreateArgs, RotateArgs};
 use crate::commands::shared::expiry::time_of;
 use crate::commands::shared::outputs::protected;
+use crate::commands::shared::revocation::report;
 use crate::context::Context;
 use crate::error::{Error, Kind, hint};
 use crate::output::{NewTokenInfo, end};

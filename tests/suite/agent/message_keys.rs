@@ -28,7 +28,7 @@ impl Stored {
         let index = project.ring().unwrap().tag_ix(tag.key().as_str());
         let record = snapshot.record(&project.entry.pid, &index).unwrap().unwrap();
         let sealed = snapshot.value(&record.rid).unwrap().unwrap();
-        Self { project, record, sealed, binding: ValueBinding::of_tag(&tag) }
+        Self { project, record, sealed, binding: ValueBinding::of_tag(&tag, Class::Team) }
     }
 
     fn wanted(&self) -> WantedKey {

@@ -149,7 +149,9 @@ fn the_directory_has_no_ticket() {
     for name in ["alpha", "beta"] {
         let found = watched.find(name);
         assert_ne!(found.entry.pid, [0; 16]);
-        assert!(found.ring().unwrap().values.is_none() && found.ring().unwrap().restricted.is_none());
+        assert!(
+            found.ring().unwrap().values.is_none() && found.ring().unwrap().restricted.is_none()
+        );
     }
 
     // The keys of values are in the tickets, but sealed.
@@ -199,7 +201,10 @@ fn no_answer_contains_a_key_that_the_agent_keeps() {
     send_request(&stream, &Request::Lock { path });
     data.push(rest(&stream).unwrap());
     let all = data.concat();
-    assert!(memmem::find(&all, found.ring().unwrap().metadata.expose()).is_some(), "PMK is given out");
+    assert!(
+        memmem::find(&all, found.ring().unwrap().metadata.expose()).is_some(),
+        "PMK is given out"
+    );
     for (name, key) in kept_keys(watched.store().path(), &specimen::root()) {
         assert!(key.windows(8).all(|part| memmem::find(&all, part).is_none()), "{name}");
     }

@@ -15,6 +15,7 @@ use Op::{ById, CopyOut, Create, Delete, Get, Label, List, ListAll, Reveal, Updat
 
 use statements::{ALL, ATTACKS};
 
+mod restricted;
 mod statements;
 
 /// One operation on secret `one` of project `alpha`, or on its project.

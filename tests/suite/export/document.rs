@@ -5,7 +5,7 @@ use terminal_secrets::model::{Name, ProjectName, Tag};
 use terminal_secrets::vault::NewSecret;
 
 use crate::support::files::root;
-use crate::support::{Sandbox, project, secret, value};
+use crate::support::{Sandbox, project, secret};
 
 use super::{key, listed, opened, sealed};
 
@@ -14,12 +14,7 @@ fn the_document_matches_its_page() {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
     let name = Name::parse("A \"name\"").unwrap();
-    let new = NewSecret {
-        tag: Tag::parse("Api-Key").unwrap(),
-        name,
-        description: None,
-        value: value(b"a\nb"),
-    };
+    let new = NewSecret { name, ..secret("Api-Key", b"a\nb") };
 
     vault.create(&project("web"), new).unwrap();
     vault.create(&project("web"), secret("raw", &[0xff, 0])).unwrap();

@@ -5,12 +5,12 @@ use std::io::Read;
 
 use age::secrecy::ExposeSecret;
 use serde_json::Value;
-use terminal_secrets::model::{Description, Name, Tag};
+use terminal_secrets::model::{Description, Name};
 use terminal_secrets::vault::NewSecret;
 
 use crate::support::files::write_private;
 use crate::support::values::reveal;
-use crate::support::{Sandbox, project, value};
+use crate::support::{Sandbox, project, secret};
 
 mod document;
 mod real_age;
@@ -69,11 +69,10 @@ fn with_values() -> Sandbox {
     let vault = sandbox.vault();
     for (number, (tag, bytes)) in values().into_iter().enumerate() {
         let new = NewSecret {
-            tag: Tag::parse(tag).unwrap(),
             name: Name::parse(&format!("Näme \"{number}\" \u{202e}")).unwrap(),
             description: Description::parse(if number % 2 == 0 { "" } else { "a\n\tb \\ é" })
                 .unwrap(),
-            value: value(&bytes),
+            ..secret(tag, &bytes)
         };
 
         vault.create(&project(["web", "web.api", "1"][number % 3]), new).unwrap();

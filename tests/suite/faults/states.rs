@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use terminal_secrets::model::Class;
 use terminal_secrets::vault::Locked;
 
 use crate::support::specimen::{create, root};
@@ -74,11 +75,14 @@ pub fn base(prepare: fn(&Sandbox)) -> Tree {
     tree(&sandbox.path(""))
 }
 
+/// A secret's project, tag, description, class and value.
+type StoredSecret = (String, String, Option<String>, Class, Vec<u8>);
+
 /// The observable state: each secret with its metadata and value, and each file that is not a
 /// vault's.
 #[derive(PartialEq, Debug)]
 pub struct State {
-    pub secrets: BTreeSet<(String, String, Option<String>, Vec<u8>)>,
+    pub secrets: BTreeSet<StoredSecret>,
     pub vaults: Vec<PathBuf>,
     pub files: Tree,
 }
@@ -137,7 +141,8 @@ pub fn state(sandbox: &Sandbox) -> State {
         let (name, tag) =
             (found.project.as_str().to_owned(), found.metadata.tag.as_str().to_owned());
         let value = reveal(&vault, &name, &tag).unwrap().unwrap();
-        (name, tag, found.metadata.description.map(|words| words.as_str().to_owned()), value)
+        let description = found.metadata.description.map(|words| words.as_str().to_owned());
+        (name, tag, description, found.metadata.class, value)
     });
 
     let is_vault = |name: &Path| name.ends_with("vault.db");

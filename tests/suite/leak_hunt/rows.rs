@@ -62,6 +62,7 @@ pub const ROWS: &[Row] = &[
     ("list --all-projects --json", "", Nothing, &[]),
     ("update key", GIVEN, Nothing, &[]),
     ("update key --name x", "", Nothing, &[]),
+    ("access key --restricted", "", Nothing, &[]),
     ("delete key --force -y", "", Vectors, &[]),
     ("clone key --to web", "", Nothing, &[]),
     ("render -e {{KEY}}", "", Nothing, &["1<"]),

@@ -94,7 +94,7 @@ pub fn value(bytes: &[u8]) -> SecretValue {
 
 /// Returns a secret that has only a tag and a value.
 pub fn secret(tag: &str, bytes: &[u8]) -> NewSecret {
-    NewSecret { tag: Tag::parse(tag).unwrap(), name: None, description: None, value: value(bytes) }
+    NewSecret::new(Tag::parse(tag).unwrap(), value(bytes))
 }
 
 /// Returns a project's name.

@@ -95,7 +95,7 @@ fn a_manifest_must_be_named_with_a_token() {
     tokens.create("ci", &["--level", "use"]);
     tokens.0.write("app.env.tmpl", "KEY={{ secrets.api-key }}\n");
     let manifest =
-        "project = \"web\"\n[[output]]\ntemplate = \"app.env.tmpl\"\npath = \"app.env\"\n";
+        "project = \"web\"\n[[render]]\ntemplate = \"app.env.tmpl\"\noutput = \"app.env\"\n";
     tokens.0.write(".secrets.toml", manifest);
     tokens
         .with("ci", &["setup"])

@@ -8,7 +8,7 @@ use terminal_secrets::crypto::project_entry::PolicyId;
 use terminal_secrets::crypto::root_key::RootKey;
 use terminal_secrets::crypto::rows::GrantRow;
 use terminal_secrets::crypto::token::Token;
-use terminal_secrets::model::{Level, Name, ProjectName, SecretBytes, Tag, Timestamp};
+use terminal_secrets::model::{Level, ProjectName, SecretBytes, Tag, Timestamp, TokenName};
 
 use super::{Case, Fields, record_size};
 
@@ -59,8 +59,8 @@ fn flag(fields: &Fields, member: &str) -> bool {
     fields.0[member].as_u64() == Some(1)
 }
 
-fn name(fields: &Fields) -> Name {
-    Name::stored(fields.text("name")).unwrap()
+fn name(fields: &Fields) -> TokenName {
+    TokenName::parse(fields.text("name")).unwrap()
 }
 
 fn later(fields: &Fields) -> SecretBytes {

@@ -116,9 +116,9 @@ impl ValueBinding {
         }
     }
 
-    /// Returns the binding of the value of a new team secret.
-    pub fn of_tag(tag: &Tag) -> Self {
-        Self { generation: 0, class: Class::Team, target: target(tag.key().as_str()) }
+    /// Returns the binding of the value of a new secret.
+    pub fn of_tag(tag: &Tag, class: Class) -> Self {
+        Self { generation: 0, class, target: target(tag.key().as_str()) }
     }
 
     /// Returns the binding of a key ring in the directory to the project's name.

@@ -136,14 +136,36 @@ impl Metadata {
     }
 }
 
-/// The readers who may use a secret's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The readers who may use a secret's value. The stricter class is the greater one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Class {
     /// Everybody who may use the project's values
     #[default]
     Team,
     /// Only readers with a grant for restricted secrets
     Restricted,
+}
+
+impl Class {
+    /// Returns the word for the class, `team` or `restricted`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Team => "team",
+            Self::Restricted => "restricted",
+        }
+    }
+
+    /// Returns the class of the word `team` or `restricted`.
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Team, Self::Restricted].into_iter().find(|class| class.as_str() == word)
+    }
+
+    /// Returns the class of a value that replaces another one: restricted if either is. So no copy
+    /// gives a restricted value to more readers.
+    #[must_use]
+    pub fn stricter(self, other: Self) -> Self {
+        self.max(other)
+    }
 }
 
 /// A secret as `get` and `list` show it: everything but the value.

@@ -217,12 +217,15 @@ impl PreparedCopy {
                 Some(found) => Draft {
                     number,
                     record: Record { meta: Vec::new(), ..found.record },
-                    binding: ValueBinding::of(&found.metadata),
+                    binding: ValueBinding::of(&Metadata {
+                        class: step.class(),
+                        ..found.metadata.clone()
+                    }),
                 },
                 None => Draft {
                     number,
                     record: edit.draft(&step.tag.key())?,
-                    binding: ValueBinding::of_tag(&step.tag),
+                    binding: ValueBinding::of_tag(&step.tag, step.class()),
                 },
             });
         }
@@ -241,7 +244,13 @@ impl PreparedCopy {
 }
 
 impl Step {
-    /// Returns the metadata of the copy. What concerns access stays that of the target.
+    /// Returns the class of the copy: restricted if the original or the overwritten secret is.
+    fn class(&self) -> Class {
+        let target = self.target.as_ref().map(|found| found.metadata.class);
+        self.source.metadata.class.stricter(target.unwrap_or_default())
+    }
+
+    /// Returns the metadata of the copy.
     fn metadata(&self, now: Timestamp) -> Metadata {
         let source = self.source.metadata.clone();
         match &self.target {
@@ -251,6 +260,7 @@ impl Step {
                     description: source.description,
                     expires: source.expires,
                     source: source.source,
+                    class: self.class(),
                     updated: now,
                     ..found.metadata.clone()
                 };
@@ -262,7 +272,6 @@ impl Step {
                 tag: self.tag.clone(),
                 created: now,
                 updated: now,
-                class: Class::Team,
                 generation: 0,
                 later: Vec::new(),
                 ..source

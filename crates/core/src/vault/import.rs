@@ -76,25 +76,17 @@ impl IncomingSecret<'_> {
     /// Returns the metadata to store at the time `now`. Fields that the import leaves out are taken
     /// from the overwritten secret.
     fn metadata(&self, before: Option<Metadata>, now: Timestamp) -> Metadata {
-        let NewSecret { tag, name, description, value } = &self.new;
-        let (name, description) = (name.clone(), description.clone());
         let (created, updated) = self.times.unwrap_or((now, now));
-
         match before {
             Some(mut before) => {
-                before.name = name.or(before.name);
-                before.description = description.or(before.description);
+                let NewSecret { name, description, value, .. } = &self.new;
+                before.name = name.clone().or(before.name);
+                before.description = description.clone().or(before.description);
                 before.updated = now;
                 before.set_hint(value.hint());
                 before
             }
-            None => Metadata {
-                name,
-                description,
-                created,
-                updated,
-                ..Metadata::new(tag.clone(), value, now)
-            },
+            None => Metadata { created, updated, ..self.new.metadata(now) },
         }
     }
 }
@@ -241,14 +233,16 @@ impl Storing<'_> {
         for &at in positions {
             drafts.push(match steps[at].existing.take() {
                 Some(found) => {
-                    let VerifiedRecord { record, metadata } = *found;
+                    let VerifiedRecord { record, mut metadata } = *found;
+                    let class = self.import.secrets[at].new.class;
+                    metadata.class = metadata.class.stricter(class);
                     let binding = ValueBinding::of(&metadata);
                     before.insert(at, metadata);
                     Draft { number: at, record: Record { meta: Vec::new(), ..record }, binding }
                 }
                 None => {
-                    let tag = &self.import.secrets[at].new.tag;
-                    let binding = ValueBinding::of_tag(tag);
+                    let NewSecret { tag, class, .. } = &self.import.secrets[at].new;
+                    let binding = ValueBinding::of_tag(tag, *class);
                     Draft { number: at, record: edit.draft(&tag.key())?, binding }
                 }
             });

@@ -12,6 +12,7 @@
 //! * `inspect`: inspection of everything, damaged or not
 //! * `copies`: backup, restore, salvage
 //! * `find`: secrets by tag or id, one or many
+//! * `class`: makes a secret restricted, or a team secret again
 //! * `secrets`, `list`, `projects`, `copy`, `import`, `export`: the operations
 //! * `rekey`: re-encryption under new keys
 //! * `trust`: MACs over records that are kept outside of the vault
@@ -24,6 +25,7 @@ mod access;
 mod audit_log;
 mod buckets;
 mod checkpoints;
+mod class;
 mod copies;
 mod copy;
 mod directory;

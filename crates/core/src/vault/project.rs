@@ -387,6 +387,14 @@ impl Project {
         Ok(VerifiedRecord { record, metadata })
     }
 
+    /// Returns true if somebody may use a record's value. Everybody but a token may.
+    pub(super) fn may_use(&self, found: &VerifiedRecord) -> bool {
+        let (record, metadata) = (&found.record, &found.metadata);
+        let (class, generation) = (metadata.class, metadata.generation);
+        self.grant.is_none()
+            || self.keys().value_key(&self.row.pid, &record.rid, class, generation).is_some()
+    }
+
     /// Passes every record that the keys open to `visit`, verified. The order of records, every bucket and the count
     /// are verified as well, but only by the end. Keeps the leaves of one bucket in memory.
     pub(super) fn each(

@@ -10,7 +10,7 @@ use crate::crypto::audit::Action;
 use crate::crypto::record::ValueBinding;
 use crate::crypto::rows::Record;
 use crate::model::{
-    Description, Metadata, Name, ProjectName, Secret, SecretRef, SecretValue, Tag, TagKey,
+    Class, Description, Metadata, Name, ProjectName, Secret, SecretRef, SecretValue, Tag, TagKey,
     Timestamp,
 };
 use crate::store::Snapshot;
@@ -25,6 +25,8 @@ pub struct NewSecret {
     pub description: Option<Description>,
     /// The value
     pub value: SecretValue,
+    /// The readers who may use the value
+    pub class: Class,
 }
 
 /// The changes of an `update`. `None` keeps a field, `Some(None)` clears it.
@@ -241,7 +243,8 @@ impl Scope<'_> {
     }
 
     /// Opens every value, sorted by tag key, all from one state of the vault. An unknown project is
-    /// an error, because a program that asks for everything would otherwise run with nothing.
+    /// an error, because a program that asks for everything would otherwise run with nothing. Values
+    /// of restricted secrets are left out if a token has no key for them.
     pub fn reveal_all(&self) -> Result<Vec<(Tag, SecretValue)>, VaultError> {
         let snapshot = self.vault.store.read()?;
         let state = self.vault.state(&*snapshot)?;
@@ -250,7 +253,11 @@ impl Scope<'_> {
 
         // All records are read and verified first. Values are read by other statements afterwards.
         let mut found = Vec::new();
-        project.each(&*snapshot, |record| found.push(record))?;
+        project.each(&*snapshot, |record| {
+            if project.may_use(&record) {
+                found.push(record);
+            }
+        })?;
         found.sort_by_cached_key(|found| found.metadata.tag.key());
 
         let wanted: Vec<ValueRef> = found.iter().map(ValueRef::from).collect();
@@ -349,7 +356,7 @@ fn store_batch(edit: &mut Edit<'_>, batch: &[NewSecret]) -> Result<(), VaultErro
     let mut tags: HashMap<TagKey, &Tag> = HashMap::new();
     let mut drafts = Vec::with_capacity(batch.len());
     for (number, new) in batch.iter().enumerate() {
-        let binding = ValueBinding::of_tag(&new.tag);
+        let binding = ValueBinding::of_tag(&new.tag, new.class);
         drafts.push(Draft { number, record: draft(edit, new)?, binding });
         if let Some(other) = tags.insert(new.tag.key(), &new.tag) {
             return Err(VaultError::SameTarget(other.clone(), new.tag.clone()));
@@ -371,10 +378,19 @@ fn draft(edit: &mut Edit<'_>, new: &NewSecret) -> Result<Record, VaultError> {
 }
 
 impl NewSecret {
+    /// Returns a team secret with this tag and value, without any optional field.
+    pub fn new(tag: Tag, value: SecretValue) -> Self {
+        Self { tag, name: None, description: None, value, class: Class::Team }
+    }
+
     /// Returns the metadata of a secret that is created at the time `now`.
-    fn metadata(&self, now: Timestamp) -> Metadata {
-        let Self { tag, name, description, value } = self;
+    pub(super) fn metadata(&self, now: Timestamp) -> Metadata {
+        let Self { tag, name, description, value, class } = self;
         let (name, description) = (name.clone(), description.clone());
-        Metadata { name, description, ..Metadata::new(tag.clone(), value, now) }
+        let mut metadata =
+            Metadata { name, description, class: *class, ..Metadata::new(tag.clone(), value, now) };
+
+        metadata.set_hint(value.hint());
+        metadata
     }
 }

@@ -155,6 +155,13 @@ impl Vault {
         Ok(WriteOutcome::new((token, info), change.writing.commit()?))
     }
 
+    /// Returns true if the vault has tokens.
+    pub fn has_tokens(&self) -> Result<bool, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = self.state(&*snapshot)?;
+        Ok(state.grant.is_some() || state.directory.policy != tokens_hash(&[]))
+    }
+
     /// Returns all tokens, sorted by name. It needs the root key itself.
     pub fn tokens(&self) -> Result<Vec<TokenInfo>, VaultError> {
         let root = self.root_key()?;
@@ -467,8 +474,8 @@ impl Settled {
 }
 
 /// A change of tokens in a transaction.
-struct TokenChange<'v> {
-    writing: Writing<'v>,
+pub(super) struct TokenChange<'v> {
+    pub(super) writing: Writing<'v>,
     directory: Directory,
     escrow_key: Key,
     vault_id: VaultId,
@@ -477,7 +484,7 @@ struct TokenChange<'v> {
 }
 
 impl<'v> TokenChange<'v> {
-    fn begin(vault: &'v Vault) -> Result<Self, VaultError> {
+    pub(super) fn begin(vault: &'v Vault) -> Result<Self, VaultError> {
         let root = vault.root_key()?;
         let writing = vault.writing()?;
         let vault_id = *writing.state.vault_id();
@@ -627,6 +634,26 @@ impl<'v> TokenChange<'v> {
 
         self.sign_directory(action, &opened, removed)?;
         Ok(settled)
+    }
+
+    /// Issues the grants again that name this secret.
+    pub(super) fn issue_for(
+        &mut self,
+        project: OpenedProject,
+        rid: RecordId,
+    ) -> Result<(), VaultError> {
+        let mut is_named = false;
+        for token in self.tokens.0.values_mut() {
+            if token.escrow.only.as_ref().is_some_and(|only| only.contains(&rid)) {
+                (token.is_due, is_named) = (true, true);
+            }
+        }
+
+        if is_named {
+            self.settle(Action::UpdateToken, project, &[], false, &|_| {})?;
+        }
+
+        Ok(())
     }
 
     fn set_due(&mut self, pid: &ProjectId) {

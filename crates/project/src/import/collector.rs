@@ -1,6 +1,6 @@
 //! Collects the items of a file, and what is left out of it with the reason.
 
-use secrets_core::model::{Description, Name, SecretBytes, SecretValue, Tag, TagKey};
+use secrets_core::model::{Class, Description, Name, SecretBytes, SecretValue, Tag, TagKey};
 
 use super::entry::{Entry, FoundEntry, MAX_NAME, displayable, label};
 use super::foreign::ToolMetadata;
@@ -152,7 +152,15 @@ impl<'p> Collector<'p> {
 
         match SecretValue::new(value, false) {
             Ok(value) => {
-                self.found.items.push(Item { tag, name, description, value, source, origin: None });
+                self.found.items.push(Item {
+                    tag,
+                    name,
+                    description,
+                    value,
+                    class: Class::Team,
+                    source,
+                    origin: None,
+                });
             }
             Err(_) => return Err(ImportError { at, why: Why::TooLarge(source) }),
         }

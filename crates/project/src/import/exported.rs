@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use base64ct::{Base64, Encoding};
 use secrets_core::model::{
-    Description, Name, ProjectName, SecretBytes, SecretValue, Tag, TagKey, Timestamp,
+    Class, Description, Name, ProjectName, SecretBytes, SecretValue, Tag, TagKey, Timestamp,
 };
 use serde_json::value::RawValue;
 
@@ -85,7 +85,16 @@ impl<'a> Reader<'_, 'a> {
         let invalid_field = |what: &str| invalid(format!("the {what} of `{source}`"));
 
         members.only(
-            &["tag", "name", "description", "value", "valueBase64", "createdAt", "updatedAt"],
+            &[
+                "tag",
+                "name",
+                "description",
+                "access",
+                "value",
+                "valueBase64",
+                "createdAt",
+                "updatedAt",
+            ],
             &format!("`{source}`"),
         )?;
 
@@ -93,6 +102,11 @@ impl<'a> Reader<'_, 'a> {
             .map_err(|_| ImportError::without_position(Why::Prefix))?;
         let name = members.text(self.document, "name")?.unwrap_or_default();
         let description = members.text(self.document, "description")?.unwrap_or_default();
+        let class = match members.text(self.document, "access")? {
+            Some(word) => Class::of_word(&word).ok_or_else(|| invalid_field("access"))?,
+            None => Class::Team,
+        };
+
         let time = |key| {
             let text = members.text(self.document, key)?;
             text.and_then(|text| Timestamp::parse(&text)).ok_or_else(|| invalid_field("times"))
@@ -114,6 +128,7 @@ impl<'a> Reader<'_, 'a> {
                 .map_err(|_| invalid_field("description"))?,
             value: SecretValue::new(value, true)
                 .map_err(|_| ImportError::without_position(Why::TooLarge(source.clone())))?,
+            class,
             origin: Some(Source {
                 project: project.clone(),
                 created: time("createdAt")?,

@@ -29,7 +29,7 @@ mod references;
 mod table;
 mod tags;
 
-use secrets_core::model::{Description, Name, ProjectName, SecretValue, Tag, Timestamp};
+use secrets_core::model::{Class, Description, Name, ProjectName, SecretValue, Tag, Timestamp};
 
 pub use fault::{ImportError, Why};
 pub use format::{Container, Format};
@@ -47,6 +47,8 @@ pub struct Item {
     pub description: Option<Description>,
     /// The value; only our own exports contain empty ones
     pub value: SecretValue,
+    /// The readers who may use the value; only our own exports contain restricted secrets
+    pub class: Class,
     /// The label in the source, such as `DATABASE_URL` or `GitHub, password`
     pub source: String,
     /// The project and times in the exporting vault, if the format contains them

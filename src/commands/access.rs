@@ -1,0 +1,198 @@
+//! `secrets access`: shows who may do what with a project's secrets, and makes a secret restricted
+//! or a team secret.
+
+use clap_complete::ArgValueCompleter;
+use secrets_core::model::{Class, ProjectName, Secret, SecretRef, TokenName};
+use secrets_core::vault::{TokenChanges, TokenInfo, VaultError};
+
+use super::shared::revocation;
+use crate::completion;
+use crate::context::Context;
+use crate::error::{Error, hint};
+use crate::output::{AccessReport, TokenAccess};
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets access                        list who may do what in the project
+  secrets access api-key                list who may do what with one secret
+  secrets access signing-key --restricted
+  secrets access signing-key --team     make it a team secret again
+  secrets access api-key --allow ci     add it to a token for some secrets
+  secrets list --access restricted";
+
+/// Show or change who may use a secret
+///
+/// Prints one line for each secret and each reader: what the reader may do (read, use or manage)
+/// and the secret's access, team or restricted. Read means to see the tag, name, description and
+/// hint, use to put the value to work, and manage to change and delete the secret.
+///
+/// A team secret can be used by everybody who may use the project's values. A restricted secret
+/// also needs a right of its own, because its value is encrypted with another key. It has no hint,
+/// but its tag, name and description stay readable. A new secret is a team secret, unless `create
+/// --restricted` made it.
+///
+/// The owner may do everything. The other readers are tokens. People and groups will come with
+/// teams.
+///
+/// --restricted and --team encrypt the value again and take the passphrase, even if the vault is
+/// unlocked. What a token has read before, it may still know. To take that away, change the value
+/// where it comes from.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct AccessArgs {
+    /// Show or change this secret: a tag in the current project, or an id in any project
+    #[arg(value_name = "TAG|ID", add = ArgValueCompleter::new(completion::tags))]
+    secret: Option<SecretRef>,
+    /// Make the secret restricted
+    #[arg(long, requires = "secret", conflicts_with = "team")]
+    restricted: bool,
+    /// Make the secret a team secret
+    #[arg(long, requires = "secret")]
+    team: bool,
+    /// Add the secret to a token that has only some secrets
+    #[arg(long, value_name = "TOKEN", requires = "secret", conflicts_with_all = ["restricted", "team", "deny"])]
+    allow: Option<TokenName>,
+    /// Take the secret away from a token that has only some secrets; the project gets new keys
+    #[arg(long, value_name = "TOKEN", requires = "secret", conflicts_with_all = ["restricted", "team"])]
+    deny: Option<TokenName>,
+}
+
+pub(crate) fn run(args: &AccessArgs, cx: &Context) -> Result<(), Error> {
+    if let Some(secret) = &args.secret {
+        if let Some(token) = &args.allow {
+            return grant(secret, token, true, cx);
+        }
+
+        if let Some(token) = &args.deny {
+            return grant(secret, token, false, cx);
+        }
+    }
+
+    match (&args.secret, args.restricted, args.team) {
+        (Some(secret), true, _) => change(secret, Class::Restricted, cx),
+        (Some(secret), _, true) => change(secret, Class::Team, cx),
+        (secret, ..) => show(secret.as_ref(), cx),
+    }
+}
+
+fn show(secret: Option<&SecretRef>, cx: &Context) -> Result<(), Error> {
+    let project = cx.target.project()?;
+    let vault = cx.vault()?;
+    let secrets = match secret {
+        Some(secret) => vec![vault.get(project, secret)?],
+        None => vault.list(Some(project), |_| true)?,
+    };
+
+    if secrets.is_empty() {
+        cx.require_named_project()?;
+        cx.ui.status(&format!("no secrets in project `{project}`"));
+    }
+
+    // An id may name a secret of another project.
+    let project = secrets.first().map_or(project, |secret| &secret.project);
+    let tokens = if vault.has_tokens()? { tokens(project, cx)? } else { Vec::new() };
+    let tokens = tokens.iter().map(|token| TokenAccess::of(token, &secrets)).collect();
+    cx.ui.print(&AccessReport::new(project, &secrets, tokens))
+}
+
+/// Returns the tokens of a project. Only the root key opens their list.
+fn tokens(project: &ProjectName, cx: &Context) -> Result<Vec<TokenInfo>, Error> {
+    let known = cx.vault()?;
+    let mut tokens = match known.holds_root_key() {
+        true => known.tokens()?,
+        false => cx.unlock_with_credential()?.tokens()?,
+    };
+
+    tokens.retain(|token| token.project == *project);
+    Ok(tokens)
+}
+
+/// Adds a secret to a token, or takes it away.
+fn grant(secret: &SecretRef, token: &TokenName, allows: bool, cx: &Context) -> Result<(), Error> {
+    cx.require_vault()?;
+    let project = cx.trusted_project()?;
+    let vault = cx.unlock_with_credential()?;
+    let secret = vault.get(project, secret)?;
+    let tag = &secret.metadata.tag;
+    let known = vault.tokens()?;
+    let known = known.iter().find(|known| known.name == *token && !known.is_replaced);
+    let known = known.ok_or_else(|| VaultError::NoToken(token.clone()))?;
+    let Some(tags) = known.secrets.as_ref().filter(|_| known.project == secret.project) else {
+        return Err(whole_project(known, &secret));
+    };
+
+    if tags.iter().any(|known| known.key() == tag.key()) == allows {
+        let has = if allows { "has" } else { "does not have" };
+        cx.ui.status(&format!("token `{token}` already {has} `{tag}`"));
+        return Ok(());
+    }
+
+    let tags = std::slice::from_ref(tag);
+    let (add, remove) = if allows { (tags, &[][..]) } else { (&[][..], tags) };
+    let changes = TokenChanges { add, remove, ..TokenChanges::default() };
+    let outputs = cx.intact_outputs(&vault)?;
+    let progress = cx.ui.progress("secrets re-encrypted");
+    let changed =
+        vault.update_token(token, &changes, false, &|number| progress.on_progress(number))?;
+    drop(progress);
+
+    let (_, revoked) = cx.written(changed);
+    let what = if allows { "may use" } else { "no longer has" };
+    cx.ui.status(&format!("token `{token}` {what} `{}`", secret.metadata.tag));
+    if let Some(revoked) = &revoked {
+        revocation::report(revoked, outputs, cx);
+    }
+
+    Ok(())
+}
+
+/// The error for a token that does not have only some secrets of the secret's project.
+fn whole_project(token: &TokenInfo, secret: &Secret) -> Error {
+    let (name, project) = (&token.name, &token.project);
+    if token.project != secret.project {
+        return Error::usage(format!("token `{name}` opens project `{project}`"));
+    }
+
+    Error::usage(format!("token `{name}` has the whole project `{project}`")).hint(hint!(
+        "`secrets token update {} --restricted` includes restricted secrets, and `secrets token \
+         create NAME --only TAG` makes a token for some secrets",
+        name
+    ))
+}
+
+fn change(secret: &SecretRef, class: Class, cx: &Context) -> Result<(), Error> {
+    cx.require_vault()?;
+    let project = cx.trusted_project()?;
+    let known = cx.vault()?;
+    let current = known.get(project, secret)?;
+    if current.metadata.class == class {
+        return report(&current, "already", cx);
+    }
+
+    // The class of a secret changes only with the root key itself, which an agent never gives away.
+    let opened;
+    let vault = if known.holds_root_key() {
+        known
+    } else {
+        opened = cx.unlock_with_credential()?;
+        &opened
+    };
+
+    match vault.set_class(project, secret, Some(current.version), class)? {
+        Some(written) => report(&cx.written(written), "now", cx),
+        None => report(&current, "already", cx),
+    }
+}
+
+/// Reports the class that a secret has `already` or `now`.
+fn report(secret: &Secret, when: &str, cx: &Context) -> Result<(), Error> {
+    let Secret { project, metadata, .. } = secret;
+    let what = match metadata.class {
+        Class::Team => "a team secret",
+        Class::Restricted => "restricted",
+    };
+
+    cx.ui.status(&format!("`{}` in project `{project}` is {when} {what}", metadata.tag));
+    let secrets = std::slice::from_ref(secret);
+    cx.ui.document(|| Ok(AccessReport::new(project, secrets, Vec::new())))
+}
