@@ -82,10 +82,14 @@ fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let environment = Environment::read();
     let (ui, selection, outcome) = match parse(&arguments) {
-        Ok(Cli { command, options }) => {
+        Ok((name, Cli { command, options })) => {
             let ui = Ui::new(options.json, options.quiet, color(options.color, &environment));
-            let context = Context::new(options.into_context(), environment, ui);
+            let context = Context::new(options.into_context(), environment, ui).of_command(name);
             let outcome = command.run(&context).map_err(|error| context.with_explanation(error));
+            if outcome.as_ref().is_err_and(Error::is_refusal) {
+                context.record_refusal();
+            }
+
             (context.ui, context.target.selection().clone(), outcome)
         }
         Err(error) => {
@@ -153,10 +157,13 @@ fn harden_process() {
     secrets_runtime::process::harden();
 }
 
-fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+/// Returns the name of the command, and its arguments.
+fn parse(arguments: &[OsString]) -> Result<(String, Cli), clap::Error> {
     let mut command = Cli::command();
     let mut matches = command.try_get_matches_from_mut(arguments)?;
-    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    let name = matches.subcommand_name().unwrap_or_default().to_owned();
+    let parsed = Cli::from_arg_matches_mut(&mut matches);
+    Ok((name, parsed.map_err(|error| error.format(&mut command))?))
 }
 
 /// Returns true for a command line of `run`, whose errors have their own exit code.

@@ -14,7 +14,7 @@ use secrets_project::template::output;
 
 use super::shared::age_options;
 use super::shared::outputs::protected;
-use crate::context::{Context, Credentials, MAKING_KEY};
+use crate::context::{Context, Credentials, MAKING_KEY, Used};
 use crate::error::{Error, Kind};
 use crate::output::Exported;
 use crate::ui::counted;
@@ -96,7 +96,8 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
 
     // An empty export is refused before the user chooses a passphrase in vain.
     project.map_or(Ok(()), |project| vault.require_project(project))?;
-    if vault.list_page(project, |_| true, 0, 0)?.total == 0 {
+    let count = vault.list_page(project, |_| true, 0, 0)?.total as u64;
+    if count == 0 {
         return Err(nothing(project));
     }
 
@@ -108,6 +109,7 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
         progress.working(MAKING_KEY);
     }
 
+    cx.record_use(&Used { vault, project, count, tags: Vec::new() })?;
     let mut sealing = ExportWriter::new(vault, project, &to, args.armor);
     let mut staged = output.stage()?;
     sealing.write(&mut staged, &|number| progress.on_progress(number)).map_err(

@@ -4,6 +4,7 @@
 mod access;
 mod adopt;
 mod agent;
+mod audit;
 mod backup;
 mod check;
 mod clone;
@@ -76,6 +77,7 @@ pub(crate) enum Command {
     Status(status::StatusArgs),
     Project(project::ProjectArgs),
     Token(token::TokenArgs),
+    Audit(audit::AuditArgs),
     Passwd(passwd::PasswdArgs),
     Recovery(recovery::RecoveryArgs),
     Rekey(rekey::RekeyArgs),
@@ -143,6 +145,7 @@ impl Command {
             Self::Clone(_) => (MANAGE, "clone"),
             Self::Import(_) => (MANAGE, "import"),
             Self::Access(_) => (Right::Owner, "access"),
+            Self::Audit(_) => (Right::Owner, "audit"),
             Self::Token(args) => (args.right(), "token"),
             Self::Template(_) => (Right::Owner, "template"),
             Self::Adopt(_) => (Right::Owner, "adopt"),
@@ -196,6 +199,7 @@ impl Command {
             Self::Status(args) => status::run(&args, cx),
             Self::Project(args) => project::run(args, cx),
             Self::Token(args) => token::run(&args, cx),
+            Self::Audit(args) => audit::run(&args, cx),
             Self::Passwd(args) => passwd::run(&args, cx),
             Self::Recovery(args) => recovery::run(&args, cx),
             Self::Rekey(args) => rekey::run(&args, cx),

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use secrets_runtime::run::{StreamError, mask_stream};
 
 use super::shared::look_for::{ALL, look_for};
-use crate::context::Context;
+use crate::context::{Context, Used};
 use crate::error::{Error, Kind};
 use crate::ui::input::take_stdin;
 use crate::ui::{UiError, raw};
@@ -48,7 +48,9 @@ pub(crate) fn run(args: &RedactArgs, cx: &Context) -> Result<(), Error> {
     };
 
     let vault = cx.unlock()?;
-    let values = vault.scope(cx.target.project()?).reveal_all()?;
+    let project = cx.target.project()?;
+    let values = vault.scope(project).reveal_all()?;
+    cx.record_use(&Used::of(&vault, project, values.iter().map(|(tag, _)| tag)))?;
     drop(vault);
     look_for(&values, "masked", ALL, cx)?;
 

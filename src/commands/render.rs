@@ -20,7 +20,7 @@ use secrets_project::template::{ExpandError, Plan, Resolved, Template, TemplateE
 
 use super::shared::readers::named_readers;
 use super::shared::{additions, git, outputs, suspects};
-use crate::context::{Context, Target};
+use crate::context::{Context, Target, Used};
 use crate::error::{self, Error, Hint, Kind};
 use crate::output::{ReferenceInfo, Rendered};
 use crate::ui::{UiError, input, raw};
@@ -388,6 +388,7 @@ fn resolve(cx: &Context, args: &RenderArgs, plan: Plan) -> Result<Resolved, Erro
 
     cx.require_vault()?;
     let project = cx.trusted_project()?;
+    let tags = plan.tags();
     let resolved = plan.resolve(&cx.vault()?.scope(project))?;
 
     if let Some(findings) = resolved.unknown()? {
@@ -401,6 +402,7 @@ fn resolve(cx: &Context, args: &RenderArgs, plan: Plan) -> Result<Resolved, Erro
         });
     }
 
+    cx.record_use(&Used::of(cx.vault()?, project, &tags))?;
     Ok(resolved)
 }
 

@@ -12,7 +12,7 @@ use secrets_project::scan::{
 };
 
 use super::shared::look_for::{ALL, look_for};
-use crate::context::{Context, Target};
+use crate::context::{Context, Target, Used};
 use crate::error::{Error, Kind, Selection};
 use crate::output::{FindingInfo, FoundInfo, HookInfo, ScanReport};
 use crate::ui::counted;
@@ -107,7 +107,9 @@ fn unlock(cx: &Context) -> Result<(Option<Vault>, Option<Error>), Error> {
 
 /// Returns all values of the project.
 fn values(vault: Vault, cx: &Context) -> Result<Vec<(Tag, SecretValue)>, Error> {
-    let values = vault.scope(cx.target.project()?).reveal_all()?;
+    let project = cx.target.project()?;
+    let values = vault.scope(project).reveal_all()?;
+    cx.record_use(&Used::of(&vault, project, values.iter().map(|(tag, _)| tag)))?;
     drop(vault);
     look_for(&values, "searched for", ALL, cx)?;
     Ok(values)

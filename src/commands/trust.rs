@@ -32,8 +32,8 @@ What needs trust in the nearest .secrets.toml:
   import, export                                for its project
 What never needs it:
   list, get, refs, scan, redact, render --list, status, unlock, lock,
-  init, setup --new, project, passwd, recovery, rekey, verify, salvage,
-  backup, restore, compact, completions, trust
+  init, setup --new, project, audit, passwd, recovery, rekey, verify,
+  salvage, backup, restore, compact, completions, trust
 A project that you choose with -p or SECRETS_PROJECT is your choice. It
 needs no trust.";
 

@@ -2,6 +2,7 @@
 //! vault is opened when first needed.
 
 mod agents;
+mod audit;
 mod credentials;
 mod file_passphrase;
 mod new_passphrase;
@@ -19,7 +20,7 @@ use secrets_core::crypto::kdf::KdfParams;
 use secrets_core::machine;
 use secrets_core::model::ProjectName;
 use secrets_core::store::{self, CheckpointStore};
-use secrets_core::vault::{Vault, WriteOutcome};
+use secrets_core::vault::{TokenView, Vault, WriteOutcome};
 use secrets_files::Records;
 use secrets_project::setup::output_records::IntactOutputs;
 use secrets_project::setup::trust::{Coverage, TrustRecord};
@@ -28,6 +29,7 @@ use crate::config::Environment;
 use crate::error::{Error, Kind, Selection, hint};
 use crate::ui::{ColorWhen, Ui};
 pub(crate) use agents::{AGENT_TIMEOUT, Agents};
+pub(crate) use audit::Used;
 pub(crate) use credentials::Credentials;
 use credentials::Retry;
 pub(crate) use file_passphrase::MAKING_KEY;
@@ -68,7 +70,13 @@ pub(crate) struct Context {
     pub(crate) agents: Agents,
     environment: Rc<Environment>,
     vault: OnceCell<Vault>,
+    /// What the token of the command may do
+    token: OnceCell<TokenView>,
     warned_about_modes: Cell<bool>,
+    /// The name of the command, for the log of uses
+    command: String,
+    /// Whether this command has recorded its use
+    has_recorded: Cell<bool>,
     /// The SHA-256 of `--trust-manifest`
     trusted_fingerprint: Option<String>,
     /// The coverage of the manifest when this process trusted it
@@ -97,11 +105,20 @@ impl Context {
             target,
             environment,
             vault: OnceCell::new(),
+            token: OnceCell::new(),
             warned_about_modes: Cell::new(false),
+            command: String::new(),
+            has_recorded: Cell::new(false),
             trusted_fingerprint: trust_manifest,
             trusted: RefCell::default(),
             consent: RefCell::default(),
         }
+    }
+
+    /// Sets the name of the command, as the log of uses shows it.
+    #[must_use]
+    pub(crate) fn of_command(self, command: String) -> Self {
+        Self { command, ..self }
     }
 
     /// Returns a context that prints nothing, not even warnings.

@@ -106,6 +106,11 @@ impl Target {
         Ok(self.project.get_or_init(|| project))
     }
 
+    /// Returns the project, if it was needed before.
+    pub(crate) fn known_project(&self) -> Option<&ProjectName> {
+        self.project.get().or_else(|| self.project_option())
+    }
+
     pub(crate) fn project_source(&self) -> Result<ProjectSource, Error> {
         if let Some(project) = self.project_option() {
             return Ok(ProjectSource::Option(project.clone()));

@@ -60,6 +60,7 @@ impl Context {
 
         self.warn_about_expiry(&view);
         self.target.default_to(&view.project);
+        let _ = self.token.set(view);
         let _ = self.vault.set(vault);
         Ok(())
     }
@@ -79,7 +80,7 @@ impl Context {
     }
 
     /// Returns the token that was given and what it may do.
-    pub(crate) fn token(&self) -> Result<TokenView, Error> {
+    pub(crate) fn given_token(&self) -> Result<TokenView, Error> {
         let vault = self.vault_of_token()?.ok_or_else(|| {
             Error::new(Kind::Locked, "no token was given")
                 .hint("use `--token-file PATH`, SECRETS_TOKEN_FILE or SECRETS_TOKEN")

@@ -158,6 +158,11 @@ impl Error {
         self.is_answer
     }
 
+    /// Returns true if the command was refused, and not by the answer to a question.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.kind == Kind::Refused && !self.is_answer
+    }
+
     /// Records the tag that does not exist in the project, because another project may have it.
     pub(crate) fn with_missing_tag(mut self, tag: Tag) -> Self {
         self.missing = Some(tag);

@@ -123,6 +123,10 @@ impl From<VaultError> for Error {
             VaultError::Crypto(error) => error.into(),
             VaultError::KeyService(error) => error.into(),
             VaultError::Diverged(divergence) => divergence_error(&divergence),
+            VaultError::AuditLog { .. } => Self::new(Kind::Damaged, message).hint(
+                "restore a backup with `secrets restore PATH`, or see the entries before it with \
+                 `secrets audit`",
+            ),
             VaultError::Record { .. } | VaultError::Project { .. } => {
                 Self::new(Kind::Damaged, message).hint(RESTORE)
             }

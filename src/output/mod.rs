@@ -9,6 +9,7 @@
 //! new recovery code and a new token are printed from wiped memory.
 
 mod access;
+mod audit;
 mod check;
 mod clone;
 mod findings;
@@ -35,6 +36,10 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::ui::Ui;
 pub(crate) use access::{AccessReport, TokenAccess};
+pub(crate) use audit::{
+    AuditCheckpoint, AuditCheckpoints, AuditEntries, AuditInfo, AuditKind, AuditPruned,
+    AuditVerified, UsesCheckpoint,
+};
 pub(crate) use check::{CheckReport, NeedInfo, OutputReport, UnusedSecret, listed_additions};
 pub(crate) use clone::ClonePlan;
 pub(crate) use findings::{FindingInfo, FoundInfo, HookInfo, ScanReport};

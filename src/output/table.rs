@@ -34,13 +34,23 @@ pub(super) fn of_rows<const N: usize>(
     titles: [&'static str; N],
     rows: &[[String; N]],
 ) -> Vec<Column> {
-    let column = |(at, rank): (usize, u8)| Column {
+    let mut rank = 0..;
+    of_ranked_rows(titles, titles.map(|_| rank.next().unwrap_or(u8::MAX)), rows)
+}
+
+/// Returns columns of escaped texts with these ranks.
+pub(super) fn of_ranked_rows<const N: usize>(
+    titles: [&'static str; N],
+    ranks: [u8; N],
+    rows: &[[String; N]],
+) -> Vec<Column> {
+    let column = |at: usize| Column {
         title: titles[at],
-        rank,
+        rank: ranks[at],
         cells: rows.iter().map(|row| row[at].clone()).collect(),
     };
 
-    (0..N).zip(0..).map(column).collect()
+    (0..N).map(column).collect()
 }
 
 pub(super) fn of_secrets(secrets: &[Secret], with_project: bool) -> Vec<Column> {

@@ -62,6 +62,17 @@ impl Text {
         self.table(table::of_rows(titles, rows));
     }
 
+    /// Adds the same rows, whose columns are removed on a narrow terminal from the highest rank on.
+    /// Rank 0 is never removed, and rank 3 is wrapped before it is removed.
+    pub(super) fn ranked<const N: usize>(
+        &mut self,
+        titles: [&'static str; N],
+        ranks: [u8; N],
+        rows: &[[String; N]],
+    ) {
+        self.table(table::of_ranked_rows(titles, ranks, rows));
+    }
+
     fn table(&mut self, columns: Vec<table::Column>) {
         let table = if self.is_terminal {
             table::table(columns, self.is_colored)

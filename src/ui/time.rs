@@ -37,6 +37,11 @@ pub(crate) fn local_date(moment: Timestamp) -> String {
     in_zone(moment, ZONE.clone(), "%Y-%m-%d")
 }
 
+/// Formats date, hour and minute, as in `2026-11-21 10:30`.
+pub(crate) fn local_minute(moment: Timestamp) -> String {
+    in_zone(moment, ZONE.clone(), "%Y-%m-%d %H:%M")
+}
+
 fn in_zone(moment: Timestamp, zone: TimeZone, format: &str) -> String {
     moment.to_jiff().to_zoned(zone).strftime(format).to_string()
 }

@@ -16,6 +16,7 @@ mod agent;
 mod architecture;
 mod arguments;
 mod attacks;
+mod audit;
 mod backup;
 mod before_prompts;
 mod check;

@@ -236,7 +236,7 @@ ENTRY: Schema = [(1, "name", "text"), (5, "created", 8), (6, "updated", 8), (16,
 ENTRY += [(18, "policy", "bytes"), (19, "due", 8)]
 RING: Schema = [(1, "pmk", "bytes"), (2, "pvk", "bytes"), (3, "prk", "bytes"), (4, "tik", "bytes")]
 CHANGE: Schema = [(1, "action", 1), (2, "count", 8), (3, "items", "bytes"), (4, "admitted", "bytes")]
-CHANGE += [(5, "removed", "bytes"), (6, "owner_before", "bytes")]
+CHANGE += [(5, "removed", "bytes"), (6, "owner_before", "bytes"), (7, "pruned", "bytes")]
 
 
 def encode_fields(schema: Schema, fields: Data) -> bytes:
@@ -466,6 +466,9 @@ def encode_entry(entry: Data) -> bytes:
     lists = {name: listed(entry[name], *columns) for name, columns in LISTS.items() if entry.get(name)}
     fixed_part = entry["previous"] + entry["signer_id"] + u64(entry["time"]) + entry["root_hash"]
     fields = {name: content for name, content in entry.items() if name not in LISTS}
+    if "pruned" in entry:
+        mark = entry["pruned"]
+        fields["pruned"] = u64(mark["seq"]) + mark["hash"] + listed(mark["signers"], *LISTS["admitted"])
     return fixed_part + encode_fields(CHANGE, fields | lists)
 
 
@@ -488,6 +491,12 @@ def read_list(encoded: bytes, columns: tuple[str, ...]) -> list[Data]:
     return rows
 
 
+def read_mark(encoded: bytes) -> Data:
+    need(len(encoded) >= 44 and any(encoded[:8]))
+    signers = [] if encoded[40:] == u32(0) else read_list(encoded[40:], LISTS["admitted"])
+    return {"seq": int.from_bytes(encoded[:8], "big"), "hash": encoded[8:40], "signers": signers}
+
+
 def open_entry(pmk: bytes, vault_id: bytes, pid: bytes, row: Data) -> Data:
     """Does not verify the signature, which is in `sig`."""
     ctx = pid + u64(row["seq"]) + u32(row["epoch"])
@@ -499,6 +508,9 @@ def open_entry(pmk: bytes, vault_id: bytes, pid: bytes, row: Data) -> Data:
     need(entry.keys() >= {"action", "count"} and 1 <= entry["action"] <= 19)
     need(len(entry.get("owner_before", bytes(32))) == 32)
     entry |= {name: read_list(entry[name], columns) for name, columns in LISTS.items() if name in entry}
+    need(("pruned" in entry) == (entry["action"] == 18))
+    if "pruned" in entry:
+        entry["pruned"] = read_mark(entry["pruned"])
     return entry | {"sig": signature, "hash": sha256(plain)}
 
 
@@ -507,10 +519,12 @@ def entry_message(vault_id: bytes, pid: bytes, seq: int, encoded: bytes) -> byte
 
 
 def check_log(vault_id: bytes, pid: bytes, entries: list[tuple[int, Data]], head: Data, owner: bytes) -> None:
-    need([seq for seq, _ in entries] == list(range(1, head["seq"] + 1)), "damaged", "audit: entries")
+    marks = [entry["pruned"] for _, entry in entries if entry["signer_id"] == OWNER and "pruned" in entry]
+    mark = marks[-1] if marks else {"seq": 0, "hash": bytes(32), "signers": []}
+    need([seq for seq, _ in entries] == list(range(mark["seq"] + 1, head["seq"] + 1)), "damaged", "audit: entries")
     owners = {seq: entry["owner_before"] for seq, entry in entries if entry["signer_id"] == OWNER and "owner_before" in entry}
-    writers: dict[bytes, bytes] = {}
-    previous = bytes(32)
+    writers: dict[bytes, bytes] = {token["token_id"]: token["key"] for token in mark["signers"]}
+    previous = mark["hash"]
     for seq, entry in entries:
         owner_then = next((key for at, key in sorted(owners.items()) if at > seq), owner)
         signer = owner_then if entry["signer_id"] == OWNER else writers.get(entry["signer_id"], b"")
@@ -1358,6 +1372,11 @@ def audit_cases() -> Iterator[Case]:
     full |= {"admitted": [token], "removed": removed, "owner_before": raw_public(fixed("old owner", 32))}
     yield "audit-full", "audit", "5", "All fields, 32 of 40 items", entry | full
 
+    mark = {"seq": 8, "hash": fixed("pruned", 32), "signers": [token]}
+    prune = entry | {"action": 18, "count": 5, "items": [], "pruned": mark}
+    yield "audit-prune", "audit", "5", "Five entries were pruned, and one token could sign after them", prune
+    yield "audit-prune-first", "audit", "5", "A mark without signers", prune | {"pruned": mark | {"signers": []}}
+
     known = known_audit(entry | full)
     row = {"vault_id": VAULT_ID, "pid": PID, "seq": 9, "epoch": 1, "pmk": PMK, "signer": raw_public(SEED)}
     yield "audit-opened", "audit-opened", "5", "An entry that opens", row | {"ct": known["ct"]}
@@ -1366,6 +1385,8 @@ def audit_cases() -> Iterator[Case]:
     for name, value in (("seq", 10), ("epoch", 2), ("pid", fixed("other", 16))):
         yield f"audit-other-{name}", "audit-opened", "5", "The row of another place", row | {"ct": known["ct"], name: value}
     for name, plain in bad_entries(known_audit(entry)["encoded"]).items():
+        yield f"audit-{name}", "audit-opened", "5", WHAT, row | {"ct": sealed_entry(plain, 9)}
+    for name, plain in bad_marks(known_audit(prune)["encoded"]).items():
         yield f"audit-{name}", "audit-opened", "5", WHAT, row | {"ct": sealed_entry(plain, 9)}
     moved = known["encoded"] + sign(SEED, entry_message(VAULT_ID, PID, 8, known["encoded"]))
     sealed = seal(audit_key(PMK, PID), VAULT_ID, "audit", PID + u64(9) + u32(1), pad(moved, record_size), SALT)
@@ -1391,9 +1412,22 @@ def bad_entries(encoded: bytes) -> dict[str, bytes]:
         "list-too-long": fixed_part + action + count + b"\3" + lp(u32(1) + RID + lp(b"x") + b"\0"),
         "name-not-utf-8": fixed_part + action + count + b"\3" + lp(u32(1) + RID + lp(b"\xff")),
         "short-owner": encoded + b"\6" + lp(bytes(31)),
-        "newer": encoded + b"\7" + lp(b"?"),
+        "newer": encoded + b"\x08" + lp(b"?"),
         "later-field": encoded + b"\x80" + lp(b"?"),
         "cut-short": encoded[:80],
+    }
+
+
+def bad_marks(encoded: bytes) -> dict[str, bytes]:
+    """Changes the fields of a prune, which are action (6 bytes), count (13 bytes), mark."""
+    fixed_part, count, mark = encoded[:88], encoded[94:107], encoded[112:]
+    prune = fixed_part + b"\1" + lp(b"\x12") + count
+    return {
+        "prune-without-mark": prune,
+        "mark-of-a-rekey": fixed_part + b"\1" + lp(b"\6") + count + b"\7" + lp(mark),
+        "mark-of-nothing": prune + b"\7" + lp(bytes(8) + mark[8:]),
+        "mark-too-short": prune + b"\7" + lp(mark[:43]),
+        "mark-too-long": prune + b"\7" + lp(mark + b"\0"),
     }
 
 

@@ -17,7 +17,7 @@ use super::super::shared::{directories, suspects};
 use super::RunArgs;
 use super::names::{check_allowed, check_name, reason_to_skip, split};
 use crate::config::Environment;
-use crate::context::Context;
+use crate::context::{Context, Used};
 use crate::error::{self, Error, Hint, Kind};
 use crate::ui::escape::visible;
 use crate::ui::input;
@@ -326,7 +326,13 @@ impl<'a> RunRequests<'a> {
             self.manifest.is_some() || !self.declared.is_empty(),
         )?;
 
-        Ok(RevealedValues::open(self.project, &vault.scope(self.project), wanted, self.all)?)
+        let opened =
+            RevealedValues::open(self.project, &vault.scope(self.project), wanted, self.all)?;
+        if !self.args.dry_run {
+            cx.record_use(&Used::of(&vault, self.project, opened.tags()))?;
+        }
+
+        Ok(opened)
     }
 
     /// Warns about text that may not do what the author of a variable expects, as `render` does for

@@ -10,7 +10,7 @@ use secrets_project::setup::migration::{Migration, MigrationError, Obstacle, Pro
 use secrets_project::setup::settings::{self, Guess};
 
 use super::conflicts::OnTakenArg;
-use crate::context::Context;
+use crate::context::{Context, Used};
 use crate::error::Error;
 
 /// Parses `--on-conflict`. It excludes `skip`, with which the output would differ from the original
@@ -30,6 +30,7 @@ pub(crate) fn stored_values(cx: &Context, project: &ProjectName) -> Result<Optio
     }
 
     let mut values = vault.scope(project).reveal_all()?;
+    cx.record_use(&Used::of(vault, project, values.iter().map(|(tag, _)| tag)))?;
 
     // A plain setting such as `production` may appear in any file.
     values.retain(|(tag, value)| settings::guess(tag.as_str(), value.expose()) == Guess::Secret);

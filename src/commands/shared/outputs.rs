@@ -13,7 +13,7 @@ use secrets_project::setup::{Manifest, Outputs, ProtectedFile, RenderEntry, Reso
 
 use super::directories::remember_directory;
 use super::suspects::warn_of_suspects;
-use crate::context::Context;
+use crate::context::{Context, Used};
 use crate::error::{self, AS_UTF8, Error};
 
 /// Parses the variables of a dotenv file, which messages call `file`. Detects other kinds of files
@@ -79,7 +79,9 @@ pub(crate) fn resolve<'m>(
     let opened = if outputs.tags().is_empty() {
         RevealedValues::none(project)
     } else {
-        values(cx.vault()?, project, &outputs)?
+        let (vault, opened) = (cx.vault()?, values(cx.vault()?, project, &outputs)?);
+        cx.record_use(&Used::of(vault, project, opened.tags()))?;
+        opened
     };
 
     for (template, suspects) in outputs.suspects() {

@@ -86,7 +86,7 @@ pub(super) fn bundle(name: &TokenName, path: &Path, cx: &Context) -> Result<(), 
     let vault;
     let (of, scope) = if cx.credentials.use_a_token() {
         let of = cx.vault()?;
-        let view = cx.token()?;
+        let view = cx.given_token()?;
         if view.name != *name {
             let message = format!("the given token is `{}`, not `{name}`", view.name);
             return Err(Error::new(Kind::Refused, message));

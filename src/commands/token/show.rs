@@ -27,6 +27,6 @@ pub(super) fn show(name: &TokenName, cx: &Context) -> Result<(), Error> {
 }
 
 pub(super) fn check(cx: &Context) -> Result<(), Error> {
-    let view = cx.token()?;
+    let view = cx.given_token()?;
     cx.ui.print(&GivenToken::new(&view))
 }

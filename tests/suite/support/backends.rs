@@ -194,6 +194,9 @@ impl Transaction for View<'_> {
             Change::Audit(pid, entry) => {
                 drop(rows.audit.insert((*pid, entry.seq), entry.clone()));
             }
+            Change::DropAudit(pid, last) => {
+                rows.audit.retain(|(of, seq), _| of != pid || *seq > last);
+            }
             Change::DropSlot(slot_id) => drop(rows.slots.remove(slot_id)),
             Change::Project(row) => drop(rows.projects.insert(row.pid, row.clone())),
             Change::DropProject(pid) => {

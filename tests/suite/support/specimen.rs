@@ -182,6 +182,7 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::DamagedVault(_)
         | VaultError::NothingToSave(_)
         | VaultError::Record { .. }
+        | VaultError::AuditLog { .. }
         | VaultError::Project { .. } => 6,
         VaultError::Store(StoreError::Unsafe { .. } | StoreError::ForeignJournal(_))
         | VaultError::AnotherVault(_)

@@ -3,7 +3,7 @@
 
 use terminal_secrets::crypto::CryptoError;
 use terminal_secrets::crypto::audit::{
-    Action, Admitted, AuditChange, AuditEntry, AuditItem, SignedEntry,
+    Action, Admitted, AuditChange, AuditEntry, AuditItem, PruneMark, SignedEntry,
 };
 use terminal_secrets::crypto::head::Head;
 use terminal_secrets::crypto::padding::pad;
@@ -104,11 +104,22 @@ fn list<T>(fields: &Fields, member: &str, read: impl Fn(&Fields) -> T) -> Vec<T>
     if fields.0[member].is_null() { Vec::new() } else { fields.rows(member, read) }
 }
 
+fn admitted(row: &Fields) -> Admitted {
+    let (token_id, key) = (row.array("token_id"), row.public("key"));
+    Admitted { token_id, key, name: row.text("name").to_owned() }
+}
+
+fn mark_of(fields: &Fields) -> PruneMark {
+    let signers = list(fields, "signers", admitted);
+    PruneMark::new(fields.u64("seq"), fields.array("hash"), signers)
+}
+
 fn entry_of(fields: &Fields) -> AuditEntry {
     let number = fields.u64("action");
-    let actions = [Action::Create, Action::Rekey, Action::Begin];
+    let actions = [Action::Create, Action::Rekey, Action::Begin, Action::Prune];
     let action = actions.into_iter().find(|action| u64::from(action.number()) == number);
     let is_renewed = !fields.0["owner_before"].is_null();
+    let is_pruned = !fields.0["pruned"].is_null();
     let change = AuditChange {
         action: action.unwrap(),
         count: fields.u64("count"),
@@ -116,13 +127,10 @@ fn entry_of(fields: &Fields) -> AuditEntry {
             rid: row.array("rid"),
             name: row.text("name").to_owned(),
         }),
-        admitted: list(fields, "admitted", |row| Admitted {
-            token_id: row.array("token_id"),
-            key: row.public("key"),
-            name: row.text("name").to_owned(),
-        }),
+        admitted: list(fields, "admitted", admitted),
         removed: list(fields, "removed", |row| row.array("token_id")),
         owner_before: is_renewed.then(|| fields.public("owner_before")),
+        pruned: is_pruned.then(|| mark_of(&Fields(fields.0["pruned"].clone()))),
         later: Vec::new(),
     };
 

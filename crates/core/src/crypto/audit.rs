@@ -28,6 +28,10 @@ const FIELD_ITEMS: u8 = 3;
 const FIELD_ADMITTED: u8 = 4;
 const FIELD_REMOVED: u8 = 5;
 const FIELD_OWNER_BEFORE: u8 = 6;
+const FIELD_PRUNED: u8 = 7;
+
+/// The maximum number of bytes of the names in a mark, so that it fits into its row.
+const MAX_MARK_NAMES: usize = 3072;
 
 /// The kinds of changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +104,31 @@ impl Action {
         (1..).zip(Self::ALL).find(|(_, action)| *action == self).map_or(0, |(number, _)| number)
     }
 
+    /// Returns the word by which the action is shown.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Clone => "clone",
+            Self::Import => "import",
+            Self::Rekey => "rekey",
+            Self::Restore => "restore",
+            Self::Salvage => "salvage",
+            Self::Access => "access",
+            Self::Policy => "policy",
+            Self::AddProjects => "project-add",
+            Self::RenameProject => "project-rename",
+            Self::DeleteProjects => "project-delete",
+            Self::Credentials => "credentials",
+            Self::CreateToken => "token-create",
+            Self::UpdateToken => "token-update",
+            Self::RevokeTokens => "token-revoke",
+            Self::Prune => "prune",
+            Self::Begin => "begin",
+        }
+    }
+
     fn of(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number.checked_sub(1)?)).copied()
     }
@@ -125,6 +154,68 @@ pub struct Admitted {
     pub name: String,
 }
 
+impl Admitted {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.token_id);
+        out.extend(self.key.bytes());
+        prefixed(&mut |piece| out.extend(piece), &[self.name.as_bytes()]);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let (token_id, key) = (reader.array()?, PublicKey::new(reader.array()?));
+        Some(Self { token_id, key, name: text(reader.prefixed()?)? })
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<String> {
+    std::str::from_utf8(bytes).ok().map(str::to_owned)
+}
+
+/// The mark that a prune leaves in place of the entries that it removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PruneMark {
+    /// The `seq` of the last removed entry, from 1
+    pub seq: u64,
+    /// Its hash
+    pub hash: Hash,
+    /// The tokens that could sign after it
+    pub signers: Vec<Admitted>,
+}
+
+impl PruneMark {
+    /// Returns a mark. Names that do not fit into an entry are left out.
+    pub fn new(seq: u64, hash: Hash, signers: Vec<Admitted>) -> Self {
+        let mut room = MAX_MARK_NAMES;
+        let named = |token: Admitted| match room.checked_sub(token.name.len()) {
+            Some(rest) => {
+                room = rest;
+                token
+            }
+            None => Admitted { name: String::new(), ..token },
+        };
+
+        Self { seq, hash, signers: signers.into_iter().map(named).collect() }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = [&self.seq.to_be_bytes()[..], &self.hash].concat();
+        bytes.extend(codec::length(self.signers.len()));
+        self.signers.iter().for_each(|token| token.put(&mut bytes));
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let (seq, hash) = (reader.u64()?, reader.array()?);
+        let mut signers = Vec::new();
+        for _ in 0..reader.u32()? {
+            signers.push(Admitted::read(&mut reader)?);
+        }
+
+        reader.finish(Self { seq, hash, signers }).filter(|mark| mark.seq > 0)
+    }
+}
+
 /// A change as the audit log describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditChange {
@@ -140,6 +231,8 @@ pub struct AuditChange {
     pub removed: Vec<TokenId>,
     /// The owner's key before, if the root key was changed
     pub owner_before: Option<PublicKey>,
+    /// The mark of a prune
+    pub pruned: Option<PruneMark>,
     /// Fields of later versions, as they are encoded
     pub later: Vec<u8>,
 }
@@ -154,6 +247,7 @@ impl AuditChange {
             admitted: Vec::new(),
             removed: Vec::new(),
             owner_before: None,
+            pruned: None,
             later: Vec::new(),
         }
     }
@@ -188,11 +282,7 @@ impl AuditChange {
             }
         });
         let admitted = list(self.admitted.len(), &|out| {
-            for token in &self.admitted {
-                out.extend(token.token_id);
-                out.extend(token.key.bytes());
-                prefixed(&mut |piece| out.extend(piece), &[token.name.as_bytes()]);
-            }
+            self.admitted.iter().for_each(|token| token.put(out));
         });
         let removed = list(self.removed.len(), &|out| out.extend(self.removed.as_flattened()));
 
@@ -211,34 +301,39 @@ impl AuditChange {
             fields.add(FIELD_OWNER_BEFORE, key.bytes());
         }
 
+        if let Some(mark) = &self.pruned {
+            fields.add(FIELD_PRUNED, &mark.encode());
+        }
+
         fields.finish(&self.later).expose().to_vec()
     }
 
     /// Decodes the bytes of [`AuditChange::encode`].
     pub fn decode(bytes: &[u8]) -> Result<Self, CryptoError> {
-        let fields = Fields::decode::<7>(bytes, AUDIT)?;
-        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+        let fields = Fields::decode::<8>(bytes, AUDIT)?;
         let item = |reader: &mut Reader<'_>| {
             Some(AuditItem { rid: reader.array()?, name: text(reader.prefixed()?)? })
         };
-        let admitted = |reader: &mut Reader<'_>| {
-            let (token_id, key) = (reader.array()?, PublicKey::new(reader.array()?));
-            Some(Admitted { token_id, key, name: text(reader.prefixed()?)? })
-        };
-
         let decoded = || {
             let [action] = *fields.array(FIELD_ACTION)?;
+            let action = Action::of(action)?;
+            let mark = || PruneMark::decode(fields.bytes(FIELD_PRUNED)?);
+            let pruned = fields.optional(FIELD_PRUNED, mark)?;
+
+            // A prune has a mark, and nothing else has one.
+            (pruned.is_some() == (action == Action::Prune)).then_some(())?;
             Some(Self {
-                action: Action::of(action)?,
+                action,
                 count: u64::from_be_bytes(*fields.array(FIELD_COUNT)?),
                 items: list_of(fields.bytes(FIELD_ITEMS), item)?,
-                admitted: list_of(fields.bytes(FIELD_ADMITTED), admitted)?,
+                admitted: list_of(fields.bytes(FIELD_ADMITTED), Admitted::read)?,
                 removed: list_of(fields.bytes(FIELD_REMOVED), |reader: &mut Reader<'_>| {
                     reader.array()
                 })?,
                 owner_before: fields.optional(FIELD_OWNER_BEFORE, || {
                     fields.array(FIELD_OWNER_BEFORE).map(|bytes| PublicKey::new(*bytes))
                 })?,
+                pruned,
                 later: fields.later().to_vec(),
             })
         };
@@ -428,5 +523,34 @@ mod tests {
         assert_eq!((Action::of(0), Action::of(20)), (None, None));
         let least = AuditChange::new(Action::Begin);
         assert_eq!(AuditChange::decode(&least.encode()), Ok(least));
+    }
+
+    #[test]
+    fn a_prune_has_a_mark_that_fits_into_a_row() {
+        let key = Key::random().unwrap();
+        let signer = Signer::from_seed(&key);
+        let token = |number: u8| Admitted {
+            token_id: [number; 16],
+            key: signer.public(),
+            name: "n".repeat(128),
+        };
+
+        let mut change = AuditChange::new(Action::Prune);
+        change.pruned = Some(PruneMark::new(7, [9; 32], (0..64).map(token).collect()));
+        assert_eq!(AuditChange::decode(&change.encode()).as_ref(), Ok(&change));
+        let signers = &change.pruned.as_ref().unwrap().signers;
+        assert_eq!(signers.iter().filter(|token| !token.name.is_empty()).count(), 24);
+
+        let entry = AuditEntry { change: change.clone(), ..sample(&signer) };
+        let row = entry.sign(&signer, &[7; 16], &[8; 16], 9);
+        assert!(row.seal(&key, &[7; 16], &[8; 16], 9, 1).unwrap().ct.len() <= 8192);
+
+        for wrong in [
+            AuditChange { pruned: None, ..change.clone() },
+            AuditChange { action: Action::Rekey, ..change.clone() },
+            AuditChange { pruned: Some(PruneMark::new(0, [9; 32], Vec::new())), ..change },
+        ] {
+            assert_eq!(AuditChange::decode(&wrong.encode()), Err(CryptoError::Damaged(AUDIT)));
+        }
     }
 }

@@ -17,6 +17,7 @@
 //! * `policy`, `audit`: who may sign for a project; what was done to it
 //! * `token`, `grant`: the word that opens a grant; what its holder may do, and the keys for it
 //! * `tree`, `head`: leaf, bucket and root hash; the signed head
+//! * `uses`: what was used and refused, outside of the vault
 //! * `checkpoint`: what this machine last saw of a vault
 
 pub mod aead;
@@ -43,6 +44,7 @@ pub mod signing;
 pub mod slot;
 pub mod token;
 pub mod tree;
+pub mod uses;
 
 pub use memory::with_freed_memory_wiped;
 

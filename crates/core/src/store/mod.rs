@@ -166,6 +166,8 @@ pub enum Change<'a> {
     Policy(&'a ProjectId, &'a PolicyRow),
     /// Adds or replaces an entry of a project's audit log
     Audit(&'a ProjectId, &'a AuditRow),
+    /// Removes the entries of a project's audit log up to this `seq`, and overwrites the old bytes
+    DropAudit(&'a ProjectId, u64),
     /// Removes the slot with this id and overwrites the old bytes
     DropSlot(&'a [u8]),
     /// Replaces the vault's row

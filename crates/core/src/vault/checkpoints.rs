@@ -181,6 +181,17 @@ impl Checkpoints {
         self.write(&vault.vault_id, &keys, seen)
     }
 
+    /// Returns what was last seen of a project here, for each path of the vault.
+    pub(super) fn last_seen(
+        &self,
+        vault: &VaultRow,
+        owner: &dyn OwnerAccess,
+        pid: &ProjectId,
+    ) -> Result<Vec<Checkpoint>, VaultError> {
+        let keys = self.keys(vault, owner)?;
+        Ok(self.read(&vault.vault_id, &keys, pid)?.into_iter().flatten().collect())
+    }
+
     fn read(
         &self,
         vault_id: &VaultId,

@@ -16,7 +16,7 @@ use super::buckets::{self, BucketEdit, BucketHashes, leaf_at};
 use super::next_head::{self, HeadPlace, SignedHead};
 use super::{VaultError, nearest};
 use crate::crypto::aead::Key;
-use crate::crypto::audit::{Action, AuditChange};
+use crate::crypto::audit::{Action, AuditChange, PruneMark};
 use crate::crypto::head::Head;
 use crate::crypto::ids::{DIRECTORY, Hash, OWNER, ProjectId, RecordId, VaultId, record_of};
 use crate::crypto::keyring::Keyring;
@@ -224,16 +224,10 @@ impl Directory {
         self.keys.audit_key(&DIRECTORY)
     }
 
-    /// Returns true if the directory's audit log is complete up to this head.
-    pub(super) fn has_intact_log(&self, rows: &dyn Snapshot, head: &Head) -> bool {
-        let log = AuditLog {
-            key: &self.audit_key(),
-            vault_id: &self.vault_id,
-            pid: &DIRECTORY,
-            owner: self.owner,
-        };
-
-        log.check(rows, head).unwrap_or(false)
+    /// Returns the directory's audit log.
+    pub(super) fn audit_log(&self) -> AuditLog<'_> {
+        let (key, owner) = (self.audit_key(), self.owner);
+        AuditLog { key, vault_id: &self.vault_id, pid: &DIRECTORY, owner }
     }
 
     /// Makes one change of the directory and signs it.
@@ -490,6 +484,13 @@ impl<'a> DirectoryEdit<'a> {
         self.rows.apply(Change::Record(&DIRECTORY, &record))?;
         self.rows.apply(Change::Value(&rid, &sealed))?;
         self.change.add(rid, entry.name.as_str());
+        Ok(())
+    }
+
+    /// Removes the entries of the directory's audit log up to the mark, and counts them.
+    pub(super) fn prune(&mut self, mark: PruneMark, count: u64) -> Result<(), VaultError> {
+        self.rows.apply(Change::DropAudit(&DIRECTORY, mark.seq))?;
+        (self.change.count, self.change.pruned) = (count, Some(mark));
         Ok(())
     }
 

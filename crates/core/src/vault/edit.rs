@@ -10,7 +10,7 @@ use super::buckets::{self, BucketEdit, leaf_at};
 use super::next_head::{self, HeadPlace};
 use super::project::{Project, VerifiedRecord, checkpoint};
 use crate::crypto::aead::MessageKey;
-use crate::crypto::audit::{Action, AuditChange};
+use crate::crypto::audit::{Action, AuditChange, PruneMark};
 use crate::crypto::checkpoint::Checkpoint;
 use crate::crypto::ids::RecordId;
 use crate::crypto::random;
@@ -228,6 +228,13 @@ impl<'a> Edit<'a> {
         self.transaction.apply(Change::DropRecord(&self.project.row.pid, record))?;
         self.change.add(record.rid, found.metadata.tag.as_str());
         Ok(self.project.secret(found))
+    }
+
+    /// Removes the entries of the audit log up to the mark, and counts them.
+    pub(super) fn prune(&mut self, mark: PruneMark, count: u64) -> Result<(), VaultError> {
+        self.transaction.apply(Change::DropAudit(&self.project.row.pid, mark.seq))?;
+        (self.change.count, self.change.pruned) = (count, Some(mark));
+        Ok(())
     }
 
     /// Writes the changed buckets, the new head and its entry of the audit log. Returns the state to

@@ -9,11 +9,12 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::access::OpenedProject;
+use super::audit_log::AuditLog;
 use super::checkpoints::{Divergence, Seen};
 use super::directory::{DIRECTORY_NAME, Directory};
 use super::project::Project;
 use super::state::{SLOTS, State, checked_row};
-use super::{Vault, VaultError, audit_log};
+use super::{Vault, VaultError};
 use crate::crypto::CryptoError;
 use crate::crypto::ids::{DIRECTORY, ProjectId};
 use crate::crypto::kdf::KdfParams;
@@ -207,7 +208,7 @@ fn open(
 
             let keys = of.access.root_key().map(|root| Directory::new(root, vault.vault_id));
             if let Some(directory) = keys
-                && !directory.has_intact_log(snapshot, &state.directory)
+                && !directory.audit_log().is_intact(snapshot, &state.directory)
             {
                 report.damage.push(Damage::new("the audit log of the vault"));
             }
@@ -360,8 +361,8 @@ impl ProjectInspector<'_> {
 
         let (project, is_verified) = match project {
             Some(Ok(project)) => {
-                let log = audit_log::is_intact(self.snapshot, &project, owner);
-                if !log {
+                let log = owner.and_then(|owner| AuditLog::of(&project, owner).ok());
+                if !log.is_some_and(|log| log.is_intact(self.snapshot, &project.head)) {
                     self.note("the audit log", None, None);
                 }
 

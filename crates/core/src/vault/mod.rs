@@ -7,7 +7,7 @@
 //! * `checkpoints`: compares with what this machine last saw
 //! * `project`, `state`: reading, with verification of everything that is read
 //! * `edit`, `writing`: changing a project and signing it again; one change of the vault
-//! * `audit_log`: checks that the log of changes is complete
+//! * `audit_log`, `change_log`: verifies, reads and prunes the log of changes
 //! * `slots`: the passphrase and the recovery code
 //! * `inspect`: inspection of everything, damaged or not
 //! * `copies`: backup, restore, salvage
@@ -16,6 +16,7 @@
 //! * `secrets`, `list`, `projects`, `copy`, `import`, `export`: the operations
 //! * `rekey`: re-encryption under new keys
 //! * `trust`: MACs over records that are kept outside of the vault
+//! * `use_log`: uses and refusals, in files outside of the vault
 //! * `revealed`: values that are opened together for several uses
 //!
 //! Nothing here prints, prompts or knows an exit code. Values leave through [`Reveal`], and through
@@ -24,6 +25,7 @@
 mod access;
 mod audit_log;
 mod buckets;
+mod change_log;
 mod checkpoints;
 mod class;
 mod copies;
@@ -46,9 +48,10 @@ mod state;
 mod token_access;
 mod tokens;
 mod trust;
+mod use_log;
 mod writing;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -56,6 +59,7 @@ pub use access::{
     ChangedDirectory, DirectoryChange, KeyServiceError, LocalOwner, OpenedDirectory, OpenedProject,
     OwnerAccess, SignRequest, WantedKey, derive_keys,
 };
+pub use change_log::{ChangeLog, LogScope, LoggedChange, PrunedLog, Writer};
 pub use checkpoints::{Divergence, DivergenceNotice, SeenElsewhere};
 pub use copies::{
     BundleScope, Difference, Restore, RestoreEvent, RestoreKeys, RestoreObserver, RestorePlan,
@@ -74,6 +78,7 @@ pub use secrets::{NewSecret, Scope, SecretChanges};
 pub use token_access::{Needed, OpenGrant, TokenAccess, TokenView};
 pub use tokens::{NewToken, Revoked, TokenChanges, TokenInfo};
 pub use trust::TrustMacs;
+pub use use_log::{MAX_SEGMENT, ReadUses, UseLog, UseLogError, UseLogKeys};
 
 use crate::crypto::CryptoError;
 use crate::crypto::audit::{self, AuditChange};
@@ -211,6 +216,7 @@ impl Locked {
             access,
             checkpoints,
             slots_seen: self.opened,
+            known_id: Cell::new(None),
             keeps_copies: self.keeps_copies,
         }
     }
@@ -254,6 +260,8 @@ pub struct Vault {
     checkpoints: Option<Rc<Checkpoints>>,
     /// The slots at the time of unlocking or of their first use, until this process changes them
     slots_seen: RefCell<Option<Vec<Slot>>>,
+    /// The id in the state that was verified last
+    known_id: Cell<Option<VaultId>>,
     keeps_copies: bool,
 }
 
@@ -293,6 +301,7 @@ impl Vault {
     fn state(&self, snapshot: &dyn Snapshot) -> Result<State, VaultError> {
         let read = State::read(snapshot, &self.access, self.checkpoints.as_ref());
         let state = detect_slot_change(read, &self.slots_seen, snapshot)?;
+        self.known_id.set(Some(*state.vault_id()));
         if self.store.keeps_copies() && !self.keeps_copies {
             self.confirm(snapshot)?;
         }
@@ -309,6 +318,11 @@ impl Vault {
         }
 
         Ok(())
+    }
+
+    /// Returns the vault's id, if this process has verified a state of it. Reads nothing.
+    pub fn known_id(&self) -> Option<VaultId> {
+        self.known_id.get()
     }
 
     /// Returns true if this process has the root key itself.
@@ -443,6 +457,14 @@ pub enum VaultError {
         /// The project
         project: ProjectName,
     },
+    /// An entry of an audit log is missing or does not verify
+    #[error("entry {seq} of the audit log of {} is missing, damaged or not signed by its writer", of_log(project.as_ref()))]
+    AuditLog {
+        /// The project; `None` for the vault's own log
+        project: Option<ProjectName>,
+        /// The number of the entry
+        seq: u64,
+    },
     /// The project has no secret with this tag, or no project has a secret with this id
     #[error("no secret `{wanted}`")]
     NoSecret {
@@ -552,8 +574,13 @@ impl VaultError {
                 | Self::Store(StoreError::Damaged(_))
                 | Self::Project { .. }
                 | Self::Record { .. }
+                | Self::AuditLog { .. }
         )
     }
+}
+
+fn of_log(project: Option<&ProjectName>) -> String {
+    project.map_or_else(|| "the vault".into(), |project| format!("project `{project}`"))
 }
 
 /// Returns the candidate that was probably meant by `wanted`, with at most a third of it mistyped.

@@ -151,6 +151,13 @@ impl Transaction for SqliteTransaction<'_> {
                 "INSERT OR REPLACE INTO audit(pid, seq, epoch, ct) VALUES(?1, ?2, ?3, ?4)",
                 params![&pid[..], integer(entry.seq), entry.epoch, entry.ct],
             ),
+            Change::DropAudit(pid, last) => {
+                self.dead_bytes = true;
+                self.execute(
+                    "DELETE FROM audit WHERE pid = ?1 AND seq <= ?2",
+                    params![&pid[..], integer(last)],
+                )
+            }
             Change::DropSlot(slot_id) => {
                 self.keys_changed = true;
                 self.execute("DELETE FROM slots WHERE slot_id = ?1", [slot_id])
