@@ -38,6 +38,9 @@ pub(crate) struct RestoreArgs {
     /// Accept the vault file as it is, although it differs from its checkpoint
     #[arg(long, conflicts_with_all = ["path", "dry_run"])]
     accept: bool,
+    /// Keep the tokens of the backup that the current vault does not have; without it, they are revoked
+    #[arg(long, conflicts_with = "accept")]
+    with_tokens: bool,
     /// Show the difference without changing anything
     #[arg(long)]
     dry_run: bool,
@@ -91,7 +94,7 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     }
 
     let is_compared = plan.is_compared();
-    let difference = plan.carry_out()?;
+    let difference = plan.carry_out(args.with_tokens)?;
     cx.ui.status(&format!("restored `{}`", place.display()));
     cx.ui.document(|| Ok(Restored::of(&difference, is_compared)))
 }
@@ -161,6 +164,13 @@ impl RestoreObserver for Observer<'_> {
                 cx.ui.warn(&format!("the old file was renamed to `{}`", name.display()));
             }
             // The agent has its own checkpoint.
+            RestoreEvent::Revoked(names) => {
+                let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+                cx.ui.status(&format!(
+                    "revoked the tokens that the backup would have brought back: {}",
+                    names.join(", ")
+                ));
+            }
             RestoreEvent::Replaced => cx.agents.forget_vault(),
         }
     }

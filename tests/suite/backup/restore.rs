@@ -304,14 +304,14 @@ fn restore_removes_only_what_the_difference_showed() {
     let seen = present.fingerprint().unwrap();
 
     sandbox.vault().create(&project("default"), secret("meanwhile", b"written meanwhile")).unwrap();
-    let refused = copy.restore_into(&present, Some(&seen)).err().unwrap();
+    let refused = copy.restore_into(&present, Some(&seen), false).err().unwrap();
     assert_eq!(
         (specimen::code(&refused), refused.to_string()),
         (4, "another process changed the vault in the meantime".into())
     );
 
     assert_eq!(revealed(&sandbox, "meanwhile"), b"written meanwhile");
-    copy.restore_into(&present, Some(&present.fingerprint().unwrap())).unwrap();
+    copy.restore_into(&present, Some(&present.fingerprint().unwrap()), false).unwrap();
 }
 
 #[test]

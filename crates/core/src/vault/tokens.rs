@@ -34,7 +34,7 @@ use crate::crypto::token::Token;
 use crate::model::{
     Class, Level, ProjectName, Secret, SecretBytes, SecretRef, Tag, Timestamp, TokenName,
 };
-use crate::store::{Change, Snapshot};
+use crate::store::{Change, Snapshot, Transaction};
 
 const GRANTS: VaultError = VaultError::Crypto(CryptoError::Damaged("the table of grants"));
 
@@ -201,6 +201,39 @@ impl Vault {
         }
 
         Ok(BundleScope { token_id: id, pid: escrow.pid, only: escrow.only.clone() })
+    }
+
+    /// Revokes the tokens that a copy of this vault brings back, in the transaction that made the copy:
+    /// those that are not in `present`, or there with another generation. Their projects get new keys.
+    /// Returns their names.
+    pub(super) fn revoke_returned<'v>(
+        &'v self,
+        transaction: Box<dyn Transaction + 'v>,
+        present: &[GrantRow],
+    ) -> Result<(Box<dyn Transaction + 'v>, Vec<TokenName>), VaultError> {
+        let state = State::read(&*transaction, &self.access, None)?;
+        let mut change = TokenChange::of(self, Writing::of(self, transaction, state))?;
+        let is_present = |id: &TokenId, row: &GrantRow| {
+            present.iter().any(|now| now.token_id == *id && now.generation == row.generation)
+        };
+
+        let (mut doomed, mut names) = (BTreeMap::new(), Vec::new());
+        for (id, token) in &change.tokens.0 {
+            if !is_present(id, &token.row) {
+                doomed.entry(token.escrow.pid).or_insert_with(Vec::new).push(*id);
+                names.push(token.escrow.name.clone());
+            }
+        }
+
+        for (pid, ids) in doomed {
+            ids.iter().for_each(|id| drop(change.tokens.0.remove(id)));
+            let rows = &*change.writing.transaction;
+            let project = change.writing.state.with_id(rows, &pid)?;
+            change.settle(Action::RevokeTokens, project, &ids, true, &|_| {})?;
+        }
+
+        names.sort_unstable();
+        Ok((change.writing.transaction, names))
     }
 
     /// Changes a token; its string stays the same. Whatever takes keys from it gives the project new
@@ -485,8 +518,11 @@ pub(super) struct TokenChange<'v> {
 
 impl<'v> TokenChange<'v> {
     pub(super) fn begin(vault: &'v Vault) -> Result<Self, VaultError> {
+        Self::of(vault, vault.writing()?)
+    }
+
+    fn of(vault: &Vault, writing: Writing<'v>) -> Result<Self, VaultError> {
         let root = vault.root_key()?;
-        let writing = vault.writing()?;
         let vault_id = *writing.state.vault_id();
         let directory = Directory::new(root, vault_id);
         let tokens = Tokens::read(&*writing.transaction, &writing.state, root.escrow_key())?;

@@ -37,6 +37,17 @@ impl Vault {
     }
 }
 
+impl<'v> Writing<'v> {
+    /// Goes on with a transaction that began otherwise.
+    pub(super) fn of(
+        vault: &'v Vault,
+        transaction: Box<dyn Transaction + 'v>,
+        state: State,
+    ) -> Self {
+        Self { vault, transaction, state, seen: Vec::new() }
+    }
+}
+
 impl Writing<'_> {
     /// Opens a project by its name.
     pub(super) fn named(&self, name: &ProjectName) -> Result<Option<Project>, VaultError> {

@@ -7,6 +7,7 @@ use crate::crypto::checkpoint::{PastKeys, open_past_keys};
 use crate::crypto::head::Head;
 use crate::crypto::history::{Relation, Revision};
 use crate::crypto::ids::DIRECTORY;
+use crate::model::TokenName;
 use crate::store::{IfExists, NewFile, Snapshot, SqliteStore, Store, StoreError, check_new};
 use crate::vault::inspect::inspect;
 use crate::vault::state::{State, checked_row};
@@ -54,30 +55,44 @@ impl Vault {
         }
 
         let if_exists = if replace { IfExists::Replaced } else { IfExists::Refused };
-        let (copy, secrets) =
-            self.copy_and_verify(&*snapshot, SqliteStore::begin(path, if_exists)?, on_progress)?;
+        let copy = SqliteStore::begin(path, if_exists)?;
+        let (copy, secrets, _) = self.copy_and_verify(&*snapshot, copy, false, on_progress)?;
         copy.persist()?;
         Ok(secrets)
     }
 
     /// Returns a flushed and fully verified copy for `path`. The caller moves the existing file
-    /// away before it persists the copy.
-    pub(super) fn copy_for(&self, path: &Path) -> Result<NewFile, VaultError> {
+    /// away before it persists the copy. Unless `keeps_tokens`, the copy has no tokens; returns the
+    /// names of those that were revoked.
+    pub(super) fn copy_for(
+        &self,
+        path: &Path,
+        keeps_tokens: bool,
+    ) -> Result<(NewFile, Vec<TokenName>), VaultError> {
         let snapshot = self.store.read()?;
         self.state(&*snapshot)?;
-        Ok(self.copy_and_verify(&*snapshot, SqliteStore::begin(path, IfExists::Moved)?, &|_| {})?.0)
+        let copy = SqliteStore::begin(path, IfExists::Moved)?;
+        let revokes = !keeps_tokens && self.has_tokens()?;
+        let (copy, _, revoked) = self.copy_and_verify(&*snapshot, copy, revokes, &|_| {})?;
+        Ok((copy, revoked))
     }
 
     fn copy_and_verify(
         &self,
         snapshot: &dyn Snapshot,
         copy: NewFile,
+        revokes: bool,
         on_progress: &dyn Fn(u64),
-    ) -> Result<(NewFile, u64), VaultError> {
+    ) -> Result<(NewFile, u64, Vec<TokenName>), VaultError> {
+        let mut revoked = Vec::new();
         {
             let store = copy.open()?;
             let mut transaction = store.write()?;
             copy_rows(snapshot, &mut *transaction)?;
+            if revokes {
+                (transaction, revoked) = self.revoke_returned(transaction, &[])?;
+            }
+
             transaction.commit()?;
         }
 
@@ -88,7 +103,7 @@ impl Vault {
         }
 
         drop(store);
-        Ok((copy, report.projects.iter().map(|project| project.secrets).sum()))
+        Ok((copy, report.projects.iter().map(|project| project.secrets).sum(), revoked))
     }
 
     /// Fails unless `state` is the same as the vault at `path` or follows it. Projects whose keys

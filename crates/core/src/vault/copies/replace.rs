@@ -7,7 +7,7 @@ use secrets_files::rename;
 
 use super::copy_rows;
 use crate::crypto::rows::{ProjectRow, VaultRow};
-use crate::model::Secret;
+use crate::model::{Secret, TokenName};
 use crate::store::{Change, JOURNALS, Snapshot, StoreError, rename_aside};
 use crate::vault::inspect::inspect;
 use crate::vault::{Locked, Vault, VaultError};
@@ -43,23 +43,25 @@ impl CurrentFile {
         }
     }
 
-    /// Replaces this file, which is at `place`, with the backup. Returns the names of the files
-    /// that were kept.
+    /// Replaces this file, which is at `place`, with the backup. Unless `keeps_tokens`, tokens that the
+    /// present vault does not have are revoked.
     pub(super) fn replace_with(
         &self,
         backup: &Vault,
         place: &Path,
-    ) -> Result<Vec<PathBuf>, VaultError> {
+        keeps_tokens: bool,
+    ) -> Result<Replaced, VaultError> {
         let unchanged = match self {
             Self::Compared(vault, fingerprint, _) => {
-                return backup.restore_into(vault, Some(fingerprint)).map(|()| Vec::new());
+                let revoked = backup.restore_into(vault, Some(fingerprint), keeps_tokens)?;
+                return Ok(Replaced { kept: Vec::new(), revoked });
             }
             Self::Kept(Some((vault, fingerprint))) => Some((vault, fingerprint)),
             // A journal would be applied to the restored vault, so it is moved away as well.
             Self::Nothing | Self::Kept(None) => None,
         };
 
-        let copy = backup.copy_for(place)?;
+        let (copy, revoked) = backup.copy_for(place, keeps_tokens)?;
         let kept = match unchanged {
             // A journal that appears in the meantime belongs to the lock and is removed with it.
             Some((vault, fingerprint)) => {
@@ -77,18 +79,28 @@ impl CurrentFile {
             return Err(error.into());
         }
 
-        Ok(kept.into_iter().map(|(_, aside)| aside).collect())
+        Ok(Replaced { kept: kept.into_iter().map(|(_, aside)| aside).collect(), revoked })
     }
+}
+
+/// The result of replacing a file.
+pub(super) struct Replaced {
+    /// The names of the files that were kept
+    pub(super) kept: Vec<PathBuf>,
+    /// The tokens that the backup would have brought back
+    pub(super) revoked: Vec<TokenName>,
 }
 
 impl Vault {
     /// Replaces the content of `to` with this vault's, in one transaction. Fails if `to` no longer
-    /// has the state `seen`.
+    /// has the state `seen`. Unless `keeps_tokens`, revokes the tokens that `to` does not have, and
+    /// returns their names.
     pub fn restore_into(
         &self,
         to: &Locked,
         seen: Option<&StateFingerprint>,
-    ) -> Result<(), VaultError> {
+        keeps_tokens: bool,
+    ) -> Result<Vec<TokenName>, VaultError> {
         let snapshot = self.store.read()?;
         self.state(&*snapshot)?;
         let mut transaction = to.store.write()?;
@@ -99,8 +111,13 @@ impl Vault {
             return Err(VaultError::VaultChanged);
         }
 
+        let present = transaction.grants()?;
         transaction.apply(Change::Clear)?;
         copy_rows(&*snapshot, &mut *transaction)?;
+        let mut revoked = Vec::new();
+        if !keeps_tokens && self.has_tokens()? {
+            (transaction, revoked) = self.revoke_returned(transaction, &present)?;
+        }
 
         // This inspects what is stored there now, because the backup may have changed since it was
         // inspected.
@@ -110,7 +127,7 @@ impl Vault {
         }
 
         transaction.commit()?;
-        Ok(())
+        Ok(revoked)
     }
 }
 

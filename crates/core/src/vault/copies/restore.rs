@@ -14,7 +14,7 @@ use crate::crypto::ids::{DIRECTORY, ProjectId};
 use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::VaultRow;
 use crate::crypto::slot::Credential;
-use crate::model::Secret;
+use crate::model::{Secret, TokenName};
 use crate::store::{self, CheckpointStore, Snapshot, StoreError};
 use crate::vault::access::{LocalOwner, OwnerAccess};
 use crate::vault::checkpoints::Checkpoints;
@@ -64,6 +64,8 @@ pub enum RestoreEvent {
     NotCompared,
     /// The current file, or a journal of it, now has this name
     Kept(PathBuf),
+    /// These tokens of the backup were revoked
+    Revoked(Vec<TokenName>),
     /// The vault was replaced. Its old state must be forgotten wherever else it is remembered.
     Replaced,
 }
@@ -275,7 +277,9 @@ impl RestorePlan<'_> {
 
     /// Replaces the current file, if it is still the one that was compared, and resets the
     /// checkpoint. A file that was not compared is kept under another name. Returns what changed.
-    pub fn carry_out(self) -> Result<Difference, VaultError> {
+    ///
+    /// Tokens that the current vault does not have are revoked, unless `keeps_tokens`.
+    pub fn carry_out(self, keeps_tokens: bool) -> Result<Difference, VaultError> {
         store::create_directory_for(&self.target.path)?;
 
         // If the checkpoint could not be replaced, the restored vault would be refused from then
@@ -284,14 +288,23 @@ impl RestorePlan<'_> {
             checkpoints.check_writable()?;
         }
 
-        for kept in self.current.replace_with(&self.backup, &self.target.path)? {
+        let replaced =
+            self.current.replace_with(&self.backup, &self.target.path, keeps_tokens)?;
+        for kept in replaced.kept {
             self.observer.on_event(RestoreEvent::Kept(kept));
+        }
+
+        if !replaced.revoked.is_empty() {
+            self.observer.on_event(RestoreEvent::Revoked(replaced.revoked));
         }
 
         // The restored vault is older than its checkpoint on purpose.
         self.observer.on_event(RestoreEvent::Replaced);
         if let Some(checkpoints) = self.target.open_checkpoints()? {
-            self.backup.accept_at(&checkpoints)?;
+            // A revocation has changed the restored vault.
+            let restored = Locked::open(&self.target.path)?;
+            let restored = restored.unlocked(self.backup.root_key()?.copy()?);
+            restored.accept_at(&checkpoints)?;
         }
 
         Ok(self.difference)
