@@ -13,10 +13,10 @@ use secrets_project::setup::{
     Manifest, ModifiedOutput, Need, OutputState, RenderEntry, Tree, needs,
 };
 
-use super::shared::{additions, outputs};
+use super::shared::{additions, due, outputs};
 use crate::context::{Context, Target};
 use crate::error::{self, Error, Hint, Kind};
-use crate::output::{CheckReport, NeedInfo, OutputReport, UnusedSecret};
+use crate::output::{CheckReport, DueInfo, NeedInfo, OutputReport, UnusedSecret};
 use crate::ui::counted;
 use crate::ui::escape::visible;
 
@@ -28,9 +28,10 @@ Examples:
 
 /// Check the project against .secrets.toml
 ///
-/// Reports which secrets are missing, which outputs are out of date, and which outputs git tracks
-/// or does not ignore. The exit code is 3 if a secret is missing, else 8 if an output is out of
-/// date, else 7 if git tracks an output or does not ignore it, else 0. It also lists secrets that
+/// Reports which secrets are missing, which outputs are out of date, which outputs git tracks or
+/// does not ignore, and which secrets have expired. The exit code is 3 if a secret is missing, else
+/// 8 if an output is out of date, else 7 if git tracks an output or does not ignore it, else 8 if a
+/// secret has expired, else 0. It also lists secrets that expire within 14 days, secrets that
 /// nothing refers to, references that are not declared, and missing optional secrets; these do not
 /// change the exit code. No value is shown, and nothing is changed.
 #[derive(clap::Args)]
@@ -69,6 +70,12 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     let paths: Vec<&Path> =
         manifest.render.iter().map(|rendering| rendering.output.as_path()).collect();
 
+    let used = used(&tree, &needs);
+    let due = due::due(
+        manifest,
+        stored.iter().filter(|secret| used.contains(&secret.metadata.tag.key())),
+    );
+
     let standing = Target::git(&manifest.directory).statuses(&paths)?;
     let mut found = CheckReport {
         version: 1,
@@ -92,6 +99,10 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
             .map(NeedInfo::of)
             .collect(),
         unused: unused(manifest, &tree, &stored, &known),
+        due: due
+            .iter()
+            .map(|it| DueInfo::of(&it.metadata.tag, it.expires, it.is_expired, it.source))
+            .collect(),
         outputs: manifest
             .render
             .iter()
@@ -107,6 +118,7 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     found.exit = verdict.as_ref().map_or(0, Error::exit_code);
 
     cx.ui.print(&found)?;
+    due::warn(cx, &due);
     match verdict {
         Some(error) => Err(error),
         None => {
@@ -120,6 +132,12 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
             Ok(())
         }
     }
+}
+
+/// Returns the keys of the secrets that the project declares or that its files refer to.
+fn used(tree: &Tree, needs: &[Need<'_>]) -> HashSet<TagKey> {
+    let references = tree.references.iter().map(|reference| reference.tag.key());
+    references.chain(needs.iter().map(|need| need.tag.key())).collect()
 }
 
 /// Returns the secrets that nothing uses, whether declared or only stored.
@@ -204,6 +222,7 @@ fn verdict(
     let tracked: Vec<_> = found.outputs.iter().filter(|output| output.git == "tracked").collect();
     let exposed = found.outputs.iter().filter(|output| output.git == "exposed").count();
     let added = foreign.iter().find(|(_, found)| has_additions(found));
+    let expired = found.due.iter().filter(|it| it.is_expired()).count();
     let error = if !found.missing.is_empty() {
         Error::new(
             Kind::NotFound,
@@ -253,6 +272,14 @@ fn verdict(
             describe(exposed, "an output is not ignored by git", "outputs are not ignored by git"),
         )
         .hint(Hint::in_project("add outputs to .gitignore with `secrets setup`"))
+    } else if expired > 0 {
+        let what = describe(expired, "a secret has expired", "secrets have expired");
+        Error::new(Kind::Differs, what)
+            .hint(Hint::in_project("store a new value with `secrets update TAG`"))
+            .hint(Hint::in_project(
+                "if a value is still valid, set another date with `secrets update TAG --expires \
+                 90d`",
+            ))
     } else {
         return Ok(None);
     };

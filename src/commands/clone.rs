@@ -25,8 +25,8 @@ Examples:
 
 /// Copy secrets to another project
 ///
-/// Copies the tag, name, description and value under a new id. The copy and the original are
-/// independent from then on. Either all secrets are copied or none.
+/// Copies the tag, name, description, value, expiry date and source under a new id. The copy and
+/// the original are independent from then on. Either all secrets are copied or none.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CloneArgs {
@@ -60,7 +60,7 @@ enum OnConflictArg {
     Fail,
     /// Keep the secret of the target project
     Skip,
-    /// Replace its name, description and value, but keep its id and tag
+    /// Replace everything but its id and tag
     Overwrite,
 }
 

@@ -5,12 +5,14 @@ use std::ffi::OsString;
 use secrets_core::model::{Class, Description, Name, Tag, looks_like_api_key};
 use secrets_core::vault::{NewSecret, VaultError};
 
+use super::shared::expiry::{self, ExpiryArgs};
 use super::shared::label::{described, label};
 use super::shared::new_vault::{next, offer_a_vault, require_vault_unless_offered};
 use super::shared::value_source::{ValueArgs, never_from_an_argument};
 use crate::context::Context;
 use crate::error::{Error, hint};
 use crate::output::SecretInfo;
+use crate::ui::time;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,6 +20,7 @@ Examples:
   pass show api | secrets create api-key  read it from another program
   secrets create tls-key --value-file key.pem
   secrets create session-key --generate --length 64 --alphabet hex
+  secrets create api-key --expires 90d --source https://example.com/keys
   secrets create signing-key --restricted --value-file key.pem";
 
 /// Store a secret
@@ -43,6 +46,8 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     restricted: bool,
     #[command(flatten)]
+    expiry: ExpiryArgs,
+    #[command(flatten)]
     value: ValueArgs,
     /// Arguments that may be a value; refused without being shown
     #[arg(hide = true)]
@@ -54,6 +59,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     let tag = tag(args)?;
     let name = label("name", args.name.as_deref(), Name::parse)?;
     let description = label("description", args.description.as_deref(), Description::parse)?;
+    let (expires, source) = (args.expiry.expires()?, args.expiry.source()?.flatten());
 
     if args.value.is_stdin() {
         cx.credentials.keep_stdin()?;
@@ -71,9 +77,15 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
 
     let value = args.value.read(&format!("Value of {tag}"), &cx.ui)?;
     let class = if args.restricted { Class::Restricted } else { Class::Team };
-    let new = NewSecret { name, description, class, ..NewSecret::new(tag, value) };
+    let expires = match expires {
+        Some(expires) => expires,
+        None => expiry::declared(cx, project, &tag)?,
+    };
+
+    let new = NewSecret { name, description, class, expires, source, ..NewSecret::new(tag, value) };
     let secret = cx.written(vault.create(project, new).map_err(exists_error)?);
-    cx.ui.status(&format!("created {}", described(&secret)));
+    let date = expires.map_or_else(String::new, |at| format!(", expires {}", time::local_date(at)));
+    cx.ui.status(&format!("created {}{date}", described(&secret)));
     if is_first {
         next(cx, "use `secrets run -- CMD` to run a program with the project's secrets");
     }

@@ -31,10 +31,10 @@ docs/export.md describes the file's content.";
 /// Export secrets to an encrypted file that other programs can read
 ///
 /// The file has the age format (age-encryption.org/v1) and contains one JSON document with tags,
-/// names, descriptions, values and times. It is encrypted to the given recipients, or with a
-/// passphrase of its own. Before it gets its final name it is read back and compared byte for byte.
-/// With a passphrase it is also decrypted and its content compared; for recipients that would need
-/// their keys.
+/// names, descriptions, values, sources and times. It is encrypted to the given recipients, or with
+/// a passphrase of its own. Before it gets its final name it is read back and compared byte for
+/// byte. With a passphrase it is also decrypted and its content compared; for recipients that would
+/// need their keys.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExportArgs {

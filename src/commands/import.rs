@@ -19,7 +19,7 @@ use super::shared::conflicts::{self, OnTakenArg, Uses};
 use super::shared::git::is_tracked;
 use super::shared::new_vault::{offer_a_vault, require_vault_unless_offered};
 use super::shared::store::{conflict, store};
-use super::shared::{age_options, directories};
+use super::shared::{age_options, directories, expiry};
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
 use crate::output::{ImportPlan, Imported};
@@ -53,7 +53,8 @@ Examples:
 /// afterwards.
 ///
 /// A file written by `secrets export` is imported into the projects that it came from, with names,
-/// descriptions and times. With --project, a file with one project is imported into that project.
+/// descriptions, sources and times. With --project, a file with one project is imported into that
+/// project.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportArgs {
@@ -141,19 +142,21 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let items = if args.dry_run { items } else { without_conflicts(args, cx, items, &targets)? };
-    let incoming = |(item, to): (Item, _)| IncomingSecret {
+    let declared = expiry::declared_all(cx, targets.iter().zip(items.iter().map(|it| &it.tag)))?;
+    let incoming = |((item, to), declared): ((Item, _), _)| IncomingSecret {
         to,
         new: NewSecret {
-            tag: item.tag,
             name: item.name,
             description: item.description,
-            value: item.value,
             class: item.class,
+            expires: item.origin.as_ref().map_or(declared, |origin| origin.expires),
+            source: item.origin.as_ref().and_then(|origin| origin.address.clone()),
+            ..NewSecret::new(item.tag, item.value)
         },
         times: item.origin.map(|origin| (origin.created, origin.updated)),
     };
 
-    let secrets = items.into_iter().zip(&targets).map(incoming).collect();
+    let secrets = items.into_iter().zip(&targets).zip(declared).map(incoming).collect();
     let import = Import { secrets, on_conflict: args.on_conflict.into() };
     if args.dry_run {
         let outcome =
@@ -187,7 +190,7 @@ fn nothing_to_store(
         return cx.ui.print(&ImportPlan::of(&[], &[], &[], skipped));
     }
 
-    let nothing = ImportOutcome { steps: Vec::new(), secrets: Vec::new() };
+    let nothing = ImportOutcome::default();
     cx.ui.status(&format!("imported into project `{project}`: nothing, {} skipped", skipped.len()));
 
     cx.ui.document(|| Ok(Imported::of(&nothing, skipped)))?;

@@ -1,6 +1,6 @@
 //! `secrets list`: lists a project's secrets; on a terminal and as JSON one page at a time.
 
-use secrets_core::model::{Class, Level, Metadata, TokenName};
+use secrets_core::model::{Class, Level, Metadata, Period, Timestamp, TokenName};
 use secrets_core::vault::{Page, TokenInfo, VaultError};
 
 use crate::context::Context;
@@ -12,15 +12,16 @@ Examples:
   secrets list
   secrets list --filter stripe
   secrets list --access restricted
+  secrets list --expiring 30d      what has to be replaced soon
   secrets list --all-projects --json | jq -r '.secrets[].tag'
   secrets list | cut -f1       tab-separated if stdout is not a terminal";
 
 /// List secrets with their hints
 ///
 /// On a terminal, prints a table, one page at a time. Otherwise prints one line per secret with
-/// tabs between tag, hint, date, name and id (with --all-projects, the project comes first).
-/// Secrets are sorted by tag. A restricted secret has no hint: the word `restricted` is in its
-/// place.
+/// tabs between tag, hint, date, name and id (with --all-projects, the project comes first; with
+/// --expiring, the expiry date follows the date). Secrets are sorted by tag. A restricted secret has
+/// no hint: the word `restricted` is in its place.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ListArgs {
@@ -33,6 +34,13 @@ pub(crate) struct ListArgs {
     /// List only secrets whose value this token may use
     #[arg(long, value_name = "TOKEN")]
     usable_by: Option<TokenName>,
+    /// List only secrets whose value has expired or expires within a period, such as 30d
+    #[arg(long, value_name = "PERIOD")]
+    expiring: Option<Period>,
+    /// List only secrets whose last change, of the value or of a label, is longer ago than a
+    /// period, such as 90d
+    #[arg(long, value_name = "PERIOD")]
+    older_than: Option<Period>,
     /// Show page N, counted from 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     page: usize,
@@ -70,10 +78,19 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
     let class = args.access.map(Class::from);
     let token = args.usable_by.as_ref().map(|name| usable_by(name, cx)).transpose()?;
     let project = token.as_ref().map_or(project, |token| Some(&token.project));
+    let now = Timestamp::now();
+    let (until, before) = (
+        args.expiring.map(|period| period.after(now)),
+        args.older_than.map(|period| period.before(now)),
+    );
+
     let keep = |metadata: &Metadata| {
+        let expires = |until| metadata.expires.is_some_and(|expires| expires <= until);
         token.as_ref().is_none_or(|token| may_use(token, metadata))
             && class.is_none_or(|class| class == metadata.class)
             && wanted.as_deref().is_none_or(|text| contains(metadata, text))
+            && until.is_none_or(expires)
+            && before.is_none_or(|before| metadata.updated < before)
     };
 
     let vault = cx.vault()?;
@@ -96,13 +113,18 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
         total,
         total_pages: total.div_ceil(size),
         with_project: args.all_projects,
+        with_expiry: args.expiring.is_some(),
     })?;
 
     if total == 0 {
         let place =
             project.map_or_else(|| "the vault".to_owned(), |name| format!("project `{name}`"));
-        let what =
-            if wanted.is_some() || class.is_some() { "no matching secrets" } else { "no secrets" };
+        let is_filtered = wanted.is_some()
+            || class.is_some()
+            || token.is_some()
+            || until.is_some()
+            || before.is_some();
+        let what = if is_filtered { "no matching secrets" } else { "no secrets" };
         cx.ui.status(&format!("{what} in {place}"));
     } else if secrets.is_empty() {
         cx.ui.status(&format!(

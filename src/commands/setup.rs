@@ -8,7 +8,9 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use secrets_core::crypto::random::generate;
-use secrets_core::model::{ProjectName, Secret, SecretBytes, SecretValue, Tag, TagKey};
+use secrets_core::model::{
+    ProjectName, Secret, SecretBytes, SecretValue, Source, Tag, TagKey, Timestamp,
+};
 use secrets_core::vault::{Import, NewSecret, OnConflict};
 use secrets_files::{FileId, OutputChange};
 use secrets_project::dotenv::Entry;
@@ -19,7 +21,7 @@ use serde_json::json;
 
 use super::shared::label::described;
 use super::shared::new_vault::offer_a_vault;
-use super::shared::{additions, conflicts, directories, git, outputs, project_file};
+use super::shared::{additions, conflicts, directories, due, git, outputs, project_file};
 use crate::context::Context;
 use crate::error::{self, Error, Hint, Kind, hint};
 use crate::output::SetUp;
@@ -35,6 +37,8 @@ A .secrets.toml, which is committed and never contains a value:
   project = \"web\"
   [secrets.database-url]
   description = \"PostgreSQL URL of the shared dev server\"
+  source = \"https://wiki.example.com/db\"   # where to get a value
+  expires-after = \"90d\"                    # h, d, w, m or y
   [secrets.session-key]
   generate = { length = 64, alphabet = \"hex\" }   # alnum, base64url, ascii
   [secrets.sentry-dsn]
@@ -52,7 +56,8 @@ A .secrets.toml, which is committed and never contains a value:
 /// asked for without being shown. Press Enter to skip one. Outputs that git does not ignore are
 /// added to .gitignore, then all outputs are rendered. It asks before it replaces an existing file
 /// with different content. Running it again changes nothing. An interrupted run resumes where it
-/// stopped. If something is missing and there is no terminal to ask on, it changes nothing and
+/// stopped. It warns of needed secrets whose value has expired or expires within 14 days. If
+/// something is missing and there is no terminal to ask on, it changes nothing and
 /// exits with 3.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -89,7 +94,8 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
         offer_a_vault(cx)?;
     }
 
-    let missing = missing(cx, project, &needs)?;
+    let stored = stored(cx, project, &needs)?;
+    let missing = missing(&needs, &stored);
     conflicts::mention(cx, project, &manifest.directory);
 
     let mut plan = ValueSources { stored: Vec::new(), asked: Vec::new() };
@@ -150,6 +156,7 @@ pub(crate) fn run(args: &SetupArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let written = outputs::write(cx, resolved, &memory)?;
+    due::warn(cx, &due::due(manifest, &stored));
     finish(cx, project, &needs, &created, &ignoring, &written)
 }
 
@@ -159,19 +166,20 @@ fn entries(path: &Path) -> Result<Vec<Entry>, Error> {
     outputs::dotenv_entries(text.expose(), &file)
 }
 
-/// Returns the secrets that the vault does not have.
-fn missing<'n, 'm>(
-    cx: &Context,
-    project: &ProjectName,
-    needs: &'n [Need<'m>],
-) -> Result<Vec<&'n Need<'m>>, Error> {
+/// Returns the needed secrets that the vault has.
+fn stored(cx: &Context, project: &ProjectName, needs: &[Need<'_>]) -> Result<Vec<Secret>, Error> {
     if needs.is_empty() {
         return Ok(Vec::new());
     }
 
-    let stored = cx.vault()?.list(Some(project), |_| true)?;
+    let needed: HashSet<TagKey> = needs.iter().map(|need| need.tag.key()).collect();
+    Ok(cx.vault()?.list(Some(project), |metadata| needed.contains(&metadata.tag.key()))?)
+}
+
+/// Returns the needs that are not stored.
+fn missing<'n, 'm>(needs: &'n [Need<'m>], stored: &[Secret]) -> Vec<&'n Need<'m>> {
     let known: HashSet<TagKey> = stored.iter().map(|secret| secret.metadata.tag.key()).collect();
-    Ok(needs.iter().filter(|need| !known.contains(&need.tag.key())).collect())
+    needs.iter().filter(|need| !known.contains(&need.tag.key())).collect()
 }
 
 /// Returns the outputs that git does not ignore. Refuses an output that git tracks, because the
@@ -262,13 +270,25 @@ impl<'n, 'm> ValueSources<'n, 'm> {
 }
 
 fn new_secret(need: &Need<'_>, value: SecretValue) -> NewSecret {
-    let description = need.declaration.and_then(|declaration| declaration.description.clone());
-    NewSecret { description, ..NewSecret::new(need.tag.clone(), value) }
+    let declaration = need.declaration;
+    let period = declaration.and_then(|declaration| declaration.expires_after);
+    NewSecret {
+        description: declaration.and_then(|declaration| declaration.description.clone()),
+        expires: period.map(|period| period.after(Timestamp::now())),
+        source: declared_source(need).cloned(),
+        ..NewSecret::new(need.tag.clone(), value)
+    }
 }
 
-/// Returns a line about a secret for a narrow terminal: the manifest's description, marked as a
-/// quotation, or else the first place that refers to it.
-fn about(need: &Need<'_>) -> Option<String> {
+/// Returns the web page where a value can be had.
+fn declared_source<'m>(need: &Need<'m>) -> Option<&'m Source> {
+    need.declaration.and_then(|declaration| declaration.source.as_ref())
+}
+
+/// Returns lines about a secret for a narrow terminal. The first one is the manifest's description,
+/// marked as a quotation, or else the first place that refers to it. The second one is the page
+/// where a value can be had.
+fn about(need: &Need<'_>) -> Vec<String> {
     const COLUMNS: usize = 60;
     let description = need.declaration.and_then(|declaration| declaration.description.as_ref());
     let described =
@@ -279,14 +299,17 @@ fn about(need: &Need<'_>) -> Option<String> {
         Some(format!("`{file}` refers to it in line {}", reference.position.line))
     };
 
-    described.or_else(place)
+    let source = declared_source(need);
+    let source = source.map(|url| format!("`{MANIFEST}` says where to get it: {}", url.as_str()));
+
+    described.or_else(place).into_iter().chain(source).collect()
 }
 
 /// Asks for one value. Returns `None` if the user skips it or pastes several lines.
 fn ask_for_value(cx: &Context, need: &Need<'_>) -> Result<Option<SecretValue>, Error> {
     // The description has its own line, because at the end of a line it could imitate one of our
     // questions.
-    prompt::show(&about(need).into_iter().collect::<Vec<_>>())?;
+    prompt::show(&about(need))?;
     let question = format!("Value of {}", need.tag);
     loop {
         match prompt::value(&question) {
@@ -340,14 +363,21 @@ fn still_missing(needs: &[&Need<'_>], project: &ProjectName) -> Error {
         need.declaration.and_then(|d| d.description.as_ref().map(|d| d.as_str().to_owned()))
     };
 
-    let note = |need: &&Need<'_>| match description(need) {
-        Some(text) => format!("  {}: {}", need.tag, quoted(&text, 100)),
-        None => format!("  {}", need.tag),
+    let note = |need: &&Need<'_>| {
+        let text = description(need).map(|text| format!(": {}", quoted(&text, 100)));
+        let source = declared_source(need).map(|url| format!(", from {}", url.as_str()));
+        format!("  {}{}{}", need.tag, text.unwrap_or_default(), source.unwrap_or_default())
     };
 
     let missing: Vec<_> = needs
         .iter()
-        .map(|need| json!({ "tag": need.tag.as_str(), "description": description(need) }))
+        .map(|need| {
+            json!({
+                "tag": need.tag.as_str(),
+                "description": description(need),
+                "source": declared_source(need).map(Source::as_str),
+            })
+        })
         .collect();
 
     Error::new(Kind::NotFound, message)

@@ -30,6 +30,7 @@ What needs trust in the nearest .secrets.toml:
   create, update, delete, clone                 for its project
   access, if it changes a secret                for its project
   import, export                                for its project
+  create, update, import                        for `expires-after`
 What never needs it:
   list, get, refs, scan, redact, render --list, status, unlock, lock,
   init, setup --new, project, audit, passwd, recovery, rekey, verify,

@@ -6,25 +6,31 @@ use clap_complete::ArgValueCompleter;
 use secrets_core::model::{Description, Name, Secret, SecretRef};
 use secrets_core::vault::SecretChanges;
 
+use super::shared::expiry::{self, ExpiryArgs};
 use super::shared::label::{described, label};
 use super::shared::outputs;
 use super::shared::value_source::{ValueArgs, never_from_an_argument};
 use crate::completion;
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, hint};
 use crate::output::SecretInfo;
+use crate::ui::time;
 
 const EXAMPLES: &str = "\
 Examples:
   secrets update api-key                        ask for a new value
   secrets update api-key --generate
   secrets update api-key --name 'Stripe, live'
-  secrets update api-key --name ''              clear the name";
+  secrets update api-key --name ''              clear the name
+  secrets update api-key --generate --expires 90d
+  secrets update api-key --expires never        keep the value, clear its date";
 
-/// Change a secret's value, name or description
+/// Change a secret's value, name, description, expiry date or source
 ///
 /// Without options, asks for a new value, or reads all of stdin if it is not a terminal. With only
-/// --name or --description, the value stays and stdin is not read. The tag and the id never change.
+/// --name, --description, --expires or --source, the value stays and stdin is not read. The tag and
+/// the id never change. An expiry date belongs to a value: a new value gets the date of --expires
+/// or of `expires-after` in .secrets.toml, and otherwise none.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct UpdateArgs {
@@ -37,6 +43,8 @@ pub(crate) struct UpdateArgs {
     /// Set the description; '' clears it
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    #[command(flatten)]
+    expiry: ExpiryArgs,
     #[command(flatten)]
     value: ValueArgs,
     /// Arguments that may be a value; refused without being shown
@@ -58,9 +66,11 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
             .map(|text| label("description", Some(text), Description::parse))
             .transpose()?,
         value: None,
+        expires: args.expiry.expires()?,
+        source: args.expiry.source()?,
     };
 
-    let labels_only = args.name.is_some() || args.description.is_some();
+    let labels_only = args.name.is_some() || args.description.is_some() || args.expiry.is_given();
     let with_value = args.value.names_a_source() || !labels_only;
     if with_value && args.value.is_stdin() {
         cx.credentials.keep_stdin()?;
@@ -78,20 +88,43 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
     if with_value {
         changes.value =
             Some(args.value.read(&format!("New value of {}", current.metadata.tag), &cx.ui)?);
+        if changes.expires.is_none() {
+            let declared = expiry::declared(cx, &current.project, &current.metadata.tag)?;
+            changes.expires = Some(declared);
+        }
     }
+
+    let is_dated = changes.expires.is_some();
 
     // The version from before the prompt ensures that a change made in the meantime is not
     // overwritten.
     let secret = cx.written(vault.update(project, &args.secret, Some(current.version), changes)?);
+    let date = match secret.metadata.expires.filter(|_| is_dated) {
+        Some(at) => format!(", expires {}", time::local_date(at)),
+        None => String::new(),
+    };
+
     if with_value {
-        cx.ui.status(&format!("updated {}", described(&secret)));
+        cx.ui.status(&format!("updated {}{date}", described(&secret)));
         report_stale(cx, &secret);
     } else {
         let Secret { project, metadata, .. } = &secret;
-        cx.ui.status(&format!("updated `{}` in project `{project}`", metadata.tag));
+        cx.ui.status(&format!("updated `{}` in project `{project}`{date}", metadata.tag));
     }
 
+    report_cleared(cx, &current, &secret);
+
     cx.ui.document(|| Ok(SecretInfo(&secret)))
+}
+
+/// Reports that a secret no longer has a date of expiry.
+fn report_cleared(cx: &Context, before: &Secret, secret: &Secret) {
+    let tag = &secret.metadata.tag;
+    if let (Some(date), None) = (before.metadata.expires, secret.metadata.expires) {
+        let date = time::local_date(date);
+        let set = hint!("set another one with `secrets update {} --expires 90d`", tag);
+        cx.ui.status(&format!("its expiry date {date} was cleared; {}", cx.target.hint_text(set)));
+    }
 }
 
 /// Lists the outputs that the new value made stale. Errors are only warnings, because the value is

@@ -111,6 +111,24 @@ impl Context {
         ))
     }
 
+    /// Returns true if the nearest manifest is trusted already. Nobody is asked. The vault has to be
+    /// open, because its keys verify the record.
+    pub(crate) fn is_trusted_already(&self) -> Result<bool, Error> {
+        if self.trusted.borrow().is_some() {
+            return Ok(true);
+        }
+
+        let Some(manifest) = self.target.manifest()? else { return Ok(false) };
+        let Ok(coverage) = Self::coverage(manifest) else { return Ok(false) };
+        if self.is_named_by_option(&coverage) {
+            return Ok(true);
+        }
+
+        let Trust::Trusted(record) = self.trust_of(&coverage) else { return Ok(false) };
+        let macs = self.vault()?.trust_macs(&coverage.digest())?;
+        Ok(record.binding(&macs) != Binding::Broken)
+    }
+
     pub(crate) fn coverage(manifest: &Manifest) -> Result<Coverage, Error> {
         Coverage::of(manifest).map_err(|source| {
             let directory = manifest.path();

@@ -1,13 +1,15 @@
 //! The needs and the outputs of a project, as `check` reports them. docs/check.md describes the
 //! members.
 
+use secrets_core::model::{Source, Tag, Timestamp};
 use secrets_project::git::GitStatus;
 use secrets_project::setup::output_records::Origin;
 use secrets_project::setup::{ModifiedOutput, Need, OutputState, RenderEntry};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{Outcome, ReferenceInfo, Text};
 use crate::ui::escape::{quoted, visible};
+use crate::ui::time;
 
 /// The result of `check`.
 #[derive(Serialize)]
@@ -19,6 +21,7 @@ pub(crate) struct CheckReport<'a> {
     pub(crate) optional: Vec<NeedInfo<'a>>,
     pub(crate) undeclared: Vec<NeedInfo<'a>>,
     pub(crate) unused: Vec<UnusedSecret>,
+    pub(crate) due: Vec<DueInfo>,
     pub(crate) outputs: Vec<OutputReport>,
     pub(crate) exit: u8,
 }
@@ -31,6 +34,9 @@ pub(crate) struct NeedInfo<'a> {
     description: Option<String>,
     /// True if `secrets setup` generates it
     generated: bool,
+    /// The web page where a value can be had, as declared
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
     /// The declared tag that an undeclared reference may have meant
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) suggestion: Option<String>,
@@ -42,6 +48,49 @@ pub(crate) struct NeedInfo<'a> {
 pub(crate) struct UnusedSecret {
     pub(crate) tag: String,
     pub(crate) declared: bool,
+}
+
+/// A secret whose value has expired or expires soon.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DueInfo {
+    tag: String,
+    /// "expired" or "expiring"
+    state: &'static str,
+    #[serde(serialize_with = "rfc3339")]
+    expires_at: Timestamp,
+    /// The web page where a new value can be had
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+}
+
+fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time.rfc3339())
+}
+
+impl DueInfo {
+    /// Describes a secret that expires at this time, or has expired.
+    pub(crate) fn of(
+        tag: &Tag,
+        expires_at: Timestamp,
+        is_expired: bool,
+        source: Option<&Source>,
+    ) -> Self {
+        Self {
+            tag: tag.to_string(),
+            state: if is_expired { "expired" } else { "expiring" },
+            expires_at,
+            source: source.map(|source| source.as_str().to_owned()),
+        }
+    }
+
+    pub(crate) fn is_expired(&self) -> bool {
+        self.state == "expired"
+    }
+
+    fn row(&self) -> [String; 3] {
+        [self.state.into(), self.tag.clone(), time::local_date(self.expires_at)]
+    }
 }
 
 /// An output and its state.
@@ -75,6 +124,9 @@ impl<'a> NeedInfo<'a> {
                 .and_then(|d| d.description.as_ref())
                 .map(|text| text.as_str().to_owned()),
             generated: declaration.is_some_and(|d| d.generate.is_some()),
+            source: declaration
+                .and_then(|d| d.source.as_ref())
+                .map(|source| source.as_str().to_owned()),
             suggestion: None,
             references: need.references.iter().map(ReferenceInfo::of).collect(),
         }
@@ -191,6 +243,7 @@ impl Outcome for CheckReport<'_> {
         rows.extend(self.optional.iter().map(|need| need.row("optional")));
         rows.extend(undeclared.map(|need| need.row(UNDECLARED)));
         rows.extend(self.unused.iter().map(UnusedSecret::row));
+        rows.extend(self.due.iter().map(DueInfo::row));
         rows.extend(self.outputs.iter().flat_map(OutputReport::rows));
         out.rows(["FINDING", "WHAT", "ABOUT"], &rows);
     }

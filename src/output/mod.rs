@@ -40,7 +40,9 @@ pub(crate) use audit::{
     AuditCheckpoint, AuditCheckpoints, AuditEntries, AuditInfo, AuditKind, AuditPruned,
     AuditVerified, UsesCheckpoint,
 };
-pub(crate) use check::{CheckReport, NeedInfo, OutputReport, UnusedSecret, listed_additions};
+pub(crate) use check::{
+    CheckReport, DueInfo, NeedInfo, OutputReport, UnusedSecret, listed_additions,
+};
 pub(crate) use clone::ClonePlan;
 pub(crate) use findings::{FindingInfo, FoundInfo, HookInfo, ScanReport};
 pub(crate) use import::{ImportPlan, Imported};

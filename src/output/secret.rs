@@ -1,6 +1,6 @@
 //! Secrets as `get` and `list` show them: everything but the value.
 
-use secrets_core::model::{Class, Description, Name, Secret};
+use secrets_core::model::{Class, Description, Name, Secret, Source, Timestamp};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 
@@ -26,6 +26,10 @@ struct Members<'a> {
     access: &'static str,
     created_at: String,
     updated_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
 }
 
 impl Serialize for SecretInfo<'_> {
@@ -41,6 +45,8 @@ impl Serialize for SecretInfo<'_> {
             access: m.class.as_str(),
             created_at: m.created.rfc3339(),
             updated_at: m.updated.rfc3339(),
+            expires_at: m.expires.map(Timestamp::rfc3339),
+            source: m.source.as_ref().map(Source::as_str),
         };
 
         members.serialize(serializer)
@@ -60,6 +66,11 @@ impl Outcome for SecretInfo<'_> {
             Class::Team => (Some(visible(m.hint.as_str())), None),
             Class::Restricted => (None, Some(m.class.as_str().to_owned())),
         };
+        let is_expired = |time: Timestamp| time <= Timestamp::now();
+        let expires = m.expires.map(|time| {
+            let mark = if is_expired(time) { " (expired)" } else { "" };
+            time::local(time) + mark
+        });
 
         let lines = [
             ("tag", Some(m.tag.to_string())),
@@ -71,6 +82,8 @@ impl Outcome for SecretInfo<'_> {
             ("id", Some(self.0.id.to_string())),
             ("created", Some(time::local(m.created))),
             ("updated", Some(time::local(m.updated))),
+            ("expires", expires),
+            ("source", m.source.as_ref().map(|source| visible(source.as_str()))),
         ];
 
         let lines: Vec<_> =
@@ -102,11 +115,14 @@ pub(crate) struct SecretPage<'a> {
     /// True if the text has a column for the project
     #[serde(skip)]
     pub(crate) with_project: bool,
+    /// True if the text has a column for the expiry date
+    #[serde(skip)]
+    pub(crate) with_expiry: bool,
 }
 
 impl Outcome for SecretPage<'_> {
     fn text(&self, out: &mut Text) {
-        out.secrets(self.secrets, self.with_project);
+        out.secrets(self.secrets, self.with_project, self.with_expiry);
     }
 }
 

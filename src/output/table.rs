@@ -19,7 +19,8 @@ const MIN_NAME_WIDTH: usize = 12;
 pub(super) struct Column {
     title: &'static str,
     cells: Vec<String>,
-    /// Its priority: on a narrow terminal the highest rank is removed first, and rank 0 never
+    /// Its priority: on a narrow terminal the highest rank is removed first, among equals the last
+    /// column, and rank 0 never
     rank: u8,
 }
 
@@ -53,7 +54,7 @@ pub(super) fn of_ranked_rows<const N: usize>(
     (0..N).map(column).collect()
 }
 
-pub(super) fn of_secrets(secrets: &[Secret], with_project: bool) -> Vec<Column> {
+pub(super) fn of_secrets(secrets: &[Secret], with_project: bool, with_expiry: bool) -> Vec<Column> {
     let column = |title, rank, cell: &dyn Fn(&Secret) -> String| Column {
         title,
         rank,
@@ -66,8 +67,14 @@ pub(super) fn of_secrets(secrets: &[Secret], with_project: bool) -> Vec<Column> 
     }
 
     columns.push(column("TAG", 0, &|s| s.metadata.tag.to_string()));
-    columns.push(column("HINT", 1, &hint));
+    columns.push(column("HINT", 2, &hint));
     columns.push(column("UPDATED", 2, &|s| local_date(s.metadata.updated)));
+    if with_expiry {
+        columns.push(column("EXPIRES", 1, &|s| {
+            s.metadata.expires.map_or_else(String::new, local_date)
+        }));
+    }
+
     columns.push(column("NAME", 3, &|s| {
         s.metadata.name.as_ref().map_or_else(String::new, |n| visible(n.as_str()))
     }));
@@ -85,7 +92,7 @@ fn hint(secret: &Secret) -> String {
 }
 
 /// Formats a table that is at most as wide as the terminal. Columns that do not fit are removed,
-/// from the id to the hint. What is still too wide is wrapped.
+/// from the id to the hint and the expiry date. What is still too wide is wrapped.
 pub(super) fn table(mut columns: Vec<Column>, color: bool) -> String {
     let rows = columns.first().map_or(0, |column| column.cells.len());
     if rows == 0 {

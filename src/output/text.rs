@@ -52,9 +52,13 @@ impl Text {
         }
     }
 
-    /// Adds secrets as a table on a terminal, otherwise as lines with tab-separated columns.
-    pub(super) fn secrets(&mut self, secrets: &[Secret], with_project: bool) {
-        self.table(table::of_secrets(secrets, with_project));
+    /// Adds secrets as a table on a terminal, otherwise as lines with tab-separated columns. A table
+    /// has a column for the expiry date also if one of the secrets has a date. The columns of lines
+    /// depend on options alone, because programs count them.
+    pub(super) fn secrets(&mut self, secrets: &[Secret], with_project: bool, with_expiry: bool) {
+        let has_date = || secrets.iter().any(|secret| secret.metadata.expires.is_some());
+        let with_expiry = with_expiry || (self.is_terminal && has_date());
+        self.table(table::of_secrets(secrets, with_project, with_expiry));
     }
 
     /// Adds rows as a table on a terminal, otherwise as lines with tab-separated columns.

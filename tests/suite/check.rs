@@ -103,7 +103,7 @@ fn json_has_the_findings_on_stdout_and_the_failure_on_stderr() {
     let project = simple();
     let run = project.changes_nothing(&["check", "--json"]).fails_with(8);
     let expected = concat!(
-        r#"{"exit":8,"manifest":".secrets.toml","missing":[],"optional":[],"#,
+        r#"{"due":[],"exit":8,"manifest":".secrets.toml","missing":[],"optional":[],"#,
         r#""outputs":[{"git":"exposed","output":".env","state":"missing","template":".env.tmpl"}],"#,
         r#""project":"web","undeclared":[],"unused":[],"version":1}"#
     );

@@ -11,7 +11,7 @@ fn get_shows_metadata_and_hint() {
     let changes = SecretChanges {
         name: Some(Name::parse("Stripe, live").unwrap()),
         description: Some(Description::parse("rotated\nevery May").unwrap()),
-        value: None,
+        ..SecretChanges::default()
     };
 
     let written = sandbox

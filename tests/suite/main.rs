@@ -31,6 +31,7 @@ mod damage;
 mod delete;
 mod dotenv;
 mod exit_codes;
+mod expiry;
 mod export;
 mod faults;
 mod filters;

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use terminal_secrets::model::{Description, Name};
+use terminal_secrets::model::{Description, Name, Source};
 use terminal_secrets::vault::{NewSecret, SecretChanges};
 
 use crate::support::{PASSPHRASE, Run, Sandbox, project, secret};
@@ -94,12 +94,13 @@ fn control_characters_in_a_vaults_names_and_descriptions_are_escaped() {
         let changes = SecretChanges {
             name: Some(Name::stored(hostile)),
             description: Some(Description::stored(hostile)),
-            value: None,
+            source: Some(Source::stored(hostile)),
+            ..SecretChanges::default()
         };
 
         vault.update(&project("default"), &"key".parse().unwrap(), None, changes).unwrap();
         let (shown, _) = harmless(sandbox.run(["get", "key"]));
-        assert_eq!(shown.lines().count(), 8, "{shown}");
+        assert_eq!(shown.lines().count(), 9, "{shown}");
         let (listed, _) = harmless(sandbox.run(["list"]));
 
         assert!(listed.lines().count() == 1 && listed.matches('\t').count() == 4, "{listed:?}");

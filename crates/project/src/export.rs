@@ -173,7 +173,16 @@ fn secret(metadata: &Metadata, value: &SecretValue, out: &mut dyn Write) -> io::
     }
 
     let (created, updated) = (metadata.created.rfc3339(), metadata.updated.rfc3339());
-    write!(out, ",\"createdAt\":\"{created}\",\"updatedAt\":\"{updated}\"}}")
+    write!(out, ",\"createdAt\":\"{created}\",\"updatedAt\":\"{updated}\"")?;
+    if let Some(expires) = metadata.expires {
+        write!(out, ",\"expiresAt\":\"{}\"", expires.rfc3339())?;
+    }
+
+    if let Some(source) = &metadata.source {
+        text(",\"source\":", source.as_str(), out)?;
+    }
+
+    out.write_all(b"}")
 }
 
 /// Writes a JSON string, escaped if necessary. The text passes through no buffer.

@@ -6,6 +6,7 @@ pub(super) mod age_options;
 pub(super) mod confirm;
 pub(super) mod conflicts;
 pub(super) mod directories;
+pub(super) mod due;
 pub(super) mod expiry;
 pub(super) mod git;
 pub(super) mod kdf_options;

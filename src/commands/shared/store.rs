@@ -1,10 +1,11 @@
 //! Stores several secrets at once, and reports how many.
 
+use secrets_core::model::Tag;
 use secrets_core::vault::{Action, Import, ImportOutcome, ImportResult, VaultError};
 use secrets_project::import::Skipped;
 
 use crate::context::Context;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, hint};
 use crate::ui::counted;
 
 /// Converts an error, and adds the hint `fix` if existing secrets caused it.
@@ -57,5 +58,21 @@ pub(crate) fn store(
     };
 
     cx.ui.status(&format!("imported into {place}: {}", parts.join(", ")));
+    report_cleared(cx, &outcome.expiry_cleared);
     Ok(outcome)
+}
+
+/// Reports the secrets whose date of expiry was cleared with their old value.
+fn report_cleared(cx: &Context, tags: &[Tag]) {
+    let names = match tags {
+        [] => return,
+        [only] => format!("`{only}`"),
+        [first, others @ ..] => format!("`{first}` and {}", counted(others.len(), "other secret")),
+    };
+
+    cx.ui.status(&cx.target.hint_text(hint!(
+        "the expiry date of {} was cleared, because the value is new; set another one with \
+         `secrets update TAG --expires 90d`",
+        names
+    )));
 }

@@ -1,7 +1,7 @@
 //! The document inside an export matches its page.
 
 use serde_json::{Value, json};
-use terminal_secrets::model::{Name, ProjectName, Tag};
+use terminal_secrets::model::{Name, ProjectName, Source, Tag, Timestamp};
 use terminal_secrets::vault::NewSecret;
 
 use crate::support::files::root;
@@ -14,7 +14,12 @@ fn the_document_matches_its_page() {
     let sandbox = Sandbox::new();
     let vault = sandbox.vault();
     let name = Name::parse("A \"name\"").unwrap();
-    let new = NewSecret { name, ..secret("Api-Key", b"a\nb") };
+    let new = NewSecret {
+        name,
+        expires: Some(Timestamp(1_800_000_000_125)),
+        source: Source::parse("https://example.com/\"a").unwrap(),
+        ..secret("Api-Key", b"a\nb")
+    };
 
     vault.create(&project("web"), new).unwrap();
     vault.create(&project("web"), secret("raw", &[0xff, 0])).unwrap();
@@ -26,7 +31,8 @@ fn the_document_matches_its_page() {
     let times = |at: usize, name: &str| document["projects"][0]["secrets"][at][name].clone();
     let expected = json!({ "format": "secrets-export", "version": 1, "projects": [{ "name": "web", "secrets": [
         { "tag": "Api-Key", "name": "A \"name\"", "value": "a\nb",
-          "createdAt": times(0, "createdAt"), "updatedAt": times(0, "updatedAt") },
+          "createdAt": times(0, "createdAt"), "updatedAt": times(0, "updatedAt"),
+          "expiresAt": "2027-01-15T08:00:00.125Z", "source": "https://example.com/\"a" },
         { "tag": "raw", "valueBase64": "/wA=",
           "createdAt": times(1, "createdAt"), "updatedAt": times(1, "updatedAt") },
     ] }] });

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use age::secrecy::ExposeSecret;
 use serde_json::Value;
-use terminal_secrets::model::{Description, Name};
+use terminal_secrets::model::{Description, Name, Source, Tag, Timestamp};
 use terminal_secrets::vault::NewSecret;
 
 use crate::support::files::write_private;
@@ -71,6 +71,9 @@ fn with_values() -> Sandbox {
         let new = NewSecret {
             name: Name::parse(&format!("Näme \"{number}\" \u{202e}")).unwrap(),
             description: Description::parse(if number % 2 == 0 { "" } else { "a\n\tb \\ é" })
+                .unwrap(),
+            expires: (number % 3 == 0).then_some(Timestamp(1_600_000_000_000 + number as u64)),
+            source: Source::parse(if number % 2 == 0 { "https://example.com/?é" } else { "" })
                 .unwrap(),
             ..secret(tag, &bytes)
         };

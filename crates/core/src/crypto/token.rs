@@ -92,7 +92,7 @@ impl Token {
 
         let mut number = Zeroizing::new(*self.key.expose());
         for digit in bytes[PREFIX..PREFIX + KEY_DIGITS].iter_mut().rev() {
-            *digit = DIGITS[divide(&mut *number)];
+            *digit = DIGITS[divide(&mut number)];
         }
 
         let sum = checksum(&bytes[..PREFIX + KEY_DIGITS]);

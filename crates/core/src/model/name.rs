@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::Invalid;
+use super::{Invalid, is_hostile};
 
 /// The maximum length of a tag in characters.
 pub const TAG_MAX: usize = 128;
@@ -270,7 +270,7 @@ impl Description {
 }
 
 /// The web page where a new value can be had: an `https` or `http` address of at most 2,048
-/// characters.
+/// characters, without a user name and without invisible characters. Nothing opens it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source(String);
 
@@ -286,8 +286,14 @@ impl Source {
             return Err(Invalid::new("it does not begin with `https://` or `http://` and a host"));
         }
 
-        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        if text.chars().any(|c| is_hostile(c) || c.is_whitespace()) {
             return Err(Invalid::new("it contains a blank or a control character"));
+        }
+
+        // `https://github.com@example.org` leads to example.org, and a password would be shown.
+        let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+        if host.contains('@') {
+            return Err(Invalid::new("it contains a user name"));
         }
 
         check_length(text, SOURCE_MAX)?;
@@ -397,7 +403,7 @@ mod tests {
 
     #[test]
     fn sources_are_addresses_of_web_pages() {
-        for good in ["https://example.com/keys?a=b#c", "http://localhost:8080"] {
+        for good in ["https://example.com/keys?a=b@c#d", "http://localhost:8080"] {
             assert_eq!(Source::parse(good).unwrap().unwrap().as_str(), good);
         }
 
@@ -405,7 +411,8 @@ mod tests {
         let long = format!("https://example.com/{}", "x".repeat(2048));
         let bad =
             ["example.com", "https://", "https:///x", "javascript:x", "https://a b", "ftp://a"];
-        for bad in bad.into_iter().chain(["https://a\n", &long]) {
+        let hidden = ["https://github.com@example.org/", "https://a\\@b", "https://a\u{202e}b"];
+        for bad in bad.into_iter().chain(hidden).chain(["https://a\n", &long]) {
             assert!(Source::parse(bad).is_err(), "{bad}");
         }
     }

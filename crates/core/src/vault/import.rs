@@ -76,17 +76,21 @@ impl IncomingSecret<'_> {
     /// Returns the metadata to store at the time `now`. Fields that the import leaves out are taken
     /// from the overwritten secret.
     fn metadata(&self, before: Option<Metadata>, now: Timestamp) -> Metadata {
+        let new = self.new.metadata(now);
         let (created, updated) = self.times.unwrap_or((now, now));
         match before {
             Some(mut before) => {
-                let NewSecret { name, description, value, .. } = &self.new;
-                before.name = name.clone().or(before.name);
-                before.description = description.clone().or(before.description);
+                before.name = new.name.or(before.name);
+                before.description = new.description.or(before.description);
+                before.source = new.source.or(before.source);
+
+                // The old date belonged to the old value.
+                before.expires = new.expires;
                 before.updated = now;
-                before.set_hint(value.hint());
+                before.set_hint(new.hint);
                 before
             }
-            None => Metadata { created, updated, ..self.new.metadata(now) },
+            None => Metadata { created, updated, ..new },
         }
     }
 }
@@ -107,17 +111,20 @@ impl ImportResult {
 }
 
 /// The result of an import, in the order of its secrets.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ImportOutcome {
     /// Each tag as its project has it, and what happened to it
     pub steps: Vec<(Tag, ImportResult)>,
     /// The secrets that were created or overwritten, project by project
     pub secrets: Vec<Secret>,
+    /// The overwritten secrets that had a date of expiry and have none with their new value
+    pub expiry_cleared: Vec<Tag>,
 }
 
 impl ImportOutcome {
-    fn new(steps: Vec<Step>, secrets: Vec<Secret>) -> Self {
-        Self { steps: steps.into_iter().map(|step| (step.tag, step.what)).collect(), secrets }
+    fn new(steps: Vec<Step>, secrets: Vec<Secret>, expiry_cleared: Vec<Tag>) -> Self {
+        let steps = steps.into_iter().map(|step| (step.tag, step.what)).collect();
+        Self { steps, secrets, expiry_cleared }
     }
 }
 
@@ -128,7 +135,7 @@ impl Vault {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
         state.check_room(&*snapshot, &import.projects())?;
-        Ok(ImportOutcome::new(steps(&state, &*snapshot, import)?, Vec::new()))
+        Ok(ImportOutcome::new(steps(&state, &*snapshot, import)?, Vec::new(), Vec::new()))
     }
 
     /// Reads back all secrets that an import stored or found to exist, from one state of the vault.
@@ -190,14 +197,15 @@ impl Vault {
 
         if written.is_empty() {
             return Ok(WriteOutcome {
-                value: ImportOutcome::new(steps, Vec::new()),
+                value: ImportOutcome::new(steps, Vec::new(), Vec::new()),
                 compaction_due: false,
             });
         }
 
         let names: Vec<&ProjectName> = written.keys().copied().collect();
         let targets = writing.find_or_create(&names)?;
-        let mut storing = Storing { import, stored, secrets: Vec::new() };
+        let mut storing =
+            Storing { import, stored, secrets: Vec::new(), expiry_cleared: Vec::new() };
 
         for (target, positions) in targets.into_iter().zip(written.values()) {
             let project = writing.open(target)?;
@@ -206,8 +214,9 @@ impl Vault {
             })?;
         }
 
-        let Storing { secrets, .. } = storing;
-        Ok(WriteOutcome::new(ImportOutcome::new(steps, secrets), writing.commit()?))
+        let Storing { secrets, expiry_cleared, .. } = storing;
+        let outcome = ImportOutcome::new(steps, secrets, expiry_cleared);
+        Ok(WriteOutcome::new(outcome, writing.commit()?))
     }
 }
 
@@ -217,6 +226,8 @@ struct Storing<'a> {
     stored: &'a dyn Fn(u64),
     /// The secrets stored so far, each project's in the order of the import
     secrets: Vec<Secret>,
+    /// Those that lost their date of expiry
+    expiry_cleared: Vec<Tag>,
 }
 
 impl Storing<'_> {
@@ -237,6 +248,10 @@ impl Storing<'_> {
                     let class = self.import.secrets[at].new.class;
                     metadata.class = metadata.class.stricter(class);
                     let binding = ValueBinding::of(&metadata);
+                    if metadata.expires.is_some() && self.import.secrets[at].new.expires.is_none() {
+                        self.expiry_cleared.push(metadata.tag.clone());
+                    }
+
                     before.insert(at, metadata);
                     Draft { number: at, record: Record { meta: Vec::new(), ..record }, binding }
                 }

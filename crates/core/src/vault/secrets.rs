@@ -10,8 +10,8 @@ use crate::crypto::audit::Action;
 use crate::crypto::record::ValueBinding;
 use crate::crypto::rows::Record;
 use crate::model::{
-    Class, Description, Metadata, Name, ProjectName, Secret, SecretRef, SecretValue, Tag, TagKey,
-    Timestamp,
+    Class, Description, Metadata, Name, ProjectName, Secret, SecretRef, SecretValue, Source, Tag,
+    TagKey, Timestamp,
 };
 use crate::store::Snapshot;
 
@@ -27,9 +27,14 @@ pub struct NewSecret {
     pub value: SecretValue,
     /// The readers who may use the value
     pub class: Class,
+    /// The time by which the value must be replaced
+    pub expires: Option<Timestamp>,
+    /// The place where a new value can be had
+    pub source: Option<Source>,
 }
 
-/// The changes of an `update`. `None` keeps a field, `Some(None)` clears it.
+/// The changes of an `update`. `None` keeps a field, `Some(None)` clears it. A date of expiry
+/// belongs to a value, so a new value without another date clears it.
 #[derive(Default)]
 pub struct SecretChanges {
     /// The label
@@ -38,6 +43,10 @@ pub struct SecretChanges {
     pub description: Option<Option<Description>>,
     /// The value
     pub value: Option<SecretValue>,
+    /// The time by which the value must be replaced
+    pub expires: Option<Option<Timestamp>>,
+    /// The place where a new value can be had
+    pub source: Option<Option<Source>>,
 }
 
 /// After this many unknown tags in one reading, no more suggestions are made.
@@ -176,8 +185,17 @@ impl Vault {
             found.metadata.description = description;
         }
 
+        if let Some(source) = changes.source {
+            found.metadata.source = source;
+        }
+
         if let Some(value) = &changes.value {
             found.metadata.set_hint(value.hint());
+            found.metadata.expires = None;
+        }
+
+        if let Some(expires) = changes.expires {
+            found.metadata.expires = expires;
         }
 
         found.metadata.updated = Timestamp::now();
@@ -380,17 +398,22 @@ fn draft(edit: &mut Edit<'_>, new: &NewSecret) -> Result<Record, VaultError> {
 impl NewSecret {
     /// Returns a team secret with this tag and value, without any optional field.
     pub fn new(tag: Tag, value: SecretValue) -> Self {
-        Self { tag, name: None, description: None, value, class: Class::Team }
+        let (name, description, class) = (None, None, Class::Team);
+        Self { tag, name, description, value, class, expires: None, source: None }
     }
 
     /// Returns the metadata of a secret that is created at the time `now`.
     pub(super) fn metadata(&self, now: Timestamp) -> Metadata {
-        let Self { tag, name, description, value, class } = self;
-        let (name, description) = (name.clone(), description.clone());
-        let mut metadata =
-            Metadata { name, description, class: *class, ..Metadata::new(tag.clone(), value, now) };
+        let mut metadata = Metadata {
+            name: self.name.clone(),
+            description: self.description.clone(),
+            class: self.class,
+            expires: self.expires,
+            source: self.source.clone(),
+            ..Metadata::new(self.tag.clone(), &self.value, now)
+        };
 
-        metadata.set_hint(value.hint());
+        metadata.set_hint(self.value.hint());
         metadata
     }
 }

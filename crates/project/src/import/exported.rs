@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use base64ct::{Base64, Encoding};
 use secrets_core::model::{
-    Class, Description, Name, ProjectName, SecretBytes, SecretValue, Tag, TagKey, Timestamp,
+    self, Class, Description, Name, ProjectName, SecretBytes, SecretValue, Tag, TagKey, Timestamp,
 };
 use serde_json::value::RawValue;
 
@@ -44,6 +44,19 @@ pub(super) fn read(text: &str, prefix: &str) -> Result<Items, ImportError> {
 
     Ok(reader.items)
 }
+
+/// The members of a secret.
+const MEMBERS: [&str; 9] = [
+    "tag",
+    "name",
+    "description",
+    "value",
+    "valueBase64",
+    "createdAt",
+    "updatedAt",
+    "expiresAt",
+    "source",
+];
 
 struct Reader<'d, 'a> {
     document: &'d Document<'a>,
@@ -84,19 +97,7 @@ impl<'a> Reader<'_, 'a> {
         let source = format!("{project}/{plain}");
         let invalid_field = |what: &str| invalid(format!("the {what} of `{source}`"));
 
-        members.only(
-            &[
-                "tag",
-                "name",
-                "description",
-                "access",
-                "value",
-                "valueBase64",
-                "createdAt",
-                "updatedAt",
-            ],
-            &format!("`{source}`"),
-        )?;
+        members.only(&MEMBERS, &format!("`{source}`"))?;
 
         let tag = Tag::parse(&format!("{}{plain}", self.prefix))
             .map_err(|_| ImportError::without_position(Why::Prefix))?;
@@ -107,10 +108,13 @@ impl<'a> Reader<'_, 'a> {
             None => Class::Team,
         };
 
+        let address = members.text(self.document, "source")?.unwrap_or_default();
         let time = |key| {
             let text = members.text(self.document, key)?;
             text.and_then(|text| Timestamp::parse(&text)).ok_or_else(|| invalid_field("times"))
         };
+
+        let expires = members.get("expiresAt").map(|_| time("expiresAt")).transpose()?;
 
         let value = match (
             members.string(self.document, "value")?,
@@ -133,6 +137,8 @@ impl<'a> Reader<'_, 'a> {
                 project: project.clone(),
                 created: time("createdAt")?,
                 updated: time("updatedAt")?,
+                expires,
+                address: model::Source::parse(&address).map_err(|_| invalid_field("source"))?,
             }),
             source,
         })

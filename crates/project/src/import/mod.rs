@@ -29,7 +29,9 @@ mod references;
 mod table;
 mod tags;
 
-use secrets_core::model::{Class, Description, Name, ProjectName, SecretValue, Tag, Timestamp};
+use secrets_core::model::{
+    self, Class, Description, Name, ProjectName, SecretValue, Tag, Timestamp,
+};
 
 pub use fault::{ImportError, Why};
 pub use format::{Container, Format};
@@ -55,11 +57,14 @@ pub struct Item {
     pub origin: Option<Source>,
 }
 
-/// A secret's project and times in the vault from which it was exported.
+/// A secret's project, times and source in the vault from which it was exported.
 pub struct Source {
     pub project: ProjectName,
     pub created: Timestamp,
     pub updated: Timestamp,
+    pub expires: Option<Timestamp>,
+    /// The place where a new value can be had
+    pub address: Option<model::Source>,
 }
 
 /// A part of the file that does not become an item.

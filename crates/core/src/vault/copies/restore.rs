@@ -288,8 +288,7 @@ impl RestorePlan<'_> {
             checkpoints.check_writable()?;
         }
 
-        let replaced =
-            self.current.replace_with(&self.backup, &self.target.path, keeps_tokens)?;
+        let replaced = self.current.replace_with(&self.backup, &self.target.path, keeps_tokens)?;
         for kept in replaced.kept {
             self.observer.on_event(RestoreEvent::Kept(kept));
         }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use secrets_core::crypto::ids::Hash;
 use secrets_core::crypto::random::Alphabet;
-use secrets_core::model::{Description, ProjectName, Tag, TagKey};
+use secrets_core::model::{Description, Period, ProjectName, Source, Tag, TagKey};
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
@@ -57,6 +57,10 @@ pub struct Declaration {
     pub generate: Option<Generate>,
     /// True if the project works without it
     pub optional: bool,
+    /// The web page where a new value can be had. Nothing opens it
+    pub source: Option<Source>,
+    /// The time after which a new value expires
+    pub expires_after: Option<Period>,
     /// The position of the tag
     pub position: Position,
 }
@@ -231,6 +235,8 @@ fn declarations(
                 alphabet: alphabet(generate.alphabet),
             }),
             optional: table.optional,
+            source: table.source.and_then(|address| address.0),
+            expires_after: table.expires_after.map(|period| period.0),
             position,
         });
     }
@@ -395,6 +401,7 @@ mod tests {
         let manifest = parsed(
             "project = \"web\"\n\
              [secrets.database-url]\ndescription = \"PostgreSQL URL\"\n\
+             source = \"https://example.com/keys\"\nexpires-after = \"90d\"\n\
              [secrets.session-key]\ngenerate = { length = 64, alphabet = \"hex\" }\n\
              [secrets.sentry-dsn]\noptional = true\n\
              [[render]]\ntemplate = \"./config/app.env.tmpl\"\noutput = \".env\"\nmode = \"640\"\nescape = \"json\"\n\
@@ -406,7 +413,11 @@ mod tests {
         let tags: Vec<&str> = manifest.secrets.iter().map(|secret| secret.tag.as_str()).collect();
         assert_eq!(tags, ["database-url", "session-key", "sentry-dsn"]);
         assert_eq!(manifest.secrets[1].generate.unwrap().length, 64);
-        assert_eq!(manifest.secrets[2].position, Position { line: 6, column: 10 });
+        assert_eq!(manifest.secrets[0].source, Source::parse("https://example.com/keys").unwrap());
+        assert_eq!(manifest.secrets[0].expires_after, Some(Period::of_days(90)));
+        assert_eq!(manifest.secrets[1].source, None);
+        assert_eq!(manifest.secrets[1].expires_after, None);
+        assert_eq!(manifest.secrets[2].position, Position { line: 8, column: 10 });
         assert_eq!(manifest.render[0].template, Path::new("config/app.env.tmpl"));
         assert_eq!(manifest.render[0].mode, Some(0o640));
 
@@ -451,6 +462,19 @@ mod tests {
                 "2:25: unknown value, expected one of `alnum`, `hex`",
             ),
             ("[secrets.a]\ngenerate = true", "2:12: expected a table, found a boolean"),
+            (
+                "[secrets.a]\nsource = \"ftp://sk_live\"",
+                "2:10: it does not begin with `https://` or `http://` and a host",
+            ),
+            (
+                "[secrets.a]\nsource = \"https://github.com@sk_live\"",
+                "2:10: it contains a user name",
+            ),
+            (
+                "[secrets.a]\nexpires-after = \"sk_live\"",
+                "2:17: expected a period such as `12h`, `90d`, `2w`, `6m` or `1y`",
+            ),
+            ("[secrets.a]\nexpires-after = 90", "2:17: expected a string, found an integer"),
             ("[[render]]\noutput = \".env\"", "1:1: missing key `template`"),
             (
                 "[[render]]\ntemplate = \"/etc/x\"\noutput = \".env\"",

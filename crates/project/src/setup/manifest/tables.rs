@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-use secrets_core::model::{Description, ProjectName};
+use secrets_core::model::{Description, Period, ProjectName, Source};
 use secrets_files::permission_bits;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -59,6 +59,18 @@ pub(super) struct SecretTable {
     /// Whether the project works without the secret
     #[serde(default)]
     pub(super) optional: bool,
+    /// The web page where a new value can be had, shown when the value is asked for or expires. It
+    /// is never opened
+    #[serde(default)]
+    #[cfg_attr(
+        test,
+        schemars(with = "String", length(max = 2048), regex(pattern = r"^(https?://[^/].*)?$"))
+    )]
+    pub(super) source: Option<Address>,
+    /// The time after which a new value expires: a number and h, d, w, m (30 days) or y (365 days)
+    #[serde(default, rename = "expires-after")]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = "^[0-9]+[hdwmy]$")))]
+    pub(super) expires_after: Option<Text<Period>>,
 }
 
 /// How to generate a value
@@ -207,6 +219,16 @@ impl<'de> Deserialize<'de> for Words {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Description::parse(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The address of a web page, or `None` if it is empty.
+pub(super) struct Address(pub(super) Option<Source>);
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Source::parse(&text).map(Self).map_err(serde::de::Error::custom)
     }
 }
 
