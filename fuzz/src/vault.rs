@@ -133,7 +133,7 @@ fn write(vault: &Vault, expected: &Answers) {
     let tag = Tag::parse("new-one").expect("it is a tag");
     let new = NewSecret::new(tag.clone(), value);
     let created = match vault.create(&expected.projects[0].0, new) {
-        Ok(created) => created.value,
+        Ok(created) => created,
         Err(error) => return assert_damage(&error),
     };
 

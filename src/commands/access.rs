@@ -136,7 +136,7 @@ fn grant(secret: &SecretRef, token: &TokenName, allows: bool, cx: &Context) -> R
         vault.update_token(token, &changes, false, &|number| progress.on_progress(number))?;
     drop(progress);
 
-    let (_, revoked) = cx.written(changed);
+    let (_, revoked) = cx.written(&vault, changed);
     let what = if allows { "may use" } else { "no longer has" };
     cx.ui.status(&format!("token `{token}` {what} `{}`", secret.metadata.tag));
     if let Some(revoked) = &revoked {
@@ -179,7 +179,7 @@ fn change(secret: &SecretRef, class: Class, cx: &Context) -> Result<(), Error> {
     };
 
     match vault.set_class(project, secret, Some(current.version), class)? {
-        Some(written) => report(&cx.written(written), "now", cx),
+        Some(written) => report(&cx.written(vault, written), "now", cx),
         None => report(&current, "already", cx),
     }
 }

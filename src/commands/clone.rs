@@ -104,7 +104,8 @@ pub(crate) fn run(args: &CloneArgs, cx: &Context) -> Result<(), Error> {
         confirm_overwriting(args, cx, &request)?;
     }
 
-    let outcome = cx.written(vault.copy(&request).map_err(|error| conflict(error, CONFLICT))?);
+    let outcome =
+        cx.written(vault, vault.copy(&request).map_err(|error| conflict(error, CONFLICT))?);
     let skipped = outcome.plan.len() - outcome.secrets.len();
     let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
     let count = counted(outcome.secrets.len(), "secret");

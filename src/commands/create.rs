@@ -83,7 +83,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     };
 
     let new = NewSecret { name, description, class, expires, source, ..NewSecret::new(tag, value) };
-    let secret = cx.written(vault.create(project, new).map_err(exists_error)?);
+    let secret = cx.written(vault, vault.create(project, new).map_err(exists_error)?);
     let date = expires.map_or_else(String::new, |at| format!(", expires {}", time::local_date(at)));
     cx.ui.status(&format!("created {}{date}", described(&secret)));
     if is_first {

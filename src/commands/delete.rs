@@ -53,7 +53,7 @@ pub(crate) fn run(args: &DeleteArgs, cx: &Context) -> Result<(), Error> {
     // The ids ensure that the secrets that were shown and checked are deleted, even if other
     // secrets have taken their tags in the meantime.
     let doomed: Vec<SecretRef> = found.iter().map(|secret| SecretRef::Id(secret.id)).collect();
-    let deleted = cx.written(vault.delete(project, &doomed)?);
+    let deleted = cx.written(vault, vault.delete(project, &doomed)?);
     cx.ui.status(&format!("deleted {}", describe(&deleted)));
     cx.ui.document(|| Ok(Secrets { secrets: &deleted }))
 }

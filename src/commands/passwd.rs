@@ -55,7 +55,7 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
     let vault = cx.unlock_with_credential()?;
     let params = args.kdf.over(vault.kdf_params()?)?;
     let passphrase = cx.credentials.chosen_passphrase(file, params)?;
-    cx.written(vault.set_passphrase(&passphrase, params)?);
+    cx.written(&vault, vault.set_passphrase(&passphrase, params)?);
     if args.kdf.are_given() {
         // The vault is complete even if this cannot be recorded.
         let _ = vault.id().map(|id| cx.settle(NoticeSubject::Kdf, &id));
@@ -99,7 +99,7 @@ fn upgrade(cx: &Context) -> Result<(), Error> {
         return show(path, before, cx);
     }
 
-    cx.written(vault.set_passphrase(&passphrase, default)?);
+    cx.written(&vault, vault.set_passphrase(&passphrase, default)?);
     cx.ui
         .status(&format!("guessing the passphrase of `{path}` now costs {}", KdfInfo::of(default)));
 

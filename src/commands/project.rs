@@ -61,7 +61,7 @@ pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
     match args.command {
         ProjectCommand::List => cx.ui.print(&list(cx)?),
         ProjectCommand::Rename { from, to } => {
-            cx.written(cx.vault()?.rename_project(&from, &to)?);
+            cx.written(cx.vault()?, cx.vault()?.rename_project(&from, &to)?);
             cx.ui.status(&format!("renamed project `{from}` to `{to}`"));
 
             // The manifest may be committed, so only a person should change it.
@@ -104,7 +104,7 @@ fn delete(cx: &Context, names: &[ProjectName], yes: bool, force: bool) -> Result
         require_confirmation(&format!("Delete project {} for good?", doomed.join(", ")))?;
     }
 
-    let deleted = cx.written(vault.delete_projects(names)?);
+    let deleted = cx.written(vault, vault.delete_projects(names)?);
     for (name, count) in &deleted {
         cx.ui.status(&format!("deleted project `{name}` with its {}", counted(*count, "secret")));
     }

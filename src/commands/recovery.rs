@@ -77,7 +77,7 @@ fn create(replace: bool, cx: &Context) -> Result<(), Error> {
         return Err(exists_error());
     }
 
-    recovery_code::show(&cx.written(vault.create_recovery()?), None, cx)
+    recovery_code::show(&cx.written(&vault, vault.create_recovery()?), None, cx)
 }
 
 fn delete(yes: bool, cx: &Context) -> Result<(), Error> {
@@ -94,7 +94,7 @@ fn delete(yes: bool, cx: &Context) -> Result<(), Error> {
         require_confirmation("Delete the recovery code? It will no longer work.")?;
     }
 
-    cx.written(vault.delete_recovery()?);
+    cx.written(&vault, vault.delete_recovery()?);
     cx.ui.status("deleted the recovery code");
     cx.ui.document(|| Ok(VaultPath { vault: cx.target.vault_path()?.display().to_string() }))
 }

@@ -81,8 +81,10 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
 
             let outputs = cx.intact_outputs(vault)?;
             let progress = cx.ui.progress("secrets re-encrypted");
-            let rekeyed =
-                cx.written(vault.rekey_project(project, &|number| progress.on_progress(number))?);
+            let rekeyed = cx.written(
+                vault,
+                vault.rekey_project(project, &|number| progress.on_progress(number))?,
+            );
             renew(outputs, &rekeyed);
             rekeyed
         }
@@ -184,8 +186,10 @@ fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
 
     let outputs = cx.intact_outputs(&vault)?;
     let progress = cx.ui.progress("secrets re-encrypted");
-    let rekeyed = cx
-        .written(vault.rekey(&passphrase, code.as_ref(), &|number| progress.on_progress(number))?);
+    let rekeyed = cx.written(
+        &vault,
+        vault.rekey(&passphrase, code.as_ref(), &|number| progress.on_progress(number))?,
+    );
 
     renew(outputs, &rekeyed);
 

@@ -441,7 +441,7 @@ fn store(
     }
 
     let import = Import::into_one(project, secrets, OnConflict::Fail);
-    let created = cx.written(cx.vault()?.import(&import, &|_| {})?).secrets;
+    let created = cx.written(cx.vault()?, cx.vault()?.import(&import, &|_| {})?).secrets;
     for secret in &created {
         report_created(cx, secret);
     }
@@ -476,7 +476,7 @@ fn ask<'n, 'm>(
             continue;
         };
 
-        let secret = cx.written(cx.vault()?.create(project, new_secret(need, value))?);
+        let secret = cx.written(cx.vault()?, cx.vault()?.create(project, new_secret(need, value))?);
         report_created(cx, &secret);
         created.push(secret);
     }

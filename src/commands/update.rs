@@ -23,7 +23,7 @@ Examples:
   secrets update api-key --name 'Stripe, live'
   secrets update api-key --name ''              clear the name
   secrets update api-key --generate --expires 90d
-  secrets update api-key --expires never        keep the value, clear its date";
+  secrets update api-key --expires never  keep the value, clear its date";
 
 /// Change a secret's value, name, description, expiry date or source
 ///
@@ -98,7 +98,8 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
 
     // The version from before the prompt ensures that a change made in the meantime is not
     // overwritten.
-    let secret = cx.written(vault.update(project, &args.secret, Some(current.version), changes)?);
+    let secret =
+        cx.written(vault, vault.update(project, &args.secret, Some(current.version), changes)?);
     let date = match secret.metadata.expires.filter(|_| is_dated) {
         Some(at) => format!(", expires {}", time::local_date(at)),
         None => String::new(),

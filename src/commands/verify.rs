@@ -44,11 +44,7 @@ pub(crate) fn run(_: &VerifyArgs, cx: &Context) -> Result<(), Error> {
 
 /// Explains why a rollback of the vault could not be detected.
 fn no_checkpoint_warning(cx: &Context) -> String {
-    let place = cx
-        .checkpoints()
-        .ok()
-        .flatten()
-        .map(|checkpoints| format!(" in `{}`", checkpoints.directory().display()));
+    let place = cx.checkpoint_directory().map(|directory| format!(" in `{}`", directory.display()));
 
     format!(
         "cannot write the vault's checkpoint{}: a rollback would not be detected",

@@ -19,8 +19,8 @@ use secrets_core::crypto::ids::VaultId;
 use secrets_core::crypto::kdf::KdfParams;
 use secrets_core::machine;
 use secrets_core::model::ProjectName;
-use secrets_core::store::{self, CheckpointStore};
-use secrets_core::vault::{TokenView, Vault, WriteOutcome};
+use secrets_core::store;
+use secrets_core::vault::{TokenView, Vault};
 use secrets_files::Records;
 use secrets_project::setup::output_records::IntactOutputs;
 use secrets_project::setup::trust::{Coverage, TrustRecord};
@@ -157,12 +157,6 @@ impl Context {
         self.environment.state(name).map(|directory| Records::new(&directory, 64))
     }
 
-    /// Returns the vault's checkpoints on this machine, or `None` without a directory for them.
-    pub(crate) fn checkpoints(&self) -> Result<Option<CheckpointStore>, Error> {
-        let Some(directory) = self.environment.checkpoints() else { return Ok(None) };
-        Ok(Some(CheckpointStore::new(&directory, &self.target.vault_path()?)?))
-    }
-
     /// Returns the directory of the checkpoints, or `None` without a state directory.
     pub(crate) fn checkpoint_directory(&self) -> Option<PathBuf> {
         self.environment.checkpoints()
@@ -219,14 +213,14 @@ impl Context {
         Ok(Some(IntactOutputs::find(&directory, &vault.output_keys()?)))
     }
 
-    /// Returns the result of a change, and warns if `compact` is due.
-    pub(crate) fn written<T>(&self, written: WriteOutcome<T>) -> T {
-        if written.compaction_due {
+    /// Returns the result of a change of the vault, and warns if `compact` is due.
+    pub(crate) fn written<T>(&self, vault: &Vault, result: T) -> T {
+        if vault.needs_compaction() {
             self.ui.warn(&self.target.hint_text(
                 "deleted bytes are still in the vault's file; overwrite them with `secrets compact`",
             ));
         }
 
-        written.value
+        result
     }
 }

@@ -60,8 +60,8 @@ impl Context {
             ));
         }
 
-        Ok(match self.checkpoints()? {
-            Some(checkpoints) => locked.with_checkpoints(checkpoints).on_divergence(self.notice()),
+        Ok(match self.checkpoint_directory() {
+            Some(directory) => locked.with_checkpoints(&directory).on_divergence(self.notice()),
             None => locked,
         })
     }

@@ -106,6 +106,9 @@ impl From<StoreError> for Error {
             StoreError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             StoreError::Checkpoint { .. } => Self::new(Kind::Failure, message)
                 .hint("fix or delete that file; deleting it skips rollback detection once"),
+            StoreError::IdTaken => Self::new(Kind::Failure, message).hint("try again"),
+            StoreError::UnknownOutcome => Self::new(Kind::Failure, message)
+                .hint("check the vault with `secrets verify`, and whether it has the change"),
             StoreError::Busy
             | StoreError::ReadOnly
             | StoreError::Full

@@ -68,7 +68,7 @@ fn completions_offer_the_commands() {
         Sandbox::empty().command(["--", "secrets", "create", "--"]).env("COMPLETE", "fish").run();
     let offered = String::from_utf8(run.everything().1).unwrap();
     assert!(offered.contains("--value-file"), "{offered}");
-    for refused in ["--value\t", "--value\n", "--secret", "--password", "--token"] {
+    for refused in ["--value\t", "--value\n", "--secret", "--password", "--token\t", "--token\n"] {
         assert!(!offered.contains(refused), "{refused}: {offered}");
     }
 }

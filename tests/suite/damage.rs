@@ -50,11 +50,11 @@ fn answers_to_a_write(vault: &Vault, good: &Content) -> Vec<Result<bool, VaultEr
     let changes = SecretChanges { description: Some(None), ..SecretChanges::default() };
     let outcome = vault.update(&project(name), &tag.parse().unwrap(), None, changes);
     let mut expected = good.listed.clone();
-    let Some(version) = outcome.as_ref().ok().map(|written| written.value.version) else {
+    let Some(version) = outcome.as_ref().ok().map(|written| written.version) else {
         return vec![outcome.map(|_| true)];
     };
 
-    let fresh = outcome.unwrap().value;
+    let fresh = outcome.unwrap();
     for secret in expected.iter_mut().filter(|secret| secret.id == fresh.id) {
         secret.clone_from(&fresh);
     }

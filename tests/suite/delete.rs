@@ -74,7 +74,7 @@ fn delete_of_one_secret_named_twice_deletes_it_once() {
 fn delete_by_id_reaches_several_projects_at_once() {
     let sandbox = three();
     let other =
-        sandbox.vault().create(&project("web"), secret("one", b"x")).unwrap().value.id.to_string();
+        sandbox.vault().create(&project("web"), secret("one", b"x")).unwrap().id.to_string();
     let run = sandbox.run(["delete", "one", &other, "-y", "--json"]);
     let json = run.succeeds().json();
     let projects: Vec<_> =

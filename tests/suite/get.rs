@@ -19,8 +19,7 @@ fn get_shows_metadata_and_hint() {
         .update(&project("default"), &"api-token".parse().unwrap(), None, changes)
         .unwrap();
 
-    let secret = written.value;
-    let m = &secret.metadata;
+    let m = &written.metadata;
     sandbox.run(["get", "api-token"]).succeeds().stdout(format!(
         "tag          api-token\n\
          name         Stripe, live\n\
@@ -30,7 +29,7 @@ fn get_shows_metadata_and_hint() {
          id           {}\n\
          created      {}\n\
          updated      {}\n",
-        secret.id,
+        written.id,
         in_utc(m.created),
         in_utc(m.updated)
     ));
@@ -89,7 +88,7 @@ fn get_finds_a_tag_by_any_spelling_and_shows_the_first_one() {
 fn get_by_id_looks_in_every_project_and_by_tag_in_the_current_one() {
     let sandbox = Sandbox::new();
     let stored = sandbox.vault().create(&project("other"), secret("key", b"x")).unwrap();
-    let id = stored.value.id.to_string();
+    let id = stored.id.to_string();
     sandbox.run(["get", &id]).succeeds().stdout_has("project      other\n");
     sandbox.run(["get", "key", "--project", "other"]).succeeds().stdout_has(&id);
     stderr!(sandbox.run(["get", "key"]).fails_with(3), @"

@@ -402,7 +402,7 @@ fn concurrent_changes_are_found_when_the_import_is_read_back() {
     let (vault, name) = (sandbox.vault(), project("default"));
     let new = ["kept", "new", "other"].map(|tag| secret(tag, b"1"));
     let import = Import::into_one(&name, new.into(), OnConflict::Fail);
-    let outcome = vault.import(&import, &|_| {}).unwrap().value;
+    let outcome = vault.import(&import, &|_| {}).unwrap();
 
     assert_eq!(vault.verify_import(&import, &outcome).unwrap(), None);
     for (tag, at) in [("other", 2), ("new", 1), ("kept", 0)] {

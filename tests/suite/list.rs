@@ -38,7 +38,7 @@ fn list_without_a_terminal_is_tab_separated() {
     let name = Name::parse("Stripe, live").unwrap();
     let new = NewSecret { name, ..secret("key", b"abcdefghijklmnopqrstuvwxyz012345") };
 
-    let stored = sandbox.vault().create(&project("default"), new).unwrap().value;
+    let stored = sandbox.vault().create(&project("default"), new).unwrap();
     let day = &stored.metadata.updated.rfc3339()[..10];
     let line = format!("key\tabcd…2345\t{day}\tStripe, live\t{}\n", stored.id);
     sandbox.run(["list"]).succeeds().stdout(&line);

@@ -2,12 +2,13 @@
 //! store.
 
 use std::cell::Cell;
-use std::rc::Rc;
 
 use tempfile::TempDir;
 use terminal_secrets::crypto::ids::{DIRECTORY, ProjectId, RecordId};
-use terminal_secrets::crypto::rows::{ProjectRow, Record, Slot, VaultRow};
-use terminal_secrets::store::{Change, Snapshot, SqliteStore, Store, StoreError, Transaction};
+use terminal_secrets::crypto::rows::{AuditRow, ProjectRow, Record, Slot, VaultRow};
+use terminal_secrets::store::{
+    Change, Doubt, Location, Snapshot, SqliteStore, Store, StoreError, Transaction,
+};
 use terminal_secrets::vault::{CopyRequest, Locked, OnConflict, SecretChanges, Vault, VaultError};
 
 use crate::support::backends::{FailingStore, MemoryStore};
@@ -105,7 +106,7 @@ fn committed_rows_are_read_back_in_order() {
 
 /// Returns the projects without the directory.
 fn projects(view: &dyn Snapshot) -> Vec<ProjectRow> {
-    let mut rows = view.projects().unwrap();
+    let mut rows = view.inspection().unwrap().projects().unwrap();
     assert_eq!(rows.remove(0).pid, DIRECTORY);
     rows
 }
@@ -195,6 +196,89 @@ fn a_transaction_reads_its_own_changes_and_a_dropped_one_leaves_none() {
         store.compact().unwrap();
         assert_eq!(projects(&*other.read().unwrap()), [row]);
     });
+}
+
+#[test]
+fn an_id_that_is_taken_is_refused() {
+    on_every_backend(|store, other| {
+        let (row, one) = (project_row([1; 16]), record([5; 16], [7; 8], 1));
+        write(store, vec![Change::NewProject(&row), Change::Record(&row.pid, &one)]);
+
+        let refused = |change: Change<'_>| {
+            let mut transaction = store.write().unwrap();
+            let refused = transaction.apply(change);
+            assert!(matches!(refused, Err(StoreError::IdTaken)), "{refused:?}");
+        };
+
+        refused(Change::NewProject(&project_row([1; 16])));
+        refused(Change::Record(&row.pid, &record([6; 16], one.rid, 1)));
+        refused(Change::Record(&[2; 16], &record([5; 16], one.rid, 1)));
+
+        write(store, vec![Change::Record(&row.pid, &Record { ver: 2, ..one.clone() })]);
+        let view = other.read().unwrap();
+        assert_eq!(view.record(&row.pid, &one.tag_ix).unwrap().unwrap().ver, 2);
+        assert_eq!(projects(&*view), [row]);
+    });
+}
+
+#[test]
+fn a_commit_is_settled_by_its_head_or_by_its_entry_of_the_audit_log() {
+    on_every_backend(|store, other| {
+        let (pid, entry) = ([1; 16], AuditRow { seq: 1, epoch: 1, ct: vec![4; 200] });
+        let head = project_row(pid);
+        let doubt = |entry: Option<&AuditRow>| Doubt {
+            head: Some(head.clone()),
+            entry: entry.map(|entry| (pid, entry.clone())),
+            cause: StoreError::Busy,
+        };
+
+        assert!(!other.settle(&doubt(Some(&entry))).unwrap());
+        write(store, vec![Change::Project(&head), Change::Audit(&pid, &entry)]);
+        assert!(other.settle(&doubt(None)).unwrap());
+
+        // Another change follows.
+        let next = ProjectRow { head: vec![9; 781], ..head.clone() };
+        let next_entry = AuditRow { seq: 2, ..entry.clone() };
+        write(store, vec![Change::Project(&next), Change::Audit(&pid, &next_entry)]);
+        assert!(other.settle(&doubt(Some(&entry))).unwrap());
+        assert!(!other.settle(&doubt(None)).unwrap());
+        assert!(!other.settle(&doubt(Some(&AuditRow { seq: 3, ..entry.clone() }))).unwrap());
+
+        let unknown = Doubt { head: None, entry: None, cause: StoreError::Busy };
+        assert!(matches!(other.settle(&unknown), Err(StoreError::UnknownOutcome)));
+    });
+}
+
+#[test]
+fn checkpoints_are_bound_to_the_location_of_a_store() {
+    let directory = TempDir::new().unwrap();
+    let real = directory.path().canonicalize().unwrap().join("real");
+    std::fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, directory.path().join("link")).unwrap();
+    let (path, typed) = (real.join("vault.db"), directory.path().join("link/vault.db"));
+
+    let created = SqliteStore::create(&typed, begin).unwrap().location();
+    let opened = SqliteStore::open(&typed).unwrap().location();
+    assert_eq!(created, Location::File { path: path.clone(), typed: typed.clone() });
+    assert_eq!((&opened, &Location::of_file(&typed).unwrap()), (&created, &created));
+
+    let direct = SqliteStore::open(&path).unwrap().location();
+    assert_eq!((created.hashes().len(), direct.hashes().len()), (2, 1));
+    assert_eq!(created.hashes()[0], direct.hashes()[0]);
+    assert_eq!(created.name(), path);
+
+    let remote = Location::Remote([0xab; 16]);
+    assert_eq!(remote.name().to_str().unwrap(), format!("remote:{}", "ab".repeat(16)));
+    assert_ne!(remote.hashes(), Location::Remote([0; 16]).hashes());
+}
+
+#[test]
+fn a_store_can_be_moved_to_another_thread() {
+    let directory = TempDir::new().unwrap();
+    let store: Box<dyn Store> =
+        Box::new(SqliteStore::create(&directory.path().join("vault.db"), begin).unwrap());
+    let moved = std::thread::spawn(move || store.read().map(|view| view.slots().unwrap().len()));
+    assert_eq!(moved.join().unwrap().unwrap(), 1);
 }
 
 #[test]
@@ -321,9 +405,14 @@ fn a_memory_store_that_fails_at_any_call_is_unchanged() {
     }
 }
 
-/// A SQLite store that is shared by handles. The test drops and creates them.
-#[derive(Clone)]
-struct Shared(Rc<SqliteStore>);
+/// A handle on a vault's file, which opens it again for each copy.
+struct Shared(SqliteStore);
+
+impl Clone for Shared {
+    fn clone(&self) -> Self {
+        Self(SqliteStore::open(self.0.path()).unwrap())
+    }
+}
 
 impl Store for Shared {
     fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
@@ -332,6 +421,10 @@ impl Store for Shared {
 
     fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
         self.0.write()
+    }
+
+    fn location(&self) -> Location {
+        self.0.location()
     }
 
     fn compact(&self) -> Result<(), StoreError> {
@@ -346,7 +439,7 @@ fn a_sqlite_store_that_fails_at_any_call_is_unchanged() {
     let make = || {
         number.set(number.get() + 1);
         let path = directory.path().join(format!("{}.db", number.get()));
-        let store = Shared(Rc::new(SqliteStore::create(&path, begin).unwrap()));
+        let store = Shared(SqliteStore::create(&path, begin).unwrap());
         fill(store.clone());
         store
     };

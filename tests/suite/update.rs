@@ -150,7 +150,7 @@ fn update_keeps_tag_and_id_and_sets_the_time() {
 fn update_by_id_reaches_another_project() {
     let sandbox = Sandbox::new();
     let stored = sandbox.vault().create(&project("web"), secret("key", b"old")).unwrap();
-    let run = sandbox.command(["update", &stored.value.id.to_string()]).stdin("new").run();
+    let run = sandbox.command(["update", &stored.id.to_string()]).stdin("new").run();
     stderr!(run.succeeds(), @"updated `key` in project `web`, hint ••••");
 }
 

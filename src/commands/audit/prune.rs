@@ -39,7 +39,7 @@ pub(super) fn run(
 
     let opened = with_root_key(cx)?;
     let scope = project.map_or(LogScope::All, LogScope::Project);
-    let pruned = cx.written(opened.vault().prune_logs(scope, before)?);
+    let pruned = cx.written(opened.vault(), opened.vault().prune_logs(scope, before)?);
     for log in &pruned {
         let of =
             log.project.as_ref().map_or_else(|| "the vault".into(), |p| format!("project `{p}`"));

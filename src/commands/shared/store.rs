@@ -28,7 +28,7 @@ pub(crate) fn store(
     let outcome = vault.import(import, &|number| progress.on_progress(number));
     drop(progress);
 
-    let outcome = cx.written(outcome.map_err(|error| conflict(error, fix))?);
+    let outcome = cx.written(vault, outcome.map_err(|error| conflict(error, fix))?);
     let projects = import.projects();
     if let Some(at) = vault.verify_import(import, &outcome)? {
         let message =

@@ -5,11 +5,11 @@ use std::ffi::OsString;
 use secrets_core::model::TokenName;
 use secrets_core::vault::TokenChanges;
 
+use super::super::shared::confirm::{require_confirmation, require_terminal};
+use super::super::shared::expiry::time_of;
+use super::super::shared::revocation::report;
 use super::UpdateArgs;
 use super::create::{described, tags};
-use crate::commands::shared::confirm::{require_confirmation, require_terminal};
-use crate::commands::shared::expiry::time_of;
-use crate::commands::shared::revocation::report;
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::{RevokedTokens, TokenRow, end};
@@ -45,7 +45,7 @@ pub(super) fn update(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
     })?;
     drop(progress);
 
-    let (info, revoked) = cx.written(updated);
+    let (info, revoked) = cx.written(&vault, updated);
     cx.ui.status(&format!(
         "changed token `{}` ({}), {}",
         info.name,
@@ -75,8 +75,10 @@ pub(super) fn revoke(
     let vault = cx.unlock_with_credential()?;
     let outputs = cx.intact_outputs(&vault)?;
     let progress = cx.ui.progress("secrets re-encrypted");
-    let revoked =
-        cx.written(vault.revoke_tokens(names, keep_keys, &|number| progress.on_progress(number))?);
+    let revoked = cx.written(
+        &vault,
+        vault.revoke_tokens(names, keep_keys, &|number| progress.on_progress(number))?,
+    );
     drop(progress);
 
     for token in &revoked.tokens {

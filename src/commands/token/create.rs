@@ -11,10 +11,10 @@ use secrets_core::vault::{BundleScope, Locked, NewToken, TokenInfo, Vault, Vault
 use secrets_files::Output;
 use secrets_project::template::output;
 
+use super::super::shared::expiry::time_of;
+use super::super::shared::outputs::protected;
+use super::super::shared::revocation::report;
 use super::{CreateArgs, RotateArgs};
-use crate::commands::shared::expiry::time_of;
-use crate::commands::shared::outputs::protected;
-use crate::commands::shared::revocation::report;
 use crate::context::Context;
 use crate::error::{Error, Kind, hint};
 use crate::output::{NewTokenInfo, end};
@@ -44,7 +44,7 @@ pub(super) fn create(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
         is_strict: args.strict,
         expires,
     };
-    let (token, info) = cx.written(vault.create_token(&new)?);
+    let (token, info) = cx.written(&vault, vault.create_token(&new)?);
 
     cx.ui.status(&format!(
         "created token `{}` ({}), {}",
@@ -72,7 +72,7 @@ pub(super) fn rotate(args: &RotateArgs, cx: &Context) -> Result<(), Error> {
     })?;
     drop(progress);
 
-    let (token, info, revoked) = cx.written(rotated);
+    let (token, info, revoked) = cx.written(&vault, rotated);
     cx.ui.status(&format!("replaced token `{}`, {}", info.name, end(info.expires)));
     match (&revoked, until) {
         (Some(revoked), _) => report(revoked, outputs, cx),

@@ -34,6 +34,7 @@ mod signing;
 mod tickets;
 mod timeouts;
 mod traces;
+mod trips;
 mod watched;
 
 /// How long a client waits for an answer.

@@ -188,7 +188,7 @@ fn the_hint_of_a_restricted_secret_is_empty_in_its_metadata() {
     let specimen = with_restricted();
     let (vault, alpha) = (specimen.vault().unwrap(), project("alpha"));
     let one: SecretRef = "one".parse().unwrap();
-    let set = |class| vault.set_class(&alpha, &one, None, class).unwrap().unwrap().value;
+    let set = |class| vault.set_class(&alpha, &one, None, class).unwrap().unwrap();
     set(Class::Restricted);
 
     let changes = SecretChanges { value: Some(value(SECOND.as_bytes())), ..Default::default() };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use secrets_files::Records;
 use tempfile::TempDir;
 use terminal_secrets::crypto::ids::ProjectId;
-use terminal_secrets::store::CheckpointStore;
+use terminal_secrets::store::{CheckpointStore, Location};
 use terminal_secrets::vault::{Divergence, Locked, SecretChanges, Vault, VaultError};
 
 use crate::support::specimen::{Specimen, VAULT_ID, root};
@@ -38,12 +38,13 @@ impl Seen {
     }
 
     fn checkpoints(&self, path: &Path) -> CheckpointStore {
-        CheckpointStore::new(&self.state.path().join("anchors"), path).unwrap()
+        CheckpointStore::new(&self.state.path().join("anchors"), &Location::of_file(path).unwrap())
     }
 
     fn vault(&self) -> Vault {
         let path = self.specimen.path();
-        Locked::open(&path).unwrap().with_checkpoints(self.checkpoints(&path)).unlocked(root())
+        let anchors = self.state.path().join("anchors");
+        Locked::open(&path).unwrap().with_checkpoints(&anchors).unlocked(root())
     }
 
     fn look(&self) -> Result<(), VaultError> {

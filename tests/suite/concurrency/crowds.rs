@@ -128,7 +128,7 @@ fn concurrent_processes_lose_nothing() {
 fn the_second_update_of_a_version_is_refused() {
     let sandbox = sandbox();
     let (first, second) = (open(&sandbox.vault_path()), open(&sandbox.vault_path()));
-    let seen = first.create(&default(), secret("shared", b"old")).unwrap().value.version;
+    let seen = first.create(&default(), secret("shared", b"old")).unwrap().version;
     let wanted: SecretRef = "shared".parse().unwrap();
     let change =
         |text: &[u8]| SecretChanges { value: Some(value(text)), ..SecretChanges::default() };

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use age::secrecy::ExposeSecret;
 use serde_json::Value;
-use terminal_secrets::model::{Description, Name, Source, Tag, Timestamp};
+use terminal_secrets::model::{Description, Name, Source, Timestamp};
 use terminal_secrets::vault::NewSecret;
 
 use crate::support::files::write_private;

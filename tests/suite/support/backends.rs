@@ -1,8 +1,8 @@
 //! Stores for tests: one in memory, and one that fails at a given call.
 
-use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use terminal_secrets::crypto::ids::{DIRECTORY, Hash, ProjectId, RecordId, TokenId};
 use terminal_secrets::crypto::rows::{
@@ -10,7 +10,7 @@ use terminal_secrets::crypto::rows::{
 };
 use terminal_secrets::crypto::tree::Leaf;
 use terminal_secrets::store::{
-    Change, Committed, OrphanRows, Snapshot, Store, StoreError, Transaction,
+    Change, CommitError, Inspection, Location, OrphanRows, Snapshot, Store, StoreError, Transaction,
 };
 use terminal_secrets::vault::VaultError;
 
@@ -31,31 +31,35 @@ struct Rows {
 /// A store in memory. A snapshot is a copy, and a commit replaces the rows with the copy.
 #[derive(Clone)]
 pub struct MemoryStore {
-    rows: Rc<RefCell<Rc<Rows>>>,
+    rows: Arc<Mutex<Arc<Rows>>>,
 }
 
 impl MemoryStore {
     /// Creates a store with the rows that `fill` applies.
     pub fn new(fill: impl FnOnce(&mut dyn Transaction) -> Result<(), VaultError>) -> Self {
-        let store = Self { rows: Rc::default() };
+        let store = Self { rows: Arc::default() };
         let mut transaction = store.write().unwrap();
         fill(&mut *transaction).unwrap();
         transaction.commit().unwrap();
         store
     }
 
-    fn now(&self) -> Ref<'_, Rc<Rows>> {
-        self.rows.borrow()
+    fn now(&self) -> Arc<Rows> {
+        self.rows.lock().unwrap().clone()
     }
 }
 
 impl Store for MemoryStore {
     fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
-        Ok(Box::new(View { store: self, rows: self.now().clone() }))
+        Ok(Box::new(View { store: self, rows: self.now() }))
     }
 
     fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
-        Ok(Box::new(View { store: self, rows: self.now().clone() }))
+        Ok(Box::new(View { store: self, rows: self.now() }))
+    }
+
+    fn location(&self) -> Location {
+        Location::Remote([0; 16])
     }
 
     fn compact(&self) -> Result<(), StoreError> {
@@ -65,7 +69,7 @@ impl Store for MemoryStore {
 
 struct View<'a> {
     store: &'a MemoryStore,
-    rows: Rc<Rows>,
+    rows: Arc<Rows>,
 }
 
 impl Snapshot for View<'_> {
@@ -75,14 +79,6 @@ impl Snapshot for View<'_> {
 
     fn slots(&self) -> Result<Vec<Slot>, StoreError> {
         Ok(self.rows.slots.values().cloned().collect())
-    }
-
-    fn projects(&self) -> Result<Vec<ProjectRow>, StoreError> {
-        Ok(self.rows.projects.values().cloned().collect())
-    }
-
-    fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError> {
-        self.projects().map(|rows| (rows, true))
     }
 
     fn project(&self, pid: &ProjectId) -> Result<Option<ProjectRow>, StoreError> {
@@ -154,6 +150,19 @@ impl Snapshot for View<'_> {
         Ok(self.rows.records.iter().find(|(_, record)| record.rid == *rid).map(|(place, _)| *place))
     }
 
+    fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.rows.values.get(rid).cloned())
+    }
+    fn inspection(&self) -> Result<&dyn Inspection, StoreError> {
+        Ok(self)
+    }
+}
+
+impl Inspection for View<'_> {
+    fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError> {
+        Ok((self.rows.projects.values().cloned().collect(), true))
+    }
+
     fn id_index(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
         self.rows.records.keys().for_each(|(pid, tag_ix)| visit(*pid, *tag_ix));
         Ok(())
@@ -175,15 +184,11 @@ impl Snapshot for View<'_> {
     fn is_sound(&self) -> Result<bool, StoreError> {
         Ok(true)
     }
-
-    fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.rows.values.get(rid).cloned())
-    }
 }
 
 impl Transaction for View<'_> {
     fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError> {
-        let rows = Rc::make_mut(&mut self.rows);
+        let rows = Arc::make_mut(&mut self.rows);
         match change {
             Change::Vault(vault) => rows.vault = Some(vault.clone()),
             Change::Slot(slot) => drop(rows.slots.insert(slot.slot_id.clone(), slot.clone())),
@@ -198,7 +203,12 @@ impl Transaction for View<'_> {
                 rows.audit.retain(|(of, seq), _| of != pid || *seq > last);
             }
             Change::DropSlot(slot_id) => drop(rows.slots.remove(slot_id)),
-            Change::Project(row) => drop(rows.projects.insert(row.pid, row.clone())),
+            Change::NewProject(row) if rows.projects.contains_key(&row.pid) => {
+                return Err(StoreError::IdTaken);
+            }
+            Change::Project(row) | Change::NewProject(row) => {
+                drop(rows.projects.insert(row.pid, row.clone()));
+            }
             Change::DropProject(pid) => {
                 rows.projects.remove(pid);
                 rows.policies.remove(pid);
@@ -217,6 +227,12 @@ impl Transaction for View<'_> {
             }
             Change::Bucket(pid, number, None) => drop(rows.buckets.remove(&(*pid, number))),
             Change::Record(pid, record) => {
+                let place = (*pid, record.tag_ix);
+                if rows.records.iter().any(|(other, one)| one.rid == record.rid && *other != place)
+                {
+                    return Err(StoreError::IdTaken);
+                }
+
                 drop(rows.records.insert((*pid, record.tag_ix), record.clone()));
             }
             Change::MoveRecord(pid, from, record) => {
@@ -233,9 +249,9 @@ impl Transaction for View<'_> {
         Ok(())
     }
 
-    fn commit(self: Box<Self>) -> Result<Committed, StoreError> {
-        *self.store.rows.borrow_mut() = self.rows;
-        Ok(Committed { compaction_due: false })
+    fn commit(self: Box<Self>) -> Result<(), CommitError> {
+        *self.store.rows.lock().unwrap() = self.rows;
+        Ok(())
     }
 }
 
@@ -244,8 +260,8 @@ impl Transaction for View<'_> {
 #[derive(Clone)]
 pub struct FailingStore<S> {
     pub inner: S,
-    pub calls: Rc<Cell<usize>>,
-    pub log: Rc<RefCell<Log>>,
+    pub calls: Arc<AtomicUsize>,
+    pub log: Arc<Mutex<Log>>,
     pub fails_at: usize,
     pub with: fn() -> StoreError,
 }
@@ -270,8 +286,8 @@ impl<S> FailingStore<S> {
     pub fn healthy(inner: S) -> Self {
         Self {
             inner,
-            calls: Rc::default(),
-            log: Rc::default(),
+            calls: Arc::default(),
+            log: Arc::default(),
             fails_at: usize::MAX,
             with: || StoreError::Busy,
         }
@@ -279,9 +295,18 @@ impl<S> FailingStore<S> {
 }
 
 impl<S> FailingStore<S> {
+    /// Returns which rows were requested since the last call of this method.
+    pub fn take_log(&self) -> Log {
+        std::mem::take(&mut *self.log())
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap()
+    }
+
     fn call(&self) -> Result<(), StoreError> {
-        self.calls.set(self.calls.get() + 1);
-        if self.calls.get() < self.fails_at { Ok(()) } else { Err((self.with)()) }
+        let number = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if number < self.fails_at { Ok(()) } else { Err((self.with)()) }
     }
 }
 
@@ -302,6 +327,10 @@ impl<S: Store> Store for FailingStore<S> {
         Ok(Box::new(Counted { store: self, inner: self.inner.write()? }))
     }
 
+    fn location(&self) -> Location {
+        self.inner.location()
+    }
+
     fn compact(&self) -> Result<(), StoreError> {
         self.call()?;
         self.inner.compact()
@@ -315,14 +344,6 @@ impl<S: Store, T: Snapshot + ?Sized> Snapshot for Counted<'_, S, T> {
 
     fn slots(&self) -> Result<Vec<Slot>, StoreError> {
         self.store.call().and_then(|()| self.inner.slots())
-    }
-
-    fn projects(&self) -> Result<Vec<ProjectRow>, StoreError> {
-        self.store.call().and_then(|()| self.inner.projects())
-    }
-
-    fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError> {
-        self.store.call().and_then(|()| self.inner.readable_projects())
     }
 
     fn project(&self, pid: &ProjectId) -> Result<Option<ProjectRow>, StoreError> {
@@ -352,7 +373,7 @@ impl<S: Store, T: Snapshot + ?Sized> Snapshot for Counted<'_, S, T> {
 
     fn buckets(&self, pid: &ProjectId) -> Result<Vec<(u8, Hash)>, StoreError> {
         if *pid != DIRECTORY {
-            self.store.log.borrow_mut().projects.push(*pid);
+            self.store.log().projects.push(*pid);
         }
 
         self.store.call().and_then(|()| self.inner.buckets(pid))
@@ -360,7 +381,7 @@ impl<S: Store, T: Snapshot + ?Sized> Snapshot for Counted<'_, S, T> {
 
     fn leaves(&self, pid: &ProjectId, bucket: u8) -> Result<Vec<Leaf>, StoreError> {
         if *pid != DIRECTORY {
-            self.store.log.borrow_mut().buckets.push(bucket);
+            self.store.log().buckets.push(bucket);
         }
 
         self.store.call().and_then(|()| self.inner.leaves(pid, bucket))
@@ -382,20 +403,33 @@ impl<S: Store, T: Snapshot + ?Sized> Snapshot for Counted<'_, S, T> {
         self.store.call().and_then(|()| self.inner.locate(rid))
     }
 
+    fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.call().and_then(|()| self.inner.value(rid))
+    }
+    fn inspection(&self) -> Result<&dyn Inspection, StoreError> {
+        Ok(self)
+    }
+}
+
+impl<S: Store, T: Snapshot + ?Sized> Inspection for Counted<'_, S, T> {
+    fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError> {
+        self.store.call()?;
+        self.inner.inspection()?.readable_projects()
+    }
+
     fn id_index(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
-        self.store.call().and_then(|()| self.inner.id_index(visit))
+        self.store.call()?;
+        self.inner.inspection()?.id_index(visit)
     }
 
     fn orphans(&self) -> Result<OrphanRows, StoreError> {
-        self.store.call().and_then(|()| self.inner.orphans())
+        self.store.call()?;
+        self.inner.inspection()?.orphans()
     }
 
     fn is_sound(&self) -> Result<bool, StoreError> {
-        self.store.call().and_then(|()| self.inner.is_sound())
-    }
-
-    fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.call().and_then(|()| self.inner.value(rid))
+        self.store.call()?;
+        self.inner.inspection()?.is_sound()
     }
 }
 
@@ -403,19 +437,20 @@ impl<S: Store> Transaction for Counted<'_, S, dyn Transaction + '_> {
     fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError> {
         match change {
             Change::Record(pid, record) if *pid == DIRECTORY => {
-                self.store.log.borrow_mut().entries.insert(record.rid);
+                self.store.log().entries.insert(record.rid);
             }
-            Change::Value(rid, _) if !self.store.log.borrow().entries.contains(rid) => {
-                self.store.log.borrow_mut().values.push(*rid);
+            Change::Value(rid, _) if !self.store.log().entries.contains(rid) => {
+                self.store.log().values.push(*rid);
             }
-            Change::Record(_, record) => self.store.log.borrow_mut().records.push(record.tag_ix),
+            Change::Record(_, record) => self.store.log().records.push(record.tag_ix),
             _ => {}
         }
 
         self.store.call().and_then(|()| self.inner.apply(change))
     }
 
-    fn commit(self: Box<Self>) -> Result<Committed, StoreError> {
-        self.store.call().and_then(|()| self.inner.commit())
+    fn commit(self: Box<Self>) -> Result<(), CommitError> {
+        self.store.call()?;
+        self.inner.commit()
     }
 }

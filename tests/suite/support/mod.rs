@@ -23,6 +23,7 @@ pub mod faults;
 pub mod files;
 pub mod programs;
 pub mod random;
+pub mod remote;
 pub mod repository;
 #[macro_use]
 mod run;

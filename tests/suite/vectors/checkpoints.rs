@@ -11,7 +11,7 @@ use terminal_secrets::crypto::padding::pad;
 use terminal_secrets::crypto::project_entry::PolicyId;
 use terminal_secrets::crypto::root_key::RootKey;
 use terminal_secrets::crypto::tree::value_hash;
-use terminal_secrets::store::CheckpointStore;
+use terminal_secrets::store::{CheckpointStore, Location};
 
 use super::{Case, Fields, record_size};
 
@@ -65,7 +65,8 @@ pub fn checkpoint(case: &Case) {
 fn check_names(case: &Case, (vault_id, path_hash, pid): (&VaultId, &Hash, &ProjectId)) {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("anchors");
-    let store = CheckpointStore::new(&directory, &folder.path().join("vault.db")).unwrap();
+    let location = Location::of_file(&folder.path().join("vault.db")).unwrap();
+    let store = CheckpointStore::new(&directory, &location);
     store.write(vault_id, path_hash, pid, b"x").unwrap();
     store.write_newest(vault_id, pid, b"x").unwrap();
 

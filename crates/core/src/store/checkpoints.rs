@@ -6,14 +6,11 @@
 //! content of a checkpoint.
 
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use secrets_files::{Records, RecordsLock};
-use sha2::{Digest, Sha256};
 
-use super::StoreError;
-use super::vault_path::absolute;
+use super::{Location, StoreError};
 use crate::crypto::ids::{Hash, ProjectId, TokenId, VaultId};
 
 /// The largest size of a checkpoint. A path of 4,096 characters is the longest part of one.
@@ -24,37 +21,27 @@ const MAX_SIZE: u64 = 16 * 1024;
 pub struct CheckpointStore {
     records: Records,
     newest: Records,
+    /// The name of the vault's location
     path: PathBuf,
-    /// The SHA-256 of the canonical path, and that of the path as typed if it differs
+    /// The hashes of the vault's location
     path_hashes: Vec<Hash>,
     /// The token whose checkpoints these are; without one, they are the owner's
     holder: Option<TokenId>,
 }
 
 impl CheckpointStore {
-    /// Opens the checkpoints in `directory` of the vault at `path`. The directory is created when
+    /// Opens the checkpoints in `directory` of the vault at a location. The directory is created when
     /// it is first needed. The newest states of vaults are in the directory `newest` next to it. A
-    /// copy of the vault at another path has its own checkpoints, so opening a backup is not a
+    /// copy of the vault at another location has its own checkpoints, so opening a backup is not a
     /// rollback.
-    pub fn new(directory: &Path, path: &Path) -> Result<Self, StoreError> {
-        let canonical = absolute(path)?;
-        let typed = std::path::absolute(path).unwrap_or_else(|_| canonical.clone());
-        let hash_of = |path: &Path| Sha256::digest(path.as_os_str().as_bytes()).into();
-        let mut path_hashes = vec![hash_of(&canonical)];
-
-        // With a symbolic link, the path as typed may lead elsewhere next time.
-        if typed != canonical {
-            path_hashes.push(hash_of(&typed));
-        }
-
-        let newest = Records::new(&directory.with_file_name("newest"), MAX_SIZE);
-        Ok(Self {
+    pub fn new(directory: &Path, location: &Location) -> Self {
+        Self {
             records: Records::new(directory, MAX_SIZE),
-            newest,
-            path: canonical,
-            path_hashes,
+            newest: Records::new(&directory.with_file_name("newest"), MAX_SIZE),
+            path: location.name(),
+            path_hashes: location.hashes(),
             holder: None,
-        })
+        }
     }
 
     /// Returns the checkpoints of a token, or those of the owner.
@@ -68,13 +55,12 @@ impl CheckpointStore {
         self.records.directory()
     }
 
-    /// Returns the vault's canonical path.
+    /// Returns the name of the vault's location, which is the canonical path of a file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns the hashes that a checkpoint is bound to: the SHA-256 of the canonical path, and
-    /// that of the path as typed.
+    /// Returns the hashes that a checkpoint is bound to, see [`Location::hashes`].
     pub fn path_hashes(&self) -> &[Hash] {
         &self.path_hashes
     }

@@ -5,14 +5,19 @@
 //! section 6.
 
 mod checkpoints;
+mod commit;
+mod error;
+mod location;
 mod neighbours;
 mod row_set;
 mod sqlite;
 mod vault_path;
-
-use std::path::PathBuf;
+mod want;
 
 pub use checkpoints::CheckpointStore;
+pub use commit::{CommitError, Doubt, commit};
+pub use error::StoreError;
+pub use location::Location;
 pub use neighbours::rename_aside;
 pub use row_set::{OwnedChange, RowSet, decode_changes, encode_changes};
 pub use sqlite::{NewFile, SqliteStore};
@@ -20,6 +25,7 @@ pub use vault_path::{
     IfExists, JOURNALS, absolute, before_recovery, check_directory_for, check_new, check_new_vault,
     create_directory_for, looks_like_a_vault, quoted,
 };
+pub use want::{Extent, SMALL, Want};
 
 use crate::crypto::ids::{Hash, ProjectId, RecordId, TokenId};
 use crate::crypto::rows::{AuditRow, GrantRow, PolicyRow, ProjectRow, Record, Slot, VaultRow};
@@ -33,18 +39,40 @@ pub const FORMAT: i32 = 3;
 /// The maximum number of projects in a vault, which bounds the work that a hostile file can cause.
 pub const MAX_PROJECTS: usize = 10_000;
 
+/// The name of the table of projects in errors.
+const PROJECTS: &str = "table of projects";
+
 /// A store of sealed records.
 ///
 /// One operation reads everything from one [`Snapshot`] and writes everything in one
 /// [`Transaction`], which also reads the state that it replaces. Two writers wait for each other.
-pub trait Store {
+///
+/// A store on a network sends nothing when a snapshot or a transaction begins. The first
+/// [`Snapshot::fetch`] begins it there, in the same trip (docs/design/store-trips.md).
+pub trait Store: Send {
     /// Begins a consistent view, which ends on drop.
     fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError>;
     /// Begins a change. Waits up to 30 seconds for another one to end. Without a commit, it changes
     /// nothing.
     fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError>;
+    /// Returns where the store is.
+    fn location(&self) -> Location;
+    /// Returns true if a trip to the store costs time, so that callers collect what they will read.
+    fn is_remote(&self) -> bool {
+        false
+    }
+    /// Finds out from what is stored now whether a commit happened whose outcome is unknown. Fails
+    /// if that cannot be known.
+    fn settle(&self, doubt: &Doubt) -> Result<bool, StoreError> {
+        doubt.is_stored(&*self.read()?)
+    }
     /// Overwrites the remains of deleted and changed rows, whatever the size of the store.
     fn compact(&self) -> Result<(), StoreError>;
+    /// Returns true if the last commit left deleted bytes in the store, until `compact` overwrites
+    /// them.
+    fn needs_compaction(&self) -> bool {
+        false
+    }
     /// Returns true if an interrupted change was rolled back and copies of the files from before
     /// the rollback are kept until [`Store::confirm`].
     fn keeps_copies(&self) -> bool {
@@ -56,17 +84,18 @@ pub trait Store {
 
 /// A consistent view of a store.
 pub trait Snapshot {
+    /// Fetches rows that the caller will read, all of them in one trip. Rows that were fetched
+    /// before cost no trip. Every other method that reads a row that was not fetched makes a trip of
+    /// its own.
+    fn fetch(&self, _wants: &[Want<'_>]) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// Returns the vault's own row.
     fn vault(&self) -> Result<VaultRow, StoreError>;
     /// Returns all slots in ascending order of their ids.
     fn slots(&self) -> Result<Vec<Slot>, StoreError>;
     /// Returns the row of one project, or of the directory.
     fn project(&self, pid: &ProjectId) -> Result<Option<ProjectRow>, StoreError>;
-    /// Returns all projects in ascending order of their ids. The directory is the first one.
-    fn projects(&self) -> Result<Vec<ProjectRow>, StoreError>;
-    /// Returns the projects that can be read, and whether these are all projects and undamaged. A
-    /// head that cannot be read is empty.
-    fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError>;
     /// Returns all grants in ascending order of their ids.
     fn grants(&self) -> Result<Vec<GrantRow>, StoreError>;
     /// Returns one token's grant.
@@ -96,6 +125,25 @@ pub trait Snapshot {
     ) -> Result<(), StoreError>;
     /// Returns the project and the blind index of the record with this id.
     fn locate(&self, rid: &RecordId) -> Result<Option<(ProjectId, [u8; 16])>, StoreError>;
+    /// Returns a sealed value.
+    fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Returns the view for the inspection of the whole store.
+    fn inspection(&self) -> Result<&dyn Inspection, StoreError>;
+}
+
+/// What only the inspection and the copying of a whole store need.
+pub trait Inspection: Snapshot {
+    /// Returns the projects that can be read, in ascending order of their ids, and whether these are
+    /// all projects and undamaged. The directory is the first one. A head that cannot be read is
+    /// empty.
+    fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError>;
+    /// Returns all projects in ascending order of their ids.
+    fn projects(&self) -> Result<Vec<ProjectRow>, StoreError> {
+        match self.readable_projects()? {
+            (rows, true) => Ok(rows),
+            _ => Err(StoreError::Damaged(PROJECTS)),
+        }
+    }
     /// Passes the project and the blind index of every record to `visit`, in the order of the index
     /// of ids.
     fn id_index(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError>;
@@ -103,8 +151,6 @@ pub trait Snapshot {
     fn orphans(&self) -> Result<OrphanRows, StoreError>;
     /// Returns true if the store finds its own structure intact.
     fn is_sound(&self) -> Result<bool, StoreError>;
-    /// Returns a sealed value.
-    fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError>;
     /// Begins a walk through all data, see [`Walk`].
     fn begin_walk(&self) -> Result<(), StoreError> {
         Ok(())
@@ -115,13 +161,13 @@ pub trait Snapshot {
 
 /// A walk through all data of a snapshot. Until it is dropped, all reads share one budget of work
 /// in proportion to the store's size. Exceeding it counts as damage.
-pub struct Walk<'a>(&'a dyn Snapshot);
+pub struct Walk<'a>(&'a dyn Inspection);
 
 impl<'a> Walk<'a> {
     /// Begins a walk.
-    pub fn begin(snapshot: &'a dyn Snapshot) -> Result<Self, StoreError> {
-        snapshot.begin_walk()?;
-        Ok(Self(snapshot))
+    pub fn begin(inspection: &'a dyn Inspection) -> Result<Self, StoreError> {
+        inspection.begin_walk()?;
+        Ok(Self(inspection))
     }
 }
 
@@ -150,8 +196,9 @@ pub struct OrphanRows {
 pub trait Transaction: Snapshot {
     /// Applies one change.
     fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError>;
-    /// Makes all applied changes durable, or none of them.
-    fn commit(self: Box<Self>) -> Result<Committed, StoreError>;
+    /// Makes all applied changes durable, or none of them. Callers use [`commit`], which settles an
+    /// unknown outcome.
+    fn commit(self: Box<Self>) -> Result<(), CommitError>;
 }
 
 /// A change to one row or to a few rows.
@@ -176,11 +223,14 @@ pub enum Change<'a> {
     Slot(&'a Slot),
     /// Adds or replaces a project's row
     Project(&'a ProjectRow),
+    /// Adds the row of a project that does not exist, and fails with [`StoreError::IdTaken`] if it
+    /// does. The project holds nothing but what this transaction writes.
+    NewProject(&'a ProjectRow),
     /// Removes a project with its buckets, records, values, policy and audit log
     DropProject(&'a ProjectId),
     /// Adds or replaces a bucket's hash, or removes it with `None`
     Bucket(&'a ProjectId, u8, Option<&'a Hash>),
-    /// Adds or replaces a record
+    /// Adds or replaces a record; fails with [`StoreError::IdTaken`] if another record has its id
     Record(&'a ProjectId, &'a Record),
     /// Replaces the record at an index by a record with the same id at another index
     MoveRecord(&'a ProjectId, &'a [u8; 16], &'a Record),
@@ -188,84 +238,4 @@ pub enum Change<'a> {
     DropRecord(&'a ProjectId, &'a Record),
     /// Adds or replaces a sealed value
     Value(&'a RecordId, &'a [u8]),
-}
-
-/// The result of a durable change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Committed {
-    /// Deleted or replaced bytes are still in the file, until `compact` overwrites them
-    pub compaction_due: bool,
-}
-
-/// The reason why a store could not be opened, read or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The path does not exist
-    #[error("no vault at `{}`", .0.display())]
-    Missing(PathBuf),
-    /// The directory for a new file does not exist
-    #[error("the directory `{}` does not exist", .0.display())]
-    NoDirectory(PathBuf),
-    /// The path already exists
-    #[error("`{}` already exists", .0.display())]
-    Exists(PathBuf),
-    /// The path does not name a file
-    #[error("`{}` is not the path of a file", .0.display())]
-    BadPath(PathBuf),
-    /// Somebody else could read or replace the file; `fix` is a command that helps, if one exists
-    #[error("`{}` {why}", path.display())]
-    Unsafe {
-        /// The file or directory
-        path: PathBuf,
-        /// A predicate, for example "is a symbolic link"
-        why: &'static str,
-        /// A command line
-        fix: Option<String>,
-    },
-    /// The journal was not written for this state of the vault
-    #[error("`{}` was not written for the vault's current state; it would roll the vault back and was not used", .0.display())]
-    ForeignJournal(PathBuf),
-    /// The file is not a SQLite file of ours
-    #[error("`{}` is not a vault", .0.display())]
-    NotAVault(PathBuf),
-    /// The vault has a format that this version does not know
-    #[error("the vault has format {0}; this version of `secrets` reads format {FORMAT}")]
-    Format(i32),
-    /// The tables do not follow the format; the text names them
-    #[error("the vault's {0} is damaged or was tampered with")]
-    Damaged(&'static str),
-    /// A checkpoint cannot be read
-    #[error("cannot read the vault's checkpoint `{}`: {source}", path.display())]
-    Checkpoint {
-        /// The file
-        path: PathBuf,
-        /// The system's error
-        source: std::io::Error,
-    },
-    /// Another process has used the vault for 30 seconds
-    #[error("the vault is busy: another process has been using it for 30 seconds")]
-    Busy,
-    /// The file system does not support locks, without which readers and writers destroy each
-    /// other's work
-    #[error("the vault's file system does not support file locks")]
-    NoLocks,
-    /// The file system is read-only, or we lack the permission to write
-    #[error("the vault cannot be written: the file or its file system is read-only")]
-    ReadOnly,
-    /// The file system has no space left
-    #[error("no space left on the vault's file system; nothing was changed")]
-    Full,
-    /// A system call failed; the SQLite code is for developers
-    #[error("cannot read or write the vault (SQLite code {0})")]
-    Sqlite(i32),
-    /// A system call failed
-    #[error("cannot {action} `{}`: {source}", path.display())]
-    Io {
-        /// The verb that fits, for example "create" or "open"
-        action: &'static str,
-        /// The file or directory
-        path: PathBuf,
-        /// The system's error
-        source: std::io::Error,
-    },
 }

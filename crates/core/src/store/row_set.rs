@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::{Change, Committed, OrphanRows, Snapshot, StoreError, Transaction};
+use super::{Change, CommitError, Inspection, Snapshot, StoreError, Transaction};
 use crate::codec::{self, Reader, prefixed};
 use crate::crypto::ids::{DIRECTORY, Hash, ProjectId, RecordId, TokenId};
 use crate::crypto::rows::{
@@ -34,7 +34,7 @@ pub struct RowSet {
 /// A change of the directory or of a project that it adds or deletes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OwnedChange {
-    /// See [`Change::Project`]
+    /// See [`Change::Project`] for the directory, and [`Change::NewProject`] for a project
     Project(ProjectRow),
     /// See [`Change::DropProject`]
     DropProject(ProjectId),
@@ -54,7 +54,8 @@ impl OwnedChange {
     /// Applies the change.
     pub fn apply(&self, to: &mut dyn Transaction) -> Result<(), StoreError> {
         to.apply(match self {
-            Self::Project(row) => Change::Project(row),
+            Self::Project(row) if row.pid == DIRECTORY => Change::Project(row),
+            Self::Project(row) => Change::NewProject(row),
             Self::DropProject(pid) => Change::DropProject(pid),
             Self::Bucket(number, hash) => Change::Bucket(&DIRECTORY, *number, hash.as_ref()),
             Self::Record(record) => Change::Record(&DIRECTORY, record),
@@ -322,14 +323,6 @@ impl Snapshot for RowSet {
         Ok(self.row.clone().filter(|row| row.pid == *pid))
     }
 
-    fn projects(&self) -> Result<Vec<ProjectRow>, StoreError> {
-        Err(ABSENT)
-    }
-
-    fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError> {
-        Err(ABSENT)
-    }
-
     fn grants(&self) -> Result<Vec<GrantRow>, StoreError> {
         Err(ABSENT)
     }
@@ -368,25 +361,16 @@ impl Snapshot for RowSet {
         Err(ABSENT)
     }
 
-    // Ids are drawn from 64 random bits. The store refuses one that is taken.
     fn locate(&self, _: &RecordId) -> Result<Option<(ProjectId, [u8; 16])>, StoreError> {
-        Ok(None)
-    }
-
-    fn id_index(&self, _: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
-        Err(ABSENT)
-    }
-
-    fn orphans(&self) -> Result<OrphanRows, StoreError> {
-        Err(ABSENT)
-    }
-
-    fn is_sound(&self) -> Result<bool, StoreError> {
         Err(ABSENT)
     }
 
     fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.values.get(rid).cloned())
+    }
+
+    fn inspection(&self) -> Result<&dyn Inspection, StoreError> {
+        Err(ABSENT)
     }
 }
 
@@ -408,7 +392,7 @@ impl Transaction for RowSet {
         }
 
         self.changes.push(match change {
-            Change::Project(row) => OwnedChange::Project(row.clone()),
+            Change::Project(row) | Change::NewProject(row) => OwnedChange::Project(row.clone()),
             Change::DropProject(pid) => OwnedChange::DropProject(*pid),
             Change::Bucket(pid, number, hash) if *pid == DIRECTORY => {
                 OwnedChange::Bucket(number, hash.copied())
@@ -425,7 +409,7 @@ impl Transaction for RowSet {
         Ok(())
     }
 
-    fn commit(self: Box<Self>) -> Result<Committed, StoreError> {
-        Err(ABSENT)
+    fn commit(self: Box<Self>) -> Result<(), CommitError> {
+        Err(ABSENT.into())
     }
 }

@@ -26,7 +26,7 @@ use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::{PolicyRow, ProjectRow, VaultRow};
 use crate::crypto::signing::PublicKey;
 use crate::model::{Class, Level, ProjectName};
-use crate::store::{Snapshot, Transaction};
+use crate::store::{Extent, Snapshot, Transaction, Want};
 
 /// A project that was found in the directory.
 #[derive(Clone)]
@@ -129,6 +129,9 @@ pub trait OwnerAccess {
     ) -> Result<OpenedDirectory, VaultError> {
         self.directory(vault_id, rows)
     }
+    /// Returns the indexes of projects' names in the directory, so that a store on a network is asked
+    /// for their entries at once. They are known before anything was read.
+    fn indexes(&self, names: &[&ProjectName]) -> Result<Vec<[u8; 16]>, VaultError>;
     /// Finds projects by name. Returns `None` for a name that is not there.
     fn find(
         &self,
@@ -233,6 +236,11 @@ impl OwnerAccess for LocalOwner {
         Ok(OpenedDirectory { head, epoch: row.epoch, owner: directory.owner() })
     }
 
+    fn indexes(&self, names: &[&ProjectName]) -> Result<Vec<[u8; 16]>, VaultError> {
+        let keys = self.root.directory_keys();
+        Ok(names.iter().map(|name| keys.tag_ix(name.as_str())).collect())
+    }
+
     fn find(
         &self,
         vault_id: &VaultId,
@@ -241,7 +249,7 @@ impl OwnerAccess for LocalOwner {
     ) -> Result<Vec<Option<OpenedProject>>, VaultError> {
         let directory = self.open(vault_id);
         let indexes: Vec<_> = names.iter().map(|name| directory.index(name)).collect();
-        directory.projects(&directory.read(rows)?, rows, &indexes)
+        self.at(vault_id, rows, &indexes)
     }
 
     fn at(
@@ -250,6 +258,7 @@ impl OwnerAccess for LocalOwner {
         rows: &dyn Snapshot,
         indexes: &[[u8; 16]],
     ) -> Result<Vec<Option<OpenedProject>>, VaultError> {
+        rows.fetch(&[Want::Entries(indexes, Extent::Entry)])?;
         let directory = self.open(vault_id);
         directory.projects(&directory.read(rows)?, rows, indexes)
     }

@@ -4,7 +4,7 @@
 use super::audit_log::{AuditLog, VerifiedEntry};
 use super::directory::{Directory, DirectoryEdit};
 use super::state::State;
-use super::{Vault, VaultError, WriteOutcome};
+use super::{Vault, VaultError};
 use crate::crypto::audit::{Action, Admitted, AuditChange, PruneMark};
 use crate::crypto::head::Head;
 use crate::crypto::ids::{DIRECTORY, Hash, OWNER, ProjectId, TokenId, VaultId};
@@ -160,9 +160,9 @@ impl Vault {
         &self,
         scope: LogScope<'_>,
         before: Timestamp,
-    ) -> Result<WriteOutcome<Vec<PrunedLog>>, VaultError> {
+    ) -> Result<Vec<PrunedLog>, VaultError> {
         let root = self.root_key()?;
-        let mut writing = self.writing()?;
+        let mut writing = self.writing(|_| ())?;
         let directory = Directory::new(root, *writing.state.vault_id());
         let mut pruned = Vec::new();
 
@@ -197,10 +197,11 @@ impl Vault {
         }
 
         if pruned.is_empty() {
-            return Ok(WriteOutcome { value: pruned, compaction_due: false });
+            return Ok(pruned);
         }
 
-        Ok(WriteOutcome::new(pruned, writing.commit()?))
+        writing.commit()?;
+        Ok(pruned)
     }
 }
 

@@ -2,8 +2,8 @@
 //! class.
 
 use super::find::find;
-use super::tokens::TokenChange;
-use super::{Vault, VaultError, WriteOutcome};
+use super::token_change::TokenChange;
+use super::{Vault, VaultError};
 use crate::crypto::audit::Action;
 use crate::model::{Class, ProjectName, Secret, SecretRef, Timestamp};
 
@@ -22,7 +22,7 @@ impl Vault {
         wanted: &SecretRef,
         seen: Option<u64>,
         class: Class,
-    ) -> Result<Option<WriteOutcome<Secret>>, VaultError> {
+    ) -> Result<Option<Secret>, VaultError> {
         let mut change = TokenChange::begin(self)?;
         let writing = &mut change.writing;
         let (project, mut found) = find(&writing.state, &*writing.transaction, project, wanted)?;
@@ -43,6 +43,7 @@ impl Vault {
 
         // A grant for some secrets has the value's key, which is another one now.
         change.issue_for(opened, rid)?;
-        Ok(Some(WriteOutcome::new(secret, change.writing.commit()?)))
+        change.writing.commit()?;
+        Ok(Some(secret))
     }
 }

@@ -2,18 +2,21 @@
 //!
 //! A copy is re-encrypted under the target's keys. It gets its own id and times.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 
+use super::access::OpenedProject;
+use super::ahead::Ahead;
 use super::edit::{Draft, Edit};
-use super::find::{FoundIn, find_all, in_order};
+use super::find::{FoundIn, find_all_in, in_order};
 use super::project::{Project, VerifiedRecord};
 use super::state::State;
-use super::{Vault, VaultError, WriteOutcome};
+use super::{Vault, VaultError};
 use crate::crypto::audit;
 use crate::crypto::record::ValueBinding;
 use crate::crypto::rows::Record;
 use crate::model::{Class, Metadata, ProjectName, Secret, SecretRef, Tag, TagKey, Timestamp};
-use crate::store::Snapshot;
+use crate::store::{Extent, Snapshot, Want};
 
 /// The action for a tag that the target already has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,50 @@ pub struct CopyRequest<'a> {
     pub tag: Option<&'a Tag>,
     /// The action for tags that the target already has
     pub on_conflict: OnConflict,
+}
+
+impl CopyRequest<'_> {
+    /// Adds what a copy reads first.
+    fn ahead<'r>(&'r self, ahead: &mut Ahead<'r>) {
+        ahead.with_values();
+        match (self.secrets, self.tag) {
+            (None, _) => {
+                ahead.project(self.from, Extent::Values);
+                ahead.project(self.to, Extent::IfSmall);
+            }
+            (Some(wanted), tag) => {
+                ahead.refs(self.from, wanted);
+                ahead.tags(self.to, tags_of(wanted).chain(tag));
+            }
+        }
+    }
+
+    /// Finds both projects, and fetches what they have at the tags of the request.
+    fn projects(
+        &self,
+        state: &State,
+        snapshot: &dyn Snapshot,
+    ) -> Result<(Option<OpenedProject>, Option<OpenedProject>), VaultError> {
+        let names = [self.from, self.to];
+        let found = state.access.find(state.vault_id(), snapshot, &names)?;
+        let mut indexes: Vec<(&OpenedProject, Vec<[u8; 16]>)> = Vec::new();
+        for found in found.iter().flatten() {
+            state.known.add(found);
+            let tags = tags_of(self.secrets.unwrap_or_default()).chain(self.tag);
+            let ring = found.ring()?;
+            let index = |tag: &Tag| ring.tag_ix(tag.key().as_str());
+            indexes.push((found, tags.map(index).collect()));
+        }
+
+        let mut wants = Vec::with_capacity(indexes.len());
+        for (found, indexes) in indexes.iter().filter(|(_, indexes)| !indexes.is_empty()) {
+            wants.push(Want::Records { pid: &found.entry.pid, indexes, values: true });
+        }
+
+        snapshot.fetch(&wants)?;
+        let mut found = found.into_iter();
+        Ok((found.next().flatten(), found.next().flatten()))
+    }
 }
 
 /// The action for one secret of a copy.
@@ -92,14 +139,13 @@ struct Step {
 impl Vault {
     /// Returns what [`Vault::copy`] would do. Fails if that would fail.
     pub fn plan_copy(&self, request: &CopyRequest<'_>) -> Result<CopyPlan, VaultError> {
-        let snapshot = self.store.read()?;
-        let state = self.state(&*snapshot)?;
+        let (snapshot, state) = self.reading(|ahead| request.ahead(ahead))?;
         Ok(PreparedCopy::new(&state, &*snapshot, request)?.plan())
     }
 
     /// Copies secrets in one transaction.
-    pub fn copy(&self, request: &CopyRequest<'_>) -> Result<WriteOutcome<CopyOutcome>, VaultError> {
-        let mut writing = self.writing()?;
+    pub fn copy(&self, request: &CopyRequest<'_>) -> Result<CopyOutcome, VaultError> {
+        let mut writing = self.writing(|ahead| request.ahead(ahead))?;
         let mut prepared = PreparedCopy::new(&writing.state, &*writing.transaction, request)?;
         let plan = prepared.plan();
         prepared.steps.retain(|step| action(step, request.on_conflict) != Action::Skip);
@@ -111,7 +157,8 @@ impl Vault {
                 writing.edit(target, audit::Action::Clone, |edit| prepared.carry_out(edit))?;
         }
 
-        Ok(WriteOutcome::new(CopyOutcome { plan, secrets }, writing.commit()?))
+        writing.commit()?;
+        Ok(CopyOutcome { plan, secrets })
     }
 }
 
@@ -123,12 +170,15 @@ impl PreparedCopy {
     ) -> Result<Self, VaultError> {
         let mut prepared =
             Self { sources: Vec::new(), steps: Vec::new(), on_conflict: request.on_conflict };
+        let (from, to) = request.projects(state, snapshot)?;
         match request.secrets {
             Some(wanted) => {
                 // A secret may be named twice, by its tag and by its id.
                 let mut seen = HashSet::new();
                 let mut steps = Vec::with_capacity(wanted.len());
-                for FoundIn { project, secrets } in find_all(state, snapshot, request.from, wanted)?
+                let from = (request.from, OnceCell::from(from));
+                for FoundIn { project, secrets } in
+                    find_all_in(state, snapshot, from, wanted, true)?
                 {
                     for (number, found) in secrets {
                         if seen.insert(found.record.rid) {
@@ -142,7 +192,8 @@ impl PreparedCopy {
                 prepared.steps = in_order(steps);
             }
             None => {
-                let project = state.open(snapshot, state.require(snapshot, request.from)?)?;
+                let from = from.map_or_else(|| state.require(snapshot, request.from), Ok)?;
+                let project = state.open(snapshot, from)?;
                 let mut steps = Vec::new();
                 project.each(snapshot, |found| steps.push(prepared.step(request, found)))?;
                 prepared.steps = steps;
@@ -157,7 +208,10 @@ impl PreparedCopy {
             return Err(VaultError::SameTarget(pair[0].tag.clone(), pair[1].tag.clone()));
         }
 
-        prepared.find_targets(state, snapshot, request)?;
+        if let Some(to) = to {
+            prepared.find_targets(&state.open(snapshot, to)?, snapshot, request)?;
+        }
+
         Ok(prepared)
     }
 
@@ -169,17 +223,13 @@ impl PreparedCopy {
 
     fn find_targets(
         &mut self,
-        state: &State,
+        target: &Project,
         snapshot: &dyn Snapshot,
         request: &CopyRequest<'_>,
     ) -> Result<(), VaultError> {
-        let Some(target) = state.named(snapshot, request.to)? else {
-            return Ok(());
-        };
-
         let mut conflicts = Vec::new();
         let keys: Vec<TagKey> = self.steps.iter().map(|step| step.tag.key()).collect();
-        target.by_tags(snapshot, &keys, |at, found| {
+        target.by_tags(snapshot, &keys, false, |at, found| {
             self.steps[at].target = found;
             Ok(())
         })?;
@@ -224,7 +274,7 @@ impl PreparedCopy {
                 },
                 None => Draft {
                     number,
-                    record: edit.draft(&step.tag.key())?,
+                    record: edit.draft_of(&step.tag.key())?,
                     binding: ValueBinding::of_tag(&step.tag, step.class()),
                 },
             });
@@ -278,6 +328,14 @@ impl Step {
             },
         }
     }
+}
+
+/// Returns the tags among references.
+fn tags_of(wanted: &[SecretRef]) -> impl Iterator<Item = &Tag> {
+    wanted.iter().filter_map(|one| match one {
+        SecretRef::Tag(tag) => Some(tag),
+        SecretRef::Id(_) => None,
+    })
 }
 
 fn action(step: &Step, on_conflict: OnConflict) -> Action {

@@ -386,7 +386,8 @@ impl<'a> DirectoryEdit<'a> {
             return Err(VaultError::TooManyProjects);
         }
 
-        let (pid, now) = (self.free_id()?, Timestamp::now());
+        // The store refuses an id that is taken.
+        let (pid, now) = (random::array()?, Timestamp::now());
         let entry = ProjectEntry {
             pid,
             name: name.clone(),
@@ -409,16 +410,6 @@ impl<'a> DirectoryEdit<'a> {
         let signed = next_head::sign(place, head, change, &self.directory.signer);
         next_head::write(self.rows, place, project.ring()?, &signed)?;
         Ok(project)
-    }
-
-    /// Draws a project's id. Its first half is the id of a record, so no secret may have it.
-    fn free_id(&self) -> Result<ProjectId, VaultError> {
-        loop {
-            let pid: ProjectId = random::array()?;
-            if pid != DIRECTORY && self.rows.locate(&record_of(&pid))?.is_none() {
-                return Ok(pid);
-            }
-        }
     }
 
     fn rename(&mut self, from: &ProjectName, to: &ProjectName) -> Result<(), VaultError> {

@@ -2,7 +2,6 @@
 //! signs once (docs/format.md, section 5).
 
 use std::borrow::Borrow;
-use std::collections::HashSet;
 
 use super::VaultError;
 use super::access::{SignRequest, WantedKey};
@@ -18,7 +17,7 @@ use crate::crypto::record::{ValueBinding, seal_value};
 use crate::crypto::rows::Record;
 use crate::crypto::tree::{self, Leaf};
 use crate::model::{Metadata, Secret, SecretValue, TagKey};
-use crate::store::{Change, Snapshot, Transaction};
+use crate::store::{Change, Snapshot, Transaction, Want};
 
 /// The number of values that are sealed together. One request to the agent asks for all their keys.
 const VALUES_AT_ONCE: usize = 1000;
@@ -38,8 +37,6 @@ pub(super) struct Edit<'a> {
     project: Project,
     buckets: BucketEdit,
     count: u64,
-    /// The ids of new secrets
-    drawn: HashSet<RecordId>,
     change: AuditChange,
 }
 
@@ -50,9 +47,9 @@ impl<'a> Edit<'a> {
         action: Action,
     ) -> Self {
         let buckets = BucketEdit::new(project.row.pid, project.buckets.clone());
-        let (count, drawn) = (project.head.count, HashSet::new());
+        let count = project.head.count;
         let change = AuditChange::new(action);
-        Self { transaction, project, buckets, count, drawn, change }
+        Self { transaction, project, buckets, count, change }
     }
 
     fn leaves(&mut self, bucket: u8) -> Result<&mut Vec<Leaf>, VaultError> {
@@ -60,10 +57,22 @@ impl<'a> Edit<'a> {
         leaves.ok_or_else(|| self.project.damaged("a bucket"))
     }
 
-    /// Returns the secret with this tag, including changes of this edit.
-    pub(super) fn find(&mut self, key: &TagKey) -> Result<Option<Secret>, VaultError> {
-        let tag_ix = self.project.ring()?.tag_ix(key.as_str());
-        let Some(leaf) = leaf_at(self.leaves(tag_ix[0])?, &tag_ix).copied() else {
+    /// Returns the indexes of tags whose secrets will be looked up or stored. Their buckets are
+    /// fetched together.
+    pub(super) fn expect<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k TagKey>,
+    ) -> Result<Vec<[u8; 16]>, VaultError> {
+        let ring = self.project.ring()?;
+        let indexes: Vec<_> = keys.into_iter().map(|key| ring.tag_ix(key.as_str())).collect();
+        let (pid, values) = (&self.project.row.pid, false);
+        self.transaction.fetch(&[Want::Records { pid, indexes: &indexes, values }])?;
+        Ok(indexes)
+    }
+
+    /// Returns the secret at the index of its tag, including changes of this edit.
+    pub(super) fn find(&mut self, tag_ix: &[u8; 16]) -> Result<Option<Secret>, VaultError> {
+        let Some(leaf) = leaf_at(self.leaves(tag_ix[0])?, tag_ix).copied() else {
             return Ok(None);
         };
 
@@ -78,7 +87,8 @@ impl<'a> Edit<'a> {
         metadata: Metadata,
         value: &SecretValue,
     ) -> Result<Secret, VaultError> {
-        let record = self.first_draft(rid, &metadata.tag.key())?;
+        let tag_ix = self.project.ring()?.tag_ix(metadata.tag.key().as_str());
+        let record = self.first_draft(rid, tag_ix);
         self.put(VerifiedRecord { record, metadata }, Some(value))
     }
 
@@ -101,10 +111,15 @@ impl<'a> Edit<'a> {
         self.put_record(record, metadata)
     }
 
-    /// Begins a new secret for [`Edit::put_all`], under a new id.
-    pub(super) fn draft(&mut self, key: &TagKey) -> Result<Record, VaultError> {
-        let rid = self.free_id()?;
-        self.first_draft(rid, key)
+    /// Begins a new secret for [`Edit::put_all`], under a new id. The store refuses an id that is
+    /// taken, which 64 random bits hardly ever are.
+    pub(super) fn draft(&mut self, tag_ix: [u8; 16]) -> Result<Record, VaultError> {
+        Ok(self.first_draft(random::array()?, tag_ix))
+    }
+
+    /// Does the same as [`Edit::draft`] for a tag.
+    pub(super) fn draft_of(&mut self, key: &TagKey) -> Result<Record, VaultError> {
+        self.draft(self.project.ring()?.tag_ix(key.as_str()))
     }
 
     /// Stores the next versions of many records. `value` and `metadata` return the content for a
@@ -140,10 +155,9 @@ impl<'a> Edit<'a> {
     }
 
     /// Returns a record with nothing stored yet, and counts it.
-    fn first_draft(&mut self, rid: RecordId, key: &TagKey) -> Result<Record, VaultError> {
-        let tag_ix = self.project.ring()?.tag_ix(key.as_str());
+    fn first_draft(&mut self, rid: RecordId, tag_ix: [u8; 16]) -> Record {
         self.count += 1;
-        Ok(Record {
+        Record {
             tag_ix,
             rid,
             epoch: self.project.row.epoch,
@@ -152,7 +166,7 @@ impl<'a> Edit<'a> {
             meta: Vec::new(),
             val_hash: [0; 32],
             leaf: [0; 32],
-        })
+        }
     }
 
     /// Returns a fresh key for the seal of each value.
@@ -205,16 +219,6 @@ impl<'a> Edit<'a> {
         self.transaction.apply(Change::Record(&self.project.row.pid, &record))?;
         self.change.add(record.rid, metadata.tag.as_str());
         Ok(self.project.secret(VerifiedRecord { record, metadata }))
-    }
-
-    /// Draws an id that neither the vault nor this edit uses yet.
-    fn free_id(&mut self) -> Result<RecordId, VaultError> {
-        loop {
-            let rid: RecordId = random::array()?;
-            if self.transaction.locate(&rid)?.is_none() && self.drawn.insert(rid) {
-                return Ok(rid);
-            }
-        }
     }
 
     pub(super) fn remove(&mut self, found: VerifiedRecord) -> Result<Secret, VaultError> {

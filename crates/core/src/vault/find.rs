@@ -1,5 +1,6 @@
 //! Finds secrets by tag or id, one or many, and suggests a tag for one that does not exist.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::access::OpenedProject;
@@ -31,16 +32,28 @@ enum Place {
 type Wanted = Vec<(Place, usize)>;
 
 /// Finds secrets by tag in `project`, or by id in any project. Opens each project once and reads
-/// each bucket once. Fails for the first secret that does not exist.
+/// each bucket once. Fails for the first secret that does not exist. With `values`, the caller will
+/// also read their values.
 pub(super) fn find_all(
     state: &State,
     snapshot: &dyn Snapshot,
     project: &ProjectName,
     wanted: &[SecretRef],
+    values: bool,
+) -> Result<Vec<FoundIn>, VaultError> {
+    find_all_in(state, snapshot, (project, OnceCell::new()), wanted, values)
+}
+
+/// Does the same as [`find_all`] with a project that may have been found before.
+pub(super) fn find_all_in(
+    state: &State,
+    snapshot: &dyn Snapshot,
+    (project, current): (&ProjectName, OnceCell<Option<OpenedProject>>),
+    wanted: &[SecretRef],
+    values: bool,
 ) -> Result<Vec<FoundIn>, VaultError> {
     let mut missing: Vec<usize> = Vec::new();
     let mut by_project: BTreeMap<ProjectId, (OpenedProject, Wanted)> = BTreeMap::new();
-    let mut current: Option<Option<OpenedProject>> = None;
     for (number, wanted) in wanted.iter().enumerate() {
         let found = match wanted {
             SecretRef::Id(id) => match state.locate_row(snapshot, id.0)? {
@@ -55,9 +68,12 @@ pub(super) fn find_all(
                 None => None,
             },
             SecretRef::Tag(tag) => {
-                let found = match &current {
+                let found = match current.get() {
                     Some(found) => found,
-                    None => current.insert(state.find(snapshot, project)?),
+                    None => {
+                        let found = state.find(snapshot, project)?;
+                        current.get_or_init(|| found)
+                    }
                 };
 
                 found.as_ref().map(|found| {
@@ -86,7 +102,7 @@ pub(super) fn find_all(
         }
 
         let mut secrets = Vec::with_capacity(indexes.len());
-        project.by_indexes(snapshot, indexes, |number, record| {
+        project.by_indexes(snapshot, indexes, values, |number, record| {
             match checked(&project, record, &wanted[number])? {
                 Some(record) => secrets.push((number, record)),
                 None => missing.push(number),

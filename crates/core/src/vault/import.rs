@@ -3,17 +3,19 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::access::OpenedProject;
+use super::ahead::Ahead;
 use super::copy::{Action, OnConflict};
 use super::edit::{Draft, Edit};
 use super::find::in_order;
 use super::project::{ValueRef, VerifiedRecord};
 use super::state::State;
-use super::{NewSecret, Vault, VaultError, WriteOutcome};
+use super::{NewSecret, Vault, VaultError};
 use crate::crypto::audit;
 use crate::crypto::record::ValueBinding;
 use crate::crypto::rows::Record;
 use crate::model::{Class, Metadata, ProjectName, Secret, Tag, TagKey, Timestamp};
-use crate::store::Snapshot;
+use crate::store::{Snapshot, Want};
 
 /// The secrets to store, with at most one for each tag of a project.
 pub struct Import<'a> {
@@ -44,6 +46,15 @@ impl<'a> Import<'a> {
     pub fn projects(&self) -> Vec<&'a ProjectName> {
         let mut seen = HashSet::new();
         self.secrets.iter().map(|incoming| incoming.to).filter(|to| seen.insert(*to)).collect()
+    }
+
+    /// Adds what an import reads first.
+    fn ahead<'i>(&'i self, ahead: &mut Ahead<'i>) {
+        for (name, positions) in self.positions(|_| true) {
+            ahead.tags(name, positions.into_iter().map(|at| &self.secrets[at].new.tag));
+        }
+
+        ahead.with_values();
     }
 
     /// Returns the positions of the secrets that `is_wanted` selects, by project.
@@ -132,8 +143,7 @@ impl Vault {
     /// Returns what [`Vault::import`] would do. Fails if that would fail. It does not wait for
     /// writers.
     pub fn plan_import(&self, import: &Import<'_>) -> Result<ImportOutcome, VaultError> {
-        let snapshot = self.store.read()?;
-        let state = self.state(&*snapshot)?;
+        let (snapshot, state) = self.reading(|ahead| import.ahead(ahead))?;
         state.check_room(&*snapshot, &import.projects())?;
         Ok(ImportOutcome::new(steps(&state, &*snapshot, import)?, Vec::new(), Vec::new()))
     }
@@ -145,8 +155,7 @@ impl Vault {
         import: &Import<'_>,
         outcome: &ImportOutcome,
     ) -> Result<Option<usize>, VaultError> {
-        let snapshot = self.store.read()?;
-        let state = self.state(&*snapshot)?;
+        let (snapshot, state) = self.reading(|ahead| import.ahead(ahead))?;
         let is_there = |at: usize| outcome.steps[at].1 != ImportResult::Action(Action::Skip);
         let mut first: Option<usize> = None;
         let mut differs = |at: usize| first = Some(first.map_or(at, |first| first.min(at)));
@@ -159,7 +168,7 @@ impl Vault {
 
             let keys: Vec<TagKey> = positions.iter().map(|at| outcome.steps[*at].0.key()).collect();
             let (mut wanted, mut of) = (Vec::new(), Vec::new());
-            project.by_tags(&*snapshot, &keys, |number, found| {
+            project.by_tags(&*snapshot, &keys, true, |number, found| {
                 match found {
                     Some(found) => {
                         wanted.push(ValueRef::from(&found));
@@ -190,16 +199,13 @@ impl Vault {
         &self,
         import: &Import<'_>,
         stored: &dyn Fn(u64),
-    ) -> Result<WriteOutcome<ImportOutcome>, VaultError> {
-        let mut writing = self.writing()?;
+    ) -> Result<ImportOutcome, VaultError> {
+        let mut writing = self.writing(|ahead| import.ahead(ahead))?;
         let mut steps = steps(&writing.state, &*writing.transaction, import)?;
         let written = import.positions(|at| steps[at].what.writes());
 
         if written.is_empty() {
-            return Ok(WriteOutcome {
-                value: ImportOutcome::new(steps, Vec::new(), Vec::new()),
-                compaction_due: false,
-            });
+            return Ok(ImportOutcome::new(steps, Vec::new(), Vec::new()));
         }
 
         let names: Vec<&ProjectName> = written.keys().copied().collect();
@@ -215,8 +221,8 @@ impl Vault {
         }
 
         let Storing { secrets, expiry_cleared, .. } = storing;
-        let outcome = ImportOutcome::new(steps, secrets, expiry_cleared);
-        Ok(WriteOutcome::new(outcome, writing.commit()?))
+        writing.commit()?;
+        Ok(ImportOutcome::new(steps, secrets, expiry_cleared))
     }
 }
 
@@ -258,7 +264,7 @@ impl Storing<'_> {
                 None => {
                     let NewSecret { tag, class, .. } = &self.import.secrets[at].new;
                     let binding = ValueBinding::of_tag(tag, *class);
-                    Draft { number: at, record: edit.draft(&tag.key())?, binding }
+                    Draft { number: at, record: edit.draft_of(&tag.key())?, binding }
                 }
             });
         }
@@ -291,6 +297,45 @@ struct Step {
     existing: Option<Box<VerifiedRecord>>,
 }
 
+/// An existing project of an import.
+struct ImportTarget {
+    found: OpenedProject,
+    /// The positions of its secrets
+    positions: Vec<usize>,
+    /// The keys and the indexes of their tags
+    keys: Vec<TagKey>,
+    indexes: Vec<[u8; 16]>,
+}
+
+/// Finds the existing projects of an import, and fetches what they have at the tags of the import.
+fn targets(
+    state: &State,
+    snapshot: &dyn Snapshot,
+    import: &Import<'_>,
+) -> Result<Vec<ImportTarget>, VaultError> {
+    let positions = import.positions(|_| true);
+    let names: Vec<&ProjectName> = positions.keys().copied().collect();
+    let found = state.access.find(state.vault_id(), snapshot, &names)?;
+    let mut targets = Vec::new();
+    for (positions, found) in positions.into_values().zip(found) {
+        let Some(found) = found else { continue };
+        state.known.add(&found);
+        let key = |at: &usize| import.secrets[*at].new.tag.key();
+        let keys: Vec<TagKey> = positions.iter().map(key).collect();
+        let ring = found.ring()?;
+        let indexes = keys.iter().map(|key| ring.tag_ix(key.as_str())).collect();
+        targets.push(ImportTarget { found, positions, keys, indexes });
+    }
+
+    let mut wants = Vec::with_capacity(targets.len());
+    for ImportTarget { found, indexes, .. } in &targets {
+        wants.push(Want::Records { pid: &found.entry.pid, indexes, values: true });
+    }
+
+    snapshot.fetch(&wants)?;
+    Ok(targets)
+}
+
 fn steps(
     state: &State,
     snapshot: &dyn Snapshot,
@@ -305,12 +350,12 @@ fn steps(
 
     let mut steps: Vec<Step> = import.secrets.iter().map(create).collect();
     let mut conflicts = BTreeMap::new();
-    for (name, positions) in import.positions(|_| true) {
-        let Some(project) = state.named(snapshot, name)? else { continue };
-        let key = |at: &usize| import.secrets[*at].new.tag.key();
-        let keys: Vec<TagKey> = positions.iter().map(key).collect();
+    for ImportTarget { found, positions, keys, indexes } in targets(state, snapshot, import)? {
+        let project = state.open(snapshot, found)?;
+        let wanted = indexes.into_iter().zip(0..).collect();
         let mut existing = Vec::new();
-        project.by_tags(snapshot, &keys, |number, found| {
+        project.by_indexes(snapshot, wanted, true, |number, found| {
+            let found = project.of_tag(found, &keys[number])?;
             existing.extend(found.map(|found| (positions[number], found)));
             Ok(())
         })?;

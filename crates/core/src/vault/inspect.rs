@@ -23,7 +23,7 @@ use crate::crypto::signing::PublicKey;
 use crate::crypto::slot::{PASSPHRASE_SLOT, RECOVERY_SLOT};
 use crate::crypto::tree::{self, Leaf};
 use crate::model::{ProjectName, SecretId, Tag};
-use crate::store::{Snapshot, StoreError, Walk};
+use crate::store::{Inspection, Snapshot, StoreError, Walk};
 
 /// The content of a vault and its damage.
 #[derive(Debug, Default)]
@@ -72,7 +72,7 @@ pub(super) struct ReadableRecord {
 }
 
 /// A vault, read as far as possible.
-pub(super) struct Inspection {
+pub(super) struct InspectedVault {
     pub(super) vault: VaultRow,
     pub(super) slots: Vec<Slot>,
     /// All projects whose entry in the directory opens
@@ -89,7 +89,7 @@ impl Vault {
     /// orphan rows. Calls `on_progress` with the number of secrets checked so far.
     pub fn verify(&self, on_progress: &dyn Fn(u64)) -> Result<Report, VaultError> {
         let snapshot = self.store.read()?;
-        let report = inspect(&*snapshot, self, on_progress)?.report;
+        let report = inspect(snapshot.inspection()?, self, on_progress)?.report;
         if !report.damage.is_empty() && self.slots_changed(&*snapshot) {
             return Err(VaultError::SlotsChanged);
         }
@@ -105,10 +105,10 @@ impl Vault {
 }
 
 pub(super) fn inspect(
-    snapshot: &dyn Snapshot,
+    snapshot: &dyn Inspection,
     vault: &Vault,
     on_progress: &dyn Fn(u64),
-) -> Result<Inspection, VaultError> {
+) -> Result<InspectedVault, VaultError> {
     let _walk = Walk::begin(snapshot)?;
     let mut report = Report::default();
     let is_sound = snapshot.is_sound().unwrap_or(false);
@@ -158,11 +158,11 @@ pub(super) fn inspect(
 
 /// Reads the slots and the directory.
 fn open(
-    snapshot: &dyn Snapshot,
+    snapshot: &dyn Inspection,
     of: &Vault,
     id_index: &IdIndex,
     mut report: Report,
-) -> Result<Inspection, VaultError> {
+) -> Result<InspectedVault, VaultError> {
     let vault = checked_row(snapshot)?;
     let slots =
         damaged_or(|| snapshot.slots(), "the table of key slots", &mut report)?.unwrap_or_default();
@@ -241,7 +241,7 @@ fn open(
     }
 
     let readable = Vec::new();
-    Ok(Inspection { vault, slots, projects, readable, report, owner })
+    Ok(InspectedVault { vault, slots, projects, readable, report, owner })
 }
 
 /// Opens every entry of a damaged directory that still opens.
@@ -290,7 +290,7 @@ struct IdIndex(HashMap<ProjectId, Vec<[u8; 16]>>);
 
 impl IdIndex {
     fn read(
-        snapshot: &dyn Snapshot,
+        snapshot: &dyn Inspection,
         is_sound: bool,
         report: &mut Report,
     ) -> Result<Self, VaultError> {

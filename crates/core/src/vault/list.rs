@@ -3,6 +3,7 @@
 use super::{Vault, VaultError};
 use crate::crypto::tree::Leaf;
 use crate::model::{Metadata, ProjectName, Secret, TagKey};
+use crate::store::Extent;
 
 /// One page of a list.
 #[derive(Debug)]
@@ -21,8 +22,7 @@ impl Vault {
         project: Option<&ProjectName>,
         keep: impl Fn(&Metadata) -> bool,
     ) -> Result<Vec<Secret>, VaultError> {
-        let snapshot = self.store.read()?;
-        let state = self.state(&*snapshot)?;
+        let (snapshot, state) = self.reading(|ahead| ahead.one_or_all(project, Extent::Records))?;
         let mut secrets = Vec::new();
 
         for project in state.one_or_all(&*snapshot, project)? {
@@ -49,8 +49,7 @@ impl Vault {
         skipped: usize,
         size: usize,
     ) -> Result<Page, VaultError> {
-        let snapshot = self.store.read()?;
-        let state = self.state(&*snapshot)?;
+        let (snapshot, state) = self.reading(|ahead| ahead.one_or_all(project, Extent::Records))?;
         let end = skipped.saturating_add(size);
         let mut page = Page { secrets: Vec::new(), total: 0 };
 

@@ -1,6 +1,7 @@
 //! The vault as the rest of the program sees it: projects and secrets. It seals everything that it
 //! stores and opens everything that it returns.
 //!
+//! * `ahead`: what an operation reads first, in one trip
 //! * `access`: what the owner's key can do, by the key itself or by an agent that holds it
 //! * `buckets`, `next_head`: reads, changes and signs the tree of a project or of the directory
 //! * `directory`: the list of projects, which only the owner opens
@@ -15,6 +16,8 @@
 //! * `class`: makes a secret restricted, or a team secret again
 //! * `secrets`, `list`, `projects`, `copy`, `import`, `export`: the operations
 //! * `rekey`: re-encryption under new keys
+//! * `token_access`: what a token opens and signs; `tokens`, `token_change`, `grants`: what the owner does
+//!   with tokens
 //! * `trust`: MACs over records that are kept outside of the vault
 //! * `use_log`: uses and refusals, in files outside of the vault
 //! * `revealed`: values that are opened together for several uses
@@ -23,6 +26,7 @@
 //! [`Vault::export`] into a sealed file.
 
 mod access;
+mod ahead;
 mod audit_log;
 mod buckets;
 mod change_log;
@@ -34,6 +38,7 @@ mod directory;
 mod edit;
 mod export;
 mod find;
+mod grants;
 mod import;
 mod inspect;
 mod list;
@@ -46,6 +51,7 @@ mod secrets;
 mod slots;
 mod state;
 mod token_access;
+mod token_change;
 mod tokens;
 mod trust;
 mod use_log;
@@ -92,8 +98,9 @@ use crate::model::{
     ProjectName, Secret, SecretId, SecretRef, SecretValue, Tag, Timestamp, TokenName,
 };
 use crate::store::{
-    Change, CheckpointStore, Committed, Snapshot, SqliteStore, Store, StoreError, Transaction,
+    Change, CheckpointStore, Snapshot, SqliteStore, Store, StoreError, Transaction,
 };
+use ahead::KnownProjects;
 use checkpoints::Checkpoints;
 use copies::refuse_bundle;
 use state::{SLOTS, State};
@@ -108,6 +115,8 @@ pub struct Locked {
     notice: Option<DivergenceNotice>,
     /// The slots from which the root key was opened
     opened: RefCell<Option<Vec<Slot>>>,
+    /// The id of the vault of those slots
+    id_opened: Cell<Option<VaultId>>,
     is_exposed: bool,
     keeps_copies: bool,
 }
@@ -127,6 +136,7 @@ impl Locked {
             checkpoints: None,
             notice: None,
             opened: RefCell::default(),
+            id_opened: Cell::default(),
             is_exposed: false,
             keeps_copies: false,
         }
@@ -145,9 +155,11 @@ impl Locked {
         Self { keeps_copies: true, ..self }
     }
 
-    /// Compares every state that is opened with the checkpoint on this machine, and records it.
+    /// Compares every state that is opened with the checkpoint on this machine in `directory`, and
+    /// records it. Checkpoints are bound to the location of the store.
     #[must_use]
-    pub fn with_checkpoints(self, checkpoints: CheckpointStore) -> Self {
+    pub fn with_checkpoints(self, directory: &Path) -> Self {
+        let checkpoints = CheckpointStore::new(directory, &self.store.location());
         Self { checkpoints: Some(checkpoints), ..self }
     }
 
@@ -180,6 +192,7 @@ impl Locked {
             if now == found {
                 let root = root?;
                 self.opened.replace(Some(found.1));
+                self.id_opened.set(Some(found.0));
                 return Ok(root);
             }
 
@@ -217,6 +230,8 @@ impl Locked {
             checkpoints,
             slots_seen: self.opened,
             known_id: Cell::new(None),
+            id_seen: self.id_opened,
+            known: Rc::default(),
             keeps_copies: self.keeps_copies,
         }
     }
@@ -262,6 +277,10 @@ pub struct Vault {
     slots_seen: RefCell<Option<Vec<Slot>>>,
     /// The id in the state that was verified last
     known_id: Cell<Option<VaultId>>,
+    /// The id of the vault of those slots
+    id_seen: Cell<Option<VaultId>>,
+    /// The projects that were opened
+    known: Rc<KnownProjects>,
     keeps_copies: bool,
 }
 
@@ -300,7 +319,8 @@ impl Vault {
     /// Reads and verifies the current state.
     fn state(&self, snapshot: &dyn Snapshot) -> Result<State, VaultError> {
         let read = State::read(snapshot, &self.access, self.checkpoints.as_ref());
-        let state = detect_slot_change(read, &self.slots_seen, snapshot)?;
+        let mut state = detect_slot_change(read, &self.slots_seen, snapshot)?;
+        state.known = Rc::clone(&self.known);
         self.known_id.set(Some(*state.vault_id()));
         if self.store.keeps_copies() && !self.keeps_copies {
             self.confirm(snapshot)?;
@@ -312,7 +332,7 @@ impl Vault {
     /// Inspects everything after an interrupted change was rolled back. If the vault is intact, the
     /// copies from before are removed.
     fn confirm(&self, snapshot: &dyn Snapshot) -> Result<(), VaultError> {
-        let report = inspect::inspect(snapshot, self, &|_| {})?.report;
+        let report = inspect::inspect(snapshot.inspection()?, self, &|_| {})?.report;
         if report.damage.is_empty() && report.divergence.is_none() {
             self.store.confirm();
         }
@@ -323,6 +343,11 @@ impl Vault {
     /// Returns the vault's id, if this process has verified a state of it. Reads nothing.
     pub fn known_id(&self) -> Option<VaultId> {
         self.known_id.get()
+    }
+
+    /// Returns true if the last change left deleted bytes in the store, until `compact`.
+    pub fn needs_compaction(&self) -> bool {
+        self.store.needs_compaction()
     }
 
     /// Returns true if this process has the root key itself.
@@ -360,21 +385,6 @@ fn differ(seen: &RefCell<Option<Vec<Slot>>>, snapshot: &dyn Snapshot) -> bool {
 impl From<Divergence> for VaultError {
     fn from(divergence: Divergence) -> Self {
         Self::Diverged(Box::new(divergence))
-    }
-}
-
-/// The result of a change, and whether dead bytes remain in the file until `compact`.
-#[derive(Debug)]
-pub struct WriteOutcome<T> {
-    /// The result
-    pub value: T,
-    /// Deleted or replaced bytes are still in the file
-    pub compaction_due: bool,
-}
-
-impl<T> WriteOutcome<T> {
-    fn new(value: T, committed: Committed) -> Self {
-        Self { value, compaction_due: committed.compaction_due }
     }
 }
 

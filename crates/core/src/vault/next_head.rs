@@ -100,7 +100,8 @@ pub(super) fn write(
     };
 
     let audit = entry.seal(&keys.audit_key(pid), vault_id, pid, head.seq, epoch)?;
-    transaction.apply(Change::Project(&row))?;
+    let is_first = head.seq == 1;
+    transaction.apply(if is_first { Change::NewProject(&row) } else { Change::Project(&row) })?;
     transaction.apply(Change::Audit(pid, &audit))?;
     Ok(row)
 }

@@ -19,7 +19,7 @@ use crate::crypto::rows::{PolicyRow, ProjectRow, Record};
 use crate::crypto::signing::PublicKey;
 use crate::crypto::tree::{self, Leaf};
 use crate::model::{Metadata, ProjectName, Secret, SecretId, SecretValue, TagKey};
-use crate::store::Snapshot;
+use crate::store::{Extent, Snapshot, Want};
 
 /// A verified record with its metadata.
 #[derive(Clone)]
@@ -92,6 +92,7 @@ impl Project {
         let OpenedProject { entry, keys, .. } = &opened;
         let (pid, name) = (&entry.pid, &entry.name);
         let damaged = |what| VaultError::Project { what, project: name.clone() };
+        snapshot.fetch(&[Want::Projects(&[*pid], Extent::Head)])?;
         let row = snapshot.project(pid)?.ok_or_else(|| match grant {
             // Only the owner can tell a project that was deleted from one that was taken out.
             Some(_) => VaultError::NoProject { name: name.clone(), nearest: None },
@@ -290,17 +291,20 @@ impl Project {
         snapshot: &dyn Snapshot,
         tag_ix: &[u8; 16],
     ) -> Result<Option<VerifiedRecord>, VaultError> {
+        let (pid, values) = (&self.row.pid, false);
+        snapshot.fetch(&[Want::Records { pid, indexes: &[*tag_ix], values }])?;
         let leaves = self.bucket(snapshot, tag_ix[0])?;
         leaf_at(&leaves, tag_ix).map(|leaf| self.by_leaf(snapshot, leaf)).transpose()
     }
 
     /// Finds many records by their tags, reading each bucket once. Calls `visit` with a position in
     /// `keys` and the record, in the order of the buckets. The bucket proves the answer, also for
-    /// `None`.
+    /// `None`. With `values`, the caller will also read their values.
     pub(super) fn by_tags(
         &self,
         snapshot: &dyn Snapshot,
         keys: &[TagKey],
+        values: bool,
         mut visit: impl FnMut(usize, Option<VerifiedRecord>) -> Result<(), VaultError>,
     ) -> Result<(), VaultError> {
         let mut wanted = Vec::with_capacity(keys.len());
@@ -311,7 +315,9 @@ impl Project {
             }
         }
 
-        self.by_indexes(snapshot, wanted, |at, found| visit(at, self.of_tag(found, &keys[at])?))
+        self.by_indexes(snapshot, wanted, values, |at, found| {
+            visit(at, self.of_tag(found, &keys[at])?)
+        })
     }
 
     /// Checks that the record found at a tag's index has that tag.
@@ -334,9 +340,12 @@ impl Project {
         &self,
         snapshot: &dyn Snapshot,
         mut wanted: Vec<([u8; 16], usize)>,
+        values: bool,
         mut visit: impl FnMut(usize, Option<VerifiedRecord>) -> Result<(), VaultError>,
     ) -> Result<(), VaultError> {
         wanted.sort_unstable();
+        let indexes: Vec<[u8; 16]> = wanted.iter().map(|(tag_ix, _)| *tag_ix).collect();
+        snapshot.fetch(&[Want::Records { pid: &self.row.pid, indexes: &indexes, values }])?;
         for of_bucket in wanted.chunk_by(|(one, _), (next, _)| one[0] == next[0]) {
             let leaves = self.bucket(snapshot, of_bucket[0].0[0])?;
             for (tag_ix, at) in of_bucket {
@@ -412,6 +421,7 @@ impl Project {
 
         let mut walk = BucketWalk { project: self, number: 0, leaves: Vec::new(), count: 0 };
         let mut outcome = Ok(());
+        snapshot.fetch(&[Want::Projects(&[self.row.pid], Extent::Records)])?;
         snapshot.records(&self.row.pid, &mut |record| {
             let Record { tag_ix, rid, leaf, .. } = record;
             outcome = walk
@@ -450,6 +460,8 @@ impl Project {
         let mut position = 0;
         for wanted in wanted.chunks(VALUES_AT_ONCE) {
             let (mut seals, mut keys) = (Vec::new(), Vec::new());
+            let rids: Vec<RecordId> = wanted.iter().map(|one| one.rid).collect();
+            snapshot.fetch(&[Want::Values(&rids)]).map_err(VaultError::from)?;
             for one in wanted {
                 let damaged = || self.damaged_record("the value", one.rid);
                 let sealed = snapshot.value(&one.rid).map_err(VaultError::from)?;

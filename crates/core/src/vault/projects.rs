@@ -1,15 +1,15 @@
 //! The operations on projects: list, rename and delete.
 
 use super::access::DirectoryChange;
-use super::{Vault, VaultError, WriteOutcome};
+use super::{Vault, VaultError};
 use crate::crypto::output_digest::OutputKey;
 use crate::model::ProjectName;
+use crate::store::Extent;
 
 impl Vault {
     /// Returns all projects with their numbers of secrets, sorted by name.
     pub fn projects(&self) -> Result<Vec<(ProjectName, u64)>, VaultError> {
-        let snapshot = self.store.read()?;
-        let state = self.state(&*snapshot)?;
+        let (snapshot, state) = self.reading(|ahead| ahead.all = Some(Extent::Head))?;
         let mut projects = Vec::new();
         for project in state.all(&*snapshot)? {
             let project = state.open(&*snapshot, project)?;
@@ -21,35 +21,35 @@ impl Vault {
 
     /// Fails with the nearest name if the project does not exist.
     pub fn require_project(&self, name: &ProjectName) -> Result<(), VaultError> {
-        let snapshot = self.store.read()?;
-        self.state(&*snapshot)?.require(&*snapshot, name).map(drop)
+        let (snapshot, state) = self.reading(|ahead| ahead.project(name, Extent::Entry))?;
+        state.require(&*snapshot, name).map(drop)
     }
 
     /// Returns the key for the digests of a project's rendered files, or `None` if the project does
     /// not exist.
     pub fn output_key(&self, project: &ProjectName) -> Result<Option<OutputKey>, VaultError> {
-        let snapshot = self.store.read()?;
-        let found = self.state(&*snapshot)?.find(&*snapshot, project)?;
+        let (snapshot, state) = self.reading(|ahead| ahead.project(project, Extent::Entry))?;
+        let found = state.find(&*snapshot, project)?;
         found.map(|found| self.access.output_key(&found)).transpose()
     }
 
     /// Returns the keys for the digests of all projects' rendered files.
     pub fn output_keys(&self) -> Result<Vec<OutputKey>, VaultError> {
-        let snapshot = self.store.read()?;
-        let all = self.state(&*snapshot)?.all(&*snapshot)?;
+        let (snapshot, state) = self.reading(|ahead| ahead.all = Some(Extent::Entry))?;
+        let all = state.all(&*snapshot)?;
         all.iter().map(|project| self.access.output_key(project)).collect()
     }
 
     /// Renames a project. Its secrets do not change.
-    pub fn rename_project(
-        &self,
-        from: &ProjectName,
-        to: &ProjectName,
-    ) -> Result<WriteOutcome<()>, VaultError> {
-        let mut writing = self.writing()?;
+    pub fn rename_project(&self, from: &ProjectName, to: &ProjectName) -> Result<(), VaultError> {
+        let mut writing = self.writing(|ahead| {
+            ahead.project(from, Extent::Entry);
+            ahead.project(to, Extent::Entry);
+        })?;
+
         writing.state.require(&*writing.transaction, from)?;
         writing.change_directory(DirectoryChange::Rename { from, to })?;
-        Ok(WriteOutcome::new((), writing.commit()?))
+        writing.commit()
     }
 
     /// Deletes projects with all their secrets, either all of `names` or none. Returns them with
@@ -57,8 +57,13 @@ impl Vault {
     pub fn delete_projects(
         &self,
         names: &[ProjectName],
-    ) -> Result<WriteOutcome<Vec<(ProjectName, u64)>>, VaultError> {
-        let mut writing = self.writing()?;
+    ) -> Result<Vec<(ProjectName, u64)>, VaultError> {
+        let mut writing = self.writing(|ahead| {
+            for name in names {
+                ahead.project(name, Extent::Head);
+            }
+        })?;
+
         let mut wanted: Vec<&ProjectName> = names.iter().collect();
         wanted.sort_unstable();
         wanted.dedup();
@@ -72,6 +77,7 @@ impl Vault {
         }
 
         writing.change_directory(DirectoryChange::Delete(&wanted))?;
-        Ok(WriteOutcome::new(deleted, writing.commit()?))
+        writing.commit()?;
+        Ok(deleted)
     }
 }

@@ -11,7 +11,7 @@ use super::next_head::{self, HeadPlace};
 use super::project::{Project, ValueRef, checkpoint};
 use super::slots::{add_slot, strongest_params};
 use super::writing::Writing;
-use super::{Vault, VaultError, WriteOutcome};
+use super::{Vault, VaultError};
 use crate::crypto::aead::Key;
 use crate::crypto::audit::{Action, AuditChange, SignedEntry};
 use crate::crypto::checkpoint::{Checkpoint, PastKeys, open_past_keys, seal_past_keys};
@@ -29,7 +29,7 @@ use crate::crypto::slot::{Credential, RECOVERY_SLOT};
 use crate::crypto::tree::{self, BUCKETS, Leaf};
 use crate::crypto::{CryptoError, random};
 use crate::model::{ProjectName, Timestamp, TokenName};
-use crate::store::{Change, StoreError, Transaction};
+use crate::store::{self, Change, Extent, StoreError, Transaction};
 
 /// The number of values, and of entries of the audit log, that are re-encrypted together.
 const AT_ONCE: usize = 1000;
@@ -51,13 +51,13 @@ pub struct RekeyOutcome {
 impl Vault {
     /// Gives the vault a new root key, and every project new keys. From then on it opens with
     /// `passphrase`. If it had a recovery code, it also opens with `recovery`, which must be that
-    /// code, or otherwise with a new one.
+    /// code, or otherwise with a new one. This handle opens the vault no longer.
     pub fn rekey(
-        self,
+        &self,
         passphrase: &Passphrase,
         recovery: Option<&RecoveryCode>,
         on_progress: &dyn Fn(u64),
-    ) -> Result<WriteOutcome<RekeyOutcome>, VaultError> {
+    ) -> Result<RekeyOutcome, VaultError> {
         let old = Directory::new(self.root_key()?, self.id()?);
         let vault_id = *old.vault_id();
         let root = RootKey::random()?;
@@ -79,8 +79,9 @@ impl Vault {
             new_slots.push((Slot::for_recovery(code, &vault_id, &root)?, code));
         }
 
-        let mut writing = self.writing()?;
-        let tokens = super::tokens::names(&*writing.transaction, &writing.state, self.root_key()?)?;
+        let mut writing = self.writing(|ahead| ahead.all = Some(Extent::Everything))?;
+        let tokens =
+            super::token_change::names(&*writing.transaction, &writing.state, self.root_key()?)?;
         if writing.state.slots != before {
             return Err(VaultError::SlotsChanged);
         }
@@ -100,7 +101,7 @@ impl Vault {
         let mut rekey = Rekey::new(&new, Some(old.owner()), on_progress);
         let (vault, seen) = self.renew(&mut writing, &mut rekey, (&old, &new), &root, &slots)?;
         let Writing { transaction, .. } = writing;
-        let committed = transaction.commit()?;
+        store::commit(&*self.store, transaction)?;
 
         // From here on the old key opens nothing, so the checkpoints are written under the new one.
         if let Some(before) = &self.checkpoints {
@@ -114,10 +115,7 @@ impl Vault {
 
         let Rekey { secrets, output_keys, .. } = rekey;
         let projects = output_keys.len() as u64;
-        Ok(WriteOutcome::new(
-            RekeyOutcome { projects, secrets, recovery: drawn, output_keys, tokens },
-            committed,
-        ))
+        Ok(RekeyOutcome { projects, secrets, recovery: drawn, output_keys, tokens })
     }
 
     /// Re-encrypts all projects and the directory. Returns the vault's new row and the states to

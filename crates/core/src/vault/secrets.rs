@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::ahead::Ahead;
 use super::edit::{Draft, Edit};
 use super::find::{FoundIn, all_tags, find, find_all, in_order, nearest_tag};
 use super::project::{Project, ValueRef, VerifiedRecord};
-use super::{Reveal, Revealed, Vault, VaultError, WriteOutcome};
+use super::{Reveal, Revealed, Vault, VaultError};
 use crate::crypto::audit::Action;
 use crate::crypto::record::ValueBinding;
 use crate::crypto::rows::Record;
@@ -13,7 +14,7 @@ use crate::model::{
     Class, Description, Metadata, Name, ProjectName, Secret, SecretRef, SecretValue, Source, Tag,
     TagKey, Timestamp,
 };
-use crate::store::Snapshot;
+use crate::store::{Extent, Snapshot};
 
 /// A secret to store.
 pub struct NewSecret {
@@ -59,16 +60,19 @@ const MAX_PROJECTS_NAMED: usize = 3;
 
 impl Vault {
     /// Stores a new secret. The first secret creates the project.
-    pub fn create(
-        &self,
-        project: &ProjectName,
-        new: NewSecret,
-    ) -> Result<WriteOutcome<Secret>, VaultError> {
-        self.edit(project, Action::Create, move |edit| {
-            let record = draft(edit, &new)?;
-            let metadata = new.metadata(Timestamp::now());
-            edit.put(VerifiedRecord { record, metadata }, Some(&new.value))
-        })
+    pub fn create(&self, project: &ProjectName, new: NewSecret) -> Result<Secret, VaultError> {
+        let tag = new.tag.clone();
+        self.edit(
+            project,
+            Action::Create,
+            |ahead| ahead.tags(project, [&tag]),
+            move |edit| {
+                let indexes = edit.expect([&new.tag.key()])?;
+                let record = draft(edit, &indexes[0])?;
+                let metadata = new.metadata(Timestamp::now());
+                edit.put(VerifiedRecord { record, metadata }, Some(&new.value))
+            },
+        )
     }
 
     /// Stores new secrets in one transaction. If one of the tags is taken, none is stored. Returns
@@ -77,39 +81,46 @@ impl Vault {
         &self,
         project: &ProjectName,
         new: impl IntoIterator<Item = NewSecret>,
-    ) -> Result<WriteOutcome<u64>, VaultError> {
-        self.edit(project, Action::Import, |edit| {
-            let mut new = new.into_iter();
-            let mut count = 0;
-            loop {
-                let batch = next_batch(&mut new);
-                if batch.is_empty() {
-                    return Ok(count);
-                }
+    ) -> Result<u64, VaultError> {
+        self.edit(
+            project,
+            Action::Import,
+            |ahead| ahead.project(project, Extent::IfSmall),
+            |edit| {
+                let mut new = new.into_iter();
+                let mut count = 0;
+                loop {
+                    let batch = next_batch(&mut new);
+                    if batch.is_empty() {
+                        return Ok(count);
+                    }
 
-                store_batch(edit, &batch)?;
-                count += batch.len() as u64;
-            }
-        })
+                    store_batch(edit, &batch)?;
+                    count += batch.len() as u64;
+                }
+            },
+        )
     }
 
     /// Changes a project in one transaction. Creates it if it does not exist.
-    fn edit<T>(
+    fn edit<'a, T>(
         &self,
         project: &ProjectName,
         action: Action,
+        ahead: impl FnOnce(&mut Ahead<'a>),
         change: impl FnOnce(&mut Edit<'_>) -> Result<T, VaultError>,
-    ) -> Result<WriteOutcome<T>, VaultError> {
-        let mut writing = self.writing()?;
+    ) -> Result<T, VaultError> {
+        let mut writing = self.writing(ahead)?;
         let project = writing.open_or_create(project)?;
         let value = writing.edit(project, action, change)?;
-        Ok(WriteOutcome::new(value, writing.commit()?))
+        writing.commit()?;
+        Ok(value)
     }
 
     /// Returns one secret's metadata.
     pub fn get(&self, project: &ProjectName, wanted: &SecretRef) -> Result<Secret, VaultError> {
-        let snapshot = self.store.read()?;
-        let state = self.state(&*snapshot)?;
+        let (snapshot, state) =
+            self.reading(|ahead| ahead.refs(project, std::slice::from_ref(wanted)))?;
         let (project, found) = find(&state, &*snapshot, project, wanted)?;
         Ok(project.secret(found))
     }
@@ -121,10 +132,9 @@ impl Vault {
         project: &ProjectName,
         wanted: &[SecretRef],
     ) -> Result<Vec<Secret>, VaultError> {
-        let snapshot = self.store.read()?;
-        let state = self.state(&*snapshot)?;
+        let (snapshot, state) = self.reading(|ahead| ahead.refs(project, wanted))?;
         let mut found = Vec::with_capacity(wanted.len());
-        for FoundIn { project, secrets } in find_all(&state, &*snapshot, project, wanted)? {
+        for FoundIn { project, secrets } in find_all(&state, &*snapshot, project, wanted, false)? {
             found.extend(secrets.into_iter().map(|(number, one)| (number, project.secret(one))));
         }
 
@@ -133,8 +143,7 @@ impl Vault {
 
     /// Returns the secret with this tag, if it exists.
     pub fn find(&self, project: &ProjectName, tag: &Tag) -> Result<Option<Secret>, VaultError> {
-        let snapshot = self.store.read()?;
-        let state = self.state(&*snapshot)?;
+        let (snapshot, state) = self.reading(|ahead| ahead.tags(project, [tag]))?;
         let Some(project) = state.named(&*snapshot, project)? else {
             return Ok(None);
         };
@@ -145,8 +154,7 @@ impl Vault {
     /// Returns up to three projects that have a secret with this tag, sorted by name. Searches at
     /// most 1,000 projects.
     pub fn projects_with(&self, tag: &Tag) -> Result<Vec<ProjectName>, VaultError> {
-        let snapshot = self.store.read()?;
-        let state = self.state(&*snapshot)?;
+        let (snapshot, state) = self.reading(|ahead| ahead.all = Some(Extent::Head))?;
         let mut names = Vec::new();
         for project in state.all(&*snapshot)?.into_iter().take(MAX_PROJECTS_SEARCHED) {
             let project = state.open(&*snapshot, project)?;
@@ -170,8 +178,9 @@ impl Vault {
         wanted: &SecretRef,
         seen: Option<u64>,
         changes: SecretChanges,
-    ) -> Result<WriteOutcome<Secret>, VaultError> {
-        let mut writing = self.writing()?;
+    ) -> Result<Secret, VaultError> {
+        let mut writing =
+            self.writing(|ahead| ahead.refs(project, std::slice::from_ref(wanted)))?;
         let (project, mut found) = find(&writing.state, &*writing.transaction, project, wanted)?;
         if seen.is_some_and(|version| version != found.record.ver) {
             return Err(VaultError::Changed(found.metadata.tag));
@@ -201,7 +210,8 @@ impl Vault {
         found.metadata.updated = Timestamp::now();
         let value = changes.value.as_ref();
         let secret = writing.edit(project, Action::Update, |edit| edit.put(found, value))?;
-        Ok(WriteOutcome::new(secret, writing.commit()?))
+        writing.commit()?;
+        Ok(secret)
     }
 
     /// Deletes all of `wanted`, or none.
@@ -209,13 +219,13 @@ impl Vault {
         &self,
         project: &ProjectName,
         wanted: &[SecretRef],
-    ) -> Result<WriteOutcome<Vec<Secret>>, VaultError> {
-        let mut writing = self.writing()?;
+    ) -> Result<Vec<Secret>, VaultError> {
+        let mut writing = self.writing(|ahead| ahead.refs(project, wanted))?;
 
         // All secrets are found before the first one is removed, because a bucket is verified in
         // the state that was signed.
         let mut deleted = Vec::new();
-        let found = find_all(&writing.state, &*writing.transaction, project, wanted)?;
+        let found = find_all(&writing.state, &*writing.transaction, project, wanted, false)?;
         for FoundIn { project, secrets } in found {
             writing.edit(project, Action::Delete, |edit| {
                 // A secret may be named twice, by its tag and by its id.
@@ -230,7 +240,8 @@ impl Vault {
             })?;
         }
 
-        Ok(WriteOutcome::new(in_order(deleted), writing.commit()?))
+        writing.commit()?;
+        Ok(in_order(deleted))
     }
 
     /// Returns a project as a source of values.
@@ -252,8 +263,10 @@ impl Scope<'_> {
         &self,
         tags: &[Tag],
     ) -> Result<Vec<Option<(Tag, SecretValue)>>, VaultError> {
-        let snapshot = self.vault.store.read()?;
-        let state = self.vault.state(&*snapshot)?;
+        let (snapshot, state) = self.vault.reading(|ahead| {
+            ahead.tags(self.project, tags);
+            ahead.with_values();
+        })?;
         match state.named(&*snapshot, self.project)? {
             Some(project) => opened(&project, &*snapshot, tags),
             None => Ok(tags.iter().map(|_| None).collect()),
@@ -264,8 +277,8 @@ impl Scope<'_> {
     /// an error, because a program that asks for everything would otherwise run with nothing. Values
     /// of restricted secrets are left out if a token has no key for them.
     pub fn reveal_all(&self) -> Result<Vec<(Tag, SecretValue)>, VaultError> {
-        let snapshot = self.vault.store.read()?;
-        let state = self.vault.state(&*snapshot)?;
+        let (snapshot, state) =
+            self.vault.reading(|ahead| ahead.project(self.project, Extent::Values))?;
         let found = state.require(&*snapshot, self.project)?;
         let project = state.open(&*snapshot, found)?;
 
@@ -292,8 +305,10 @@ impl Scope<'_> {
 
 impl Reveal for Scope<'_> {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
-        let snapshot = self.vault.store.read()?;
-        let state = self.vault.state(&*snapshot)?;
+        let (snapshot, state) = self.vault.reading(|ahead| {
+            ahead.tags(self.project, tags);
+            ahead.with_values();
+        })?;
         let Some(project) = state.named(&*snapshot, self.project)? else {
             return Ok(tags.iter().map(|_| Revealed::Missing { nearest: None }).collect());
         };
@@ -334,7 +349,7 @@ fn opened(
     let keys: Vec<TagKey> = tags.iter().map(Tag::key).collect();
     let mut values: Vec<Option<(Tag, SecretValue)>> = tags.iter().map(|_| None).collect();
     let (mut wanted, mut found) = (Vec::new(), Vec::new());
-    project.by_tags(snapshot, &keys, |at, record| {
+    project.by_tags(snapshot, &keys, true, |at, record| {
         if let Some(record) = record {
             wanted.push(ValueRef::from(&record));
             found.push((at, record.metadata.tag));
@@ -371,12 +386,14 @@ fn next_batch(new: &mut impl Iterator<Item = NewSecret>) -> Vec<NewSecret> {
 
 /// Stores new secrets. Fails if one of the tags is taken.
 fn store_batch(edit: &mut Edit<'_>, batch: &[NewSecret]) -> Result<(), VaultError> {
-    let mut tags: HashMap<TagKey, &Tag> = HashMap::new();
+    let keys: Vec<TagKey> = batch.iter().map(|new| new.tag.key()).collect();
+    let indexes = edit.expect(&keys)?;
+    let mut tags: HashMap<&TagKey, &Tag> = HashMap::new();
     let mut drafts = Vec::with_capacity(batch.len());
-    for (number, new) in batch.iter().enumerate() {
+    for (number, ((new, key), tag_ix)) in batch.iter().zip(&keys).zip(&indexes).enumerate() {
         let binding = ValueBinding::of_tag(&new.tag, new.class);
-        drafts.push(Draft { number, record: draft(edit, new)?, binding });
-        if let Some(other) = tags.insert(new.tag.key(), &new.tag) {
+        drafts.push(Draft { number, record: draft(edit, tag_ix)?, binding });
+        if let Some(other) = tags.insert(key, &new.tag) {
             return Err(VaultError::SameTarget(other.clone(), new.tag.clone()));
         }
     }
@@ -386,12 +403,11 @@ fn store_batch(edit: &mut Edit<'_>, batch: &[NewSecret]) -> Result<(), VaultErro
     edit.put_all(drafts, value, |number| batch[number].metadata(now), |_, _| {})
 }
 
-/// Begins a new secret. Fails if its tag is taken.
-fn draft(edit: &mut Edit<'_>, new: &NewSecret) -> Result<Record, VaultError> {
-    let key = new.tag.key();
-    match edit.find(&key)? {
+/// Begins a new secret at the index of its tag. Fails if the tag is taken.
+fn draft(edit: &mut Edit<'_>, tag_ix: &[u8; 16]) -> Result<Record, VaultError> {
+    match edit.find(tag_ix)? {
         Some(existing) => Err(VaultError::Exists(vec![existing])),
-        None => edit.draft(&key),
+        None => edit.draft(*tag_ix),
     }
 }
 

@@ -4,7 +4,7 @@
 //! Changing slots requires the root key itself, which an agent never hands out.
 
 use super::directory::{Directory, DirectoryEdit};
-use super::{KeyServiceError, Vault, VaultError, WriteOutcome};
+use super::{KeyServiceError, Vault, VaultError};
 use crate::crypto::CryptoError;
 use crate::crypto::audit::Action;
 use crate::crypto::ids::VaultId;
@@ -64,13 +64,9 @@ impl Vault {
     }
 
     /// Sets a new passphrase with the costs `params`. The old one's slot is removed from the file.
-    pub fn set_passphrase(
-        &self,
-        new: &Passphrase,
-        params: KdfParams,
-    ) -> Result<WriteOutcome<()>, VaultError> {
+    pub fn set_passphrase(&self, new: &Passphrase, params: KdfParams) -> Result<(), VaultError> {
         // The key derivation is slow, so it runs before the transaction begins.
-        let slot = Slot::create(new, params, &self.id_and_slots()?.0, self.root_key()?)?;
+        let slot = Slot::create(new, params, &self.id_of_slots()?, self.root_key()?)?;
         self.replace_slots(PASSPHRASE_SLOT, Some((&slot, new)))
     }
 
@@ -80,15 +76,15 @@ impl Vault {
     }
 
     /// Creates a recovery code. An old one no longer opens the vault.
-    pub fn create_recovery(&self) -> Result<WriteOutcome<RecoveryCode>, VaultError> {
+    pub fn create_recovery(&self) -> Result<RecoveryCode, VaultError> {
         let code = RecoveryCode::random()?;
-        let slot = Slot::for_recovery(&code, &self.id_and_slots()?.0, self.root_key()?)?;
-        let written = self.replace_slots(RECOVERY_SLOT, Some((&slot, &code)))?;
-        Ok(WriteOutcome { value: code, compaction_due: written.compaction_due })
+        let slot = Slot::for_recovery(&code, &self.id_of_slots()?, self.root_key()?)?;
+        self.replace_slots(RECOVERY_SLOT, Some((&slot, &code)))?;
+        Ok(code)
     }
 
     /// Deletes the recovery code, which then no longer opens the vault.
-    pub fn delete_recovery(&self) -> Result<WriteOutcome<()>, VaultError> {
+    pub fn delete_recovery(&self) -> Result<(), VaultError> {
         if !self.has_recovery()? {
             return Err(CryptoError::NoRecoveryCode.into());
         }
@@ -102,7 +98,17 @@ impl Vault {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
         self.slots_seen.borrow_mut().get_or_insert_with(|| state.slots.clone());
+        self.id_seen.set(Some(state.vault.vault_id));
         Ok((state.vault.vault_id, state.slots))
+    }
+
+    /// Returns the id of the vault for a new slot. If this process has opened a slot, it knows the id
+    /// and the slots. They are verified when the slot is added.
+    fn id_of_slots(&self) -> Result<VaultId, VaultError> {
+        match self.id_seen.get().filter(|_| self.slots_seen.borrow().is_some()) {
+            Some(id) => Ok(id),
+            None => Ok(self.id_and_slots()?.0),
+        }
     }
 
     /// Returns the root key, if this process has it.
@@ -115,15 +121,16 @@ impl Vault {
         &self,
         kind: u32,
         new: Option<(&Slot, &dyn Credential)>,
-    ) -> Result<WriteOutcome<()>, VaultError> {
+    ) -> Result<(), VaultError> {
         let root = self.root_key()?;
-        let mut writing = self.writing()?;
+        let mut writing = self.writing(|_| ())?;
         let state = &writing.state;
         if self.slots_seen.take().is_some_and(|seen| seen != state.slots) {
             return Err(VaultError::SlotsChanged);
         }
 
         let (vault_id, past) = (*state.vault_id(), state.vault.past.clone());
+        self.id_seen.set(Some(vault_id));
         let (old, mut slots): (Vec<Slot>, Vec<Slot>) =
             state.slots.iter().cloned().partition(|slot| slot.kind == kind);
         if let Some((slot, by)) = new {
@@ -144,7 +151,7 @@ impl Vault {
         let head = edit.sign()?;
         writing.set_directory(head);
 
-        Ok(WriteOutcome::new((), writing.commit()?))
+        writing.commit()
     }
 }
 

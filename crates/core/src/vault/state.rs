@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::VaultError;
 use super::access::{OpenedDirectory, OpenedProject, OwnerAccess};
+use super::ahead::KnownProjects;
 use super::checkpoints::{Checkpoints, Seen};
 use super::directory::{DIRECTORY_NAME, nearest_name};
 use super::project::Project;
@@ -18,7 +19,7 @@ use crate::crypto::rows::{Record, Slot, VaultRow, slots_hash};
 use crate::crypto::signing::PublicKey;
 use crate::crypto::tree::{self, Leaf};
 use crate::model::ProjectName;
-use crate::store::{MAX_PROJECTS, Snapshot};
+use crate::store::{Extent, MAX_PROJECTS, Snapshot, Want};
 
 /// The name of the table of slots in messages.
 pub(super) const SLOTS: &str = "the vault's table of key slots";
@@ -48,6 +49,7 @@ pub(super) struct State {
     pub(super) checkpoints: Option<Rc<Checkpoints>>,
     /// The grant of the token that gives access; without one, the owner does
     pub(super) grant: Option<Rc<OpenGrant>>,
+    pub(super) known: Rc<KnownProjects>,
 }
 
 impl State {
@@ -58,6 +60,7 @@ impl State {
         access: &Rc<dyn OwnerAccess>,
         checkpoints: Option<&Rc<Checkpoints>>,
     ) -> Result<Self, VaultError> {
+        snapshot.fetch(&[Want::Directory])?;
         let vault = checked_row(snapshot)?;
         let checkpoints = checkpoints.map(Rc::clone);
         if let Some(grant) = access.grant(&vault.vault_id, snapshot)? {
@@ -70,6 +73,7 @@ impl State {
                 access: Rc::clone(access),
                 checkpoints,
                 grant: Some(grant),
+                known: Rc::default(),
             });
         }
 
@@ -88,6 +92,7 @@ impl State {
             access: Rc::clone(access),
             checkpoints,
             grant: None,
+            known: Rc::default(),
         };
 
         state.compare(&DIRECTORY, None, &state.checkpoint(&state.directory))?;
@@ -144,8 +149,13 @@ impl State {
         snapshot: &dyn Snapshot,
         name: &ProjectName,
     ) -> Result<Option<OpenedProject>, VaultError> {
-        let found = self.access.find(self.vault_id(), snapshot, &[name])?;
-        Ok(found.into_iter().next().flatten())
+        let found = self.access.find(self.vault_id(), snapshot, &[name])?.into_iter().next();
+        let found = found.flatten();
+        if let Some(found) = &found {
+            self.known.add(found);
+        }
+
+        Ok(found)
     }
 
     /// Opens a project by its name. Returns `None` if it does not exist.
@@ -200,6 +210,7 @@ impl State {
         }
 
         let damaged = || VaultError::from(CryptoError::Damaged(DIRECTORY_NAME));
+        snapshot.fetch(&[Want::AllProjects(Extent::Entry)])?;
 
         // One walk takes less time than a search for each bucket. The order ends a walk through pages
         // that point at each other.
@@ -296,6 +307,7 @@ impl State {
         snapshot: &dyn Snapshot,
         rid: RecordId,
     ) -> Result<(), VaultError> {
+        snapshot.fetch(&[Want::AllProjects(Extent::Records)])?;
         for project in self.all(snapshot)? {
             self.open(snapshot, project)?.check_deleted(snapshot, rid)?;
         }

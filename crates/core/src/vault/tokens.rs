@@ -4,39 +4,25 @@
 //! Whatever takes keys from a token gives its project new keys, in the same transaction. The other
 //! tokens of the project then get new grants, which are made from their escrows alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use super::access::{OpenedProject, SignRequest};
+use super::access::OpenedProject;
 use super::copies::BundleScope;
-use super::directory::{Directory, DirectoryEdit};
-use super::next_head::{self, HeadPlace};
-use super::project::{Project, checkpoint};
-use super::rekey::Rekey;
+use super::grants;
+use super::project::Project;
 use super::state::State;
+use super::token_change::{GRANTS, TokenChange, Tokens};
 use super::writing::Writing;
-use super::{Vault, VaultError, WriteOutcome};
-use crate::crypto::CryptoError;
-use crate::crypto::aead::Key;
-use crate::crypto::audit::{Action, Admitted, AuditChange};
-use crate::crypto::grant::{
-    Escrow, Floor, Grant, GrantedKeys, GrantedProject, MAX_TOKENS, SetKeys, SetRecord,
-};
-use crate::crypto::head::Head;
-use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId, VaultId, record_of};
-use crate::crypto::keyring::Keyring;
+use super::{RekeyOutcome, Vault, VaultError};
+use crate::crypto::audit::Action;
+use crate::crypto::grant::Escrow;
+use crate::crypto::ids::{ProjectId, TokenId};
 use crate::crypto::output_digest::OutputKey;
-use crate::crypto::policy::{MAX_WRITERS, Policy, Writer};
-use crate::crypto::project_entry::PolicyId;
-use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::{GrantRow, tokens_hash};
-use crate::crypto::signing::PublicKey;
 use crate::crypto::token::Token;
-use crate::model::{
-    Class, Level, ProjectName, Secret, SecretBytes, SecretRef, Tag, Timestamp, TokenName,
-};
-use crate::store::{Change, Snapshot, Transaction};
-
-const GRANTS: VaultError = VaultError::Crypto(CryptoError::Damaged("the table of grants"));
+use crate::model::{Level, ProjectName, Secret, SecretBytes, Tag, Timestamp, TokenName};
+use crate::store::Transaction;
 
 /// A token to create.
 pub struct NewToken<'a> {
@@ -116,10 +102,7 @@ pub struct Revoked {
 
 impl Vault {
     /// Creates a token. It needs the root key itself.
-    pub fn create_token(
-        &self,
-        new: &NewToken<'_>,
-    ) -> Result<WriteOutcome<(Token, TokenInfo)>, VaultError> {
+    pub fn create_token(&self, new: &NewToken<'_>) -> Result<(Token, TokenInfo), VaultError> {
         let mut change = TokenChange::begin(self)?;
         if change.tokens.named(&new.name).is_some() {
             return Err(VaultError::TokenExists(new.name.clone()));
@@ -152,14 +135,14 @@ impl Vault {
         change.tokens.add(keys.id, escrow)?;
         change.settle(Action::CreateToken, project, &[], false, &|_| {})?;
         let info = change.info(&keys.id)?;
-        Ok(WriteOutcome::new((token, info), change.writing.commit()?))
+        change.writing.commit()?;
+        Ok((token, info))
     }
 
     /// Returns true if the vault has tokens.
     pub fn has_tokens(&self) -> Result<bool, VaultError> {
         let snapshot = self.store.read()?;
-        let state = self.state(&*snapshot)?;
-        Ok(state.grant.is_some() || state.directory.policy != tokens_hash(&[]))
+        Ok(has_tokens(&self.state(&*snapshot)?))
     }
 
     /// Returns all tokens, sorted by name. It needs the root key itself.
@@ -172,15 +155,17 @@ impl Vault {
         let mut projects: BTreeMap<ProjectId, Option<Project>> = BTreeMap::new();
         for (id, token) in &tokens.0 {
             let project = match projects.entry(token.escrow.pid) {
-                std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-                std::collections::btree_map::Entry::Vacant(unknown) => {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => {
                     let found = state.with_id(&*snapshot, &token.escrow.pid);
                     let open = |found| state.open(&*snapshot, found);
                     unknown.insert(found.and_then(open).ok())
                 }
             };
 
-            infos.extend(project.as_ref().map(|project| info(&*snapshot, id, token, project)));
+            infos.extend(
+                project.as_ref().map(|project| grants::info(&*snapshot, id, token, project)),
+            );
         }
 
         let mut infos = infos.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -212,7 +197,7 @@ impl Vault {
         present: &[GrantRow],
     ) -> Result<(Box<dyn Transaction + 'v>, Vec<TokenName>), VaultError> {
         let state = State::read(&*transaction, &self.access, None)?;
-        let mut change = TokenChange::of(self, Writing::of(self, transaction, state))?;
+        let mut change = TokenChange::of(self, Writing::new(self, transaction, state))?;
         let is_present = |id: &TokenId, row: &GrantRow| {
             present.iter().any(|now| now.token_id == *id && now.generation == row.generation)
         };
@@ -244,7 +229,7 @@ impl Vault {
         changes: &TokenChanges<'_>,
         keeps_keys: bool,
         on_progress: &dyn Fn(u64),
-    ) -> Result<WriteOutcome<(TokenInfo, Option<Revoked>)>, VaultError> {
+    ) -> Result<(TokenInfo, Option<Revoked>), VaultError> {
         let mut change = TokenChange::begin(self)?;
         let (id, project) = change.require(name)?;
         let project_name = project.entry.name.clone();
@@ -289,7 +274,8 @@ impl Vault {
         let settled = change.settle(Action::UpdateToken, project, &[], renews, on_progress)?;
         let info = change.info(&id)?;
         let revoked = narrows.then(|| settled.revoked(vec![before], exposed));
-        Ok(WriteOutcome::new((info, revoked), change.writing.commit()?))
+        change.writing.commit()?;
+        Ok((info, revoked))
     }
 
     /// Replaces a token by a new string with the same rights. The old one works until `until`, or no
@@ -302,7 +288,7 @@ impl Vault {
         until: Option<Timestamp>,
         keeps_keys: bool,
         on_progress: &dyn Fn(u64),
-    ) -> Result<WriteOutcome<(Token, TokenInfo, Option<Revoked>)>, VaultError> {
+    ) -> Result<(Token, TokenInfo, Option<Revoked>), VaultError> {
         let mut change = TokenChange::begin(self)?;
         let (id, project) = change.require(name)?;
         let before = change.info(&id)?;
@@ -346,7 +332,8 @@ impl Vault {
         let settled = change.settle(Action::UpdateToken, project, &removed, renews, on_progress)?;
         let info = change.info(&keys.id)?;
         let revoked = until.is_none().then(|| settled.revoked(vec![before], exposed));
-        Ok(WriteOutcome::new((token, info, revoked), change.writing.commit()?))
+        change.writing.commit()?;
+        Ok((token, info, revoked))
     }
 
     /// Revokes tokens of one project: they sign nothing more, and the project gets new keys unless
@@ -357,7 +344,7 @@ impl Vault {
         names: &[TokenName],
         keeps_keys: bool,
         on_progress: &dyn Fn(u64),
-    ) -> Result<WriteOutcome<Revoked>, VaultError> {
+    ) -> Result<Revoked, VaultError> {
         let mut change = TokenChange::begin(self)?;
         let mut ids = Vec::new();
         let mut of: Option<OpenedProject> = None;
@@ -387,7 +374,8 @@ impl Vault {
 
         let settled =
             change.settle(Action::RevokeTokens, project, &ids, !keeps_keys, on_progress)?;
-        Ok(WriteOutcome::new(settled.revoked(infos, exposed), change.writing.commit()?))
+        change.writing.commit()?;
+        Ok(settled.revoked(infos, exposed))
     }
 
     /// Gives a project new keys. The old keys open nothing that is stored from now on. Its tokens get
@@ -396,546 +384,26 @@ impl Vault {
         &self,
         name: &ProjectName,
         on_progress: &dyn Fn(u64),
-    ) -> Result<WriteOutcome<super::RekeyOutcome>, VaultError> {
+    ) -> Result<RekeyOutcome, VaultError> {
         let mut change = TokenChange::begin(self)?;
         let project = change.writing.state.require(&*change.writing.transaction, name)?;
 
         // A damaged project is not re-encrypted.
         change.writing.state.open(&*change.writing.transaction, project.clone())?;
         let settled = change.settle(Action::Rekey, project, &[], true, on_progress)?;
-        let rekeyed = super::RekeyOutcome {
+        let rekeyed = RekeyOutcome {
             projects: 1,
             secrets: settled.renewed.unwrap_or_default(),
             recovery: None,
             output_keys: settled.output_keys,
             tokens: Vec::new(),
         };
-        Ok(WriteOutcome::new(rekeyed, change.writing.commit()?))
+        change.writing.commit()?;
+        Ok(rekeyed)
     }
 }
 
-/// A token with its escrow.
-struct OpenToken {
-    row: GrantRow,
-    escrow: Escrow,
-    /// True if it needs a new grant
-    is_due: bool,
-}
-
-/// The tokens of a vault whose escrow opens.
-struct Tokens(BTreeMap<TokenId, OpenToken>);
-
-impl Tokens {
-    /// Reads all tokens. The directory's head proves that they are those of the owner.
-    fn read(rows: &dyn Snapshot, state: &State, key: Key) -> Result<Self, VaultError> {
-        let grants = rows.grants()?;
-        if tokens_hash(&grants) != state.directory.policy {
-            return Err(GRANTS);
-        }
-
-        let open = |row: GrantRow| {
-            let escrow = Escrow::open(&key, state.vault_id(), &row).ok()?;
-            Some((row.token_id, OpenToken { row, escrow, is_due: false }))
-        };
-        Ok(Self(grants.into_iter().filter_map(open).collect()))
-    }
-
-    /// Returns the token of this name that was not rotated.
-    fn named(&self, name: &TokenName) -> Option<TokenId> {
-        let is_named =
-            |token: &OpenToken| token.escrow.name == *name && token.escrow.replaced_by.is_none();
-        self.0.iter().find(|(_, token)| is_named(token)).map(|(id, _)| *id)
-    }
-
-    /// Returns all tokens of this name.
-    fn all_named(&self, name: &TokenName) -> Vec<TokenId> {
-        let named = self.0.iter().filter(|(_, token)| token.escrow.name == *name);
-        named.map(|(id, _)| *id).collect()
-    }
-
-    fn add(&mut self, id: TokenId, escrow: Escrow) -> Result<(), VaultError> {
-        if self.0.len() >= MAX_TOKENS {
-            return Err(VaultError::TooManyTokens);
-        }
-
-        if escrow.only.is_some() && escrow.level == Level::Manage {
-            return Err(VaultError::ManageOfSome);
-        }
-
-        let row = GrantRow { token_id: id, generation: 0, grant: Vec::new(), escrow: Vec::new() };
-        self.0.insert(id, OpenToken { row, escrow, is_due: true });
-        Ok(())
-    }
-
-    fn of(&self, pid: &ProjectId) -> impl Iterator<Item = (&TokenId, &OpenToken)> {
-        self.0.iter().filter(move |(_, token)| token.escrow.pid == *pid)
-    }
-
-    /// Returns the tokens that may sign for a project, in the order of their ids.
-    fn writers(&self, pid: &ProjectId, now: Timestamp) -> Result<Vec<Writer>, VaultError> {
-        let may_sign = |token: &OpenToken| {
-            token.escrow.level == Level::Manage
-                && token.escrow.expires.is_none_or(|expires| expires > now)
-        };
-        let writers: Vec<Writer> = self
-            .of(pid)
-            .filter(|(_, token)| may_sign(token))
-            .map(|(id, OpenToken { escrow, .. })| Writer {
-                token_id: *id,
-                key: escrow.writer,
-                until: escrow.expires.map_or(u64::MAX, |expires| expires.0),
-            })
-            .collect();
-
-        if writers.len() > MAX_WRITERS { Err(VaultError::TooManyWriters) } else { Ok(writers) }
-    }
-}
-
-/// The result of [`TokenChange::settle`].
-struct Settled {
-    renewed: Option<u64>,
-    output_keys: Vec<OutputKey>,
-    is_damaged: bool,
-    dropped: Vec<TokenId>,
-}
-
-impl Settled {
-    fn revoked(self, tokens: Vec<TokenInfo>, exposed: Vec<Secret>) -> Revoked {
-        let Self { renewed, output_keys, is_damaged, dropped } = self;
-        Revoked { tokens, exposed, renewed, output_keys, is_damaged, dropped }
-    }
-}
-
-/// A change of tokens in a transaction.
-pub(super) struct TokenChange<'v> {
-    pub(super) writing: Writing<'v>,
-    directory: Directory,
-    escrow_key: Key,
-    vault_id: VaultId,
-    tokens: Tokens,
-    dropped: Vec<TokenId>,
-}
-
-impl<'v> TokenChange<'v> {
-    pub(super) fn begin(vault: &'v Vault) -> Result<Self, VaultError> {
-        Self::of(vault, vault.writing()?)
-    }
-
-    fn of(vault: &Vault, writing: Writing<'v>) -> Result<Self, VaultError> {
-        let root = vault.root_key()?;
-        let vault_id = *writing.state.vault_id();
-        let directory = Directory::new(root, vault_id);
-        let tokens = Tokens::read(&*writing.transaction, &writing.state, root.escrow_key())?;
-        let known = writing.transaction.grants()?.into_iter().map(|row| row.token_id);
-
-        // The grants of a project that was deleted open nothing.
-        let mut tokens = tokens;
-        let mut is_there = BTreeMap::new();
-        for token in tokens.0.values() {
-            let pid = token.escrow.pid;
-            let located = writing.transaction.locate(&record_of(&pid))?;
-            is_there.insert(pid, located.is_some_and(|(of, _)| of == DIRECTORY));
-        }
-
-        tokens.0.retain(|_, token| is_there.get(&token.escrow.pid) == Some(&true));
-        let dropped = known.filter(|id| !tokens.0.contains_key(id)).collect();
-        Ok(Self { writing, directory, escrow_key: root.escrow_key(), vault_id, tokens, dropped })
-    }
-
-    /// Finds a token by name, and its project.
-    fn require(&self, name: &TokenName) -> Result<(TokenId, OpenedProject), VaultError> {
-        let id = self.tokens.named(name).ok_or_else(|| VaultError::NoToken(name.clone()))?;
-        let pid = self.tokens.0[&id].escrow.pid;
-        Ok((id, self.writing.state.with_id(&*self.writing.transaction, &pid)?))
-    }
-
-    /// Returns the ids of secrets, in ascending order.
-    fn records(&self, name: &ProjectName, tags: &[Tag]) -> Result<Vec<RecordId>, VaultError> {
-        let rows = &*self.writing.transaction;
-        let wanted: Vec<SecretRef> = tags.iter().cloned().map(SecretRef::Tag).collect();
-        let found = super::find::find_all(&self.writing.state, rows, name, &wanted)?;
-        let secrets = found.iter().flat_map(|found| &found.secrets);
-        let mut ids: Vec<RecordId> = secrets.map(|(_, secret)| secret.record.rid).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(ids)
-    }
-
-    fn info(&self, id: &TokenId) -> Result<TokenInfo, VaultError> {
-        let token = self.tokens.0.get(id).ok_or(GRANTS)?;
-        let rows = &*self.writing.transaction;
-        let found = self.writing.state.with_id(rows, &token.escrow.pid)?;
-        match self.open(found.clone()) {
-            Ok(project) => info(rows, id, token, &project),
-            // A damaged project must not keep anybody from revoking.
-            Err(error) if error.is_damage() => Ok(TokenInfo {
-                secrets: token.escrow.only.as_ref().map(|_| Vec::new()),
-                ..of_escrow(id, &token.escrow, found.entry.name)
-            }),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Opens a project with the changes of this transaction.
-    fn open(&self, found: OpenedProject) -> Result<Project, VaultError> {
-        let State { access, owner, .. } = &self.writing.state;
-        let rows = &*self.writing.transaction;
-        Project::open(rows, self.vault_id, owner, found, access.clone(), None)
-    }
-
-    /// Returns the secrets whose values tokens could use.
-    fn exposed(
-        &self,
-        project: &OpenedProject,
-        infos: &[&TokenInfo],
-        ids: &[TokenId],
-    ) -> Result<Vec<Secret>, VaultError> {
-        let project = match self.open(project.clone()) {
-            Ok(project) => project,
-            Err(error) if error.is_damage() => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-
-        let escrows: Vec<&Escrow> = ids
-            .iter()
-            .zip(infos)
-            .filter(|(_, info)| info.level >= Level::Use)
-            .filter_map(|(id, _)| self.tokens.0.get(id).map(|token| &token.escrow))
-            .collect();
-        let could_use = |rid: &RecordId, class: Class| {
-            escrows.iter().any(|escrow| {
-                (class == Class::Team || escrow.is_restricted_allowed)
-                    && escrow.only.as_ref().is_none_or(|only| only.contains(rid))
-            })
-        };
-
-        let mut exposed = Vec::new();
-        project.each(&*self.writing.transaction, |found| {
-            if could_use(&found.record.rid, found.metadata.class) {
-                exposed.push(project.secret(found));
-            }
-        })?;
-        exposed.sort_by_cached_key(|secret| secret.metadata.tag.key());
-        Ok(exposed)
-    }
-
-    /// Carries out the change: removes `removed`, gives the project new keys if `renews`, writes its
-    /// policy and head if the list of tokens that may sign differs, issues the grants that are due,
-    /// and signs the directory.
-    fn settle(
-        &mut self,
-        action: Action,
-        found: OpenedProject,
-        removed: &[TokenId],
-        renews: bool,
-        on_progress: &dyn Fn(u64),
-    ) -> Result<Settled, VaultError> {
-        let pid = found.entry.pid;
-        let dropped = std::mem::take(&mut self.dropped);
-        for id in removed.iter().chain(&dropped) {
-            self.writing.transaction.apply(Change::DropGrant(id))?;
-        }
-
-        let project = match self.writing.state.open(&*self.writing.transaction, found.clone()) {
-            Ok(project) => Some(project),
-            Err(error) if error.is_damage() && action == Action::RevokeTokens => None,
-            Err(error) => return Err(error),
-        };
-
-        let is_damaged = project.is_none();
-        let mut settled = Settled { renewed: None, output_keys: Vec::new(), is_damaged, dropped };
-        let mut opened = found;
-        let writers = self.tokens.writers(&pid, Timestamp::now())?;
-        match project {
-            Some(project) if renews => {
-                let mut rekey = Rekey::new(&self.directory, None, on_progress);
-                rekey.writers = Some(writers);
-                let transaction = &mut *self.writing.transaction;
-                let (renewed, state) = rekey.project(transaction, &project)?;
-                settled.renewed = Some(rekey.secrets);
-                settled.output_keys = std::mem::take(&mut rekey.output_keys);
-                self.writing.remember(pid, Some(&renewed.entry.name), state);
-                opened = renewed;
-                self.set_due(&pid);
-            }
-            Some(project) => opened = self.write_policy(project, writers)?,
-            None => opened = self.write_policy_of_damaged(opened, writers)?,
-        }
-
-        if !is_damaged {
-            self.issue_all(&opened)?;
-        } else if renews {
-            opened.entry.due = Some(Timestamp::now());
-        }
-
-        self.sign_directory(action, &opened, removed)?;
-        Ok(settled)
-    }
-
-    /// Issues the grants again that name this secret.
-    pub(super) fn issue_for(
-        &mut self,
-        project: OpenedProject,
-        rid: RecordId,
-    ) -> Result<(), VaultError> {
-        let mut is_named = false;
-        for token in self.tokens.0.values_mut() {
-            if token.escrow.only.as_ref().is_some_and(|only| only.contains(&rid)) {
-                (token.is_due, is_named) = (true, true);
-            }
-        }
-
-        if is_named {
-            self.settle(Action::UpdateToken, project, &[], false, &|_| {})?;
-        }
-
-        Ok(())
-    }
-
-    fn set_due(&mut self, pid: &ProjectId) {
-        let of = self.tokens.0.values_mut().filter(|token| token.escrow.pid == *pid);
-        of.for_each(|token| token.is_due = true);
-    }
-
-    /// Returns the policy that a project has.
-    fn policy(&self, project: &Project) -> Result<Option<Policy>, VaultError> {
-        let Some(row) = &project.policy else { return Ok(None) };
-        let pid = &project.row.pid;
-        let key = project.ring()?.policy_key(pid);
-        Ok(Some(Policy::open(&key, &self.directory.owner(), &self.vault_id, pid, row)?))
-    }
-
-    /// Writes the next policy and a head that names it, if the writers differ.
-    fn write_policy(
-        &mut self,
-        project: Project,
-        writers: Vec<Writer>,
-    ) -> Result<OpenedProject, VaultError> {
-        let before = self.policy(&project)?;
-        let known = before.as_ref().map_or(&[][..], |policy| &policy.writers);
-        if known == writers {
-            return Ok(project.opened);
-        }
-
-        let (admitted, gone) = difference(known, &writers, &self.tokens);
-        if !gone.is_empty() {
-            // A reader without memory believes the policy that its grant names.
-            self.set_due(&project.row.pid);
-        }
-
-        let version = before.map_or(1, |policy| policy.version + 1);
-        let mut opened = project.opened.clone();
-        let (pid, epoch) = (opened.entry.pid, opened.entry.epoch);
-        let policy = Policy { version, epoch, writers };
-        let row = self.directory.seal_policy(opened.ring()?, &pid, &policy)?;
-        self.writing.transaction.apply(Change::Policy(&pid, &row))?;
-        opened.entry.policy = policy.id(&self.vault_id, &pid);
-
-        let place = HeadPlace { vault_id: &self.vault_id, pid: &pid, epoch };
-        let Head { root_hash, count, .. } = project.head;
-        let head = Head {
-            policy: opened.entry.policy.hash,
-            ..next_head::next(place, &project.head, epoch, root_hash, count)
-        };
-        let mut change = AuditChange::new(Action::Policy);
-        (change.admitted, change.removed) = (admitted, gone);
-        change.count = (change.admitted.len() + change.removed.len()) as u64;
-
-        let request = SignRequest {
-            project: &opened,
-            previous: &project.row,
-            policy: Some(&row),
-            head,
-            change,
-        };
-        let signed = self.directory.sign(request);
-        next_head::write(&mut *self.writing.transaction, place, opened.ring()?, &signed)?;
-        let state = checkpoint(&self.vault_id, &opened, &signed.head);
-        self.writing.remember(pid, Some(&opened.entry.name), state);
-        Ok(opened)
-    }
-
-    /// Writes the next policy of a project that does not verify. Its head is left, and everybody
-    /// refuses it.
-    fn write_policy_of_damaged(
-        &mut self,
-        mut opened: OpenedProject,
-        writers: Vec<Writer>,
-    ) -> Result<OpenedProject, VaultError> {
-        let PolicyId { version, .. } = opened.entry.policy;
-        if version == 0 && writers.is_empty() {
-            return Ok(opened);
-        }
-
-        let (pid, epoch) = (opened.entry.pid, opened.entry.epoch);
-        let policy = Policy { version: version + 1, epoch, writers };
-        let row = self.directory.seal_policy(opened.ring()?, &pid, &policy)?;
-        self.writing.transaction.apply(Change::Policy(&pid, &row))?;
-        opened.entry.policy = policy.id(&self.vault_id, &pid);
-        Ok(opened)
-    }
-
-    /// Issues the grants of a project's tokens that are due.
-    fn issue_all(&mut self, opened: &OpenedProject) -> Result<(), VaultError> {
-        let pid = opened.entry.pid;
-        let due: BTreeSet<TokenId> =
-            self.tokens.of(&pid).filter(|(_, token)| token.is_due).map(|(id, _)| *id).collect();
-        if due.is_empty() {
-            return Ok(());
-        }
-
-        let project = self.open(opened.clone())?;
-        for id in due {
-            let token = self.tokens.0.get_mut(&id).ok_or(GRANTS)?;
-            let rows = &*self.writing.transaction;
-            let grant = grant(rows, &project, &token.escrow, self.directory.owner())?;
-            let generation = token.row.generation + 1;
-            let escrow = &token.escrow;
-            token.row = GrantRow {
-                token_id: id,
-                generation,
-                grant: grant.seal(&escrow.kek, &self.vault_id, &id, generation)?,
-                escrow: escrow.seal(&self.escrow_key, &self.vault_id, &id, generation)?,
-            };
-            token.is_due = false;
-            self.writing.transaction.apply(Change::Grant(&token.row))?;
-        }
-
-        Ok(())
-    }
-
-    fn sign_directory(
-        &mut self,
-        action: Action,
-        opened: &OpenedProject,
-        removed: &[TokenId],
-    ) -> Result<(), VaultError> {
-        let before = self.directory.read(&*self.writing.transaction)?;
-        let tokens = tokens_hash(&self.writing.transaction.grants()?);
-        let transaction = &mut *self.writing.transaction;
-        let mut edit = DirectoryEdit::new(&self.directory, before, transaction, action);
-        edit.tokens = tokens;
-        let entry = edit.require(&opened.entry.name)?;
-        edit.replace(entry, opened)?;
-        edit.change().removed = removed.to_vec();
-        let head = edit.sign()?;
-        self.writing.set_directory(head);
-        Ok(())
-    }
-}
-
-/// Returns the names of all tokens, sorted. A token whose escrow is damaged has none.
-pub(super) fn names(
-    rows: &dyn Snapshot,
-    state: &State,
-    root: &RootKey,
-) -> Result<Vec<TokenName>, VaultError> {
-    let Tokens(tokens) = Tokens::read(rows, state, root.escrow_key())?;
-    let mut names: Vec<TokenName> = tokens.into_values().map(|token| token.escrow.name).collect();
-    names.sort_unstable();
-    names.dedup();
-    Ok(names)
-}
-
-/// Returns the tokens that may sign from now on, and those that may no longer.
-fn difference(before: &[Writer], now: &[Writer], tokens: &Tokens) -> (Vec<Admitted>, Vec<TokenId>) {
-    let is_in = |list: &[Writer], id: &TokenId| list.iter().any(|one| one.token_id == *id);
-    let name = |id: &TokenId| tokens.0.get(id).map(|token| token.escrow.name.as_str().to_owned());
-    let admitted = now.iter().filter(|one| !is_in(before, &one.token_id)).map(|one| Admitted {
-        token_id: one.token_id,
-        key: one.key,
-        name: name(&one.token_id).unwrap_or_default(),
-    });
-    let gone = before.iter().filter(|one| !is_in(now, &one.token_id)).map(|one| one.token_id);
-    (admitted.collect(), gone.collect())
-}
-
-fn of_escrow(id: &TokenId, escrow: &Escrow, project: ProjectName) -> TokenInfo {
-    TokenInfo {
-        id: *id,
-        name: escrow.name.clone(),
-        level: escrow.level,
-        project,
-        secrets: None,
-        is_restricted_allowed: escrow.is_restricted_allowed,
-        is_strict: escrow.is_strict,
-        created: escrow.created,
-        expires: escrow.expires,
-        is_replaced: escrow.replaced_by.is_some(),
-    }
-}
-
-fn info(
-    rows: &dyn Snapshot,
-    id: &TokenId,
-    token: &OpenToken,
-    project: &Project,
-) -> Result<TokenInfo, VaultError> {
-    let info = of_escrow(id, &token.escrow, project.name().clone());
-    let Some(only) = &token.escrow.only else { return Ok(info) };
-    let mut tags = Vec::with_capacity(only.len());
-    for rid in only {
-        tags.extend(project.member(rows, *rid)?.map(|found| found.metadata.tag));
-    }
-
-    tags.sort_by_cached_key(Tag::key);
-    Ok(TokenInfo { secrets: Some(tags), ..info })
-}
-
-/// Builds a grant from an escrow and the present state of its project.
-fn grant(
-    rows: &dyn Snapshot,
-    project: &Project,
-    escrow: &Escrow,
-    owner: PublicKey,
-) -> Result<Grant, VaultError> {
-    let (ring, entry) = (project.ring()?, &project.opened.entry);
-    let (pid, epoch) = (entry.pid, entry.epoch);
-    let keys = match &escrow.only {
-        None => GrantedKeys::Project(limited(ring, escrow)),
-        Some(only) => {
-            let mut records = Vec::with_capacity(only.len());
-            for rid in only {
-                // A secret that was deleted is in no grant.
-                let Some(found) = project.member(rows, *rid)? else { continue };
-                let (class, generation) = (found.metadata.class, found.metadata.generation);
-                let may_use = escrow.level >= Level::Use
-                    && (class == Class::Team || escrow.is_restricted_allowed);
-                let value = ring.value_key(&pid, rid, class, generation).filter(|_| may_use);
-                records.push(SetRecord {
-                    rid: *rid,
-                    tag: found.metadata.tag,
-                    class,
-                    generation,
-                    metadata: ring.metadata_key(&pid, rid),
-                    value,
-                });
-            }
-
-            let (head, policy) = (ring.head_key(&pid), ring.policy_key(&pid));
-            GrantedKeys::Set(SetKeys { head, policy, records })
-        }
-    };
-
-    let head = project.head.revision(&project.vault_id, &pid, epoch);
-    let floor = Floor { seq: head.seq, head: head.hash, policy: entry.policy };
-    Ok(Grant {
-        name: escrow.name.clone(),
-        level: escrow.level,
-        expires: escrow.expires,
-        is_strict: escrow.is_strict,
-        owner,
-        project: GrantedProject { pid, name: entry.name.clone(), epoch, floor, keys },
-        later: SecretBytes::with_capacity(0),
-    })
-}
-
-/// Returns the keys of a project that a token gets.
-fn limited(ring: &Keyring, escrow: &Escrow) -> Keyring {
-    let copy = |key: &Key| Key::copy_of(key.expose());
-    let may_use = escrow.level >= Level::Use;
-    let values = ring.values.as_ref().filter(|_| may_use).map(copy);
-    let restricted = ring.restricted.as_ref();
-    let restricted = restricted.filter(|_| may_use && escrow.is_restricted_allowed).map(copy);
-    Keyring::new(copy(&ring.metadata), values, restricted, copy(&ring.index))
+/// Returns true if a vault in this state has tokens.
+pub(super) fn has_tokens(state: &State) -> bool {
+    state.grant.is_some() || state.directory.policy != tokens_hash(&[])
 }

@@ -3,7 +3,6 @@
 
 use super::access::{ChangedDirectory, DirectoryChange, OpenedProject};
 use super::checkpoints::Seen;
-use super::copies::refuse_bundle;
 use super::edit::Edit;
 use super::project::Project;
 use super::state::State;
@@ -13,7 +12,7 @@ use crate::crypto::checkpoint::Checkpoint;
 use crate::crypto::head::Head;
 use crate::crypto::ids::{DIRECTORY, ProjectId};
 use crate::model::ProjectName;
-use crate::store::{Committed, Transaction};
+use crate::store::{self, Transaction};
 
 /// A change that is not committed yet.
 pub(super) struct Writing<'v> {
@@ -24,31 +23,15 @@ pub(super) struct Writing<'v> {
     seen: Vec<(ProjectId, Option<ProjectName>, Checkpoint)>,
 }
 
-impl Vault {
-    /// Begins a change.
-    pub(super) fn writing(&self) -> Result<Writing<'_>, VaultError> {
-        let transaction = self.store.write()?;
-        let state = self.state(&*transaction)?;
-        if state.grant.is_some() {
-            refuse_bundle(&*transaction)?;
-        }
-
-        Ok(Writing { vault: self, transaction, state, seen: Vec::new() })
-    }
-}
-
 impl<'v> Writing<'v> {
-    /// Goes on with a transaction that began otherwise.
-    pub(super) fn of(
+    pub(super) fn new(
         vault: &'v Vault,
         transaction: Box<dyn Transaction + 'v>,
         state: State,
     ) -> Self {
         Self { vault, transaction, state, seen: Vec::new() }
     }
-}
 
-impl Writing<'_> {
     /// Opens a project by its name.
     pub(super) fn named(&self, name: &ProjectName) -> Result<Option<Project>, VaultError> {
         self.state.named(&*self.transaction, name)
@@ -155,9 +138,9 @@ impl Writing<'_> {
     }
 
     /// Commits, then remembers the new states, so that a rollback of the change is noticed.
-    pub(super) fn commit(self) -> Result<Committed, VaultError> {
+    pub(super) fn commit(self) -> Result<(), VaultError> {
         let Self { vault, transaction, state, seen } = self;
-        let committed = transaction.commit()?;
+        store::commit(&*vault.store, transaction)?;
         if let Some(checkpoints) = &vault.checkpoints {
             for (pid, name, checkpoint) in &seen {
                 // The change is durable. Not remembering it is no reason to report a failure.
@@ -166,7 +149,7 @@ impl Writing<'_> {
             }
         }
 
-        Ok(committed)
+        Ok(())
     }
 }
 

@@ -150,14 +150,8 @@ impl<'a> ChangeCheck<'a> {
         changes: &[OwnedChange],
         rows: &mut dyn Transaction,
     ) -> Result<(), VaultError> {
-        let is_new = |pid: &ProjectId| -> Result<bool, StoreError> {
-            Ok(rows.project(pid)?.is_none() && rows.locate(&record_of(pid))?.is_none())
-        };
-
-        for pid in &self.added {
-            if *pid == DIRECTORY || !is_new(pid)? {
-                return Err(invalid());
-            }
+        if self.added.contains(&DIRECTORY) {
+            return Err(invalid());
         }
 
         let heads = changes.iter().filter(|change| is_directory(change)).count();
@@ -165,8 +159,12 @@ impl<'a> ChangeCheck<'a> {
             return Err(invalid());
         }
 
+        // The store refuses a project or a record whose id is taken.
         for change in changes {
-            change.apply(rows)?;
+            change.apply(rows).map_err(|error| match error {
+                StoreError::IdTaken => invalid(),
+                error => error.into(),
+            })?;
         }
 
         if self.is_reached(rows)? { Ok(()) } else { Err(invalid()) }

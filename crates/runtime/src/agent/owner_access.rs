@@ -17,7 +17,7 @@ use secrets_core::crypto::project_entry::ProjectEntry;
 use secrets_core::crypto::rows::ProjectRow;
 use secrets_core::crypto::signing::PublicKey;
 use secrets_core::model::ProjectName;
-use secrets_core::store::{RowSet, Snapshot, Transaction, decode_changes};
+use secrets_core::store::{Extent, RowSet, Snapshot, Transaction, Want, decode_changes};
 use secrets_core::vault::{
     ChangedDirectory, DIRECTORY_NAME, DirectoryChange, KeyServiceError, OpenedDirectory,
     OpenedProject, OwnerAccess, SignRequest, SignedHead, VaultError, WantedKey,
@@ -64,6 +64,23 @@ impl OwnerAccess for Client {
         Ok(OpenedDirectory { head, epoch, owner })
     }
 
+    fn indexes(&self, names: &[&ProjectName]) -> Result<Vec<[u8; 16]>, VaultError> {
+        let mut indexes = Vec::with_capacity(names.len());
+        for names in names.chunks(MAX_NAMES) {
+            let bytes = names.iter().map(|name| name.as_str().as_bytes()).collect();
+            let request = Request::Index { path: &self.vault, names: bytes };
+            self.ask(&request, |answer| match answer {
+                Answer::Bytes(bytes) if bytes.len() == 16 * names.len() => {
+                    indexes.extend(bytes.as_chunks().0);
+                    Ok(())
+                }
+                other => Err(failed(other)),
+            })?;
+        }
+
+        Ok(indexes)
+    }
+
     fn find(
         &self,
         vault_id: &VaultId,
@@ -79,6 +96,7 @@ impl OwnerAccess for Client {
         rows: &dyn Snapshot,
         indexes: &[[u8; 16]],
     ) -> Result<Vec<Option<OpenedProject>>, VaultError> {
+        rows.fetch(&[Want::Entries(indexes, Extent::Entry)])?;
         let empty = RowSet::read(rows)?;
         let mut found = Vec::with_capacity(indexes.len());
         let mut rest = indexes;
@@ -274,23 +292,6 @@ impl Client {
         taken
     }
 
-    fn indexes(&self, names: &[&ProjectName]) -> Result<Vec<[u8; 16]>, VaultError> {
-        let mut indexes = Vec::with_capacity(names.len());
-        for names in names.chunks(MAX_NAMES) {
-            let bytes = names.iter().map(|name| name.as_str().as_bytes()).collect();
-            let request = Request::Index { path: &self.vault, names: bytes };
-            self.ask(&request, |answer| match answer {
-                Answer::Bytes(bytes) if bytes.len() == 16 * names.len() => {
-                    indexes.extend(bytes.as_chunks().0);
-                    Ok(())
-                }
-                other => Err(failed(other)),
-            })?;
-        }
-
-        Ok(indexes)
-    }
-
     fn open(
         &self,
         vault_id: &VaultId,
@@ -331,6 +332,7 @@ impl Client {
         names: &[&ProjectName],
     ) -> Result<(Vec<[u8; 16]>, RowSet), VaultError> {
         let mut indexes = self.indexes(&names[..names.len().min(MAX_NAMES)])?;
+        rows.fetch(&[Want::Entries(&indexes, Extent::Entry)])?;
         let (mut request, mut count) = (RowSet::read(rows)?, 0);
         for index in &indexes {
             let mut larger = request.clone();

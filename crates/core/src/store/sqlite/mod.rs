@@ -23,7 +23,7 @@ use secrets_files::directory;
 
 use super::neighbours;
 use super::vault_path::{self, IfExists, StagedFile};
-use super::{APPLICATION_ID, FORMAT, Snapshot, Store, StoreError, Transaction};
+use super::{APPLICATION_ID, Doubt, FORMAT, Location, Snapshot, Store, StoreError, Transaction};
 use budget::Budget;
 use recovery::SavedNames;
 use transaction::SqliteTransaction;
@@ -70,7 +70,11 @@ pub struct SqliteStore {
     connection: Connection,
     budget: Budget,
     path: PathBuf,
+    /// The absolute path as it was typed
+    typed: PathBuf,
     is_exposed: bool,
+    /// The last commit left dead bytes
+    needs_compaction: Cell<bool>,
     /// An interrupted change was rolled back, and copies of the files from before the rollback are
     /// kept
     keeps_copies: Cell<bool>,
@@ -105,6 +109,7 @@ impl SqliteStore {
 
         let store = Self::connect(found.path)?;
         let store = Self {
+            typed: typed(path),
             is_exposed: found.is_exposed,
             keeps_copies: Cell::new(SavedNames::new(&store.path).exist()),
             _checker: checker,
@@ -133,10 +138,10 @@ impl SqliteStore {
             let store = new.open()?;
             let mut transaction = store.write()?;
             fill(&mut *transaction)?;
-            transaction.commit()?;
+            transaction.commit().map_err(StoreError::from)?;
         }
 
-        Ok(Self::connect(new.persist()?)?)
+        Ok(Self { typed: typed(path), ..Self::connect(new.persist()?)? })
     }
 
     /// Begins a vault for `path`, with empty tables.
@@ -180,8 +185,10 @@ impl SqliteStore {
         Ok(Self {
             connection,
             budget,
+            typed: path.clone(),
             path,
             is_exposed: false,
+            needs_compaction: Cell::new(false),
             keeps_copies: Cell::new(false),
             _checker: None,
         })
@@ -273,6 +280,11 @@ impl SqliteStore {
     }
 }
 
+/// Returns the absolute form of a path as it was typed.
+fn typed(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 fn harden(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_CELL)?;
@@ -336,9 +348,32 @@ impl Store for SqliteStore {
         Ok(open)
     }
 
+    fn location(&self) -> Location {
+        Location::File { path: self.path.clone(), typed: self.typed.clone() }
+    }
+
+    fn settle(&self, doubt: &Doubt) -> Result<bool, StoreError> {
+        // SQLite commits by removing the journal. If it could not flush the directory afterwards, the
+        // change is stored, but a power cut could bring the journal back.
+        let directory = self.path.parent().unwrap_or(&self.path);
+        directory::flush(directory).map_err(|source| StoreError::Io {
+            action: "write to",
+            path: directory.to_owned(),
+            source,
+        })?;
+
+        doubt.is_stored(&*self.read()?)
+    }
+
     fn compact(&self) -> Result<(), StoreError> {
         self.read()?;
-        self.vacuum(BUSY)
+        self.vacuum(BUSY)?;
+        self.needs_compaction.set(false);
+        Ok(())
+    }
+
+    fn needs_compaction(&self) -> bool {
+        self.needs_compaction.get()
     }
 
     fn keeps_copies(&self) -> bool {
@@ -372,6 +407,12 @@ fn translate(error: rusqlite::Error) -> StoreError {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Busy,
         ErrorCode::DiskFull => StoreError::Full,
         ErrorCode::ReadOnly => StoreError::ReadOnly,
+        // Only the id of a record is unique without being a primary key.
+        ErrorCode::ConstraintViolation
+            if failure.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE =>
+        {
+            StoreError::IdTaken
+        }
         ErrorCode::SystemIoFailure if NO_LOCKS.contains(&failure.extended_code) => {
             StoreError::NoLocks
         }

@@ -13,13 +13,12 @@ use crate::crypto::grant::{MAX_ESCROW, MAX_GRANT, MAX_TOKENS};
 use crate::crypto::ids::{Hash, ProjectId, RecordId, TokenId};
 use crate::crypto::rows::{AuditRow, GrantRow, PolicyRow, ProjectRow, Record, Slot, VaultRow};
 use crate::crypto::tree::Leaf;
-use crate::store::{MAX_PROJECTS, OrphanRows, Snapshot, StoreError};
+use crate::store::{Inspection, MAX_PROJECTS, OrphanRows, PROJECTS, Snapshot, StoreError};
 
 /// Upper bounds of columns in bytes: keys and MACs, sealed keys and heads, sealed metadata (4,096
 /// characters of 4 bytes and the other fields), a sealed value (1 MiB and its padding).
 const SHORT: usize = 256;
 const LONG: usize = 1024;
-const PROJECTS: &str = "table of projects";
 const MAX_META: usize = 32 * 1024;
 /// The upper bound of policies and audit entries.
 const MAX_OTHER: usize = 8 * 1024;
@@ -181,43 +180,6 @@ impl Snapshot for SqliteTransaction<'_> {
         Ok(rows.into_iter().next())
     }
 
-    fn projects(&self) -> Result<Vec<ProjectRow>, StoreError> {
-        match self.readable_projects()? {
-            (rows, true) => Ok(rows),
-            _ => Err(StoreError::Damaged(PROJECTS)),
-        }
-    }
-
-    fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError> {
-        let sql = format!("{PROJECT} ORDER BY pid");
-        let (mut found, mut seen, mut whole) = (Vec::new(), 0, true);
-        let read = self.each(&sql, [], PROJECTS, |row| {
-            // Invalid rows count as well: pages that point at each other would repeat them forever.
-            seen += 1;
-            if seen > MAX_PROJECTS + 1 {
-                whole = false;
-                return Ok(false);
-            }
-
-            let (head, sig) = (bytes(row, 2, LONG), bytes(row, 3, LONG));
-            let are_there = head.is_some() && sig.is_some();
-            let project = || {
-                let (head, sig) = (head.unwrap_or_default(), sig.unwrap_or_default());
-                Some(ProjectRow { pid: blob(row, 0)?, epoch: number(row, 1)?, head, sig })
-            };
-
-            let project = project();
-            whole &= are_there && project.is_some();
-            found.extend(project);
-            Ok(true)
-        });
-
-        match read {
-            Err(StoreError::Damaged(_)) => Ok((found, false)),
-            read => read.map(|()| (found, whole)),
-        }
-    }
-
     fn grants(&self) -> Result<Vec<GrantRow>, StoreError> {
         let sql = format!("{GRANT} ORDER BY token_id");
         self.rows(&sql, [], MAX_TOKENS, GRANTS, grant)
@@ -315,6 +277,53 @@ impl Snapshot for SqliteTransaction<'_> {
         Ok(rows.into_iter().next())
     }
 
+    fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
+        let rows = self.rows(
+            "SELECT val FROM vals WHERE rid = ?1",
+            [&rid[..]],
+            1,
+            "table of values",
+            |row| bytes(row, 0, MAX_VALUE),
+        )?;
+
+        Ok(rows.into_iter().next())
+    }
+    fn inspection(&self) -> Result<&dyn Inspection, StoreError> {
+        Ok(self)
+    }
+}
+
+impl Inspection for SqliteTransaction<'_> {
+    fn readable_projects(&self) -> Result<(Vec<ProjectRow>, bool), StoreError> {
+        let sql = format!("{PROJECT} ORDER BY pid");
+        let (mut found, mut seen, mut whole) = (Vec::new(), 0, true);
+        let read = self.each(&sql, [], PROJECTS, |row| {
+            // Invalid rows count as well: pages that point at each other would repeat them forever.
+            seen += 1;
+            if seen > MAX_PROJECTS + 1 {
+                whole = false;
+                return Ok(false);
+            }
+
+            let (head, sig) = (bytes(row, 2, LONG), bytes(row, 3, LONG));
+            let are_there = head.is_some() && sig.is_some();
+            let project = || {
+                let (head, sig) = (head.unwrap_or_default(), sig.unwrap_or_default());
+                Some(ProjectRow { pid: blob(row, 0)?, epoch: number(row, 1)?, head, sig })
+            };
+
+            let project = project();
+            whole &= are_there && project.is_some();
+            found.extend(project);
+            Ok(true)
+        });
+
+        match read {
+            Err(StoreError::Damaged(_)) => Ok((found, false)),
+            read => read.map(|()| (found, whole)),
+        }
+    }
+
     fn id_index(&self, visit: &mut dyn FnMut(ProjectId, [u8; 16])) -> Result<(), StoreError> {
         const WHAT: &str = "index of ids";
 
@@ -340,7 +349,7 @@ impl Snapshot for SqliteTransaction<'_> {
     fn orphans(&self) -> Result<OrphanRows, StoreError> {
         let count = |sql: &str| {
             let counts = self.rows(sql, [], 1, "structure", |row| number(row, 0))?;
-            Ok(counts.into_iter().next().unwrap_or(0))
+            Ok::<_, StoreError>(counts.into_iter().next().unwrap_or(0))
         };
 
         Ok(OrphanRows {
@@ -368,18 +377,6 @@ impl Snapshot for SqliteTransaction<'_> {
 
     fn end_walk(&self) {
         self.store.budget.end_walk();
-    }
-
-    fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
-        let rows = self.rows(
-            "SELECT val FROM vals WHERE rid = ?1",
-            [&rid[..]],
-            1,
-            "table of values",
-            |row| bytes(row, 0, MAX_VALUE),
-        )?;
-
-        Ok(rows.into_iter().next())
     }
 }
 

@@ -6,10 +6,10 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use rusqlite::{OptionalExtension, params};
 
-use super::super::{Change, Committed, StoreError, Transaction};
+use super::super::{Change, CommitError, Doubt, StoreError, Transaction};
 use super::{COMPACT_AT_ONCE, PATIENCE, ROW, SqliteStore, translate};
 use crate::crypto::ids::ProjectId;
-use crate::crypto::rows::Record;
+use crate::crypto::rows::{AuditRow, ProjectRow, Record};
 
 /// All tables.
 const TABLES: [&str; 9] =
@@ -24,6 +24,11 @@ pub(super) struct SqliteTransaction<'a> {
     /// The dead bytes can give access to keys, so they are overwritten whatever the size of the
     /// file
     pub(super) keys_changed: bool,
+    /// Everything was removed first
+    cleared: bool,
+    /// The last head that was written, and the last entry of an audit log
+    head: Option<ProjectRow>,
+    entry: Option<(ProjectId, AuditRow)>,
 }
 
 impl Drop for SqliteTransaction<'_> {
@@ -36,7 +41,15 @@ impl Drop for SqliteTransaction<'_> {
 
 impl<'a> SqliteTransaction<'a> {
     pub(super) fn new(store: &'a SqliteStore, size: u64) -> Self {
-        Self { store, size: Cell::new(size), dead_bytes: false, keys_changed: false }
+        Self {
+            store,
+            size: Cell::new(size),
+            dead_bytes: false,
+            keys_changed: false,
+            cleared: false,
+            head: None,
+            entry: None,
+        }
     }
 
     /// Sets the budget of the next statement.
@@ -88,6 +101,26 @@ impl<'a> SqliteTransaction<'a> {
         self.execute(sql, columns)
     }
 
+    /// Writes a project's row, and remembers it in case that the outcome of the commit is unknown.
+    fn project(&mut self, sql: &str, row: &ProjectRow) -> Result<usize, StoreError> {
+        self.head = Some(row.clone());
+        self.execute(sql, params![&row.pid[..], row.epoch, row.head, row.sig])
+    }
+
+    fn drop_project(&mut self, pid: &ProjectId) -> Result<usize, StoreError> {
+        self.dead_bytes = true;
+        self.execute(
+            "DELETE FROM vals WHERE rid IN (SELECT rid FROM records WHERE pid = ?1)",
+            [&pid[..]],
+        )?;
+
+        for table in ["records", "buckets", "policies", "audit", "projects"] {
+            self.execute(&format!("DELETE FROM {table} WHERE pid = ?1"), [&pid[..]])?;
+        }
+
+        Ok(0)
+    }
+
     pub(super) fn exists(
         &self,
         sql: &str,
@@ -120,7 +153,7 @@ impl Transaction for SqliteTransaction<'_> {
                 params![s.slot_id, s.kind, s.params, s.salt, s.commitment, s.wrap],
             ),
             Change::Clear => {
-                self.keys_changed = true;
+                (self.keys_changed, self.cleared) = (true, true);
                 for table in TABLES {
                     self.execute(&format!("DELETE FROM {table}"), [])?;
                 }
@@ -147,10 +180,6 @@ impl Transaction for SqliteTransaction<'_> {
                     params![&pid[..], integer(policy.version), policy.body, policy.sig],
                 )
             }
-            Change::Audit(pid, entry) => self.execute(
-                "INSERT OR REPLACE INTO audit(pid, seq, epoch, ct) VALUES(?1, ?2, ?3, ?4)",
-                params![&pid[..], integer(entry.seq), entry.epoch, entry.ct],
-            ),
             Change::DropAudit(pid, last) => {
                 self.dead_bytes = true;
                 self.execute(
@@ -158,23 +187,29 @@ impl Transaction for SqliteTransaction<'_> {
                     params![&pid[..], integer(last)],
                 )
             }
+            Change::Audit(pid, entry) => {
+                self.entry = (!self.cleared).then(|| (*pid, entry.clone()));
+                self.execute(
+                    "INSERT OR REPLACE INTO audit(pid, seq, epoch, ct) VALUES(?1, ?2, ?3, ?4)",
+                    params![&pid[..], integer(entry.seq), entry.epoch, entry.ct],
+                )
+            }
             Change::DropSlot(slot_id) => {
                 self.keys_changed = true;
                 self.execute("DELETE FROM slots WHERE slot_id = ?1", [slot_id])
             }
-            Change::Project(p) => self.execute(
+            Change::Project(p) => self.project(
                 "INSERT OR REPLACE INTO projects(pid, epoch, head, sig) VALUES(?1, ?2, ?3, ?4)",
-                params![&p.pid[..], p.epoch, p.head, p.sig],
+                p,
             ),
-            Change::DropProject(pid) => {
-                self.dead_bytes = true;
-                self.execute("DELETE FROM vals WHERE rid IN (SELECT rid FROM records WHERE pid = ?1)", [&pid[..]])?;
-                for table in ["records", "buckets", "policies", "audit", "projects"] {
-                    self.execute(&format!("DELETE FROM {table} WHERE pid = ?1"), [&pid[..]])?;
-                }
-
-                Ok(0)
-            }
+            Change::NewProject(p) => match self.project(
+                "INSERT OR IGNORE INTO projects(pid, epoch, head, sig) VALUES(?1, ?2, ?3, ?4)",
+                p,
+            )? {
+                0 => Err(StoreError::IdTaken),
+                added => Ok(added),
+            },
+            Change::DropProject(pid) => self.drop_project(pid),
             Change::Bucket(pid, number, Some(hash)) => self.execute(
                 "INSERT OR REPLACE INTO buckets(pid, b, h) VALUES(?1, ?2, ?3)",
                 params![&pid[..], number, &hash[..]],
@@ -214,8 +249,9 @@ impl Transaction for SqliteTransaction<'_> {
         .map(drop)
     }
 
-    fn commit(self: Box<Self>) -> Result<Committed, StoreError> {
-        let marker = self.store.marker();
+    fn commit(mut self: Box<Self>) -> Result<(), CommitError> {
+        let store = self.store;
+        let marker = store.marker();
         let dead_bytes = self.dead_bytes || self.keys_changed;
         if dead_bytes {
             let mut options = OpenOptions::new();
@@ -231,18 +267,35 @@ impl Transaction for SqliteTransaction<'_> {
             })?;
         }
 
-        self.store.connection.execute_batch("COMMIT").map_err(translate)?;
+        store.needs_compaction.set(false);
+        store.connection.execute_batch("COMMIT").map_err(|error| self.failed(translate(error)))?;
 
         // From here on the change is durable, so nothing below may turn it into an error.
         if !marker.exists() {
-            return Ok(Committed { compaction_due: false });
+            return Ok(());
         }
 
-        let small = self.store.size().is_ok_and(|bytes| bytes <= COMPACT_AT_ONCE);
-        if !small && !self.keys_changed {
-            return Ok(Committed { compaction_due: dead_bytes });
-        }
+        let small = store.size().is_ok_and(|bytes| bytes <= COMPACT_AT_ONCE);
+        let needs_compaction =
+            if small || self.keys_changed { store.vacuum(PATIENCE).is_err() } else { dead_bytes };
 
-        Ok(Committed { compaction_due: self.store.vacuum(PATIENCE).is_err() })
+        store.needs_compaction.set(needs_compaction);
+        Ok(())
+    }
+}
+
+impl SqliteTransaction<'_> {
+    /// Returns the error of a commit that failed. If SQLite was refused the lock or the space, it has
+    /// not committed. It may report any other error after it has removed the journal, which commits.
+    fn failed(&mut self, cause: StoreError) -> CommitError {
+        match cause {
+            StoreError::Busy | StoreError::Full | StoreError::ReadOnly => {
+                CommitError::Failed(cause)
+            }
+            cause => {
+                let (head, entry) = (self.head.take(), self.entry.take());
+                CommitError::Unknown(Box::new(Doubt { head, entry, cause }))
+            }
+        }
     }
 }

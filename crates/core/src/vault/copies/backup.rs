@@ -11,6 +11,7 @@ use crate::model::TokenName;
 use crate::store::{IfExists, NewFile, Snapshot, SqliteStore, Store, StoreError, check_new};
 use crate::vault::inspect::inspect;
 use crate::vault::state::{State, checked_row};
+use crate::vault::tokens::has_tokens;
 use crate::vault::{Locked, Vault, VaultError};
 
 impl Locked {
@@ -70,9 +71,9 @@ impl Vault {
         keeps_tokens: bool,
     ) -> Result<(NewFile, Vec<TokenName>), VaultError> {
         let snapshot = self.store.read()?;
-        self.state(&*snapshot)?;
+        let state = self.state(&*snapshot)?;
         let copy = SqliteStore::begin(path, IfExists::Moved)?;
-        let revokes = !keeps_tokens && self.has_tokens()?;
+        let revokes = !keeps_tokens && has_tokens(&state);
         let (copy, _, revoked) = self.copy_and_verify(&*snapshot, copy, revokes, &|_| {})?;
         Ok((copy, revoked))
     }
@@ -88,16 +89,16 @@ impl Vault {
         {
             let store = copy.open()?;
             let mut transaction = store.write()?;
-            copy_rows(snapshot, &mut *transaction)?;
+            copy_rows(snapshot.inspection()?, &mut *transaction)?;
             if revokes {
                 (transaction, revoked) = self.revoke_returned(transaction, &[])?;
             }
 
-            transaction.commit()?;
+            transaction.commit().map_err(StoreError::from)?;
         }
 
         let store = copy.open()?;
-        let report = inspect(&*store.read()?, self, on_progress)?.report;
+        let report = inspect(store.read()?.inspection()?, self, on_progress)?.report;
         if !report.damage.is_empty() {
             return Err(VaultError::DamagedVault(Box::new(report)));
         }

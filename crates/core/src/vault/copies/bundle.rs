@@ -8,7 +8,7 @@ use crate::crypto::CryptoError;
 use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId};
 use crate::crypto::rows::{GrantRow, Record, VaultRow};
 use crate::crypto::tree::{EMPTY_BUCKET, Leaf};
-use crate::store::{Change, IfExists, Snapshot, SqliteStore, Store, Transaction};
+use crate::store::{Change, IfExists, Snapshot, SqliteStore, Store, StoreError, Transaction};
 use crate::vault::token_access::Needed;
 use crate::vault::{Locked, Vault, VaultError};
 
@@ -27,7 +27,7 @@ impl Locked {
     /// Returns what the bundle at this path carries, or `None` if the file is a whole vault.
     pub fn bundle_scope(&self) -> Result<Option<BundleScope>, VaultError> {
         let rows = self.store.read()?;
-        let (projects, grants) = (rows.projects()?, rows.grants()?);
+        let (projects, grants) = (rows.inspection()?.projects()?, rows.grants()?);
         let ([project], [grant]) = (&projects[..], &grants[..]) else { return Ok(None) };
         if project.pid == DIRECTORY {
             return Ok(None);
@@ -70,7 +70,7 @@ impl Vault {
                         return Err(VaultError::NoBundle(path.to_owned()));
                     }
                 }
-                Err(VaultError::Store(crate::store::StoreError::Missing(_))) => {}
+                Err(VaultError::Store(StoreError::Missing(_))) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -81,7 +81,7 @@ impl Vault {
             let store = new.open()?;
             let mut transaction = store.write()?;
             let count = copy(&*snapshot, &mut *transaction, scope, grant)?;
-            transaction.commit()?;
+            transaction.commit().map_err(StoreError::from)?;
             count
         };
 

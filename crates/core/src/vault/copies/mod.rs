@@ -30,10 +30,10 @@ use super::VaultError;
 use crate::crypto::CryptoError;
 use crate::crypto::ids::DIRECTORY;
 use crate::crypto::tree::EMPTY_BUCKET;
-use crate::store::{Change, Snapshot, StoreError, Transaction, Walk};
+use crate::store::{Change, Inspection, StoreError, Transaction, Walk};
 
 /// Copies every row that belongs to the vault.
-fn copy_rows(from: &dyn Snapshot, to: &mut dyn Transaction) -> Result<(), VaultError> {
+fn copy_rows(from: &dyn Inspection, to: &mut dyn Transaction) -> Result<(), VaultError> {
     let _walk = Walk::begin(from)?;
     to.apply(Change::Vault(&from.vault()?))?;
     from.slots()?.iter().try_for_each(|slot| to.apply(Change::Slot(slot)))?;

@@ -8,8 +8,9 @@ use secrets_files::rename;
 use super::copy_rows;
 use crate::crypto::rows::{ProjectRow, VaultRow};
 use crate::model::{Secret, TokenName};
-use crate::store::{Change, JOURNALS, Snapshot, StoreError, rename_aside};
+use crate::store::{self, Change, JOURNALS, Snapshot, StoreError, rename_aside};
 use crate::vault::inspect::inspect;
+use crate::vault::tokens::has_tokens;
 use crate::vault::{Locked, Vault, VaultError};
 
 /// A fingerprint of the vault's state that is readable without a key. Every commit changes it.
@@ -18,7 +19,7 @@ pub struct StateFingerprint(VaultRow, Vec<ProjectRow>);
 
 impl StateFingerprint {
     fn read(snapshot: &dyn Snapshot) -> Result<Self, VaultError> {
-        Ok(Self(snapshot.vault()?, snapshot.projects()?))
+        Ok(Self(snapshot.vault()?, snapshot.inspection()?.projects()?))
     }
 }
 
@@ -102,7 +103,7 @@ impl Vault {
         keeps_tokens: bool,
     ) -> Result<Vec<TokenName>, VaultError> {
         let snapshot = self.store.read()?;
-        self.state(&*snapshot)?;
+        let state = self.state(&*snapshot)?;
         let mut transaction = to.store.write()?;
 
         if seen.is_some_and(|seen| {
@@ -113,20 +114,20 @@ impl Vault {
 
         let present = transaction.grants()?;
         transaction.apply(Change::Clear)?;
-        copy_rows(&*snapshot, &mut *transaction)?;
+        copy_rows(snapshot.inspection()?, &mut *transaction)?;
         let mut revoked = Vec::new();
-        if !keeps_tokens && self.has_tokens()? {
+        if !keeps_tokens && has_tokens(&state) {
             (transaction, revoked) = self.revoke_returned(transaction, &present)?;
         }
 
         // This inspects what is stored there now, because the backup may have changed since it was
         // inspected.
-        let report = inspect(&*transaction, self, &|_| {})?.report;
+        let report = inspect(transaction.inspection()?, self, &|_| {})?.report;
         if !report.damage.is_empty() {
             return Err(VaultError::DamagedVault(Box::new(report)));
         }
 
-        transaction.commit()?;
+        store::commit(&*to.store, transaction)?;
         Ok(revoked)
     }
 }

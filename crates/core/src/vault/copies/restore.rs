@@ -15,7 +15,7 @@ use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::VaultRow;
 use crate::crypto::slot::Credential;
 use crate::model::{Secret, TokenName};
-use crate::store::{self, CheckpointStore, Snapshot, StoreError};
+use crate::store::{self, CheckpointStore, Location, Snapshot, StoreError};
 use crate::vault::access::{LocalOwner, OwnerAccess};
 use crate::vault::checkpoints::Checkpoints;
 use crate::vault::directory::Directory;
@@ -46,8 +46,8 @@ impl RestoreTarget {
 
     /// Opens the checkpoints of the vault. Its path may lead elsewhere once the file is replaced.
     fn open_checkpoints(&self) -> Result<Option<CheckpointStore>, StoreError> {
-        let open = |directory: &PathBuf| CheckpointStore::new(directory, &self.path);
-        self.checkpoints.as_ref().map(open).transpose()
+        let Some(directory) = &self.checkpoints else { return Ok(None) };
+        Ok(Some(CheckpointStore::new(directory, &Location::of_file(&self.path)?)))
     }
 }
 

@@ -10,8 +10,8 @@ use crate::crypto::random;
 use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::Slot;
 use crate::model::{ProjectName, TAG_MAX, Tag};
-use crate::store::{IfExists, Snapshot, SqliteStore, Store};
-use crate::vault::inspect::{Inspection, ReadableRecord, Report, inspect};
+use crate::store::{Extent, IfExists, Snapshot, SqliteStore, Store, StoreError};
+use crate::vault::inspect::{InspectedVault, ReadableRecord, Report, inspect};
 use crate::vault::project::Project;
 use crate::vault::slots::strongest_params;
 use crate::vault::{Locked, Vault, VaultError, begin_vault};
@@ -37,7 +37,7 @@ impl Vault {
         on_progress: &dyn Fn(u64),
     ) -> Result<SalvageOutcome, VaultError> {
         let snapshot = self.store.read()?;
-        let inspection = inspect(&*snapshot, self, on_progress)?;
+        let inspection = inspect(snapshot.inspection()?, self, on_progress)?;
         if inspection.readable.iter().all(Vec::is_empty) {
             return Err(VaultError::NothingToSave(Box::new(inspection.report)));
         }
@@ -51,7 +51,7 @@ impl Vault {
         {
             let mut transaction = store.write()?;
             begin_vault(&mut *transaction, vault_id, &root, &slot)?;
-            transaction.commit()?;
+            transaction.commit().map_err(StoreError::from)?;
         }
 
         // The new vault is not at its place yet, so no checkpoint is written.
@@ -77,7 +77,7 @@ struct Salvage<'a> {
 }
 
 impl Salvage<'_> {
-    fn projects(&mut self, inspection: &Inspection) -> Result<(), VaultError> {
+    fn projects(&mut self, inspection: &InspectedVault) -> Result<(), VaultError> {
         let mut names = HashSet::new();
         for (project, readable) in inspection.projects.iter().zip(&inspection.readable) {
             if readable.is_empty() {
@@ -102,7 +102,7 @@ impl Salvage<'_> {
         readable: &[ReadableRecord],
         name: &ProjectName,
     ) -> Result<(), VaultError> {
-        let mut writing = self.to.writing()?;
+        let mut writing = self.to.writing(|ahead| ahead.project(name, Extent::IfSmall))?;
         let project = writing.open_or_create(name)?;
         writing.edit(project, Action::Salvage, |edit| {
             for one in readable {

@@ -1,0 +1,471 @@
+//! One change of tokens in a transaction: the list of tokens, the policy of their project, the grants that
+//! are issued again, and the directory that names them (docs/format.md, section 8).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::access::{OpenedProject, SignRequest};
+use super::directory::{Directory, DirectoryEdit};
+use super::grants;
+use super::next_head::{self, HeadPlace};
+use super::project::{Project, checkpoint};
+use super::rekey::Rekey;
+use super::state::State;
+use super::tokens::{Revoked, TokenInfo};
+use super::writing::Writing;
+use super::{Vault, VaultError};
+use crate::crypto::CryptoError;
+use crate::crypto::aead::Key;
+use crate::crypto::audit::{Action, Admitted, AuditChange};
+use crate::crypto::grant::{Escrow, MAX_TOKENS};
+use crate::crypto::head::Head;
+use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId, VaultId, record_of};
+use crate::crypto::output_digest::OutputKey;
+use crate::crypto::policy::{MAX_WRITERS, Policy, Writer};
+use crate::crypto::project_entry::PolicyId;
+use crate::crypto::root_key::RootKey;
+use crate::crypto::rows::{GrantRow, tokens_hash};
+use crate::model::{Class, Level, ProjectName, Secret, SecretRef, Tag, Timestamp, TokenName};
+use crate::store::{Change, Snapshot};
+
+pub(super) const GRANTS: VaultError =
+    VaultError::Crypto(CryptoError::Damaged("the table of grants"));
+
+/// A token with its escrow.
+pub(super) struct OpenToken {
+    pub(super) row: GrantRow,
+    pub(super) escrow: Escrow,
+    /// True if it needs a new grant
+    pub(super) is_due: bool,
+}
+
+/// The tokens of a vault whose escrow opens.
+pub(super) struct Tokens(pub(super) BTreeMap<TokenId, OpenToken>);
+
+impl Tokens {
+    /// Reads all tokens. The directory's head proves that they are those of the owner.
+    pub(super) fn read(rows: &dyn Snapshot, state: &State, key: Key) -> Result<Self, VaultError> {
+        let grants = rows.grants()?;
+        if tokens_hash(&grants) != state.directory.policy {
+            return Err(GRANTS);
+        }
+
+        let open = |row: GrantRow| {
+            let escrow = Escrow::open(&key, state.vault_id(), &row).ok()?;
+            Some((row.token_id, OpenToken { row, escrow, is_due: false }))
+        };
+        Ok(Self(grants.into_iter().filter_map(open).collect()))
+    }
+
+    /// Returns the token of this name that was not rotated.
+    pub(super) fn named(&self, name: &TokenName) -> Option<TokenId> {
+        let is_named =
+            |token: &OpenToken| token.escrow.name == *name && token.escrow.replaced_by.is_none();
+        self.0.iter().find(|(_, token)| is_named(token)).map(|(id, _)| *id)
+    }
+
+    /// Returns all tokens of this name.
+    pub(super) fn all_named(&self, name: &TokenName) -> Vec<TokenId> {
+        let named = self.0.iter().filter(|(_, token)| token.escrow.name == *name);
+        named.map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn add(&mut self, id: TokenId, escrow: Escrow) -> Result<(), VaultError> {
+        if self.0.len() >= MAX_TOKENS {
+            return Err(VaultError::TooManyTokens);
+        }
+
+        if escrow.only.is_some() && escrow.level == Level::Manage {
+            return Err(VaultError::ManageOfSome);
+        }
+
+        let row = GrantRow { token_id: id, generation: 0, grant: Vec::new(), escrow: Vec::new() };
+        self.0.insert(id, OpenToken { row, escrow, is_due: true });
+        Ok(())
+    }
+
+    pub(super) fn of(&self, pid: &ProjectId) -> impl Iterator<Item = (&TokenId, &OpenToken)> {
+        self.0.iter().filter(move |(_, token)| token.escrow.pid == *pid)
+    }
+
+    /// Returns the tokens that may sign for a project, in the order of their ids.
+    fn writers(&self, pid: &ProjectId, now: Timestamp) -> Result<Vec<Writer>, VaultError> {
+        let may_sign = |token: &OpenToken| {
+            token.escrow.level == Level::Manage
+                && token.escrow.expires.is_none_or(|expires| expires > now)
+        };
+        let writers: Vec<Writer> = self
+            .of(pid)
+            .filter(|(_, token)| may_sign(token))
+            .map(|(id, OpenToken { escrow, .. })| Writer {
+                token_id: *id,
+                key: escrow.writer,
+                until: escrow.expires.map_or(u64::MAX, |expires| expires.0),
+            })
+            .collect();
+
+        if writers.len() > MAX_WRITERS { Err(VaultError::TooManyWriters) } else { Ok(writers) }
+    }
+}
+
+/// The result of [`TokenChange::settle`].
+pub(super) struct Settled {
+    pub(super) renewed: Option<u64>,
+    pub(super) output_keys: Vec<OutputKey>,
+    is_damaged: bool,
+    dropped: Vec<TokenId>,
+}
+
+impl Settled {
+    pub(super) fn revoked(self, tokens: Vec<TokenInfo>, exposed: Vec<Secret>) -> Revoked {
+        let Self { renewed, output_keys, is_damaged, dropped } = self;
+        Revoked { tokens, exposed, renewed, output_keys, is_damaged, dropped }
+    }
+}
+
+/// A change of tokens in a transaction.
+pub(super) struct TokenChange<'v> {
+    pub(super) writing: Writing<'v>,
+    directory: Directory,
+    escrow_key: Key,
+    pub(super) vault_id: VaultId,
+    pub(super) tokens: Tokens,
+    dropped: Vec<TokenId>,
+}
+
+impl<'v> TokenChange<'v> {
+    pub(super) fn begin(vault: &'v Vault) -> Result<Self, VaultError> {
+        Self::of(vault, vault.writing(|_| ())?)
+    }
+
+    pub(super) fn of(vault: &Vault, writing: Writing<'v>) -> Result<Self, VaultError> {
+        let root = vault.root_key()?;
+        let vault_id = *writing.state.vault_id();
+        let directory = Directory::new(root, vault_id);
+        let tokens = Tokens::read(&*writing.transaction, &writing.state, root.escrow_key())?;
+        let known = writing.transaction.grants()?.into_iter().map(|row| row.token_id);
+
+        // The grants of a project that was deleted open nothing.
+        let mut tokens = tokens;
+        let mut is_there = BTreeMap::new();
+        for token in tokens.0.values() {
+            let pid = token.escrow.pid;
+            let located = writing.transaction.locate(&record_of(&pid))?;
+            is_there.insert(pid, located.is_some_and(|(of, _)| of == DIRECTORY));
+        }
+
+        tokens.0.retain(|_, token| is_there.get(&token.escrow.pid) == Some(&true));
+        let dropped = known.filter(|id| !tokens.0.contains_key(id)).collect();
+        Ok(Self { writing, directory, escrow_key: root.escrow_key(), vault_id, tokens, dropped })
+    }
+
+    /// Finds a token by name, and its project.
+    pub(super) fn require(&self, name: &TokenName) -> Result<(TokenId, OpenedProject), VaultError> {
+        let id = self.tokens.named(name).ok_or_else(|| VaultError::NoToken(name.clone()))?;
+        let pid = self.tokens.0[&id].escrow.pid;
+        Ok((id, self.writing.state.with_id(&*self.writing.transaction, &pid)?))
+    }
+
+    /// Returns the ids of secrets, in ascending order.
+    pub(super) fn records(
+        &self,
+        name: &ProjectName,
+        tags: &[Tag],
+    ) -> Result<Vec<RecordId>, VaultError> {
+        let rows = &*self.writing.transaction;
+        let wanted: Vec<SecretRef> = tags.iter().cloned().map(SecretRef::Tag).collect();
+        let found = super::find::find_all(&self.writing.state, rows, name, &wanted, false)?;
+        let secrets = found.iter().flat_map(|found| &found.secrets);
+        let mut ids: Vec<RecordId> = secrets.map(|(_, secret)| secret.record.rid).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    pub(super) fn info(&self, id: &TokenId) -> Result<TokenInfo, VaultError> {
+        let token = self.tokens.0.get(id).ok_or(GRANTS)?;
+        let rows = &*self.writing.transaction;
+        let found = self.writing.state.with_id(rows, &token.escrow.pid)?;
+        match self.open(found.clone()) {
+            Ok(project) => grants::info(rows, id, token, &project),
+            // A damaged project must not keep anybody from revoking.
+            Err(error) if error.is_damage() => Ok(TokenInfo {
+                secrets: token.escrow.only.as_ref().map(|_| Vec::new()),
+                ..grants::of_escrow(id, &token.escrow, found.entry.name)
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a project with the changes of this transaction.
+    fn open(&self, found: OpenedProject) -> Result<Project, VaultError> {
+        let State { access, owner, .. } = &self.writing.state;
+        let rows = &*self.writing.transaction;
+        Project::open(rows, self.vault_id, owner, found, access.clone(), None)
+    }
+
+    /// Returns the secrets whose values tokens could use.
+    pub(super) fn exposed(
+        &self,
+        project: &OpenedProject,
+        infos: &[&TokenInfo],
+        ids: &[TokenId],
+    ) -> Result<Vec<Secret>, VaultError> {
+        let project = match self.open(project.clone()) {
+            Ok(project) => project,
+            Err(error) if error.is_damage() => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+
+        let escrows: Vec<&Escrow> = ids
+            .iter()
+            .zip(infos)
+            .filter(|(_, info)| info.level >= Level::Use)
+            .filter_map(|(id, _)| self.tokens.0.get(id).map(|token| &token.escrow))
+            .collect();
+        let could_use = |rid: &RecordId, class: Class| {
+            escrows.iter().any(|escrow| {
+                (class == Class::Team || escrow.is_restricted_allowed)
+                    && escrow.only.as_ref().is_none_or(|only| only.contains(rid))
+            })
+        };
+
+        let mut exposed = Vec::new();
+        project.each(&*self.writing.transaction, |found| {
+            if could_use(&found.record.rid, found.metadata.class) {
+                exposed.push(project.secret(found));
+            }
+        })?;
+        exposed.sort_by_cached_key(|secret| secret.metadata.tag.key());
+        Ok(exposed)
+    }
+
+    /// Carries out the change: removes `removed`, gives the project new keys if `renews`, writes its
+    /// policy and head if the list of tokens that may sign differs, issues the grants that are due,
+    /// and signs the directory.
+    pub(super) fn settle(
+        &mut self,
+        action: Action,
+        found: OpenedProject,
+        removed: &[TokenId],
+        renews: bool,
+        on_progress: &dyn Fn(u64),
+    ) -> Result<Settled, VaultError> {
+        let pid = found.entry.pid;
+        let dropped = std::mem::take(&mut self.dropped);
+        for id in removed.iter().chain(&dropped) {
+            self.writing.transaction.apply(Change::DropGrant(id))?;
+        }
+
+        let project = match self.writing.state.open(&*self.writing.transaction, found.clone()) {
+            Ok(project) => Some(project),
+            Err(error) if error.is_damage() && action == Action::RevokeTokens => None,
+            Err(error) => return Err(error),
+        };
+
+        let is_damaged = project.is_none();
+        let mut settled = Settled { renewed: None, output_keys: Vec::new(), is_damaged, dropped };
+        let mut opened = found;
+        let writers = self.tokens.writers(&pid, Timestamp::now())?;
+        match project {
+            Some(project) if renews => {
+                let mut rekey = Rekey::new(&self.directory, None, on_progress);
+                rekey.writers = Some(writers);
+                let transaction = &mut *self.writing.transaction;
+                let (renewed, state) = rekey.project(transaction, &project)?;
+                settled.renewed = Some(rekey.secrets);
+                settled.output_keys = std::mem::take(&mut rekey.output_keys);
+                self.writing.remember(pid, Some(&renewed.entry.name), state);
+                opened = renewed;
+                self.set_due(&pid);
+            }
+            Some(project) => opened = self.write_policy(project, writers)?,
+            None => opened = self.write_policy_of_damaged(opened, writers)?,
+        }
+
+        if !is_damaged {
+            self.issue_all(&opened)?;
+        } else if renews {
+            opened.entry.due = Some(Timestamp::now());
+        }
+
+        self.sign_directory(action, &opened, removed)?;
+        Ok(settled)
+    }
+
+    /// Issues the grants again that name this secret.
+    pub(super) fn issue_for(
+        &mut self,
+        project: OpenedProject,
+        rid: RecordId,
+    ) -> Result<(), VaultError> {
+        let mut is_named = false;
+        for token in self.tokens.0.values_mut() {
+            if token.escrow.only.as_ref().is_some_and(|only| only.contains(&rid)) {
+                (token.is_due, is_named) = (true, true);
+            }
+        }
+
+        if is_named {
+            self.settle(Action::UpdateToken, project, &[], false, &|_| {})?;
+        }
+
+        Ok(())
+    }
+
+    fn set_due(&mut self, pid: &ProjectId) {
+        let of = self.tokens.0.values_mut().filter(|token| token.escrow.pid == *pid);
+        of.for_each(|token| token.is_due = true);
+    }
+
+    /// Returns the policy that a project has.
+    fn policy(&self, project: &Project) -> Result<Option<Policy>, VaultError> {
+        let Some(row) = &project.policy else { return Ok(None) };
+        let pid = &project.row.pid;
+        let key = project.ring()?.policy_key(pid);
+        Ok(Some(Policy::open(&key, &self.directory.owner(), &self.vault_id, pid, row)?))
+    }
+
+    /// Writes the next policy and a head that names it, if the writers differ.
+    fn write_policy(
+        &mut self,
+        project: Project,
+        writers: Vec<Writer>,
+    ) -> Result<OpenedProject, VaultError> {
+        let before = self.policy(&project)?;
+        let known = before.as_ref().map_or(&[][..], |policy| &policy.writers);
+        if known == writers {
+            return Ok(project.opened);
+        }
+
+        let (admitted, gone) = difference(known, &writers, &self.tokens);
+        if !gone.is_empty() {
+            // A reader without memory believes the policy that its grant names.
+            self.set_due(&project.row.pid);
+        }
+
+        let version = before.map_or(1, |policy| policy.version + 1);
+        let mut opened = project.opened.clone();
+        let (pid, epoch) = (opened.entry.pid, opened.entry.epoch);
+        let policy = Policy { version, epoch, writers };
+        let row = self.directory.seal_policy(opened.ring()?, &pid, &policy)?;
+        self.writing.transaction.apply(Change::Policy(&pid, &row))?;
+        opened.entry.policy = policy.id(&self.vault_id, &pid);
+
+        let place = HeadPlace { vault_id: &self.vault_id, pid: &pid, epoch };
+        let Head { root_hash, count, .. } = project.head;
+        let head = Head {
+            policy: opened.entry.policy.hash,
+            ..next_head::next(place, &project.head, epoch, root_hash, count)
+        };
+        let mut change = AuditChange::new(Action::Policy);
+        (change.admitted, change.removed) = (admitted, gone);
+        change.count = (change.admitted.len() + change.removed.len()) as u64;
+
+        let request = SignRequest {
+            project: &opened,
+            previous: &project.row,
+            policy: Some(&row),
+            head,
+            change,
+        };
+        let signed = self.directory.sign(request);
+        next_head::write(&mut *self.writing.transaction, place, opened.ring()?, &signed)?;
+        let state = checkpoint(&self.vault_id, &opened, &signed.head);
+        self.writing.remember(pid, Some(&opened.entry.name), state);
+        Ok(opened)
+    }
+
+    /// Writes the next policy of a project that does not verify. Its head is left, and everybody
+    /// refuses it.
+    fn write_policy_of_damaged(
+        &mut self,
+        mut opened: OpenedProject,
+        writers: Vec<Writer>,
+    ) -> Result<OpenedProject, VaultError> {
+        let PolicyId { version, .. } = opened.entry.policy;
+        if version == 0 && writers.is_empty() {
+            return Ok(opened);
+        }
+
+        let (pid, epoch) = (opened.entry.pid, opened.entry.epoch);
+        let policy = Policy { version: version + 1, epoch, writers };
+        let row = self.directory.seal_policy(opened.ring()?, &pid, &policy)?;
+        self.writing.transaction.apply(Change::Policy(&pid, &row))?;
+        opened.entry.policy = policy.id(&self.vault_id, &pid);
+        Ok(opened)
+    }
+
+    /// Issues the grants of a project's tokens that are due.
+    fn issue_all(&mut self, opened: &OpenedProject) -> Result<(), VaultError> {
+        let pid = opened.entry.pid;
+        let due: BTreeSet<TokenId> =
+            self.tokens.of(&pid).filter(|(_, token)| token.is_due).map(|(id, _)| *id).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+
+        let project = self.open(opened.clone())?;
+        for id in due {
+            let token = self.tokens.0.get_mut(&id).ok_or(GRANTS)?;
+            let rows = &*self.writing.transaction;
+            let grant = grants::grant(rows, &project, &token.escrow, self.directory.owner())?;
+            let generation = token.row.generation + 1;
+            let escrow = &token.escrow;
+            token.row = GrantRow {
+                token_id: id,
+                generation,
+                grant: grant.seal(&escrow.kek, &self.vault_id, &id, generation)?,
+                escrow: escrow.seal(&self.escrow_key, &self.vault_id, &id, generation)?,
+            };
+            token.is_due = false;
+            self.writing.transaction.apply(Change::Grant(&token.row))?;
+        }
+
+        Ok(())
+    }
+
+    fn sign_directory(
+        &mut self,
+        action: Action,
+        opened: &OpenedProject,
+        removed: &[TokenId],
+    ) -> Result<(), VaultError> {
+        let before = self.directory.read(&*self.writing.transaction)?;
+        let tokens = tokens_hash(&self.writing.transaction.grants()?);
+        let transaction = &mut *self.writing.transaction;
+        let mut edit = DirectoryEdit::new(&self.directory, before, transaction, action);
+        edit.tokens = tokens;
+        let entry = edit.require(&opened.entry.name)?;
+        edit.replace(entry, opened)?;
+        edit.change().removed = removed.to_vec();
+        let head = edit.sign()?;
+        self.writing.set_directory(head);
+        Ok(())
+    }
+}
+
+/// Returns the names of all tokens, sorted. A token whose escrow is damaged has none.
+pub(super) fn names(
+    rows: &dyn Snapshot,
+    state: &State,
+    root: &RootKey,
+) -> Result<Vec<TokenName>, VaultError> {
+    let Tokens(tokens) = Tokens::read(rows, state, root.escrow_key())?;
+    let mut names: Vec<TokenName> = tokens.into_values().map(|token| token.escrow.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
+/// Returns the tokens that may sign from now on, and those that may no longer.
+fn difference(before: &[Writer], now: &[Writer], tokens: &Tokens) -> (Vec<Admitted>, Vec<TokenId>) {
+    let is_in = |list: &[Writer], id: &TokenId| list.iter().any(|one| one.token_id == *id);
+    let name = |id: &TokenId| tokens.0.get(id).map(|token| token.escrow.name.as_str().to_owned());
+    let admitted = now.iter().filter(|one| !is_in(before, &one.token_id)).map(|one| Admitted {
+        token_id: one.token_id,
+        key: one.key,
+        name: name(&one.token_id).unwrap_or_default(),
+    });
+    let gone = before.iter().filter(|one| !is_in(now, &one.token_id)).map(|one| one.token_id);
+    (admitted.collect(), gone.collect())
+}
