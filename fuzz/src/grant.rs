@@ -19,7 +19,7 @@ pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let kind = input.u8() % 6;
     let bytes = input.rest();
-    let is_grant = kind % 2 == 0;
+    let is_grant = kind.is_multiple_of(2);
     match kind / 2 {
         0 => {
             let again = if is_grant {

@@ -12,7 +12,7 @@ const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 /// prefix and their checksum, which no fuzzer guesses.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
-    let is_word = input.u8() % 2 == 0;
+    let is_word = input.u8().is_multiple_of(2);
     let word = if is_word {
         input.rest().to_vec()
     } else {

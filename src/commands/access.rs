@@ -13,8 +13,8 @@ use crate::output::{AccessReport, TokenAccess};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets access                        list who may do what in the project
-  secrets access api-key                list who may do what with one secret
+  secrets access                        list who may do what
+  secrets access api-key                list who may use one secret
   secrets access signing-key --restricted
   secrets access signing-key --team     make it a team secret again
   secrets access api-key --allow ci     add it to a token for some secrets
@@ -98,9 +98,10 @@ fn show(secret: Option<&SecretRef>, cx: &Context) -> Result<(), Error> {
 /// Returns the tokens of a project. Only the root key opens their list.
 fn tokens(project: &ProjectName, cx: &Context) -> Result<Vec<TokenInfo>, Error> {
     let known = cx.vault()?;
-    let mut tokens = match known.holds_root_key() {
-        true => known.tokens()?,
-        false => cx.unlock_with_credential()?.tokens()?,
+    let mut tokens = if known.holds_root_key() {
+        known.tokens()?
+    } else {
+        cx.unlock_with_credential()?.tokens()?
     };
 
     tokens.retain(|token| token.project == *project);
@@ -132,11 +133,11 @@ fn grant(secret: &SecretRef, token: &TokenName, allows: bool, cx: &Context) -> R
     let changes = TokenChanges { add, remove, ..TokenChanges::default() };
     let outputs = cx.intact_outputs(&vault)?;
     let progress = cx.ui.progress("secrets re-encrypted");
-    let changed =
+    let updated =
         vault.update_token(token, &changes, false, &|number| progress.on_progress(number))?;
     drop(progress);
 
-    let (_, revoked) = cx.written(&vault, changed);
+    let (_, revoked) = cx.written(&vault, updated);
     let what = if allows { "may use" } else { "no longer has" };
     cx.ui.status(&format!("token `{token}` {what} `{}`", secret.metadata.tag));
     if let Some(revoked) = &revoked {

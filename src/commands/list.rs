@@ -157,9 +157,10 @@ const PAGE_SIZE: u16 = 250;
 /// Finds a token. Only the root key opens their list.
 fn usable_by(name: &TokenName, cx: &Context) -> Result<TokenInfo, Error> {
     let known = cx.vault()?;
-    let tokens = match known.holds_root_key() {
-        true => known.tokens()?,
-        false => cx.unlock_with_credential()?.tokens()?,
+    let tokens = if known.holds_root_key() {
+        known.tokens()?
+    } else {
+        cx.unlock_with_credential()?.tokens()?
     };
 
     let found = tokens.into_iter().find(|token| token.name == *name && !token.is_replaced);

@@ -29,12 +29,13 @@ What needs trust in the nearest .secrets.toml:
   run, render FILE, render -e                   for its project
   create, update, delete, clone                 for its project
   access, if it changes a secret                for its project
+  token create, token list                      for its project
   import, export                                for its project
   create, update, import                        for `expires-after`
 What never needs it:
   list, get, refs, scan, redact, render --list, status, unlock, lock,
-  init, setup --new, project, audit, passwd, recovery, rekey, verify,
-  salvage, backup, restore, compact, completions, trust
+  init, setup --new, project, audit, token check, passwd, recovery,
+  rekey, verify, salvage, backup, restore, compact, completions, trust
 A project that you choose with -p or SECRETS_PROJECT is your choice. It
 needs no trust.";
 

@@ -58,6 +58,11 @@ impl Context {
         }
 
         let Some(vault_id) = used.vault.known_id() else { return Ok(()) };
+        let is_strict = self.token.get().is_some_and(|token| token.is_strict);
+        if self.state_directory("audit").is_none() && !is_strict {
+            return Ok(());
+        }
+
         let entry = UseEntry {
             count: used.count,
             tags: used.tags.clone(),

@@ -66,7 +66,7 @@ impl Credentials {
         recovery: bool,
     ) -> Self {
         let (has_read_stdin, has_read_token) = (Cell::new(false), Cell::new(false));
-        Self { ui, environment, file, token_file, recovery, has_read_stdin, has_read_token }
+        Self { ui, environment, file, token_file, recovery, has_read_token, has_read_stdin }
     }
 
     /// Repeats an attempt at a prompt up to three times, and shows in between, where it was asked,

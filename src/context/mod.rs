@@ -70,7 +70,7 @@ pub(crate) struct Context {
     pub(crate) agents: Agents,
     environment: Rc<Environment>,
     vault: OnceCell<Vault>,
-    /// What the token of the command may do
+    /// The rights of the command's token
     token: OnceCell<TokenView>,
     warned_about_modes: Cell<bool>,
     /// The name of the command, for the log of uses

@@ -11,7 +11,7 @@ use crate::ui::time;
 /// How long before its end each use of a token warns.
 const WARN_BEFORE: Period = Period::of_days(14);
 
-/// What a command needs to do its work.
+/// The right that a command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Right {
     /// No access to secrets; a token is not looked at

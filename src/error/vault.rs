@@ -34,6 +34,9 @@ impl From<CryptoError> for Error {
                      `secrets salvage OUT --recovery`",
                 )
                 .hint("or restore a backup with `secrets restore PATH`"),
+            CryptoError::Damaged(GRANTS) => Self::new(Kind::Damaged, message)
+                .hint(RESTORE)
+                .hint("or remove every token with `secrets rekey`"),
             CryptoError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             CryptoError::Newer(_) => {
                 Self::new(Kind::Damaged, message).hint("use the version of `secrets` that wrote it")
@@ -51,6 +54,9 @@ impl From<CryptoError> for Error {
         }
     }
 }
+
+/// The name of the list of tokens in messages.
+const GRANTS: &str = "the table of grants";
 
 const RESTORE: &str = "run `secrets verify` for details, or restore a backup with \
                        `secrets restore PATH`; nothing damaged was used";
@@ -165,7 +171,9 @@ impl From<VaultError> for Error {
             VaultError::TooManyProjects => {
                 Self::usage(message).hint("create another vault with `secrets init --vault PATH`")
             }
-            VaultError::AnotherVault(_) | VaultError::NoEarlierCopy(_) => {
+            VaultError::AnotherVault(_)
+            | VaultError::NoEarlierCopy(_)
+            | VaultError::NoBundle(_) => {
                 Self::new(Kind::Refused, message).hint("choose another file; nothing was written")
             }
             VaultError::OtherKeys => Self::new(Kind::Locked, message)
@@ -186,46 +194,50 @@ impl From<VaultError> for Error {
             }
             VaultError::OntoItself(_) => Self::usage(message)
                 .hint("choose another project with `--to`, or another tag with `--tag`"),
-            VaultError::Forbidden(needed) => forbidden(needed, message),
-            VaultError::NoGrant => Self::new(Kind::Locked, message).hint(
-                "the owner sees the vault's tokens with `secrets token list`; a copy of the vault \
-                 has those of its time",
-            ),
-            VaultError::TokenRevoked(_) => Self::new(Kind::Locked, message)
-                .hint("use a newer copy of the vault, or ask its owner for a token"),
-            VaultError::TokenExpired { name, .. } => Self::new(Kind::Locked, message).hint(hint!(
-                "the owner can renew it with `secrets token update {} --expires 90d`; its string \
-                 stays the same",
-                name
-            )),
-            VaultError::FromTheFuture(_) => Self::new(Kind::Refused, message).hint(
-                "check the clock of this machine; if it is right, a change by the owner corrects \
-                 the date",
-            ),
-            VaultError::NoToken(_) => {
-                Self::new(Kind::NotFound, message).hint("`secrets token list` shows every token")
-            }
-            VaultError::TokenExists(name) => Self::new(Kind::Conflict, message)
-                .hint(hint!("replace its string with `secrets token rotate {}`", name)),
-            VaultError::TooManyTokens | VaultError::TooManyWriters => Self::usage(message)
-                .hint("revoke those that nobody uses with `secrets token revoke`"),
-            VaultError::ManageOfSome => Self::usage(message).hint(
-                "whoever manages some secrets signs for all of them: move them to a project of \
-                 their own",
-            ),
-            VaultError::BundleOfManager => Self::usage(message)
-                .hint("use it with a copy of the whole vault, which `secrets backup PATH` makes"),
-            VaultError::TokensOfProjects => {
-                Self::usage(message).hint("revoke the tokens of one project at a time")
-            }
-            VaultError::NoBundle(_) => {
-                Self::new(Kind::Refused, message).hint("choose another file; nothing was written")
-            }
-            VaultError::IsBundle => Self::new(Kind::Refused, message).hint(
-                "use its token with `--token-file PATH`, SECRETS_TOKEN_FILE or SECRETS_TOKEN",
-            ),
-            VaultError::Internal(_) => Self::internal(message),
+            error => of_token(error, message),
         }
+    }
+}
+
+/// Converts the errors of tokens and of their grants.
+fn of_token(error: VaultError, message: String) -> Error {
+    match error {
+        VaultError::Forbidden(needed) => forbidden(needed, message),
+        VaultError::NoGrant => Error::new(Kind::Locked, message).hint(
+            "the owner sees the vault's tokens with `secrets token list`; a copy of the vault \
+             has those of its time",
+        ),
+        VaultError::TokenRevoked(_) => Error::new(Kind::Locked, message)
+            .hint("use a newer copy of the vault, or ask its owner for a token"),
+        VaultError::TokenExpired { name, .. } => Error::new(Kind::Locked, message).hint(hint!(
+            "the owner can renew it with `secrets token update {} --expires 90d`; its string \
+             stays the same",
+            name
+        )),
+        VaultError::FromTheFuture(_) => Error::new(Kind::Refused, message).hint(
+            "check the clock of this machine; if it is right, a change by the owner corrects \
+             the date",
+        ),
+        VaultError::NoToken(_) => {
+            Error::new(Kind::NotFound, message).hint("`secrets token list` shows every token")
+        }
+        VaultError::TokenExists(name) => Error::new(Kind::Conflict, message)
+            .hint(hint!("replace its string with `secrets token rotate {}`", name)),
+        VaultError::TooManyTokens | VaultError::TooManyWriters => {
+            Error::usage(message).hint("revoke those that nobody uses with `secrets token revoke`")
+        }
+        VaultError::ManageOfSome => Error::usage(message).hint(
+            "whoever manages some secrets signs for all of them: move them to a project of \
+             their own",
+        ),
+        VaultError::BundleOfManager => Error::usage(message)
+            .hint("use it with a copy of the whole vault, which `secrets backup PATH` makes"),
+        VaultError::TokensOfProjects => {
+            Error::usage(message).hint("revoke the tokens of one project at a time")
+        }
+        VaultError::IsBundle => Error::new(Kind::Refused, message)
+            .hint("use its token with `--token-file PATH`, SECRETS_TOKEN_FILE or SECRETS_TOKEN"),
+        _ => Error::internal(message),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who may do what with the secrets of a project: the owner, and tokens.
+//! The rights of the owner and of tokens to the secrets of a project.
 
 use secrets_core::model::{Class, Level, ProjectName, Secret, Tag};
 use secrets_core::vault::TokenInfo;
@@ -28,7 +28,7 @@ pub(crate) struct TokenAccess {
     pub(crate) rights: Vec<Rights>,
 }
 
-/// What somebody may do with one secret.
+/// The rights to one secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Rights {
     /// See its tag, name, description and hint
@@ -75,9 +75,10 @@ impl TokenAccess {
         let rights = |secret: &Secret| {
             let (key, class) = (secret.metadata.tag.key(), secret.metadata.class);
             let is_in = |tags: &Vec<Tag>| tags.iter().any(|tag| tag.key() == key);
-            match token.secrets.as_ref().is_none_or(is_in) && token.project == secret.project {
-                true => Rights::of(token.level, class, token.is_restricted_allowed),
-                false => Rights::default(),
+            if token.secrets.as_ref().is_none_or(is_in) && token.project == secret.project {
+                Rights::of(token.level, class, token.is_restricted_allowed)
+            } else {
+                Rights::default()
             }
         };
 

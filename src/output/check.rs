@@ -64,6 +64,7 @@ pub(crate) struct DueInfo {
     source: Option<String>,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // for serde
 fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&time.rfc3339())
 }

@@ -108,7 +108,7 @@ fn exit_2_is_a_missing_command() {
       create       Store a secret
       list         List secrets with their hints
       get          Show a secret's metadata and hint
-      update       Change a secret's value, name or description
+      update       Change a secret's value, name, description, expiry date or source
       delete       Delete secrets permanently
       clone        Copy secrets to another project
       import       Import secrets from a dotenv file or another tool's export
@@ -118,7 +118,12 @@ fn exit_2_is_a_missing_command() {
       render       Replace placeholders in a template
       run          Run a program with secrets in its environment, masked in its output
       redact       Copy a stream with secret values masked
-      scan         Find secret values in files
+      scan         Find secret values and tokens in files
+
+    Give access:
+      token        Give scripts, CI jobs and agents access without the passphrase
+      access       Show or change who may use a secret
+      audit        Show who changed and used what
 
     Set up a project:
       trust        Trust what .secrets.toml asks for
@@ -160,6 +165,8 @@ fn exit_2_is_a_missing_command() {
                                      nearest .secrets.toml, else `default`]
           --passphrase-file <PATH>   Read the passphrase from a file, `-` for stdin [env:
                                      SECRETS_PASSPHRASE_FILE]
+          --token-file <PATH>        Use a token from a file instead of the passphrase, `-` for stdin
+                                     [env: SECRETS_TOKEN_FILE, SECRETS_TOKEN]
           --recovery                 Unlock with the recovery code instead of the passphrase
           --trust-manifest <SHA256>  Trust the manifest with this SHA-256, see `secrets trust --show`
                                      [env: SECRETS_TRUST_MANIFEST]

@@ -80,6 +80,7 @@ mod supply;
 mod template;
 mod terminal;
 mod token;
+mod token_attacks;
 mod trips;
 mod trust;
 mod update;

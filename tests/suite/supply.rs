@@ -18,7 +18,7 @@ use crate::support::files::root;
 /// 11: regular expressions with look-around, and a calendar. That is the price of a file that other
 /// programs can open. The authors of each crate can reach every value. A change that adds one
 /// explains here what it is worth, and a change that removes one lowers the number.
-const IN_THE_BINARY: usize = 222;
+const IN_THE_BINARY: usize = 223;
 
 /// The crates of this workspace, which do not count.
 const OURS: [&str; 7] = [
@@ -33,7 +33,7 @@ const OURS: [&str; 7] = [
 
 /// The same, plus the crates that run on the machine of somebody who builds the program: macros,
 /// build scripts and their dependencies.
-const TO_BUILD: usize = 257;
+const TO_BUILD: usize = 258;
 
 /// Returns the crates of this machine's binary, by cargo's kinds of edges.
 fn crates(edges: &str) -> BTreeSet<String> {

@@ -656,7 +656,8 @@ def decode_set(encoded: bytes) -> Data:
 
 
 def check_token(fields: Data) -> None:
-    need(1 <= len(fields["name"]) <= 256 and fields["level"] in PREFIXES and fields.get("strict", 1) == 1)
+    check_project_name(fields["name"])
+    need(len(fields["name"]) <= 64 and fields["level"] in PREFIXES and fields.get("strict", 1) == 1)
 
 
 def decode_escrow(encoded: bytes) -> Data:

@@ -27,11 +27,13 @@ impl ExpiryArgs {
     }
 
     /// Returns the time of expiry, or `None` without the option. `Some(None)` is never.
+    #[allow(clippy::option_option)] // not given, or never
     pub(crate) fn expires(&self) -> Result<Option<Option<Timestamp>>, Error> {
         self.expires.map(time_of).transpose()
     }
 
     /// Returns the source, or `None` without the option. `Some(None)` clears it.
+    #[allow(clippy::option_option)] // not given, or cleared
     pub(crate) fn source(&self) -> Result<Option<Option<Source>>, Error> {
         let text = self.source.as_deref();
         text.map(|text| label("source", Some(text), Source::parse)).transpose()

@@ -40,7 +40,7 @@ enum TokenCommand {
     /// Create a token and print it, once
     #[command(after_help = "Examples:\n  \
         secrets token create ci --level use --only api-key,db-password\n  \
-        secrets token create deploy --level manage --expires 2027-01-31 --output deploy.token")]
+        secrets token create deploy --level manage --output deploy.token")]
     Create(CreateArgs),
     /// List the tokens of the current project, never their strings
     #[command(after_help = "Examples:\n  secrets token list\n  secrets token list --all-projects")]
@@ -97,7 +97,7 @@ enum TokenCommand {
 struct CreateArgs {
     /// The name of the new token
     name: TokenName,
-    /// What it may do: `read`, `use` or `manage`
+    /// Set its level: `read`, `use` or `manage`
     #[arg(long, value_parser = level)]
     level: Level,
     /// Limit it to these secrets

@@ -1,4 +1,4 @@
-//! What tokens may do: `token list`, `token show` and `token check`.
+//! The rights of tokens: `token list`, `token show` and `token check`.
 
 use secrets_core::model::TokenName;
 use secrets_core::vault::VaultError;

@@ -73,7 +73,7 @@ fn entry(number: u64) -> UseEntry {
         time: number,
         actor: Actor::Owner,
         action: "render".into(),
-        refused: number % 3 == 0,
+        refused: number.is_multiple_of(3),
         project: Some("web".into()),
         count: number,
         tags: vec!["one".into()],

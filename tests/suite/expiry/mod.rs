@@ -17,7 +17,7 @@ const URL: &str = "https://example.com/keys?a=b#c";
 
 /// A secret with a value that expires this many days from now, or expired that long ago.
 fn dated(tag: &str, days: i64) -> NewSecret {
-    let expires = Timestamp::now().0.checked_add_signed(days * DAY as i64).unwrap();
+    let expires = Timestamp::now().0.checked_add_signed(days * DAY.cast_signed()).unwrap();
     NewSecret { expires: Some(Timestamp(expires)), ..secret(tag, MARKER.as_bytes()) }
 }
 
@@ -165,7 +165,8 @@ fn a_new_value_does_not_keep_the_old_date() {
         let source = Source::parse(URL).unwrap();
         store(&sandbox, "default", NewSecret { source, ..dated(tag, days) });
         let run = sandbox.command(["update", tag]).stdin("1234").run().succeeds();
-        let date = &Timestamp(Timestamp::now().0.checked_add_signed(days * DAY as i64).unwrap());
+        let date =
+            &Timestamp(Timestamp::now().0.checked_add_signed(days * DAY.cast_signed()).unwrap());
         let date = &date.rfc3339()[..10];
         run.stdout("").stderr(&format!(
             "updated `{tag}` in project `default`, hint ••••\nits expiry date {date} was cleared; \

@@ -1,6 +1,6 @@
 //! An inherited variable is expanded only if it is the placeholder of its own secret.
 
-use crate::support::{Sandbox, TOKEN};
+use crate::support::{PASSPHRASE, Sandbox, TOKEN};
 
 use super::{URL, prepared, sandbox};
 
@@ -106,14 +106,14 @@ fn other_inherited_variables_are_expanded_if_named() {
 
     let fails = |line: &[&str], words: &str| {
         let run = prepared(&sandbox, &[line, &["--", "true"]].concat())
-            .env("SECRETS_TOKEN", "x")
+            .env("SECRETS_PASSPHRASE", PASSPHRASE)
             .env("EDITOR", "x");
         run.run().fails_with(125).stderr_has(words);
     };
 
     fails(&["--expand-env", "NOT_SET"], "`--expand-env` names `NOT_SET`, which is not set");
 
-    fails(&["--expand-env", "SECRETS_TOKEN"], "is never passed to a program");
+    fails(&["--expand-env", "SECRETS_PASSPHRASE"], "is never passed to a program");
     fails(&["--expand-env", "EDITOR"], "`EDITOR` can change how programs behave");
 
     // A variable that an option sets is not expanded.

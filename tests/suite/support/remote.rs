@@ -103,6 +103,7 @@ enum Known {
     AllRecords(ProjectId),
     Log(ProjectId),
     Grants,
+    Grant(TokenId),
 }
 
 /// A snapshot or a transaction that notes what was fetched.
@@ -225,6 +226,8 @@ impl<T: Snapshot + ?Sized> View<'_, T> {
                     }
                 }
             }
+            Want::Grants => rows.push(Known::Grants),
+            Want::Grant(token_id) => rows.push(Known::Grant(**token_id)),
             Want::Values(rids) => rows.extend(rids.iter().map(|rid| Known::Value(*rid))),
         }
     }
@@ -266,7 +269,7 @@ impl<T: Snapshot + ?Sized> Snapshot for View<'_, T> {
     }
 
     fn grant(&self, token_id: &TokenId) -> Result<Option<GrantRow>, StoreError> {
-        self.store.trip();
+        self.need(Known::Grant(*token_id));
         self.inner.grant(token_id)
     }
 

@@ -92,7 +92,8 @@ fn a_rotated_token_works_for_its_grace_only() {
     tokens.0.run(rotate).succeeds();
     assert!(!tokens.0.read("new").starts_with(old.as_bytes()));
     tokens.with("new", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
-    tokens.with("ci", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
+    let old = tokens.with("ci", &["render", "-e", VALUE]).run().succeeds();
+    old.stdout("value-of-api-key").stderr_has("the token `ci` expires on");
     tokens.0.run(["token", "list", "-p", "web"]).succeeds().stdout_has("ci (old)");
 
     tokens.0.run(["token", "rotate", "ci", "-q", "--output", "newest"]).succeeds();
@@ -127,7 +128,11 @@ fn a_restored_backup_brings_no_token_back() {
     tokens.0.run(["token", "revoke", "boss", "-y", "-q"]).succeeds();
 
     // The grant of `ci` has another generation since then, so both are new to the present vault.
-    stderr!(tokens.0.run(["restore", "backup.db", "-y"]).succeeds(), @"");
+    stderr!(tokens.0.run(["restore", "backup.db", "-y"]).succeeds(), @"
+    the backup contains the same secrets as the vault
+    revoked the tokens that the backup would have brought back: `boss`, `ci`
+    restored `[dir]/vault.db`
+    ");
     tokens.with("boss", &["list"]).run().fails_with(5).stderr_has("it was revoked");
     tokens.0.run(["token", "list", "-p", "web"]).succeeds().stdout("");
     tokens.0.run(["verify", "-q"]).succeeds().stdout_has("secrets      4");

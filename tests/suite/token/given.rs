@@ -31,8 +31,8 @@ fn a_mistyped_token_is_told_from_a_revoked_one() {
         let command = tokens.0.command(["list"]).without_env("SECRETS_PASSPHRASE");
         command.env("SECRETS_TOKEN", token).run().fails_with(5).stdout("")
     };
-    let last = if text.ends_with('a') { "b" } else { "a" };
-    list(&format!("{}{last}", &text[..text.len() - 1])).stderr_has("the checksum does not match");
+    let ending = if text.ends_with('a') { "b" } else { "a" };
+    list(&format!("{}{ending}", &text[..text.len() - 1])).stderr_has("the checksum does not match");
     list("secret-word").stderr_has("invalid token: it has 11 characters instead of 53");
     let other = Tokens::new().create("ci", &["--level", "use"]);
     list(&other).stderr_has("the token opens nothing in this vault");

@@ -1,4 +1,4 @@
-//! What each level permits, by keys.
+//! Each level permits what its keys open.
 
 use super::Tokens;
 

@@ -1,5 +1,5 @@
-//! `secrets token`, and every command with a token: what each level permits, and what is said when it
-//! does not.
+//! `secrets token`, and every command with a token: the rights of each level, and the errors without
+//! them.
 
 mod change;
 mod given;

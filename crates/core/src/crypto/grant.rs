@@ -29,11 +29,11 @@ pub const MAX_ESCROW: usize = 64 * 1024;
 /// The maximum number of tokens of a vault.
 pub const MAX_TOKENS: usize = 1024;
 
-/// What a token's holder gets.
+/// The content that a token's holder gets.
 pub struct Grant {
     /// The token's name
     pub name: TokenName,
-    /// What it may do
+    /// Its level
     pub level: Level,
     /// The time of its end; `None` for a token that does not expire
     pub expires: Option<Timestamp>,
@@ -343,7 +343,7 @@ fn key(reader: &mut Reader<'_>) -> Option<Key> {
     Some(Key::copy_of(&Zeroizing::new(reader.array()?)))
 }
 
-/// What the owner needs to issue a grant again.
+/// The content that the owner needs to issue a grant again.
 pub struct Escrow {
     /// The key that seals the token's grants
     pub kek: Key,
@@ -351,7 +351,7 @@ pub struct Escrow {
     pub writer: PublicKey,
     /// The token's name
     pub name: TokenName,
-    /// What it may do
+    /// Its level
     pub level: Level,
     /// The time of its end; `None` for a token that does not expire
     pub expires: Option<Timestamp>,

@@ -149,6 +149,11 @@ impl Head {
         pid: &ProjectId,
         epoch: u32,
     ) -> Result<Vec<u8>, CryptoError> {
+        // A head that nobody opens would replace one that everybody does.
+        if self.seq > MAX_SEQ {
+            return Err(CryptoError::Unsupported("the project cannot be changed any more"));
+        }
+
         let plain = self.encode(vault_id, pid, epoch);
         head_key.seal("head", vault_id, &project_context(pid, epoch), &plain)
     }

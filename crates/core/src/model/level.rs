@@ -1,4 +1,4 @@
-//! What a token may do.
+//! The level of a token.
 
 /// The level of a token. Each one includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -84,7 +84,8 @@ impl FromStr for Period {
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Months would hide that 90 days were asked for.
-        let exact = UNITS.iter().find(|(unit, seconds)| *unit != 'm' && self.0 % seconds == 0);
+        let exact =
+            UNITS.iter().find(|(unit, seconds)| *unit != 'm' && self.0.is_multiple_of(*seconds));
         let (unit, seconds) = exact.unwrap_or(&('h', HOUR));
         write!(f, "{}{unit}", self.0 / seconds)
     }

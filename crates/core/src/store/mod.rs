@@ -196,7 +196,7 @@ pub struct OrphanRows {
 pub trait Transaction: Snapshot {
     /// Applies one change.
     fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError>;
-    /// Makes all applied changes durable, or none of them. Callers use [`commit`], which settles an
+    /// Makes all applied changes durable, or none of them. Callers use [`commit()`], which settles an
     /// unknown outcome.
     fn commit(self: Box<Self>) -> Result<(), CommitError>;
 }

@@ -3,7 +3,7 @@
 //! The store joins rows by what it can see: a project's id begins with the id of its entry in the
 //! directory, and the index of ids leads from a record to its project.
 
-use crate::crypto::ids::{ProjectId, RecordId};
+use crate::crypto::ids::{ProjectId, RecordId, TokenId};
 
 /// A project of at most this many bytes is small, see [`Extent::IfSmall`].
 pub const SMALL: u64 = 64 * 1024;
@@ -34,6 +34,10 @@ pub enum Want<'a> {
     Ids(&'a [RecordId]),
     /// Values
     Values(&'a [RecordId]),
+    /// The grants of all tokens
+    Grants,
+    /// The grant of one token
+    Grant(&'a TokenId),
 }
 
 /// How much of a project is wanted. Each one includes those before it.

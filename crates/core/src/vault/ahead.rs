@@ -45,6 +45,8 @@ pub(super) struct Ahead<'a> {
     ids: Vec<RecordId>,
     /// Whether values will be read
     values: bool,
+    /// Whether the grants of all tokens will be read
+    pub(super) grants: bool,
 }
 
 impl<'a> Ahead<'a> {
@@ -130,6 +132,9 @@ impl Vault {
         let indexes = self.access.indexes(&names)?;
 
         let mut wants = vec![Want::Directory];
+        wants.extend(ahead.grants.then_some(Want::Grants));
+        let token_id = self.access.token_id();
+        wants.extend(token_id.as_ref().map(Want::Grant));
         let entries = indexes.chunks(1).zip(&ahead.projects);
         wants.extend(entries.map(|(index, (_, extent))| Want::Entries(index, *extent)));
         wants.extend(ahead.all.map(Want::AllProjects));

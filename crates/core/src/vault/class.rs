@@ -23,7 +23,8 @@ impl Vault {
         seen: Option<u64>,
         class: Class,
     ) -> Result<Option<Secret>, VaultError> {
-        let mut change = TokenChange::begin(self)?;
+        let mut change =
+            TokenChange::begin(self, |ahead| ahead.refs(project, std::slice::from_ref(wanted)))?;
         let writing = &mut change.writing;
         let (project, mut found) = find(&writing.state, &*writing.transaction, project, wanted)?;
         if found.metadata.class == class {

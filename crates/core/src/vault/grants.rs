@@ -4,8 +4,10 @@ use super::VaultError;
 use super::project::Project;
 use super::token_change::OpenToken;
 use super::tokens::TokenInfo;
+use crate::crypto::CryptoError;
 use crate::crypto::aead::Key;
 use crate::crypto::grant::{Escrow, Floor, Grant, GrantedKeys, GrantedProject, SetKeys, SetRecord};
+use crate::crypto::history::Relation;
 use crate::crypto::ids::TokenId;
 use crate::crypto::keyring::Keyring;
 use crate::crypto::signing::PublicKey;
@@ -25,6 +27,36 @@ pub(super) fn of_escrow(id: &TokenId, escrow: &Escrow, project: ProjectName) -> 
         created: escrow.created,
         expires: escrow.expires,
         is_replaced: escrow.replaced_by.is_some(),
+    }
+}
+
+/// Returns what an escrow says of a token whose project is damaged.
+pub(super) fn of_damaged(id: &TokenId, escrow: &Escrow, project: ProjectName) -> TokenInfo {
+    let secrets = escrow.only.as_ref().map(|_| Vec::new());
+    TokenInfo { secrets, ..of_escrow(id, escrow, project) }
+}
+
+/// Returns true for an error that anybody can cause who signs for a project.
+pub(super) fn is_of_project(error: &VaultError) -> bool {
+    match error {
+        VaultError::Crypto(CryptoError::Newer(_) | CryptoError::Unsupported(_)) => true,
+        VaultError::Diverged(divergence) => divergence.vault == Some(Relation::Equal),
+        error => error.is_damage(),
+    }
+}
+
+/// Describes a token, without its secrets if the project is damaged.
+pub(super) fn info_or_escrow(
+    rows: &dyn Snapshot,
+    id: &TokenId,
+    token: &OpenToken,
+    project: &Project,
+) -> Result<TokenInfo, VaultError> {
+    match info(rows, id, token, project) {
+        Err(error) if is_of_project(&error) => {
+            Ok(of_damaged(id, &token.escrow, project.name().clone()))
+        }
+        found => found,
     }
 }
 

@@ -9,9 +9,9 @@ use super::token_access::{Needed, OpenGrant};
 use crate::crypto::CryptoError;
 use crate::crypto::aead::salt_of;
 use crate::crypto::checkpoint::{Checkpoint, GrantState};
-use crate::crypto::grant::{GrantedKeys, SetKeys, SetRecord};
+use crate::crypto::grant::GrantedKeys;
 use crate::crypto::head::Head;
-use crate::crypto::ids::{DIRECTORY, OWNER, RecordId, VaultId};
+use crate::crypto::ids::{OWNER, RecordId, VaultId};
 use crate::crypto::keyring::Keyring;
 use crate::crypto::policy::Policy;
 use crate::crypto::record::{RecordContext, ValueBinding, open_metadata, open_value};
@@ -159,7 +159,7 @@ impl Project {
         &self.opened.entry.name
     }
 
-    fn keys(&self) -> &GrantedKeys {
+    pub(super) fn keys(&self) -> &GrantedKeys {
         &self.opened.keys
     }
 
@@ -183,75 +183,6 @@ impl Project {
 
     pub(super) fn context<'p>(&'p self, rid: &'p [u8; 8]) -> RecordContext<'p> {
         RecordContext { vault_id: &self.vault_id, pid: &self.row.pid, rid, epoch: self.row.epoch }
-    }
-
-    /// Returns the index at which a tag is looked up. `None` if a token's set has no such secret.
-    pub(super) fn index_of(
-        &self,
-        snapshot: &dyn Snapshot,
-        key: &TagKey,
-    ) -> Result<Option<[u8; 16]>, VaultError> {
-        match self.keys() {
-            GrantedKeys::Project(ring) => Ok(Some(ring.tag_ix(key.as_str()))),
-            GrantedKeys::Set(set) => {
-                Ok(self.by_tag_in(snapshot, set, key)?.map(|found| found.record.tag_ix))
-            }
-        }
-    }
-
-    /// Finds a secret of a token's set by tag. The tag in a grant only says which one to try first.
-    fn by_tag_in(
-        &self,
-        snapshot: &dyn Snapshot,
-        set: &SetKeys,
-        key: &TagKey,
-    ) -> Result<Option<VerifiedRecord>, VaultError> {
-        let (likely, others): (Vec<&SetRecord>, Vec<&SetRecord>) =
-            set.records.iter().partition(|record| record.tag.key() == *key);
-        for record in likely.into_iter().chain(others) {
-            let found = self.member(snapshot, record.rid)?;
-            if let Some(found) = found.filter(|found| found.metadata.tag.key() == *key) {
-                return Ok(Some(found));
-            }
-        }
-
-        Ok(None)
-    }
-
-    /// Returns a secret of a token's set, or `None` if it was deleted or a bundle does not carry it.
-    pub(super) fn member(
-        &self,
-        snapshot: &dyn Snapshot,
-        rid: RecordId,
-    ) -> Result<Option<VerifiedRecord>, VaultError> {
-        let located = snapshot.locate(&rid)?.filter(|(pid, _)| *pid == self.row.pid);
-        let Some((_, tag_ix)) = located else {
-            if snapshot.project(&DIRECTORY)?.is_some() {
-                self.check_deleted(snapshot, rid)?;
-            }
-
-            return Ok(None);
-        };
-
-        let leaves = self.bucket(snapshot, tag_ix[0])?;
-        let leaf = leaf_at(&leaves, &tag_ix).filter(|leaf| leaf.rid == rid);
-        let leaf = leaf.ok_or_else(|| self.damaged("the index of ids"))?;
-        self.by_leaf(snapshot, leaf).map(Some)
-    }
-
-    /// Proves that the project has no record with this id, by verifying every bucket.
-    pub(super) fn check_deleted(
-        &self,
-        snapshot: &dyn Snapshot,
-        rid: RecordId,
-    ) -> Result<(), VaultError> {
-        for number in 0..=u8::MAX {
-            if self.bucket(snapshot, number)?.iter().any(|leaf| leaf.rid == rid) {
-                return Err(self.damaged("the index of ids"));
-            }
-        }
-
-        Ok(())
     }
 
     /// Returns the leaves of one bucket, verified against its hash.
@@ -394,14 +325,6 @@ impl Project {
         }
 
         Ok(VerifiedRecord { record, metadata })
-    }
-
-    /// Returns true if somebody may use a record's value. Everybody but a token may.
-    pub(super) fn may_use(&self, found: &VerifiedRecord) -> bool {
-        let (record, metadata) = (&found.record, &found.metadata);
-        let (class, generation) = (metadata.class, metadata.generation);
-        self.grant.is_none()
-            || self.keys().value_key(&self.row.pid, &record.rid, class, generation).is_some()
     }
 
     /// Passes every record that the keys open to `visit`, verified. The order of records, every bucket and the count

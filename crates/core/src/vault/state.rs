@@ -64,7 +64,8 @@ impl State {
         let vault = checked_row(snapshot)?;
         let checkpoints = checkpoints.map(Rc::clone);
         if let Some(grant) = access.grant(&vault.vault_id, snapshot)? {
-            return Ok(Self {
+            let pin = grant.pin();
+            let state = Self {
                 vault,
                 slots: Vec::new(),
                 directory: Head::none(),
@@ -74,7 +75,10 @@ impl State {
                 checkpoints,
                 grant: Some(grant),
                 known: Rc::default(),
-            });
+            };
+
+            state.compare(&DIRECTORY, None, &pin)?;
+            return Ok(state);
         }
 
         let slots = snapshot.slots()?;

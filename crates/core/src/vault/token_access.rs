@@ -14,14 +14,14 @@ use super::access::{
 use super::next_head::{self, HeadPlace, SignedHead};
 use super::{Divergence, Vault, VaultError};
 use crate::crypto::aead::{Key, MessageKey};
-use crate::crypto::checkpoint::{GrantState, PastKeys};
+use crate::crypto::checkpoint::{Checkpoint, GrantState, PastKeys};
 use crate::crypto::grant::{Grant, GrantedKeys};
 use crate::crypto::head::Head;
 use crate::crypto::history::{Ancestors, Relation, Revision};
 use crate::crypto::ids::{RecordId, TokenId, VaultId};
 use crate::crypto::output_digest::OutputKey;
 use crate::crypto::policy::Policy;
-use crate::crypto::project_entry::ProjectEntry;
+use crate::crypto::project_entry::{PolicyId, ProjectEntry};
 use crate::crypto::rows::{GrantRow, VaultRow};
 use crate::crypto::signing::PublicKey;
 use crate::crypto::token::{Token, TokenKeys};
@@ -31,7 +31,7 @@ use crate::store::{Snapshot, Transaction};
 /// The milliseconds by which a head may be ahead of our clock.
 const MAX_AHEAD: u64 = 24 * 60 * 60 * 1000;
 
-/// What somebody would need for what he asked.
+/// The access that a request would have needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needed {
     /// A token of this level
@@ -77,11 +77,11 @@ pub struct OpenGrant {
     row: GrantRow,
 }
 
-/// What a grant says besides the keys.
+/// The content of a grant besides the keys.
 pub struct Granted {
     /// The token's name
     pub name: TokenName,
-    /// What it may do
+    /// Its level
     pub level: Level,
     /// The time of its end; `None` for a token that does not expire
     pub expires: Option<Timestamp>,
@@ -146,6 +146,21 @@ impl OpenGrant {
         }
     }
 
+    /// Returns what a token remembers of its grant in every project: the owner and the project. Another
+    /// holder of the token can write a grant, which must not lead to another owner.
+    pub(super) fn pin(&self) -> Checkpoint {
+        let entry = &self.project.entry;
+        let mut hash = [0; 32];
+        hash[..16].copy_from_slice(&entry.pid);
+        Checkpoint {
+            epoch: 0,
+            head: Revision { seq: 0, hash, ancestors: Ancestors::none() },
+            audit_head: [0; 32],
+            policy: PolicyId::default(),
+            grant: Some(GrantState { generation: 0, owner: self.grant.owner }),
+        }
+    }
+
     /// Checks that a project's head follows the state in which the grant was issued, and that the
     /// token has not expired.
     pub(super) fn check(&self, vault_id: &VaultId, head: &Head) -> Result<GrantState, VaultError> {
@@ -177,14 +192,14 @@ impl OpenGrant {
     }
 }
 
-/// What the token that opened a vault may do.
+/// The rights of the token that opened a vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenView {
     /// Its id
     pub id: TokenId,
     /// Its name
     pub name: TokenName,
-    /// What it may do
+    /// Its level
     pub level: Level,
     /// Its project, by the name when its grant was issued
     pub project: ProjectName,

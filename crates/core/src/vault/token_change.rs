@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::access::{OpenedProject, SignRequest};
+use super::ahead::Ahead;
 use super::directory::{Directory, DirectoryEdit};
 use super::grants;
 use super::next_head::{self, HeadPlace};
@@ -43,14 +44,14 @@ pub(super) struct Tokens(pub(super) BTreeMap<TokenId, OpenToken>);
 
 impl Tokens {
     /// Reads all tokens. The directory's head proves that they are those of the owner.
-    pub(super) fn read(rows: &dyn Snapshot, state: &State, key: Key) -> Result<Self, VaultError> {
+    pub(super) fn read(rows: &dyn Snapshot, state: &State, key: &Key) -> Result<Self, VaultError> {
         let grants = rows.grants()?;
         if tokens_hash(&grants) != state.directory.policy {
             return Err(GRANTS);
         }
 
         let open = |row: GrantRow| {
-            let escrow = Escrow::open(&key, state.vault_id(), &row).ok()?;
+            let escrow = Escrow::open(key, state.vault_id(), &row).ok()?;
             Some((row.token_id, OpenToken { row, escrow, is_due: false }))
         };
         Ok(Self(grants.into_iter().filter_map(open).collect()))
@@ -130,18 +131,27 @@ pub(super) struct TokenChange<'v> {
     pub(super) vault_id: VaultId,
     pub(super) tokens: Tokens,
     dropped: Vec<TokenId>,
+    /// True if the project does not verify, so that it is not read
+    pub(super) is_damaged: bool,
 }
 
 impl<'v> TokenChange<'v> {
-    pub(super) fn begin(vault: &'v Vault) -> Result<Self, VaultError> {
-        Self::of(vault, vault.writing(|_| ())?)
+    pub(super) fn begin<'a>(
+        vault: &'v Vault,
+        collect: impl FnOnce(&mut Ahead<'a>),
+    ) -> Result<Self, VaultError> {
+        let writing = vault.writing(|ahead| {
+            ahead.grants = true;
+            collect(ahead);
+        })?;
+        Self::of(vault, writing)
     }
 
     pub(super) fn of(vault: &Vault, writing: Writing<'v>) -> Result<Self, VaultError> {
         let root = vault.root_key()?;
         let vault_id = *writing.state.vault_id();
         let directory = Directory::new(root, vault_id);
-        let tokens = Tokens::read(&*writing.transaction, &writing.state, root.escrow_key())?;
+        let tokens = Tokens::read(&*writing.transaction, &writing.state, &root.escrow_key())?;
         let known = writing.transaction.grants()?.into_iter().map(|row| row.token_id);
 
         // The grants of a project that was deleted open nothing.
@@ -155,7 +165,8 @@ impl<'v> TokenChange<'v> {
 
         tokens.0.retain(|_, token| is_there.get(&token.escrow.pid) == Some(&true));
         let dropped = known.filter(|id| !tokens.0.contains_key(id)).collect();
-        Ok(Self { writing, directory, escrow_key: root.escrow_key(), vault_id, tokens, dropped })
+        let (escrow_key, is_damaged) = (root.escrow_key(), false);
+        Ok(Self { writing, directory, escrow_key, vault_id, tokens, dropped, is_damaged })
     }
 
     /// Finds a token by name, and its project.
@@ -185,15 +196,19 @@ impl<'v> TokenChange<'v> {
         let token = self.tokens.0.get(id).ok_or(GRANTS)?;
         let rows = &*self.writing.transaction;
         let found = self.writing.state.with_id(rows, &token.escrow.pid)?;
-        match self.open(found.clone()) {
-            Ok(project) => grants::info(rows, id, token, &project),
-            // A damaged project must not keep anybody from revoking.
-            Err(error) if error.is_damage() => Ok(TokenInfo {
-                secrets: token.escrow.only.as_ref().map(|_| Vec::new()),
-                ..grants::of_escrow(id, &token.escrow, found.entry.name)
-            }),
-            Err(error) => Err(error),
+        if self.is_damaged {
+            return Ok(grants::of_damaged(id, &token.escrow, found.entry.name));
         }
+
+        grants::info(rows, id, token, &self.open(found)?)
+    }
+
+    /// Returns the ids of all secrets of a project.
+    pub(super) fn all_records(&self, project: &OpenedProject) -> Result<Vec<RecordId>, VaultError> {
+        let mut ids = Vec::new();
+        let project = self.open(project.clone())?;
+        project.each(&*self.writing.transaction, |found| ids.push(found.record.rid))?;
+        Ok(ids)
     }
 
     /// Opens a project with the changes of this transaction.
@@ -210,12 +225,11 @@ impl<'v> TokenChange<'v> {
         infos: &[&TokenInfo],
         ids: &[TokenId],
     ) -> Result<Vec<Secret>, VaultError> {
-        let project = match self.open(project.clone()) {
-            Ok(project) => project,
-            Err(error) if error.is_damage() => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
+        if self.is_damaged {
+            return Ok(Vec::new());
+        }
 
+        let project = self.open(project.clone())?;
         let escrows: Vec<&Escrow> = ids
             .iter()
             .zip(infos)
@@ -256,13 +270,13 @@ impl<'v> TokenChange<'v> {
             self.writing.transaction.apply(Change::DropGrant(id))?;
         }
 
-        let project = match self.writing.state.open(&*self.writing.transaction, found.clone()) {
-            Ok(project) => Some(project),
-            Err(error) if error.is_damage() && action == Action::RevokeTokens => None,
-            Err(error) => return Err(error),
+        let is_damaged = self.is_damaged;
+        let project = if is_damaged {
+            None
+        } else {
+            Some(self.writing.state.open(&*self.writing.transaction, found.clone())?)
         };
 
-        let is_damaged = project.is_none();
         let mut settled = Settled { renewed: None, output_keys: Vec::new(), is_damaged, dropped };
         let mut opened = found;
         let writers = self.tokens.writers(&pid, Timestamp::now())?;
@@ -312,9 +326,13 @@ impl<'v> TokenChange<'v> {
         Ok(())
     }
 
+    /// Marks the tokens of a project for new grants. One that has expired gets no new keys.
     fn set_due(&mut self, pid: &ProjectId) {
-        let of = self.tokens.0.values_mut().filter(|token| token.escrow.pid == *pid);
-        of.for_each(|token| token.is_due = true);
+        let now = Timestamp::now();
+        for OpenToken { escrow, is_due, .. } in self.tokens.0.values_mut() {
+            let has_expired = escrow.expires.is_some_and(|expires| expires <= now);
+            *is_due |= escrow.pid == *pid && !has_expired;
+        }
     }
 
     /// Returns the policy that a project has.
@@ -338,7 +356,11 @@ impl<'v> TokenChange<'v> {
         }
 
         let (admitted, gone) = difference(known, &writers, &self.tokens);
-        if !gone.is_empty() {
+        let is_shortened = |one: &Writer| {
+            let same = writers.iter().find(|writer| writer.token_id == one.token_id);
+            same.is_none_or(|writer| writer.until < one.until)
+        };
+        if known.iter().any(is_shortened) {
             // A reader without memory believes the policy that its grant names.
             self.set_due(&project.row.pid);
         }
@@ -444,14 +466,17 @@ impl<'v> TokenChange<'v> {
     }
 }
 
-/// Returns the names of all tokens, sorted. A token whose escrow is damaged has none.
+/// Returns the names of all tokens, sorted. A token whose escrow is damaged has none. They are for a
+/// message before all of them are removed, so damage to the table does not matter.
 pub(super) fn names(
     rows: &dyn Snapshot,
     state: &State,
     root: &RootKey,
 ) -> Result<Vec<TokenName>, VaultError> {
-    let Tokens(tokens) = Tokens::read(rows, state, root.escrow_key())?;
-    let mut names: Vec<TokenName> = tokens.into_values().map(|token| token.escrow.name).collect();
+    let key = root.escrow_key();
+    let open = |row: GrantRow| Escrow::open(&key, state.vault_id(), &row).ok();
+    let escrows = rows.grants()?.into_iter().filter_map(open);
+    let mut names: Vec<TokenName> = escrows.map(|escrow| escrow.name).collect();
     names.sort_unstable();
     names.dedup();
     Ok(names)

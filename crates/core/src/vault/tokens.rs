@@ -22,13 +22,13 @@ use crate::crypto::output_digest::OutputKey;
 use crate::crypto::rows::{GrantRow, tokens_hash};
 use crate::crypto::token::Token;
 use crate::model::{Level, ProjectName, Secret, SecretBytes, Tag, Timestamp, TokenName};
-use crate::store::Transaction;
+use crate::store::{Extent, Transaction};
 
 /// A token to create.
 pub struct NewToken<'a> {
     /// Its name, which no other token of the vault has
     pub name: TokenName,
-    /// What it may do
+    /// Its level
     pub level: Level,
     /// Its project
     pub project: &'a ProjectName,
@@ -45,7 +45,7 @@ pub struct NewToken<'a> {
 /// The changes of a token. `None` keeps a property.
 #[derive(Default)]
 pub struct TokenChanges<'a> {
-    /// What it may do
+    /// Its level
     pub level: Option<Level>,
     /// Secrets to add
     pub add: &'a [Tag],
@@ -66,7 +66,7 @@ pub struct TokenInfo {
     pub id: TokenId,
     /// Its name
     pub name: TokenName,
-    /// What it may do
+    /// Its level
     pub level: Level,
     /// Its project
     pub project: ProjectName,
@@ -103,7 +103,8 @@ pub struct Revoked {
 impl Vault {
     /// Creates a token. It needs the root key itself.
     pub fn create_token(&self, new: &NewToken<'_>) -> Result<(Token, TokenInfo), VaultError> {
-        let mut change = TokenChange::begin(self)?;
+        let mut change =
+            TokenChange::begin(self, |ahead| ahead.project(new.project, Extent::IfSmall))?;
         if change.tokens.named(&new.name).is_some() {
             return Err(VaultError::TokenExists(new.name.clone()));
         }
@@ -150,22 +151,26 @@ impl Vault {
         let root = self.root_key()?;
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        let tokens = Tokens::read(&*snapshot, &state, root.escrow_key())?;
+        let tokens = Tokens::read(&*snapshot, &state, &root.escrow_key())?;
         let mut infos = Vec::new();
-        let mut projects: BTreeMap<ProjectId, Option<Project>> = BTreeMap::new();
+        let mut projects: BTreeMap<ProjectId, Option<(ProjectName, Option<Project>)>> =
+            BTreeMap::new();
         for (id, token) in &tokens.0 {
             let project = match projects.entry(token.escrow.pid) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unknown) => {
-                    let found = state.with_id(&*snapshot, &token.escrow.pid);
-                    let open = |found| state.open(&*snapshot, found);
-                    unknown.insert(found.and_then(open).ok())
+                    let found = state.with_id(&*snapshot, &token.escrow.pid).ok();
+                    unknown.insert(found.map(|found| {
+                        (found.entry.name.clone(), state.open(&*snapshot, found).ok())
+                    }))
                 }
             };
 
-            infos.extend(
-                project.as_ref().map(|project| grants::info(&*snapshot, id, token, project)),
-            );
+            // A damaged project must not hide its tokens.
+            infos.extend(project.as_ref().map(|(name, project)| match project {
+                Some(project) => grants::info_or_escrow(&*snapshot, id, token, project),
+                None => Ok(grants::of_damaged(id, &token.escrow, name.clone())),
+            }));
         }
 
         let mut infos = infos.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -178,7 +183,7 @@ impl Vault {
         let root = self.root_key()?;
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        let tokens = Tokens::read(&*snapshot, &state, root.escrow_key())?;
+        let tokens = Tokens::read(&*snapshot, &state, &root.escrow_key())?;
         let id = tokens.named(name).ok_or_else(|| VaultError::NoToken(name.clone()))?;
         let escrow = &tokens.0[&id].escrow;
         if escrow.level == Level::Manage {
@@ -211,7 +216,7 @@ impl Vault {
         }
 
         for (pid, ids) in doomed {
-            ids.iter().for_each(|id| drop(change.tokens.0.remove(id)));
+            change.tokens.0.retain(|id, _| !ids.contains(id));
             let rows = &*change.writing.transaction;
             let project = change.writing.state.with_id(rows, &pid)?;
             change.settle(Action::RevokeTokens, project, &ids, true, &|_| {})?;
@@ -230,12 +235,20 @@ impl Vault {
         keeps_keys: bool,
         on_progress: &dyn Fn(u64),
     ) -> Result<(TokenInfo, Option<Revoked>), VaultError> {
-        let mut change = TokenChange::begin(self)?;
+        let mut change = TokenChange::begin(self, |_| ())?;
         let (id, project) = change.require(name)?;
         let project_name = project.entry.name.clone();
         let before = change.info(&id)?;
         let added = change.records(&project_name, changes.add)?;
         let removed = change.records(&project_name, changes.remove)?;
+
+        // Taking secrets away from a token for the whole project leaves those that exist now.
+        let is_whole = change.tokens.0[&id].escrow.only.is_none();
+        let rest = if is_whole && added.is_empty() && !removed.is_empty() {
+            change.all_records(&project)?
+        } else {
+            Vec::new()
+        };
 
         let token = change.tokens.0.get_mut(&id).ok_or(GRANTS)?;
         let escrow = &mut token.escrow;
@@ -246,8 +259,8 @@ impl Vault {
         }
 
         if !added.is_empty() || !removed.is_empty() {
-            let only = escrow.only.get_or_insert_default();
-            narrows |= removed.iter().any(|rid| only.contains(rid));
+            let only = escrow.only.get_or_insert(rest);
+            narrows |= is_whole || removed.iter().any(|rid| only.contains(rid));
             only.retain(|rid| !removed.contains(rid));
             only.extend(added);
             only.sort_unstable();
@@ -266,10 +279,8 @@ impl Vault {
         }
 
         token.is_due = true;
-        let exposed = match narrows {
-            true => change.exposed(&project, &[&before], &[id])?,
-            false => Vec::new(),
-        };
+        let exposed =
+            if narrows { change.exposed(&project, &[&before], &[id])? } else { Vec::new() };
         let renews = narrows && !keeps_keys;
         let settled = change.settle(Action::UpdateToken, project, &[], renews, on_progress)?;
         let info = change.info(&id)?;
@@ -289,7 +300,7 @@ impl Vault {
         keeps_keys: bool,
         on_progress: &dyn Fn(u64),
     ) -> Result<(Token, TokenInfo, Option<Revoked>), VaultError> {
-        let mut change = TokenChange::begin(self)?;
+        let mut change = TokenChange::begin(self, |_| ())?;
         let (id, project) = change.require(name)?;
         let before = change.info(&id)?;
         let token = Token::random(before.level)?;
@@ -345,7 +356,25 @@ impl Vault {
         keeps_keys: bool,
         on_progress: &dyn Fn(u64),
     ) -> Result<Revoked, VaultError> {
-        let mut change = TokenChange::begin(self)?;
+        match self.revoke(names, keeps_keys, false, on_progress) {
+            // What somebody signed must not keep the owner from revoking him.
+            Err(error) if grants::is_of_project(&error) => {
+                self.revoke(names, keeps_keys, true, on_progress)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Revokes tokens. If the project `is_damaged`, nothing of it is read.
+    fn revoke(
+        &self,
+        names: &[TokenName],
+        keeps_keys: bool,
+        is_damaged: bool,
+        on_progress: &dyn Fn(u64),
+    ) -> Result<Revoked, VaultError> {
+        let mut change = TokenChange::begin(self, |_| ())?;
+        change.is_damaged = is_damaged;
         let mut ids = Vec::new();
         let mut of: Option<OpenedProject> = None;
         for name in names {
@@ -370,7 +399,7 @@ impl Vault {
         let project = of.ok_or(VaultError::Internal("no token was named"))?;
         let infos = ids.iter().map(|id| change.info(id)).collect::<Result<Vec<_>, _>>()?;
         let exposed = change.exposed(&project, &infos.iter().collect::<Vec<_>>(), &ids)?;
-        ids.iter().for_each(|id| drop(change.tokens.0.remove(id)));
+        change.tokens.0.retain(|id, _| !ids.contains(id));
 
         let settled =
             change.settle(Action::RevokeTokens, project, &ids, !keeps_keys, on_progress)?;
@@ -385,7 +414,7 @@ impl Vault {
         name: &ProjectName,
         on_progress: &dyn Fn(u64),
     ) -> Result<RekeyOutcome, VaultError> {
-        let mut change = TokenChange::begin(self)?;
+        let mut change = TokenChange::begin(self, |ahead| ahead.project(name, Extent::Everything))?;
         let project = change.writing.state.require(&*change.writing.transaction, name)?;
 
         // A damaged project is not re-encrypted.

@@ -46,10 +46,11 @@ pub(super) fn read(text: &str, prefix: &str) -> Result<Items, ImportError> {
 }
 
 /// The members of a secret.
-const MEMBERS: [&str; 9] = [
+const MEMBERS: [&str; 10] = [
     "tag",
     "name",
     "description",
+    "access",
     "value",
     "valueBase64",
     "createdAt",

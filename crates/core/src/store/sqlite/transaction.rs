@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, params};
 use super::super::{Change, CommitError, Doubt, StoreError, Transaction};
 use super::{COMPACT_AT_ONCE, PATIENCE, ROW, SqliteStore, translate};
 use crate::crypto::ids::ProjectId;
-use crate::crypto::rows::{AuditRow, ProjectRow, Record};
+use crate::crypto::rows::{AuditRow, GrantRow, ProjectRow, Record};
 
 /// All tables.
 const TABLES: [&str; 9] =
@@ -107,6 +107,16 @@ impl<'a> SqliteTransaction<'a> {
         self.execute(sql, params![&row.pid[..], row.epoch, row.head, row.sig])
     }
 
+    fn grant(&mut self, g: &GrantRow) -> Result<usize, StoreError> {
+        self.keys_changed = self.keys_changed
+            || self.exists("SELECT 1 FROM grants WHERE token_id = ?1", [&g.token_id[..]])?;
+        self.size.set(self.size.get() + (g.grant.len() + g.escrow.len()) as u64);
+        self.execute(
+            "INSERT OR REPLACE INTO grants(token_id, gen, body, escrow) VALUES(?1, ?2, ?3, ?4)",
+            params![&g.token_id[..], integer(g.generation), g.grant, g.escrow],
+        )
+    }
+
     fn drop_project(&mut self, pid: &ProjectId) -> Result<usize, StoreError> {
         self.dead_bytes = true;
         self.execute(
@@ -160,15 +170,7 @@ impl Transaction for SqliteTransaction<'_> {
 
                 Ok(0)
             }
-            Change::Grant(g) => {
-                self.keys_changed = self.keys_changed
-                    || self.exists("SELECT 1 FROM grants WHERE token_id = ?1", [&g.token_id[..]])?;
-                self.size.set(self.size.get() + (g.grant.len() + g.escrow.len()) as u64);
-                self.execute(
-                    "INSERT OR REPLACE INTO grants(token_id, gen, body, escrow) VALUES(?1, ?2, ?3, ?4)",
-                    params![&g.token_id[..], integer(g.generation), g.grant, g.escrow],
-                )
-            }
+            Change::Grant(grant) => self.grant(grant),
             Change::DropGrant(token_id) => {
                 self.keys_changed = true;
                 self.execute("DELETE FROM grants WHERE token_id = ?1", [&token_id[..]])

@@ -73,8 +73,8 @@ impl Vault {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
         let copy = SqliteStore::begin(path, IfExists::Moved)?;
-        let revokes = !keeps_tokens && has_tokens(&state);
-        let (copy, _, revoked) = self.copy_and_verify(&*snapshot, copy, revokes, &|_| {})?;
+        let drops_tokens = !keeps_tokens && has_tokens(&state);
+        let (copy, _, revoked) = self.copy_and_verify(&*snapshot, copy, drops_tokens, &|_| {})?;
         Ok((copy, revoked))
     }
 
@@ -82,7 +82,7 @@ impl Vault {
         &self,
         snapshot: &dyn Snapshot,
         copy: NewFile,
-        revokes: bool,
+        drops_tokens: bool,
         on_progress: &dyn Fn(u64),
     ) -> Result<(NewFile, u64, Vec<TokenName>), VaultError> {
         let mut revoked = Vec::new();
@@ -90,7 +90,7 @@ impl Vault {
             let store = copy.open()?;
             let mut transaction = store.write()?;
             copy_rows(snapshot.inspection()?, &mut *transaction)?;
-            if revokes {
+            if drops_tokens {
                 (transaction, revoked) = self.revoke_returned(transaction, &[])?;
             }
 

@@ -12,7 +12,7 @@ use crate::store::{Change, IfExists, Snapshot, SqliteStore, Store, StoreError, T
 use crate::vault::token_access::Needed;
 use crate::vault::{Locked, Vault, VaultError};
 
-/// What a bundle carries.
+/// The content of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundleScope {
     /// The token
