@@ -251,10 +251,18 @@ def vault():
     write("vault", "written", b"\1" + cases["loop"])
 
 
+def uses():
+    for kind, offsets in ((0, (0, 5, 13, 18, 24, 29, 37, 42)), (1, (0, 8, 24, 28, 36, 68, 72, 76, 84, 108, 364, 396)), (2, (0, 16, 20, 28, 36, 68, 100))):
+        write("uses", f"{kind}-as-it-is", bytes([kind]))
+        write("uses", f"{kind}-cut", bytes([kind]) + struct.pack(">HB", 30, 0))
+        for offset in offsets:
+            write("uses", f"{kind}-at-{offset}", bytes([kind]) + struct.pack(">HB", offset, 1) + b"\1")
+
+
 if __name__ == "__main__":
     makers = {"agent": agent, "audit": audit, "dotenv": dotenv, "git": git, "grant": grant, "head": head, "import": imports, "keyring": keyring,
               "manifest": manifest, "mask": mask, "metadata": metadata, "policy": policy, "slot": slot, "template": template,
-              "token": token, "vault": vault}
+              "token": token, "uses": uses, "vault": vault}
     for target, make in makers.items():
         shutil.rmtree(FUZZ / "corpus" / target, ignore_errors=True)
         (FUZZ / "corpus" / target).mkdir(parents=True)

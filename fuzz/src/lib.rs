@@ -21,6 +21,7 @@ pub mod policy;
 pub mod slot;
 pub mod template;
 pub mod token;
+pub mod uses;
 pub mod vault;
 mod world;
 
@@ -28,7 +29,7 @@ mod world;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name. Its file, its corpus and its regressions have the same name.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("agent", agent::run),
     ("audit", audit::run),
     ("dotenv", dotenv::run),
@@ -44,5 +45,6 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("slot", slot::run),
     ("template", template::run),
     ("token", token::run),
+    ("uses", uses::run),
     ("vault", vault::run),
 ];

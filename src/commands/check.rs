@@ -15,10 +15,10 @@ use secrets_project::setup::{
 
 use super::shared::{additions, due, outputs};
 use crate::context::{Context, Target};
-use crate::error::{self, Error, Hint, Kind};
+use crate::error::{self, Error, Hint, Kind, hint};
 use crate::output::{CheckReport, DueInfo, NeedInfo, OutputReport, UnusedSecret};
-use crate::ui::counted;
 use crate::ui::escape::visible;
+use crate::ui::{counted, time};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -119,6 +119,17 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
 
     cx.ui.print(&found)?;
     due::warn(cx, &due);
+    if let Some(since) = cx.vault()?.keys_due(project)? {
+        let since = time::local_date(since);
+        cx.ui.warn(&cx.target.hint_text(hint!(
+            "project `{}` needs new keys since {}, because a right was taken away while it was \
+             damaged; run `secrets rekey --project {}`",
+            project,
+            since,
+            project
+        )));
+    }
+
     match verdict {
         Some(error) => Err(error),
         None => {

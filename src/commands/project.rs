@@ -7,7 +7,7 @@ use super::shared::confirm::{require_confirmation, require_terminal, vault_to_ch
 use super::shared::references::refuse_referenced;
 use crate::completion;
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, hint};
 use crate::output::Projects;
 use crate::ui::counted;
 
@@ -63,6 +63,7 @@ pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
         ProjectCommand::Rename { from, to } => {
             cx.written(cx.vault()?, cx.vault()?.rename_project(&from, &to)?);
             cx.ui.status(&format!("renamed project `{from}` to `{to}`"));
+            report_tokens(cx, &from, &to);
 
             // The manifest may be committed, so only a person should change it.
             if let Ok(Some(manifest)) = cx.target.manifest()
@@ -78,6 +79,35 @@ pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
         }
         ProjectCommand::Delete { projects, yes, force } => delete(cx, &projects, yes, force),
     }
+}
+
+/// Names the tokens that still go by the old name of a project, because a grant has its name. The
+/// project is renamed already, so an error here is no reason to fail.
+fn report_tokens(cx: &Context, from: &ProjectName, to: &ProjectName) {
+    let Ok(vault) = cx.vault() else { return };
+    if !vault.has_tokens().unwrap_or(false) {
+        return;
+    }
+
+    let which = if vault.holds_root_key() {
+        let mut tokens = vault.tokens().unwrap_or_default();
+        tokens.retain(|token| token.project == *to);
+        let names: Vec<String> = tokens.iter().map(|token| format!("`{}`", token.name)).collect();
+        if names.is_empty() {
+            return;
+        }
+
+        format!("tokens {}", names.join(", "))
+    } else {
+        "tokens of the project".to_owned()
+    };
+
+    cx.ui.warn(&cx.target.hint_text(hint!(
+        "{} go by the old name `{}` until they get new grants, as with `secrets rekey --project {}`",
+        which,
+        from,
+        to
+    )));
 }
 
 fn list(cx: &Context) -> Result<Projects, Error> {

@@ -39,6 +39,7 @@ pub const CASES: &[Case] = &[
     Case { line: "update key --value-file value", prepare: nothing },
     Case { line: "update key --description words", prepare: nothing },
     Case { line: "access key --restricted", prepare: nothing },
+    Case { line: "token create ci --level manage", prepare: nothing },
     Case { line: "delete key --yes", prepare: nothing },
     Case { line: "clone --all --to other", prepare: nothing },
     Case { line: "clone key --to web --on-conflict overwrite", prepare: nothing },

@@ -54,7 +54,8 @@ fn a_token_names_its_project() {
     let tokens = Tokens::new();
     tokens.create("ci", &["--level", "use"]);
     tokens.with("ci", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
-    tokens.0.run(["project", "rename", "web", "site", "-q"]).succeeds();
+    let rename = tokens.0.run(["project", "rename", "web", "site", "-q"]).succeeds();
+    rename.stderr_has("tokens `ci` go by the old name `web` until they get new grants");
     tokens.with("ci", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
 
     // A new project of the old name is another one.

@@ -3,7 +3,7 @@
 use super::access::DirectoryChange;
 use super::{Vault, VaultError};
 use crate::crypto::output_digest::OutputKey;
-use crate::model::ProjectName;
+use crate::model::{ProjectName, Timestamp};
 use crate::store::Extent;
 
 impl Vault {
@@ -23,6 +23,13 @@ impl Vault {
     pub fn require_project(&self, name: &ProjectName) -> Result<(), VaultError> {
         let (snapshot, state) = self.reading(|ahead| ahead.project(name, Extent::Entry))?;
         state.require(&*snapshot, name).map(drop)
+    }
+
+    /// Returns the time since which a project needs new keys, because a right to read was taken away.
+    /// Returns `None` if it needs none or does not exist.
+    pub fn keys_due(&self, name: &ProjectName) -> Result<Option<Timestamp>, VaultError> {
+        let (snapshot, state) = self.reading(|ahead| ahead.project(name, Extent::Entry))?;
+        Ok(state.find(&*snapshot, name)?.and_then(|found| found.entry.due))
     }
 
     /// Returns the key for the digests of a project's rendered files, or `None` if the project does
