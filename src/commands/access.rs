@@ -3,7 +3,7 @@
 
 use clap_complete::ArgValueCompleter;
 use secrets_core::model::{Class, ProjectName, Secret, SecretRef, TokenName};
-use secrets_core::vault::{TokenChanges, TokenInfo, VaultError};
+use secrets_core::vault::{TokenChanges, TokenInfo};
 
 use super::shared::revocation;
 use crate::completion;
@@ -97,13 +97,7 @@ fn show(secret: Option<&SecretRef>, cx: &Context) -> Result<(), Error> {
 
 /// Returns the tokens of a project. Only the root key opens their list.
 fn tokens(project: &ProjectName, cx: &Context) -> Result<Vec<TokenInfo>, Error> {
-    let known = cx.vault()?;
-    let mut tokens = if known.holds_root_key() {
-        known.tokens()?
-    } else {
-        cx.unlock_with_credential()?.tokens()?
-    };
-
+    let mut tokens = cx.with_root_key()?.tokens()?;
     tokens.retain(|token| token.project == *project);
     Ok(tokens)
 }
@@ -115,11 +109,9 @@ fn grant(secret: &SecretRef, token: &TokenName, allows: bool, cx: &Context) -> R
     let vault = cx.unlock_with_credential()?;
     let secret = vault.get(project, secret)?;
     let tag = &secret.metadata.tag;
-    let known = vault.tokens()?;
-    let known = known.iter().find(|known| known.name == *token && !known.is_replaced);
-    let known = known.ok_or_else(|| VaultError::NoToken(token.clone()))?;
+    let known = vault.token_named(token)?;
     let Some(tags) = known.secrets.as_ref().filter(|_| known.project == secret.project) else {
-        return Err(whole_project(known, &secret));
+        return Err(whole_project(&known, &secret));
     };
 
     if tags.iter().any(|known| known.key() == tag.key()) == allows {
@@ -164,23 +156,15 @@ fn whole_project(token: &TokenInfo, secret: &Secret) -> Error {
 fn change(secret: &SecretRef, class: Class, cx: &Context) -> Result<(), Error> {
     cx.require_vault()?;
     let project = cx.trusted_project()?;
-    let known = cx.vault()?;
-    let current = known.get(project, secret)?;
+    let current = cx.vault()?.get(project, secret)?;
     if current.metadata.class == class {
         return report(&current, "already", cx);
     }
 
-    // The class of a secret changes only with the root key itself, which an agent never gives away.
-    let opened;
-    let vault = if known.holds_root_key() {
-        known
-    } else {
-        opened = cx.unlock_with_credential()?;
-        &opened
-    };
-
+    // The class of a secret changes only with the root key itself.
+    let vault = cx.with_root_key()?;
     match vault.set_class(project, secret, Some(current.version), class)? {
-        Some(written) => report(&cx.written(vault, written), "now", cx),
+        Some(written) => report(&cx.written(&vault, written), "now", cx),
         None => report(&current, "already", cx),
     }
 }

@@ -1,7 +1,7 @@
 //! `secrets list`: lists a project's secrets; on a terminal and as JSON one page at a time.
 
 use secrets_core::model::{Class, Level, Metadata, Period, Timestamp, TokenName};
-use secrets_core::vault::{Page, TokenInfo, VaultError};
+use secrets_core::vault::{Page, TokenInfo};
 
 use crate::context::Context;
 use crate::error::Error;
@@ -76,7 +76,8 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
     let project = if args.all_projects { None } else { Some(cx.target.project()?) };
     let wanted = args.filter.as_deref().map(str::to_lowercase);
     let class = args.access.map(Class::from);
-    let token = args.usable_by.as_ref().map(|name| usable_by(name, cx)).transpose()?;
+    let usable_by = |name| Ok::<_, Error>(cx.with_root_key()?.token_named(name)?);
+    let token = args.usable_by.as_ref().map(usable_by).transpose()?;
     let project = token.as_ref().map_or(project, |token| Some(&token.project));
     let now = Timestamp::now();
     let (until, before) = (
@@ -152,21 +153,6 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
 /// The number of secrets on a page by default.
 const PAGE_SIZE: u16 = 250;
 
-/// Returns true if the list is split into pages. A pipe gets everything unless a page was
-/// requested, because a script would not notice that the rest of the list is missing.
-/// Finds a token. Only the root key opens their list.
-fn usable_by(name: &TokenName, cx: &Context) -> Result<TokenInfo, Error> {
-    let known = cx.vault()?;
-    let tokens = if known.holds_root_key() {
-        known.tokens()?
-    } else {
-        cx.unlock_with_credential()?.tokens()?
-    };
-
-    let found = tokens.into_iter().find(|token| token.name == *name && !token.is_replaced);
-    Ok(found.ok_or_else(|| VaultError::NoToken(name.clone()))?)
-}
-
 fn may_use(token: &TokenInfo, metadata: &Metadata) -> bool {
     let key = metadata.tag.key();
     token.level >= Level::Use
@@ -174,6 +160,8 @@ fn may_use(token: &TokenInfo, metadata: &Metadata) -> bool {
         && token.secrets.as_ref().is_none_or(|tags| tags.iter().any(|tag| tag.key() == key))
 }
 
+/// Returns true if the list is split into pages. A pipe gets everything unless a page was
+/// requested, because a script would not notice that the rest of the list is missing.
 fn is_paged(args: &ListArgs, cx: &Context) -> bool {
     let is_requested = args.page > 0 || args.page_size.is_some();
     !args.all && (is_requested || cx.ui.is_json() || cx.ui.stdout_is_terminal())

@@ -70,19 +70,12 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
                 ))?;
             }
 
-            // New keys need the root key itself, which an agent never gives away.
-            let opened;
-            let vault = if known.holds_root_key() {
-                known
-            } else {
-                opened = cx.unlock_with_credential()?;
-                &opened
-            };
-
-            let outputs = cx.intact_outputs(vault)?;
+            // New keys need the root key itself.
+            let vault = cx.with_root_key()?;
+            let outputs = cx.intact_outputs(&vault)?;
             let progress = cx.ui.progress("secrets re-encrypted");
             let rekeyed = cx.written(
-                vault,
+                &vault,
                 vault.rekey_project(project, &|number| progress.on_progress(number))?,
             );
             renew(outputs, &rekeyed);

@@ -33,7 +33,7 @@ pub(crate) use audit::Used;
 pub(crate) use credentials::Credentials;
 use credentials::Retry;
 pub(crate) use file_passphrase::MAKING_KEY;
-pub(crate) use opening::{IDLE, TTL};
+pub(crate) use opening::{IDLE, Opened, TTL};
 pub(crate) use target::{ProjectSource, Target};
 pub(crate) use token::Right;
 pub(crate) use trust::Trust;

@@ -1,6 +1,7 @@
 //! Opens the vault: through an agent, with a given credential, or with a typed one.
 
 use std::fs::File;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -21,6 +22,23 @@ use crate::ui::prompt;
 pub(crate) const TTL: &str = "15m";
 /// How long an unused vault stays unlocked by default.
 pub(crate) const IDLE: &str = "5m";
+
+/// A vault that may have been opened only for this command.
+pub(crate) enum Opened<'c> {
+    Kept(&'c Vault),
+    Own(Box<Vault>),
+}
+
+impl Deref for Opened<'_> {
+    type Target = Vault;
+
+    fn deref(&self) -> &Vault {
+        match self {
+            Self::Kept(vault) => vault,
+            Self::Own(vault) => vault,
+        }
+    }
+}
 
 impl Context {
     /// Fails if there is no vault. Commands call it before they ask anything that makes sense only
@@ -217,6 +235,17 @@ impl Context {
         let locked = self.locked()?;
         let root = self.root_key(&locked)?;
         Ok(locked.unlocked(root))
+    }
+
+    /// Returns the vault with the root key in this process. An agent never gives the key away, so a
+    /// vault that an agent holds is unlocked again with a credential.
+    pub(crate) fn with_root_key(&self) -> Result<Opened<'_>, Error> {
+        let vault = self.vault()?;
+        if vault.holds_root_key() {
+            return Ok(Opened::Kept(vault));
+        }
+
+        Ok(Opened::Own(Box::new(self.unlock_with_credential()?)))
     }
 
     /// Unlocks the vault with the passphrase, and returns the passphrase for another use.

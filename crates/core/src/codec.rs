@@ -60,6 +60,17 @@ impl<'a> Reader<'a> {
         self.prefixed()?.try_into().ok()
     }
 
+    /// Reads a list with its number of elements in front. Memory is taken as elements are read, so a
+    /// number that is too large costs nothing.
+    pub fn list<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let mut items = Vec::new();
+        for _ in 0..self.u32()? {
+            items.push(read(self)?);
+        }
+
+        Some(items)
+    }
+
     /// Returns the bytes that were not read yet.
     pub fn rest(&self) -> &'a [u8] {
         self.0
@@ -97,5 +108,19 @@ mod tests {
 
         assert_eq!(Reader::new(b"\0\0\0\x01a").prefixed_array::<2>(), None);
         assert_eq!((Reader::new(b"a").u32(), Reader::new(b"").u8()), (None, None));
+    }
+
+    #[test]
+    fn a_list_has_as_many_elements_as_its_number_says() {
+        let list = |bytes: &[u8]| {
+            let mut reader = Reader::new(bytes);
+            reader.list(Reader::u8).and_then(|list| reader.finish(list))
+        };
+
+        assert_eq!(list(b"\0\0\0\0"), Some(vec![]));
+        assert_eq!(list(b"\0\0\0\x02ab"), Some(b"ab".to_vec()));
+        for bytes in [&b""[..], b"\0\0\0\x02a", b"\0\0\0\x02abc", b"\xff\xff\xff\xffab"] {
+            assert_eq!(list(bytes), None);
+        }
     }
 }

@@ -5,34 +5,8 @@ use secrets_core::crypto::uses::UseEntry;
 use secrets_core::model::ProjectName;
 use secrets_core::vault::{ChangeLog, LogScope, LoggedChange, ReadUses, Vault, VaultError};
 
-use crate::context::Context;
+use crate::context::{Context, Opened};
 use crate::error::{Error, Kind};
-
-/// A vault that may have been opened only for this command.
-pub(super) enum Opened<'c> {
-    Kept(&'c Vault),
-    Own(Box<Vault>),
-}
-
-impl Opened<'_> {
-    pub(super) fn vault(&self) -> &Vault {
-        match self {
-            Self::Kept(vault) => vault,
-            Self::Own(vault) => vault,
-        }
-    }
-}
-
-/// Returns the vault with the root key in this process. An agent gives out no key of the vault's own
-/// log and signs no removal of entries.
-pub(super) fn with_root_key(cx: &Context) -> Result<Opened<'_>, Error> {
-    let vault = cx.vault()?;
-    if vault.holds_root_key() {
-        return Ok(Opened::Kept(vault));
-    }
-
-    Ok(Opened::Own(Box::new(cx.unlock_with_credential()?)))
-}
 
 /// Reads and verifies the log of uses on this machine. Passes number, hash and content of each entry
 /// to `visit`.
@@ -62,7 +36,7 @@ pub(super) fn check_uses(uses: &ReadUses) -> Result<(), Error> {
 
 /// The logs of the current project, or all.
 pub(super) struct Selected<'c> {
-    opened: Opened<'c>,
+    vault: Opened<'c>,
     /// `None` for all
     project: Option<&'c ProjectName>,
 }
@@ -70,16 +44,16 @@ pub(super) struct Selected<'c> {
 impl<'c> Selected<'c> {
     pub(super) fn open(all: bool, cx: &'c Context) -> Result<Self, Error> {
         if all {
-            return Ok(Self { opened: with_root_key(cx)?, project: None });
+            return Ok(Self { vault: cx.with_root_key()?, project: None });
         }
 
         let (project, vault) = (cx.target.project()?, cx.vault()?);
         cx.require_named_project()?;
-        Ok(Self { opened: Opened::Kept(vault), project: Some(project) })
+        Ok(Self { vault: Opened::Kept(vault), project: Some(project) })
     }
 
     pub(super) fn vault(&self) -> &Vault {
-        self.opened.vault()
+        &self.vault
     }
 
     /// Returns true if an entry of this project is wanted. A refusal may have no project.
@@ -94,7 +68,7 @@ impl<'c> Selected<'c> {
         keep: &mut dyn FnMut(&LoggedChange) -> bool,
     ) -> Result<Vec<ChangeLog>, Error> {
         let scope = self.project.map_or(LogScope::All, LogScope::Project);
-        match self.opened.vault().change_logs(scope, keep) {
+        match self.vault.change_logs(scope, keep) {
             Err(VaultError::NoProject { .. }) => Ok(Vec::new()),
             logs => Ok(logs?),
         }

@@ -4,7 +4,6 @@ use secrets_core::model::Timestamp;
 use secrets_core::vault::LogScope;
 
 use super::super::shared::confirm::{require_confirmation, require_terminal, vault_to_change};
-use super::logs::with_root_key;
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::AuditPruned;
@@ -37,9 +36,10 @@ pub(super) fn run(
         require_confirmation(&format!("Remove the entries before {date} from {logs} for good?"))?;
     }
 
-    let opened = with_root_key(cx)?;
+    // An agent signs no removal of entries.
+    let vault = cx.with_root_key()?;
     let scope = project.map_or(LogScope::All, LogScope::Project);
-    let pruned = cx.written(opened.vault(), opened.vault().prune_logs(scope, before)?);
+    let pruned = cx.written(&vault, vault.prune_logs(scope, before)?);
     for log in &pruned {
         let of =
             log.project.as_ref().map_or_else(|| "the vault".into(), |p| format!("project `{p}`"));

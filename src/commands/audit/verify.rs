@@ -6,8 +6,8 @@ use secrets_core::crypto::ids::{DIRECTORY, ProjectId};
 use secrets_core::crypto::output_digest::hex;
 use secrets_core::vault::{ChangeLog, LogScope, LoggedChange, ReadUses};
 
-use super::logs::{Opened, Selected, check_uses, read_uses, with_root_key};
-use crate::context::Context;
+use super::logs::{Selected, check_uses, read_uses};
+use crate::context::{Context, Opened};
 use crate::error::{Error, Kind};
 use crate::output::{AuditCheckpoint, AuditCheckpoints, AuditVerified, UsesCheckpoint};
 use crate::ui::counted;
@@ -42,11 +42,12 @@ fn report(logs: &[ChangeLog], uses: &ReadUses, cx: &Context) -> Result<(), Error
 pub(super) fn against(file: &Path, cx: &Context) -> Result<(), Error> {
     let (expected, last_use) = read(file)?;
     let pids: Vec<ProjectId> = expected.iter().map(|expected| expected.pid).collect();
-    let opened =
-        if pids.contains(&DIRECTORY) { with_root_key(cx)? } else { Opened::Kept(cx.vault()?) };
+    // An agent gives out no key of the vault's own log.
+    let vault =
+        if pids.contains(&DIRECTORY) { cx.with_root_key()? } else { Opened::Kept(cx.vault()?) };
 
     let mut differing: Option<Error> = None;
-    let logs = opened.vault().change_logs(LogScope::Ids(&pids), &mut |entry| {
+    let logs = vault.change_logs(LogScope::Ids(&pids), &mut |entry| {
         let same_place = expected.iter().filter(|it| it.pid == entry.pid && it.seq == entry.seq);
         for expected in same_place.filter(|expected| !expected.is_of(entry)) {
             differing.get_or_insert_with(|| expected.differs());
@@ -57,7 +58,7 @@ pub(super) fn against(file: &Path, cx: &Context) -> Result<(), Error> {
 
     logs.iter().try_for_each(ChangeLog::check)?;
     differing.map_or(Ok(()), Err)?;
-    let vault_id = opened.vault().id()?;
+    let vault_id = vault.id()?;
     for expected in &expected {
         if expected.vault_id != vault_id {
             let message = "the checkpoint is one of another vault";
@@ -70,7 +71,7 @@ pub(super) fn against(file: &Path, cx: &Context) -> Result<(), Error> {
     }
 
     let mut is_there = last_use.is_none();
-    let uses = read_uses(opened.vault(), cx, |seq, hash, _| {
+    let uses = read_uses(&vault, cx, |seq, hash, _| {
         is_there |= last_use.as_ref().is_some_and(|it| it.seq == seq && it.hash == hex(hash));
     })?;
     check_uses(&uses)?;

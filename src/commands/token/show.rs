@@ -1,7 +1,6 @@
 //! The rights of tokens: `token list`, `token show` and `token check`.
 
 use secrets_core::model::TokenName;
-use secrets_core::vault::VaultError;
 
 use crate::context::Context;
 use crate::error::Error;
@@ -20,9 +19,7 @@ pub(super) fn list(all_projects: bool, cx: &Context) -> Result<(), Error> {
 
 pub(super) fn show(name: &TokenName, cx: &Context) -> Result<(), Error> {
     cx.require_vault()?;
-    let tokens = cx.unlock_with_credential()?.tokens()?;
-    let found = tokens.into_iter().find(|token| token.name == *name && !token.is_replaced);
-    let token = found.ok_or_else(|| VaultError::NoToken(name.clone()))?;
+    let token = cx.unlock_with_credential()?.token_named(name)?;
     cx.ui.print(&TokenDetails::new(&token))
 }
 

@@ -207,11 +207,7 @@ impl PruneMark {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let (seq, hash) = (reader.u64()?, reader.array()?);
-        let mut signers = Vec::new();
-        for _ in 0..reader.u32()? {
-            signers.push(Admitted::read(&mut reader)?);
-        }
-
+        let signers = reader.list(Admitted::read)?;
         reader.finish(Self { seq, hash, signers }).filter(|mark| mark.seq > 0)
     }
 }
@@ -346,11 +342,7 @@ impl AuditChange {
 fn list_of<T>(bytes: Option<&[u8]>, read: impl Fn(&mut Reader<'_>) -> Option<T>) -> Option<Vec<T>> {
     let Some(bytes) = bytes else { return Some(Vec::new()) };
     let mut reader = Reader::new(bytes);
-    let mut list = Vec::new();
-    for _ in 0..reader.u32()? {
-        list.push(read(&mut reader)?);
-    }
-
+    let list = reader.list(read)?;
     reader.finish(list).filter(|list| !list.is_empty())
 }
 

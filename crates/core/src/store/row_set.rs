@@ -162,18 +162,18 @@ impl RowSet {
             _ => return None,
         };
 
-        let row = list(reader, row)?;
+        let row = reader.list(row)?;
         (row.len() <= 1).then_some(())?;
-        let buckets = list(reader, |reader| Some((reader.u8()?, reader.array()?)))?;
+        let buckets = reader.list(|reader| Some((reader.u8()?, reader.array()?)))?;
         (buckets.len() <= BUCKETS).then_some(())?;
         let leaf = |reader: &mut Reader<'_>| {
             Some(Leaf { tag_ix: reader.array()?, rid: reader.array()?, leaf: reader.array()? })
         };
 
-        let leaves = list(reader, |reader| Some((reader.u8()?, list(reader, leaf)?)))?;
-        let records = list(reader, record)?;
+        let leaves = reader.list(|reader| Some((reader.u8()?, reader.list(leaf)?)))?;
+        let records = reader.list(record)?;
         let value = |reader: &mut Reader<'_>| Some((reader.array()?, reader.prefixed()?.to_vec()));
-        let values = list(reader, value)?;
+        let values = reader.list(value)?;
         Some(Self {
             row: row.into_iter().next(),
             slots,
@@ -230,13 +230,13 @@ pub fn encode_changes(changes: &[OwnedChange]) -> Vec<u8> {
 
 /// Decodes the bytes of [`encode_changes`].
 pub fn decode_changes(reader: &mut Reader<'_>) -> Option<Vec<OwnedChange>> {
-    list(reader, |reader| {
+    reader.list(|reader| {
         Some(match reader.u8()? {
             1 => OwnedChange::Project(row(reader)?),
             2 => OwnedChange::DropProject(reader.array()?),
             3 => {
                 let number = reader.u8()?;
-                let hash = list(reader, Reader::array)?;
+                let hash = reader.list(Reader::array)?;
                 (hash.len() <= 1).then_some(())?;
                 OwnedChange::Bucket(number, hash.first().copied())
             }
@@ -260,18 +260,6 @@ fn put_list<T>(
 ) {
     out.extend(codec::length(count));
     items.for_each(|item| put(out, item));
-}
-
-fn list<'a, T>(
-    reader: &mut Reader<'a>,
-    read: impl Fn(&mut Reader<'a>) -> Option<T>,
-) -> Option<Vec<T>> {
-    let mut items = Vec::new();
-    for _ in 0..reader.u32()? {
-        items.push(read(reader)?);
-    }
-
-    Some(items)
 }
 
 fn put_row(out: &mut Vec<u8>, row: &ProjectRow) {

@@ -138,7 +138,9 @@ pub trait OwnerAccess {
         vault_id: &VaultId,
         rows: &dyn Snapshot,
         names: &[&ProjectName],
-    ) -> Result<Vec<Option<OpenedProject>>, VaultError>;
+    ) -> Result<Vec<Option<OpenedProject>>, VaultError> {
+        self.at(vault_id, rows, &self.indexes(names)?)
+    }
     /// Opens the projects at these indexes of the directory.
     fn at(
         &self,
@@ -239,17 +241,6 @@ impl OwnerAccess for LocalOwner {
     fn indexes(&self, names: &[&ProjectName]) -> Result<Vec<[u8; 16]>, VaultError> {
         let keys = self.root.directory_keys();
         Ok(names.iter().map(|name| keys.tag_ix(name.as_str())).collect())
-    }
-
-    fn find(
-        &self,
-        vault_id: &VaultId,
-        rows: &dyn Snapshot,
-        names: &[&ProjectName],
-    ) -> Result<Vec<Option<OpenedProject>>, VaultError> {
-        let directory = self.open(vault_id);
-        let indexes: Vec<_> = names.iter().map(|name| directory.index(name)).collect();
-        self.at(vault_id, rows, &indexes)
     }
 
     fn at(

@@ -178,6 +178,13 @@ impl Vault {
         Ok(infos)
     }
 
+    /// Returns the token of this name. It needs the root key itself.
+    pub fn token_named(&self, name: &TokenName) -> Result<TokenInfo, VaultError> {
+        let mut tokens = self.tokens()?.into_iter();
+        let found = tokens.find(|token| token.name == *name && !token.is_replaced);
+        found.ok_or_else(|| VaultError::NoToken(name.clone()))
+    }
+
     /// Returns what a bundle for a token carries. It needs the root key itself.
     pub fn bundle_scope_of(&self, name: &TokenName) -> Result<BundleScope, VaultError> {
         let root = self.root_key()?;

@@ -81,15 +81,6 @@ impl OwnerAccess for Client {
         Ok(indexes)
     }
 
-    fn find(
-        &self,
-        vault_id: &VaultId,
-        rows: &dyn Snapshot,
-        names: &[&ProjectName],
-    ) -> Result<Vec<Option<OpenedProject>>, VaultError> {
-        self.at(vault_id, rows, &self.indexes(names)?)
-    }
-
     fn at(
         &self,
         vault_id: &VaultId,

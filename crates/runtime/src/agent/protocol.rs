@@ -247,19 +247,6 @@ fn flag(reader: &mut Reader<'_>) -> Option<bool> {
     }
 }
 
-/// Reads a list with its number of elements in front.
-fn list<'a, T>(
-    reader: &mut Reader<'a>,
-    read: impl Fn(&mut Reader<'a>) -> Option<T>,
-) -> Option<Vec<T>> {
-    let mut items = Vec::new();
-    for _ in 0..reader.u32()? {
-        items.push(read(reader)?);
-    }
-
-    Some(items)
-}
-
 /// Returns the length of the frame that starts with these four bytes, or `None` if it is longer than
 /// `most`.
 pub(super) fn frame_length(prefix: [u8; 4], most: usize) -> Option<usize> {
@@ -349,7 +336,7 @@ impl<'a> Request<'a> {
             // Kind 2 carried a root key in version 2 and is not reused.
             3 => Self::Lock { path: fields.prefixed()? },
             11 => Self::CheckpointKey { path: fields.prefixed()? },
-            12 => Self::Index { path: fields.prefixed()?, names: list(fields, Reader::prefixed)? },
+            12 => Self::Index { path: fields.prefixed()?, names: fields.list(Reader::prefixed)? },
             13 => Self::Directory {
                 path: fields.prefixed()?,
                 vault_id: fields.array()?,
@@ -364,7 +351,7 @@ impl<'a> Request<'a> {
             15 => Self::MessageKeys {
                 path: fields.prefixed()?,
                 ticket: fields.prefixed()?,
-                wanted: list(fields, wanted_key)?,
+                wanted: fields.list(wanted_key)?,
             },
             16 => Self::Sign(Box::new(SignFrame::fields(fields)?)),
             18 => Self::Head {
@@ -382,7 +369,7 @@ impl<'a> Request<'a> {
                     3 => ChangeKind::Delete,
                     _ => return None,
                 },
-                names: list(fields, Reader::prefixed)?,
+                names: fields.list(Reader::prefixed)?,
             },
             _ => return None,
         })
@@ -412,7 +399,7 @@ impl<'a> SignFrame<'a> {
             Some(PolicyRow { version, body, sig })
         };
 
-        let mut policies = list(fields, policy)?;
+        let mut policies = fields.list(policy)?;
         (policies.len() <= 1).then_some(())?;
         Some(Self {
             path,
