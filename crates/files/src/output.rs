@@ -14,7 +14,6 @@ use rustix::fs::{Access, Mode, OFlags, access};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use super::identity::is_at;
 use super::temporary::{PRIVATE, Temporary};
 use super::{FileId, directory, modes};
 
@@ -57,6 +56,73 @@ struct ExistingOutput {
     file: Option<File>,
 }
 
+impl ExistingOutput {
+    /// Checks the file at `path`.
+    fn find(path: &Path, protected: &ProtectedFiles<'_>) -> Result<Found, OutputError> {
+        let refuse = |why| Err(OutputError::Unsafe { path: path.to_owned(), why });
+        let found = match fs::symlink_metadata(path) {
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(failed(path, source)),
+        };
+
+        let bytes = path.as_os_str().as_bytes();
+        if path.file_name().is_none() || bytes.ends_with(b"/") || bytes.ends_with(b"/.") {
+            return refuse("is not the path of a file");
+        }
+
+        let Some(metadata) = found else { return Ok(Found::Nothing) };
+        let kind = metadata.file_type();
+        if kind.is_symlink() {
+            return refuse("is a symbolic link");
+        } else if kind.is_dir() {
+            return refuse("is a directory");
+        } else if kind.is_fifo() || kind.is_socket() {
+            return refuse("is a FIFO or a socket");
+        } else if !kind.is_file() {
+            return refuse("is a device");
+        } else if let Some((_, why)) =
+            protected.known.iter().find(|(id, _)| *id == FileId::of(&metadata))
+        {
+            return refuse(why);
+        } else if metadata.nlink() > 1 {
+            return refuse("has several names (hard links)");
+        } else if metadata.uid() != rustix::process::geteuid().as_raw() {
+            // This applies to root too, because the file's owner would receive the values.
+            return refuse("belongs to another user");
+        }
+
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(file) => Some(File::from(file)),
+            Err(Errno::ACCESS) => None,
+            Err(Errno::NOENT | Errno::LOOP) => return Ok(Found::OtherFile),
+            Err(error) => return Err(failed(path, error.into())),
+        };
+
+        if let Some(file) = &file {
+            let opened = file.metadata().map_err(|source| failed(path, source))?;
+            if FileId::of(&opened) != FileId::of(&metadata) {
+                return Ok(Found::OtherFile);
+            }
+
+            if let Some(why) = (protected.by_content)(file) {
+                return refuse(why);
+            }
+        }
+
+        Ok(Found::File(Self { metadata, file }))
+    }
+}
+
+/// What a check found at an output's path.
+enum Found {
+    Nothing,
+    File(ExistingOutput),
+    /// The file was replaced or removed during the check
+    OtherFile,
+}
+
 /// The effect of writing an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputChange {
@@ -82,60 +148,21 @@ impl Output {
         mode: Option<u32>,
         protected: &ProtectedFiles<'_>,
     ) -> Result<Self, OutputError> {
-        let refuse = |why| Err(OutputError::Unsafe { path: path.to_owned(), why });
-        let found = match fs::symlink_metadata(path) {
-            Ok(metadata) => Some(metadata),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return Err(failed(path, source)),
-        };
+        // Another program may replace the file during a check, and each time it does so it has
+        // finished. The limit is for one that never stops.
+        const MOST_CHECKS: usize = 100;
 
-        let bytes = path.as_os_str().as_bytes();
-        if path.file_name().is_none() || bytes.ends_with(b"/") || bytes.ends_with(b"/.") {
-            return refuse("is not the path of a file");
+        for _ in 0..MOST_CHECKS {
+            let existing = match ExistingOutput::find(path, protected)? {
+                Found::File(existing) => Some(existing),
+                Found::Nothing => None,
+                Found::OtherFile => continue,
+            };
+            return Ok(Self { path: path.to_owned(), existing, mode });
         }
 
-        let Some(metadata) = found else {
-            return Ok(Self { path: path.to_owned(), existing: None, mode });
-        };
-
-        let kind = metadata.file_type();
-        if kind.is_symlink() {
-            return refuse("is a symbolic link");
-        } else if kind.is_dir() {
-            return refuse("is a directory");
-        } else if kind.is_fifo() || kind.is_socket() {
-            return refuse("is a FIFO or a socket");
-        } else if !kind.is_file() {
-            return refuse("is a device");
-        } else if let Some((_, why)) =
-            protected.known.iter().find(|(id, _)| *id == FileId::of(&metadata))
-        {
-            return refuse(why);
-        } else if metadata.nlink() > 1 {
-            return refuse("has several names (hard links)");
-        } else if metadata.uid() != rustix::process::geteuid().as_raw() {
-            // This applies to root too, because the file's owner would receive the values.
-            return refuse("belongs to another user");
-        }
-
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(file) => Some(File::from(file)),
-            Err(Errno::ACCESS) => None,
-            Err(error) => return Err(failed(path, error.into())),
-        };
-
-        if let Some(file) = &file
-            && !is_at(file, path).map_err(|source| failed(path, source))?
-        {
-            return refuse("was replaced while it was being checked");
-        }
-
-        if let Some(why) = file.as_ref().and_then(protected.by_content) {
-            return refuse(why);
-        }
-
-        Ok(Self { path: path.to_owned(), existing: Some(ExistingOutput { metadata, file }), mode })
+        let why = "was replaced again and again while it was being checked";
+        Err(OutputError::Unsafe { path: path.to_owned(), why })
     }
 
     /// Fails if the file is missing and cannot be created. An existing file always passes, because
@@ -419,6 +446,27 @@ mod tests {
         assert!(!pending.publish_new().unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"theirs");
         assert_eq!(names(home.path()), ["f"]);
+    }
+
+    #[test]
+    fn a_file_that_others_replace_can_be_checked() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        let home = tempfile::tempdir().unwrap();
+        let (path, new) = (home.path().join("f"), home.path().join("new"));
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    fs::write(&new, "new").unwrap();
+                    fs::rename(&new, &path).unwrap();
+                }
+            });
+            let checked: Result<Vec<_>, _> =
+                (0..5_000).map(|_| Output::new(&path, None, &NONE).map(drop)).collect();
+            is_over.store(true, Ordering::Relaxed);
+            checked.unwrap();
+        });
     }
 
     #[test]
