@@ -85,6 +85,55 @@ fn whatever_takes_keys_gives_the_project_new_keys() {
 }
 
 #[test]
+fn a_token_that_may_sign_under_new_keys_is_admitted_by_the_audit_log() {
+    let raise = ["token", "update", "boss", "--level", "manage", "--restricted=false", "-q"];
+    let rotate = ["token", "rotate", "boss", "-q", "--output", "new"];
+    let (manage, user) = (&["--level", "manage"][..], &["--level", "use", "--restricted"][..]);
+    for (options, change, signer, has_other) in [
+        (manage, &rotate[..], "new", false),
+        (manage, &rotate, "new", true),
+        (user, &raise, "boss", false),
+        (user, &raise, "boss", true),
+    ] {
+        let tokens = Tokens::new();
+        if has_other {
+            tokens.create("other", manage);
+            tokens.with("other", &["create", "first", "-q"]).stdin("first").run().succeeds();
+        }
+
+        tokens.create("boss", options);
+        tokens.0.run(change).succeeds();
+        tokens.with(signer, &["create", "fresh", "-q"]).stdin("fresh").run().succeeds();
+        if has_other {
+            tokens.with("other", &["create", "second", "-q"]).stdin("second").run().succeeds();
+        }
+
+        tokens.0.run(["audit", "verify", "-p", "web", "-q"]).succeeds();
+        tokens.0.run(["verify", "-q"]).succeeds().stdout_has("secrets ");
+        tokens.0.run(["rekey", "-p", "web", "-y", "-q"]).succeeds();
+        tokens.with(signer, &["create", "later", "-q"]).stdin("later").run().succeeds();
+        tokens.0.run(["backup", "copy.db", "-q"]).succeeds();
+    }
+}
+
+#[test]
+fn a_narrowed_token_may_have_kept_what_it_lost() {
+    let tokens = Tokens::new();
+    let create = ["create", "-p", "web", "signing-key", "--restricted", "-q"];
+    tokens.0.command(create).stdin("value-of-signing-key").run().succeeds();
+    tokens.create("ci", &["--level", "use", "--only", "api-key,other"]);
+    tokens.create("user", &["--level", "use", "--restricted"]);
+
+    let lost = |options: &[&str], names: &str| {
+        let run = tokens.0.run(["token", "update"].iter().chain(options)).succeeds();
+        run.stderr_has(&format!("come from:\n{names}\n"));
+    };
+    lost(&["ci", "--only", "-api-key"], "  api-key");
+    lost(&["user", "--restricted=false"], "  signing-key");
+    lost(&["user", "--level", "read"], "  api-key\n  db-password\n  other");
+}
+
+#[test]
 fn a_rotated_token_works_for_its_grace_only() {
     let tokens = Tokens::new();
     let old = tokens.create("ci", &["--level", "use"]);

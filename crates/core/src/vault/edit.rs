@@ -251,7 +251,7 @@ impl<'a> Edit<'a> {
         let request = SignRequest {
             project: opened,
             previous: row,
-            policy: policy.as_ref(),
+            policy: policy.as_ref().map(|(row, _)| row),
             head: next_head::next(place, head, row.epoch, root_hash, count),
             change,
         };

@@ -44,6 +44,7 @@ mod inspect;
 mod list;
 mod members;
 mod next_head;
+mod next_policy;
 mod project;
 mod projects;
 mod rekey;

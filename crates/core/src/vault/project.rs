@@ -59,7 +59,8 @@ pub(super) struct Project {
     pub(super) opened: OpenedProject,
     pub(super) access: Rc<dyn OwnerAccess>,
     pub(super) row: ProjectRow,
-    pub(super) policy: Option<PolicyRow>,
+    /// The policy as it is stored, and opened
+    pub(super) policy: Option<(PolicyRow, Policy)>,
     pub(super) head: Head,
     pub(super) buckets: BucketHashes,
     /// The state of the token's grant, if a token gives access
@@ -109,21 +110,21 @@ impl Project {
 
         let head =
             Head::open(&keys.head_key(pid), &vault_id, &row).map_err(|_| damaged("the head"))?;
-        let policy = snapshot.policy(pid)?;
-        let opened_policy = policy
-            .as_ref()
-            .map(|row| Policy::open(&keys.policy_key(pid), owner, &vault_id, pid, row))
-            .transpose()
-            .map_err(|_| damaged("the policy"))?;
+        let open_policy = |row: PolicyRow| {
+            let policy = Policy::open(&keys.policy_key(pid), owner, &vault_id, pid, &row);
+            policy.map(|policy| (row, policy)).map_err(|_| damaged("the policy"))
+        };
+        let policy = snapshot.policy(pid)?.map(open_policy).transpose()?;
+        let opened_policy = policy.as_ref().map(|(_, policy)| policy);
 
         // The directory names the newest policy, so an older one that was put back is noticed. A grant
         // names the policy at the time when it was issued.
-        let id = opened_policy.as_ref().map(|policy| policy.id(&vault_id, pid)).unwrap_or_default();
+        let id = opened_policy.map(|policy| policy.id(&vault_id, pid)).unwrap_or_default();
         let is_newest = match grant {
             Some(_) if id.version > entry.policy.version => true,
             _ => id == entry.policy,
         };
-        let is_of_epoch = opened_policy.as_ref().is_none_or(|policy| policy.epoch == row.epoch);
+        let is_of_epoch = opened_policy.is_none_or(|policy| policy.epoch == row.epoch);
         if !is_newest || head.policy != id.hash || !is_of_epoch {
             return Err(damaged("the policy"));
         }
@@ -131,7 +132,6 @@ impl Project {
         let signer = match head.signer_id {
             OWNER => Some(owner),
             token_id => opened_policy
-                .as_ref()
                 .and_then(|policy| policy.writer(&token_id))
                 .filter(|writer| head.time <= writer.until)
                 .map(|writer| &writer.key),

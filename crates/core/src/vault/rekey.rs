@@ -8,18 +8,20 @@ use super::buckets::write_bucket;
 use super::checkpoints::{Checkpoints, Seen};
 use super::directory::{Directory, DirectoryEdit};
 use super::next_head::{self, HeadPlace};
+use super::next_policy::NextPolicy;
 use super::project::{Project, ValueRef, checkpoint};
 use super::slots::{add_slot, strongest_params};
+use super::token_change::{self, Tokens};
 use super::writing::Writing;
 use super::{Vault, VaultError};
 use crate::crypto::aead::Key;
 use crate::crypto::audit::{Action, AuditChange, SignedEntry};
 use crate::crypto::checkpoint::{Checkpoint, PastKeys, open_past_keys, seal_past_keys};
 use crate::crypto::head::Head;
-use crate::crypto::ids::{DIRECTORY, Hash, ProjectId, TokenId, VaultId};
+use crate::crypto::ids::{DIRECTORY, Hash, ProjectId, VaultId};
 use crate::crypto::kdf::Passphrase;
 use crate::crypto::output_digest::OutputKey;
-use crate::crypto::policy::{Policy, Writer};
+use crate::crypto::policy::Writer;
 use crate::crypto::record::{RecordContext, VALUE_LABEL, ValueBinding, seal_value};
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::root_key::RootKey;
@@ -80,8 +82,7 @@ impl Vault {
         }
 
         let mut writing = self.writing(|ahead| ahead.all = Some(Extent::Everything))?;
-        let tokens =
-            super::token_change::names(&*writing.transaction, &writing.state, self.root_key()?)?;
+        let tokens = token_change::names(&*writing.transaction, &writing.state, self.root_key()?)?;
         if writing.state.slots != before {
             return Err(VaultError::SlotsChanged);
         }
@@ -98,7 +99,8 @@ impl Vault {
         slots.sort_by(|one, other| one.slot_id.cmp(&other.slot_id));
 
         let new = Directory::new(&root, vault_id);
-        let mut rekey = Rekey::new(&new, Some(old.owner()), on_progress);
+        let no_tokens = Tokens::default();
+        let mut rekey = Rekey::new(&new, Some(old.owner()), (Vec::new(), &no_tokens), on_progress);
         let (vault, seen) = self.renew(&mut writing, &mut rekey, (&old, &new), &root, &slots)?;
         let Writing { transaction, .. } = writing;
         store::commit(&*self.store, transaction)?;
@@ -196,25 +198,20 @@ pub(super) struct Rekey<'a> {
     on_progress: &'a dyn Fn(u64),
     pub(super) secrets: u64,
     pub(super) output_keys: Vec<OutputKey>,
-    /// The tokens that may sign from now on; without a list, those that may sign now, or none after a
-    /// change of the root key
-    pub(super) writers: Option<Vec<Writer>>,
+    /// The tokens that may sign from now on
+    writers: Vec<Writer>,
+    tokens: &'a Tokens,
 }
 
 impl<'a> Rekey<'a> {
     pub(super) fn new(
         directory: &'a Directory,
         owner_before: Option<PublicKey>,
+        (writers, tokens): (Vec<Writer>, &'a Tokens),
         on_progress: &'a dyn Fn(u64),
     ) -> Self {
-        Self {
-            directory,
-            owner_before,
-            on_progress,
-            secrets: 0,
-            output_keys: Vec::new(),
-            writers: None,
-        }
+        let (secrets, output_keys) = (0, Vec::new());
+        Self { directory, owner_before, on_progress, secrets, output_keys, writers, tokens }
     }
 
     /// Re-encrypts one project under keys of the next epoch. Returns the directory's
@@ -235,11 +232,11 @@ impl<'a> Rekey<'a> {
         entry.due = None;
 
         let keys = project.ring()?.renewed()?;
-        let (policy, removed) = self.policy(project, entry.epoch)?;
-        if let Some(policy) = policy {
-            let row = self.directory.seal_policy(&keys, &pid, &policy)?;
-            transaction.apply(Change::Policy(&pid, &row))?;
-            entry.policy = policy.id(&vault_id, &pid);
+        let mut change = AuditChange::new(Action::Rekey);
+        let before = project.policy.as_ref().map(|(_, policy)| policy);
+        let writers = self.writers.clone();
+        if let Some(next) = NextPolicy::after(before, entry.epoch, writers, self.tokens) {
+            next.write(self.directory, transaction, (&keys, &mut entry), &mut change)?;
         }
 
         let opened = OpenedProject::new(entry, keys);
@@ -277,14 +274,11 @@ impl<'a> Rekey<'a> {
             policy: opened.entry.policy.hash,
             ..next_head::next(place, &project.head, project.row.epoch, root_hash, count)
         };
-        let mut change = AuditChange::new(Action::Rekey);
         (change.count, change.owner_before) = (count, self.owner_before);
-        change.removed = removed;
-
         let request = SignRequest {
             project: &opened,
             previous: &project.row,
-            policy: project.policy.as_ref(),
+            policy: project.policy.as_ref().map(|(row, _)| row),
             head,
             change,
         };
@@ -292,30 +286,6 @@ impl<'a> Rekey<'a> {
         next_head::write(transaction, place, ring, &signed)?;
         let state = checkpoint(&vault_id, &opened, &signed.head);
         Ok((opened, state))
-    }
-
-    /// Returns the project's policy for new keys, if it has one, and the tokens that may no longer sign.
-    /// With a new root key, nobody else may sign any more.
-    fn policy(
-        &self,
-        project: &Project,
-        epoch: u32,
-    ) -> Result<(Option<Policy>, Vec<TokenId>), VaultError> {
-        let Some(row) = &project.policy else { return Ok((None, Vec::new())) };
-        let pid = &project.row.pid;
-        let owner = self.owner_before.unwrap_or_else(|| self.directory.owner());
-        let key = project.ring()?.policy_key(pid);
-        let before = Policy::open(&key, &owner, &project.vault_id, pid, row)?;
-        let writers = match &self.writers {
-            Some(writers) => writers.clone(),
-            None if self.owner_before.is_some() => Vec::new(),
-            None => before.writers.clone(),
-        };
-
-        let stays = |id: &TokenId| writers.iter().any(|writer| writer.token_id == *id);
-        let ids = before.writers.iter().map(|writer| writer.token_id);
-        let removed = ids.filter(|id| !stays(id)).collect();
-        Ok((Some(Policy { version: before.version + 1, epoch, writers }), removed))
     }
 }
 

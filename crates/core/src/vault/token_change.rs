@@ -8,6 +8,7 @@ use super::ahead::Ahead;
 use super::directory::{Directory, DirectoryEdit};
 use super::grants;
 use super::next_head::{self, HeadPlace};
+use super::next_policy::{self, NextPolicy};
 use super::project::{Project, checkpoint};
 use super::rekey::Rekey;
 use super::state::State;
@@ -16,7 +17,7 @@ use super::writing::Writing;
 use super::{Vault, VaultError};
 use crate::crypto::CryptoError;
 use crate::crypto::aead::Key;
-use crate::crypto::audit::{Action, Admitted, AuditChange};
+use crate::crypto::audit::{Action, AuditChange};
 use crate::crypto::grant::{Escrow, MAX_TOKENS};
 use crate::crypto::head::Head;
 use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId, VaultId, record_of};
@@ -39,7 +40,29 @@ pub(super) struct OpenToken {
     pub(super) is_due: bool,
 }
 
+/// A token's rights to use values.
+pub(super) struct UseRights {
+    level: Level,
+    is_restricted_allowed: bool,
+    only: Option<Vec<RecordId>>,
+}
+
+impl UseRights {
+    pub(super) fn of(escrow: &Escrow) -> Self {
+        let Escrow { level, is_restricted_allowed, ref only, .. } = *escrow;
+        Self { level, is_restricted_allowed, only: only.clone() }
+    }
+
+    /// Returns true if the token may use the value of a secret.
+    pub(super) fn include(&self, rid: RecordId, class: Class) -> bool {
+        self.level >= Level::Use
+            && (class == Class::Team || self.is_restricted_allowed)
+            && self.only.as_ref().is_none_or(|only| only.contains(&rid))
+    }
+}
+
 /// The tokens of a vault whose escrow opens.
+#[derive(Default)]
 pub(super) struct Tokens(pub(super) BTreeMap<TokenId, OpenToken>);
 
 impl Tokens {
@@ -62,6 +85,11 @@ impl Tokens {
         let is_named =
             |token: &OpenToken| token.escrow.name == *name && token.escrow.replaced_by.is_none();
         self.0.iter().find(|(_, token)| is_named(token)).map(|(id, _)| *id)
+    }
+
+    /// Returns the name of a token, or nothing if it is not there.
+    pub(super) fn name(&self, id: &TokenId) -> String {
+        self.0.get(id).map(|token| token.escrow.name.as_str().to_owned()).unwrap_or_default()
     }
 
     /// Returns all tokens of this name.
@@ -218,34 +246,25 @@ impl<'v> TokenChange<'v> {
         Project::open(rows, self.vault_id, owner, found, access.clone(), None)
     }
 
-    /// Returns the secrets whose values tokens could use.
+    /// Returns the rights of a token to use values.
+    pub(super) fn rights(&self, id: &TokenId) -> Result<UseRights, VaultError> {
+        Ok(UseRights::of(&self.tokens.0.get(id).ok_or(GRANTS)?.escrow))
+    }
+
+    /// Returns the secrets whose values somebody could use.
     pub(super) fn exposed(
         &self,
         project: &OpenedProject,
-        infos: &[&TokenInfo],
-        ids: &[TokenId],
+        could_use: impl Fn(RecordId, Class) -> bool,
     ) -> Result<Vec<Secret>, VaultError> {
         if self.is_damaged {
             return Ok(Vec::new());
         }
 
         let project = self.open(project.clone())?;
-        let escrows: Vec<&Escrow> = ids
-            .iter()
-            .zip(infos)
-            .filter(|(_, info)| info.level >= Level::Use)
-            .filter_map(|(id, _)| self.tokens.0.get(id).map(|token| &token.escrow))
-            .collect();
-        let could_use = |rid: &RecordId, class: Class| {
-            escrows.iter().any(|escrow| {
-                (class == Class::Team || escrow.is_restricted_allowed)
-                    && escrow.only.as_ref().is_none_or(|only| only.contains(rid))
-            })
-        };
-
         let mut exposed = Vec::new();
         project.each(&*self.writing.transaction, |found| {
-            if could_use(&found.record.rid, found.metadata.class) {
+            if could_use(found.record.rid, found.metadata.class) {
                 exposed.push(project.secret(found));
             }
         })?;
@@ -282,8 +301,8 @@ impl<'v> TokenChange<'v> {
         let writers = self.tokens.writers(&pid, Timestamp::now())?;
         match project {
             Some(project) if renews => {
-                let mut rekey = Rekey::new(&self.directory, None, on_progress);
-                rekey.writers = Some(writers);
+                let signers = (writers, &self.tokens);
+                let mut rekey = Rekey::new(&self.directory, None, signers, on_progress);
                 let transaction = &mut *self.writing.transaction;
                 let (renewed, state) = rekey.project(transaction, &project)?;
                 settled.renewed = Some(rekey.secrets);
@@ -335,27 +354,18 @@ impl<'v> TokenChange<'v> {
         }
     }
 
-    /// Returns the policy that a project has.
-    fn policy(&self, project: &Project) -> Result<Option<Policy>, VaultError> {
-        let Some(row) = &project.policy else { return Ok(None) };
-        let pid = &project.row.pid;
-        let key = project.ring()?.policy_key(pid);
-        Ok(Some(Policy::open(&key, &self.directory.owner(), &self.vault_id, pid, row)?))
-    }
-
     /// Writes the next policy and a head that names it, if the writers differ.
     fn write_policy(
         &mut self,
         project: Project,
         writers: Vec<Writer>,
     ) -> Result<OpenedProject, VaultError> {
-        let before = self.policy(&project)?;
-        let known = before.as_ref().map_or(&[][..], |policy| &policy.writers);
+        let before = project.policy.as_ref().map(|(_, policy)| policy);
+        let known = before.map_or(&[][..], |policy| &policy.writers);
         if known == writers {
             return Ok(project.opened);
         }
 
-        let (admitted, gone) = difference(known, &writers, &self.tokens);
         let is_shortened = |one: &Writer| {
             let same = writers.iter().find(|writer| writer.token_id == one.token_id);
             same.is_none_or(|writer| writer.until < one.until)
@@ -365,13 +375,18 @@ impl<'v> TokenChange<'v> {
             self.set_due(&project.row.pid);
         }
 
-        let version = before.map_or(1, |policy| policy.version + 1);
-        let mut opened = project.opened.clone();
-        let (pid, epoch) = (opened.entry.pid, opened.entry.epoch);
-        let policy = Policy { version, epoch, writers };
-        let row = self.directory.seal_policy(opened.ring()?, &pid, &policy)?;
-        self.writing.transaction.apply(Change::Policy(&pid, &row))?;
-        opened.entry.policy = policy.id(&self.vault_id, &pid);
+        let OpenedProject { mut entry, keys, ticket } = project.opened.clone();
+        let (pid, epoch) = (entry.pid, entry.epoch);
+        let Some(next) = NextPolicy::after(before, epoch, writers, &self.tokens) else {
+            return Ok(project.opened);
+        };
+
+        let mut change = AuditChange::new(Action::Policy);
+        let transaction = &mut *self.writing.transaction;
+        let to = (project.ring()?, &mut entry);
+        let row = next.write(&self.directory, transaction, to, &mut change)?;
+        change.count = (change.admitted.len() + change.removed.len()) as u64;
+        let opened = OpenedProject { entry, keys, ticket };
 
         let place = HeadPlace { vault_id: &self.vault_id, pid: &pid, epoch };
         let Head { root_hash, count, .. } = project.head;
@@ -379,10 +394,6 @@ impl<'v> TokenChange<'v> {
             policy: opened.entry.policy.hash,
             ..next_head::next(place, &project.head, epoch, root_hash, count)
         };
-        let mut change = AuditChange::new(Action::Policy);
-        (change.admitted, change.removed) = (admitted, gone);
-        change.count = (change.admitted.len() + change.removed.len()) as u64;
-
         let request = SignRequest {
             project: &opened,
             previous: &project.row,
@@ -409,11 +420,11 @@ impl<'v> TokenChange<'v> {
             return Ok(opened);
         }
 
-        let (pid, epoch) = (opened.entry.pid, opened.entry.epoch);
-        let policy = Policy { version: version + 1, epoch, writers };
-        let row = self.directory.seal_policy(opened.ring()?, &pid, &policy)?;
-        self.writing.transaction.apply(Change::Policy(&pid, &row))?;
-        opened.entry.policy = policy.id(&self.vault_id, &pid);
+        let policy = Policy { version: version + 1, epoch: opened.entry.epoch, writers };
+        let mut entry = opened.entry.clone();
+        let to = (opened.ring()?, &mut entry);
+        next_policy::write(&policy, &self.directory, &mut *self.writing.transaction, to)?;
+        opened.entry = entry;
         Ok(opened)
     }
 
@@ -480,17 +491,4 @@ pub(super) fn names(
     names.sort_unstable();
     names.dedup();
     Ok(names)
-}
-
-/// Returns the tokens that may sign from now on, and those that may no longer.
-fn difference(before: &[Writer], now: &[Writer], tokens: &Tokens) -> (Vec<Admitted>, Vec<TokenId>) {
-    let is_in = |list: &[Writer], id: &TokenId| list.iter().any(|one| one.token_id == *id);
-    let name = |id: &TokenId| tokens.0.get(id).map(|token| token.escrow.name.as_str().to_owned());
-    let admitted = now.iter().filter(|one| !is_in(before, &one.token_id)).map(|one| Admitted {
-        token_id: one.token_id,
-        key: one.key,
-        name: name(&one.token_id).unwrap_or_default(),
-    });
-    let gone = before.iter().filter(|one| !is_in(now, &one.token_id)).map(|one| one.token_id);
-    (admitted.collect(), gone.collect())
 }

@@ -12,12 +12,12 @@ use super::copies::BundleScope;
 use super::grants;
 use super::project::Project;
 use super::state::State;
-use super::token_change::{GRANTS, TokenChange, Tokens};
+use super::token_change::{GRANTS, TokenChange, Tokens, UseRights};
 use super::writing::Writing;
 use super::{RekeyOutcome, Vault, VaultError};
 use crate::crypto::audit::Action;
 use crate::crypto::grant::Escrow;
-use crate::crypto::ids::{ProjectId, TokenId};
+use crate::crypto::ids::{ProjectId, RecordId, TokenId};
 use crate::crypto::output_digest::OutputKey;
 use crate::crypto::rows::{GrantRow, tokens_hash};
 use crate::crypto::token::Token;
@@ -257,6 +257,7 @@ impl Vault {
             Vec::new()
         };
 
+        let had = change.rights(&id)?;
         let token = change.tokens.0.get_mut(&id).ok_or(GRANTS)?;
         let escrow = &mut token.escrow;
         let mut narrows = false;
@@ -286,8 +287,9 @@ impl Vault {
         }
 
         token.is_due = true;
-        let exposed =
-            if narrows { change.exposed(&project, &[&before], &[id])? } else { Vec::new() };
+        let has = UseRights::of(escrow);
+        let is_lost = |rid: RecordId, class| had.include(rid, class) && !has.include(rid, class);
+        let exposed = if narrows { change.exposed(&project, is_lost)? } else { Vec::new() };
         let renews = narrows && !keeps_keys;
         let settled = change.settle(Action::UpdateToken, project, &[], renews, on_progress)?;
         let info = change.info(&id)?;
@@ -339,7 +341,8 @@ impl Vault {
                 old.is_due = true;
             }
             None => {
-                exposed = change.exposed(&project, &[&before], &[id])?;
+                let had = change.rights(&id)?;
+                exposed = change.exposed(&project, |rid, class| had.include(rid, class))?;
                 removed.push(id);
                 change.tokens.0.remove(&id);
             }
@@ -405,7 +408,9 @@ impl Vault {
 
         let project = of.ok_or(VaultError::Internal("no token was named"))?;
         let infos = ids.iter().map(|id| change.info(id)).collect::<Result<Vec<_>, _>>()?;
-        let exposed = change.exposed(&project, &infos.iter().collect::<Vec<_>>(), &ids)?;
+        let had = ids.iter().map(|id| change.rights(id)).collect::<Result<Vec<_>, _>>()?;
+        let could_use = |rid: RecordId, class| had.iter().any(|rights| rights.include(rid, class));
+        let exposed = change.exposed(&project, could_use)?;
         change.tokens.0.retain(|id, _| !ids.contains(id));
 
         let settled =
