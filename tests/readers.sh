@@ -10,7 +10,7 @@ mkdir -p "$directory"
 
 install_npm() {
     [ -d "$directory/node_modules/@next/env" ] ||
-        npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$directory" \
+        npm install --loglevel error --no-audit --no-fund --ignore-scripts --prefix "$directory" \
             dotenv@18 dotenv-expand@1000 @next/env@16
 }
 
@@ -20,7 +20,8 @@ install_python() {
         "$directory/venv/bin/python3" -m pip install --quiet 'python-dotenv==1.2.*'
 }
 
-install_npm || echo "the npm packages are not installed" >&2
+# A registry may refuse a request now and then.
+install_npm || install_npm || echo "the npm packages are not installed" >&2
 install_python || echo "python-dotenv is not installed" >&2
 
 if [ "${1:-}" = --strict ]; then export SECRETS_READERS_STRICT=1; fi
