@@ -17,9 +17,10 @@ pub const HEAD: &str = "a project's head";
 /// The only number of levels of a project's tree: 256 buckets below the root hash.
 const LEVELS: u8 = 1;
 
-/// The largest number of transactions of a project. Without a limit, a signer could use up the
-/// numbers, so that nobody could change the project any more.
-const MAX_SEQ: u64 = 1 << 53;
+/// The largest number of transactions and of records of a project, and of versions of a record.
+/// Without a limit, a signer could use up the numbers, so that nobody could change the project any
+/// more.
+pub const MAX_COUNT: u64 = 1 << 53;
 
 /// The state of a project, which is signed once per transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +114,8 @@ impl Head {
         };
 
         // The directory of a team is not supported yet. No honest project has more changes.
-        let is_supported = head.directory_seq == 0 && (1..=MAX_SEQ).contains(&seq);
+        let is_supported =
+            head.directory_seq == 0 && (1..=MAX_COUNT).contains(&seq) && count <= MAX_COUNT;
         (is_supported && head.ancestors.are_those_of(seq)).then_some(head)
     }
 
@@ -150,7 +152,7 @@ impl Head {
         epoch: u32,
     ) -> Result<Vec<u8>, CryptoError> {
         // A head that nobody opens would replace one that everybody does.
-        if self.seq > MAX_SEQ {
+        if self.seq > MAX_COUNT || self.count > MAX_COUNT {
             return Err(CryptoError::Unsupported("the project cannot be changed any more"));
         }
 

@@ -96,7 +96,8 @@ pub trait Snapshot {
     fn slots(&self) -> Result<Vec<Slot>, StoreError>;
     /// Returns the row of one project, or of the directory.
     fn project(&self, pid: &ProjectId) -> Result<Option<ProjectRow>, StoreError>;
-    /// Returns all grants in ascending order of their ids.
+    /// Returns all grants in ascending order of their ids. One that is too long is empty, so that
+    /// its token's holder, who can write it, does not stop the owner.
     fn grants(&self) -> Result<Vec<GrantRow>, StoreError>;
     /// Returns one token's grant.
     fn grant(&self, token_id: &TokenId) -> Result<Option<GrantRow>, StoreError>;

@@ -8,9 +8,11 @@ use super::access::{SignRequest, WantedKey};
 use super::buckets::{self, BucketEdit, leaf_at};
 use super::next_head::{self, HeadPlace};
 use super::project::{Project, VerifiedRecord, checkpoint};
+use crate::crypto::CryptoError;
 use crate::crypto::aead::MessageKey;
 use crate::crypto::audit::{Action, AuditChange, PruneMark};
 use crate::crypto::checkpoint::Checkpoint;
+use crate::crypto::head::MAX_COUNT;
 use crate::crypto::ids::RecordId;
 use crate::crypto::random;
 use crate::crypto::record::{ValueBinding, seal_value};
@@ -205,6 +207,10 @@ impl<'a> Edit<'a> {
 
     /// Stores the current version of a record whose value is already stored.
     fn put_record(&mut self, mut record: Record, metadata: Metadata) -> Result<Secret, VaultError> {
+        if record.ver > MAX_COUNT {
+            return Err(CryptoError::Unsupported("the secret cannot be changed any more").into());
+        }
+
         record.meta = self.project.ring()?.seal_metadata(
             self.project.context(&record.rid),
             record.ver,

@@ -10,7 +10,7 @@ use crate::crypto::CryptoError;
 use crate::crypto::aead::salt_of;
 use crate::crypto::checkpoint::{Checkpoint, GrantState};
 use crate::crypto::grant::GrantedKeys;
-use crate::crypto::head::Head;
+use crate::crypto::head::{Head, MAX_COUNT};
 use crate::crypto::ids::{OWNER, RecordId, VaultId};
 use crate::crypto::keyring::Keyring;
 use crate::crypto::policy::Policy;
@@ -305,7 +305,8 @@ impl Project {
     /// Checks a record against its leaf and opens its metadata.
     fn opened(&self, record: Record) -> Result<VerifiedRecord, VaultError> {
         let current = tree::leaf(&self.vault_id, &self.row.pid, &record) == record.leaf;
-        if !current || record.epoch != self.row.epoch {
+        let is_counted = record.ver <= MAX_COUNT && record.vver <= MAX_COUNT;
+        if !current || !is_counted || record.epoch != self.row.epoch {
             return Err(self.damaged_record("the record", record.rid));
         }
 
@@ -335,11 +336,8 @@ impl Project {
         mut visit: impl FnMut(VerifiedRecord),
     ) -> Result<(), VaultError> {
         if let GrantedKeys::Set(set) = self.keys() {
-            for record in &set.records {
-                self.member(snapshot, record.rid)?.into_iter().for_each(&mut visit);
-            }
-
-            return Ok(());
+            let rids = set.records.iter().map(|record| record.rid);
+            return self.each_of(snapshot, rids, visit);
         }
 
         let mut walk = BucketWalk { project: self, number: 0, leaves: Vec::new(), count: 0 };

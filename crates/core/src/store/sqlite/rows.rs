@@ -111,11 +111,12 @@ const PROJECT: &str = "SELECT pid, epoch, head, sig FROM projects";
 const GRANT: &str = "SELECT token_id, gen, body, escrow FROM grants";
 const GRANTS: &str = "table of grants";
 
-fn grant(row: &Row<'_>) -> Option<GrantRow> {
+/// Reads a row of the table of grants. `too_long` stands in for a grant that is too long.
+fn grant(row: &Row<'_>, too_long: fn() -> Option<Vec<u8>>) -> Option<GrantRow> {
     Some(GrantRow {
         token_id: blob(row, 0)?,
         generation: number(row, 1)?,
-        grant: bytes(row, 2, MAX_GRANT)?,
+        grant: bytes(row, 2, MAX_GRANT).or_else(too_long)?,
         escrow: bytes(row, 3, MAX_ESCROW)?,
     })
 }
@@ -182,12 +183,13 @@ impl Snapshot for SqliteTransaction<'_> {
 
     fn grants(&self) -> Result<Vec<GrantRow>, StoreError> {
         let sql = format!("{GRANT} ORDER BY token_id");
-        self.rows(&sql, [], MAX_TOKENS, GRANTS, grant)
+        self.rows(&sql, [], MAX_TOKENS, GRANTS, |row| grant(row, || Some(Vec::new())))
     }
 
     fn grant(&self, token_id: &TokenId) -> Result<Option<GrantRow>, StoreError> {
         let sql = format!("{GRANT} WHERE token_id = ?1");
-        Ok(self.rows(&sql, [&token_id[..]], 1, GRANTS, grant)?.into_iter().next())
+        let rows = self.rows(&sql, [&token_id[..]], 1, GRANTS, |row| grant(row, || None))?;
+        Ok(rows.into_iter().next())
     }
 
     fn policy(&self, pid: &ProjectId) -> Result<Option<PolicyRow>, StoreError> {
@@ -215,7 +217,7 @@ impl Snapshot for SqliteTransaction<'_> {
         // Each row must come after the one before. Pages that point at each other would repeat
         // their rows forever.
         let mut before: Option<u64> = None;
-        self.each(sql, params![&pid[..], integer(from)], WHAT, |row| {
+        self.each(sql, params![&pid[..], integer(from)?], WHAT, |row| {
             let entry = || {
                 let (seq, epoch) = (number(row, 0)?, number(row, 1)?);
                 Some(AuditRow { seq, epoch, ct: bytes(row, 2, MAX_OTHER)? })
@@ -388,18 +390,26 @@ mod tests {
     use crate::store::sqlite::SCHEMA;
 
     #[test]
-    fn a_grant_or_an_escrow_that_is_too_long_is_not_read() {
+    fn only_its_token_notices_that_a_grant_is_too_long() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(&SCHEMA.join(";")).unwrap();
         let is_read = |body: usize, escrow: usize| {
+            let lengths = [body, escrow].map(|length| i64::try_from(length).unwrap());
             let row =
                 "INSERT OR REPLACE INTO grants VALUES(zeroblob(16), 1, zeroblob(?1), zeroblob(?2))";
-            connection.execute(row, [integer(body as u64), integer(escrow as u64)]).unwrap();
-            connection.query_row(GRANT, [], |row| Ok(grant(row).is_some())).unwrap()
+            connection.execute(row, lengths).unwrap();
+            let read = |too_long| {
+                let lengths = |row: &Row<'_>| {
+                    Ok(grant(row, too_long).map(|row| [row.grant.len(), row.escrow.len()]))
+                };
+                connection.query_row(GRANT, [], lengths).unwrap()
+            };
+            [read(|| None), read(|| Some(Vec::new()))]
         };
 
-        assert!(is_read(MAX_GRANT, MAX_ESCROW));
-        assert!(!is_read(MAX_GRANT + 1, 0) && !is_read(0, MAX_ESCROW + 1));
+        assert_eq!(is_read(MAX_GRANT, MAX_ESCROW), [Some([MAX_GRANT, MAX_ESCROW]); 2]);
+        assert_eq!(is_read(MAX_GRANT + 1, 1), [None, Some([0, 1])]);
+        assert_eq!(is_read(1, MAX_ESCROW + 1), [None; 2]);
     }
 
     #[test]

@@ -91,8 +91,8 @@ impl<'a> SqliteTransaction<'a> {
             &tag_ix[..],
             &rid[..],
             epoch,
-            integer(*ver),
-            integer(*vver),
+            integer(*ver)?,
+            integer(*vver)?,
             meta,
             &val_hash[..],
             &leaf[..]
@@ -113,7 +113,7 @@ impl<'a> SqliteTransaction<'a> {
         self.size.set(self.size.get() + (g.grant.len() + g.escrow.len()) as u64);
         self.execute(
             "INSERT OR REPLACE INTO grants(token_id, gen, body, escrow) VALUES(?1, ?2, ?3, ?4)",
-            params![&g.token_id[..], integer(g.generation), g.grant, g.escrow],
+            params![&g.token_id[..], integer(g.generation)?, g.grant, g.escrow],
         )
     }
 
@@ -146,9 +146,9 @@ impl<'a> SqliteTransaction<'a> {
     }
 }
 
-// A count of changes never comes near 2^63.
-pub(super) fn integer(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
+/// Returns a number as SQLite stores it.
+pub(super) fn integer(n: u64) -> Result<i64, StoreError> {
+    i64::try_from(n).map_err(|_| StoreError::Damaged("count of changes"))
 }
 
 impl Transaction for SqliteTransaction<'_> {
@@ -179,21 +179,21 @@ impl Transaction for SqliteTransaction<'_> {
                 self.execute("DELETE FROM policies WHERE pid = ?1", [&pid[..]])?;
                 self.execute(
                     "INSERT INTO policies(pid, v, body, sig) VALUES(?1, ?2, ?3, ?4)",
-                    params![&pid[..], integer(policy.version), policy.body, policy.sig],
+                    params![&pid[..], integer(policy.version)?, policy.body, policy.sig],
                 )
             }
             Change::DropAudit(pid, last) => {
                 self.dead_bytes = true;
                 self.execute(
                     "DELETE FROM audit WHERE pid = ?1 AND seq <= ?2",
-                    params![&pid[..], integer(last)],
+                    params![&pid[..], integer(last)?],
                 )
             }
             Change::Audit(pid, entry) => {
                 self.entry = (!self.cleared).then(|| (*pid, entry.clone()));
                 self.execute(
                     "INSERT OR REPLACE INTO audit(pid, seq, epoch, ct) VALUES(?1, ?2, ?3, ?4)",
-                    params![&pid[..], integer(entry.seq), entry.epoch, entry.ct],
+                    params![&pid[..], integer(entry.seq)?, entry.epoch, entry.ct],
                 )
             }
             Change::DropSlot(slot_id) => {
