@@ -15,6 +15,7 @@ use Op::{ById, CopyOut, Create, Delete, Get, Label, List, ListAll, Reveal, Updat
 
 use statements::{ALL, ATTACKS};
 
+mod ids;
 mod restricted;
 mod statements;
 

@@ -31,14 +31,14 @@ const SECOND: &str = "m4rker-second-77ad-long-enough-for-a-hint";
 
 /// A record with its opened metadata and its sealed value.
 #[derive(Clone)]
-struct Row {
-    record: Record,
+pub(super) struct Row {
+    pub(super) record: Record,
     metadata: Metadata,
-    sealed: Vec<u8>,
+    pub(super) sealed: Vec<u8>,
 }
 
 /// The rows of a project by their tags.
-type Rows = BTreeMap<String, Row>;
+pub(super) type Rows = BTreeMap<String, Row>;
 
 fn restricted(tag: &str, text: &str) -> NewSecret {
     NewSecret { class: Class::Restricted, ..secret(tag, text.as_bytes()) }
@@ -97,7 +97,7 @@ fn rows(specimen: &Specimen, found: &OpenedProject) -> Rows {
 }
 
 /// Writes changed rows of `alpha` in place of the present ones, and signs them.
-fn forge(specimen: &Specimen, change: impl FnOnce(&OpenedProject, &mut Rows)) {
+pub(super) fn forge(specimen: &Specimen, change: impl FnOnce(&OpenedProject, &mut Rows)) {
     let found = managed(specimen);
     let before = rows(specimen, &found);
     let mut rows = before.clone();
@@ -159,7 +159,7 @@ fn forge(specimen: &Specimen, change: impl FnOnce(&OpenedProject, &mut Rows)) {
 }
 
 /// Seals a value with the keys of the manager.
-fn sealed(found: &OpenedProject, row: &Row, value: &SecretValue) -> Vec<u8> {
+pub(super) fn sealed(found: &OpenedProject, row: &Row, value: &SecretValue) -> Vec<u8> {
     let Row { record, metadata, .. } = row;
     let key = found.keys.value_key(&found.entry.pid, &record.rid, metadata.class, 0).unwrap();
     let key = key.message_key(VALUE_LABEL, &[5; 24]);

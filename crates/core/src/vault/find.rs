@@ -2,12 +2,14 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::access::OpenedProject;
 use super::project::{Project, VerifiedRecord};
 use super::state::State;
 use super::{VaultError, nearest};
 use crate::crypto::ids::ProjectId;
+use crate::crypto::project_entry::ProjectEntry;
 use crate::model::{ProjectName, SecretRef, Tag, TagKey};
 use crate::store::Snapshot;
 
@@ -53,16 +55,23 @@ pub(super) fn find_all_in(
     values: bool,
 ) -> Result<Vec<FoundIn>, VaultError> {
     let mut missing: Vec<usize> = Vec::new();
+    let mut elsewhere = Vec::new();
     let mut by_project: BTreeMap<ProjectId, (OpenedProject, Wanted)> = BTreeMap::new();
     for (number, wanted) in wanted.iter().enumerate() {
         let found = match wanted {
-            SecretRef::Id(id) => match state.locate_row(snapshot, id.0)? {
-                // Each project is opened once, however many of its secrets are wanted.
-                Some((pid, tag_ix)) if by_project.contains_key(&pid) => {
-                    Some((pid, Place::Index(tag_ix)))
-                }
+            SecretRef::Id(id) => match state.locate(snapshot, id.0)? {
                 Some((pid, tag_ix)) => {
-                    by_project.insert(pid, (state.with_id(snapshot, &pid)?, Wanted::new()));
+                    // Each project is opened once, however many of its secrets are wanted.
+                    let (of, _) = match by_project.entry(pid) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(new) => {
+                            new.insert((state.with_id(snapshot, &pid)?, Wanted::new()))
+                        }
+                    };
+                    if may_be_taken(&of.entry, project) {
+                        elsewhere.push((Some(pid), id.0));
+                    }
+
                     Some((pid, Place::Index(tag_ix)))
                 }
                 None => None,
@@ -90,6 +99,7 @@ pub(super) fn find_all_in(
         }
     }
 
+    state.check_absent_but(snapshot, &elsewhere)?;
     let mut found = Vec::with_capacity(by_project.len());
     for (project, places) in by_project.into_values() {
         let project = state.open(snapshot, project)?;
@@ -134,9 +144,17 @@ pub(super) fn find(
     wanted: &SecretRef,
 ) -> Result<(Project, VerifiedRecord), VaultError> {
     let found = match wanted {
-        SecretRef::Id(id) => {
-            state.locate(snapshot, id.0)?.map(|(found, index)| (found, Place::Index(index)))
-        }
+        SecretRef::Id(id) => match state.locate(snapshot, id.0)? {
+            Some((pid, index)) => {
+                let found = state.with_id(snapshot, &pid)?;
+                if may_be_taken(&found.entry, project) {
+                    state.check_absent_but(snapshot, &[(Some(pid), id.0)])?;
+                }
+
+                Some((found, Place::Index(index)))
+            }
+            None => None,
+        },
         SecretRef::Tag(tag) => {
             state.find(snapshot, project)?.map(|found| (found, Place::Tag(tag.key())))
         }
@@ -166,6 +184,13 @@ impl Project {
             Place::Tag(key) => self.index_of(snapshot, key),
         }
     }
+}
+
+/// Returns true for an id that was found in another project than the command's, if tokens may or
+/// could sign for that project. The holder of such a token can store a record there under the id of
+/// another project's secret and remove that one's row.
+fn may_be_taken(found: &ProjectEntry, current: &ProjectName) -> bool {
+    found.policy.version > 0 && found.name != *current
 }
 
 /// Checks that the record found at the index of `wanted` is that secret.

@@ -4,7 +4,7 @@ use super::VaultError;
 use super::buckets::leaf_at;
 use super::project::{Project, VerifiedRecord};
 use crate::crypto::grant::{GrantedKeys, SetKeys, SetRecord};
-use crate::crypto::ids::{DIRECTORY, RecordId};
+use crate::crypto::ids::RecordId;
 use crate::model::TagKey;
 use crate::store::Snapshot;
 
@@ -32,45 +32,63 @@ impl Project {
     ) -> Result<Option<VerifiedRecord>, VaultError> {
         let (likely, others): (Vec<&SetRecord>, Vec<&SetRecord>) =
             set.records.iter().partition(|record| record.tag.key() == *key);
+        let mut deleted = Vec::new();
         for record in likely.into_iter().chain(others) {
-            let found = self.member(snapshot, record.rid)?;
-            if let Some(found) = found.filter(|found| found.metadata.tag.key() == *key) {
-                return Ok(Some(found));
+            match self.stored_member(snapshot, record.rid)? {
+                Some(found) if found.metadata.tag.key() == *key => return Ok(Some(found)),
+                Some(_) => {}
+                None => deleted.push(record.rid),
             }
         }
 
+        self.check_deleted(snapshot, &deleted)?;
         Ok(None)
     }
 
-    /// Returns a secret of a token's set, or `None` if it was deleted or a bundle does not carry it.
-    pub(super) fn member(
+    /// Passes those of these secrets to `visit` that were not deleted.
+    pub(super) fn each_of(
+        &self,
+        snapshot: &dyn Snapshot,
+        rids: impl Iterator<Item = RecordId>,
+        mut visit: impl FnMut(VerifiedRecord),
+    ) -> Result<(), VaultError> {
+        let mut deleted = Vec::new();
+        for rid in rids {
+            match self.stored_member(snapshot, rid)? {
+                Some(found) => visit(found),
+                None => deleted.push(rid),
+            }
+        }
+
+        self.check_deleted(snapshot, &deleted)
+    }
+
+    /// Returns a secret by its id. `None` is not proof that it was deleted: see [`Self::check_deleted`].
+    fn stored_member(
         &self,
         snapshot: &dyn Snapshot,
         rid: RecordId,
     ) -> Result<Option<VerifiedRecord>, VaultError> {
         let located = snapshot.locate(&rid)?.filter(|(pid, _)| *pid == self.row.pid);
-        let Some((_, tag_ix)) = located else {
-            if snapshot.project(&DIRECTORY)?.is_some() {
-                self.check_deleted(snapshot, rid)?;
-            }
-
-            return Ok(None);
-        };
-
+        let Some((_, tag_ix)) = located else { return Ok(None) };
         let leaves = self.bucket(snapshot, tag_ix[0])?;
         let leaf = leaf_at(&leaves, &tag_ix).filter(|leaf| leaf.rid == rid);
         let leaf = leaf.ok_or_else(|| self.damaged("the index of ids"))?;
         self.by_leaf(snapshot, leaf).map(Some)
     }
 
-    /// Proves that the project has no record with this id, by verifying every bucket.
+    /// Proves that the project has no record with one of these ids, by verifying every bucket.
     pub(super) fn check_deleted(
         &self,
         snapshot: &dyn Snapshot,
-        rid: RecordId,
+        rids: &[RecordId],
     ) -> Result<(), VaultError> {
+        if rids.is_empty() {
+            return Ok(());
+        }
+
         for number in 0..=u8::MAX {
-            if self.bucket(snapshot, number)?.iter().any(|leaf| leaf.rid == rid) {
+            if self.bucket(snapshot, number)?.iter().any(|leaf| rids.contains(&leaf.rid)) {
                 return Err(self.damaged("the index of ids"));
             }
         }

@@ -24,28 +24,11 @@ pub struct BundleScope {
 }
 
 impl Locked {
-    /// Returns what the bundle at this path carries, or `None` if the file is a whole vault.
-    pub fn bundle_scope(&self) -> Result<Option<BundleScope>, VaultError> {
+    /// Returns the token of the bundle at this path, or `None` if the file is a whole vault.
+    fn token_of_bundle(&self) -> Result<Option<TokenId>, VaultError> {
         let rows = self.store.read()?;
-        let (projects, grants) = (rows.inspection()?.projects()?, rows.grants()?);
-        let ([project], [grant]) = (&projects[..], &grants[..]) else { return Ok(None) };
-        if project.pid == DIRECTORY {
-            return Ok(None);
-        }
-
-        let (mut carried, mut is_whole) = (Vec::new(), true);
-        rows.records(&project.pid, &mut |record| {
-            if record.meta.is_empty() {
-                is_whole = false;
-            } else {
-                carried.push(record.rid);
-            }
-
-            true
-        })?;
-        carried.sort_unstable();
-        let only = (!is_whole).then_some(carried);
-        Ok(Some(BundleScope { token_id: grant.token_id, pid: project.pid, only }))
+        let is_bundle = rows.project(&DIRECTORY)?.is_none();
+        Ok(rows.grants()?.first().filter(|_| is_bundle).map(|grant| grant.token_id))
     }
 }
 
@@ -63,13 +46,8 @@ impl Vault {
         let grant = snapshot.grant(&scope.token_id)?.ok_or(VaultError::NoGrant)?;
         if replace {
             match Locked::open(path) {
-                Ok(existing) => {
-                    let known = existing.bundle_scope()?;
-                    let is_same = known.is_some_and(|known| known.token_id == scope.token_id);
-                    if !is_same {
-                        return Err(VaultError::NoBundle(path.to_owned()));
-                    }
-                }
+                Ok(existing) if existing.token_of_bundle()? == Some(scope.token_id) => {}
+                Ok(_) => return Err(VaultError::NoBundle(path.to_owned())),
                 Err(VaultError::Store(StoreError::Missing(_))) => {}
                 Err(error) => return Err(error),
             }
@@ -126,16 +104,21 @@ fn copy(
     }
 
     let mut carried: BTreeMap<u8, BTreeSet<RecordId>> = BTreeMap::new();
-    match &scope.only {
-        Some(only) => {
-            for rid in only {
-                let located = from.locate(rid)?.filter(|(of, _)| of == pid);
-                if let Some((_, tag_ix)) = located {
-                    carried.entry(tag_ix[0]).or_default().insert(*rid);
-                }
+    let mut is_every_bucket = scope.only.is_none();
+    for rid in scope.only.iter().flatten() {
+        match from.locate(rid)?.filter(|(of, _)| of == pid) {
+            Some((_, tag_ix)) => {
+                carried.entry(tag_ix[0]).or_default().insert(*rid);
             }
+            // All buckets together prove that a secret was deleted.
+            None => is_every_bucket = true,
         }
-        None => carried.extend((0..=u8::MAX).map(|number| (number, BTreeSet::new()))),
+    }
+
+    if is_every_bucket {
+        for number in 0..=u8::MAX {
+            carried.entry(number).or_default();
+        }
     }
 
     let mut count = 0;

@@ -1,0 +1,55 @@
+//! The index of ids, which only the rows of records make up.
+
+use terminal_secrets::model::{Level, SecretRef, TokenName};
+use terminal_secrets::vault::{NewToken, SecretChanges};
+
+use super::restricted::{forge, sealed};
+use crate::support::specimen::{Specimen, code};
+use crate::support::traces::hex;
+use crate::support::{project, secret, value};
+
+/// Who may sign for `alpha` stores a record there under the id of a secret of `beta`, whose row is
+/// removed. A command for another project finds it by the id, and would store the next value there.
+#[test]
+fn a_manager_takes_no_id_of_another_project() {
+    let specimen = Specimen::new();
+    let vault = specimen.vault().unwrap();
+    let new = NewToken {
+        name: TokenName::parse("boss").unwrap(),
+        level: Level::Manage,
+        project: &project("alpha"),
+        only: None,
+        is_restricted_allowed: false,
+        is_strict: false,
+        expires: None,
+    };
+    vault.create_token(&new).unwrap();
+    vault.create(&project("other"), secret("four", b"4")).unwrap();
+    let id_of = |of, tag: &str| vault.get(&project(of), &tag.parse().unwrap()).unwrap().id;
+    let (two, three) = (id_of("alpha", "two"), id_of("beta", "three"));
+    for of in ["alpha", "beta", "other"] {
+        let found = |id| vault.get(&project(of), &SecretRef::Id(id)).unwrap().project;
+        assert_eq!((found(two), found(three)), (project("alpha"), project("beta")));
+    }
+
+    let rid = hex(&three.0);
+    specimen.sql(&format!(
+        "DELETE FROM records WHERE rid = x'{rid}'; DELETE FROM vals WHERE rid = x'{rid}'"
+    ));
+    forge(&specimen, |found, rows| {
+        let row = rows.get_mut("two").unwrap();
+        row.record.rid = three.0;
+        row.sealed = sealed(found, row, &value(b"theirs"));
+    });
+
+    for of in ["beta", "other"] {
+        let (of, id) = (project(of), SecretRef::Id(three));
+        let changes = SecretChanges { value: Some(value(b"next")), ..SecretChanges::default() };
+        let updated = vault.update(&of, &id, None, changes).map(drop);
+        let all = vault.get_all(&of, std::slice::from_ref(&id)).map(drop);
+        let deleted = vault.delete(&of, std::slice::from_ref(&id)).map(drop);
+        for done in [vault.get(&of, &id).map(drop), updated, all, deleted] {
+            assert_eq!(code(&done.unwrap_err()), 6);
+        }
+    }
+}
