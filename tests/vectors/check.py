@@ -586,7 +586,7 @@ def token_keys(key: bytes, vault_id: bytes) -> Data:
 
 
 GRANT: Schema = [(1, "name", "text"), (2, "level", 1), (3, "expires", 8), (4, "strict", 1), (5, "owner", "bytes")]
-GRANT += [(6, "project", "bytes")]
+GRANT += [(6, "project", "bytes"), (7, "replaced", 1)]
 GRANTED: Schema = [(1, "pid", "bytes"), (2, "name", "text"), (3, "epoch", 4), (4, "floor", "bytes"), (5, "keys", "bytes")]
 GRANTED += [(6, "set", "bytes")]
 ESCROW: Schema = [(1, "kek", "bytes"), (2, "writer", "bytes"), (3, "name", "text"), (4, "level", 1), (5, "expires", 8)]
@@ -616,7 +616,7 @@ def decode_grant(encoded: bytes) -> Data:
     fields = decode_fields(GRANT, encoded)
     need("project" in fields)
     project = decode_granted(fields["project"])
-    need(fields.keys() >= {"name", "level", "owner"} and len(fields["owner"]) == 32)
+    need(fields.keys() >= {"name", "level", "owner"} and len(fields["owner"]) == 32 and fields.get("replaced", 1) == 1)
     check_token(fields)
     return fields | {"project": project}
 
@@ -700,6 +700,7 @@ def list_token(root_key: bytes, vault_id: bytes, rings: dict[bytes, Data], row: 
     try:
         grant = open_grant(escrow["kek"], vault_id, row)
         same = all(escrow.get(name) == grant.get(name) for name in ("name", "level", "expires", "strict"))
+        same = same and ("replaced_by" in escrow) == ("replaced" in grant)
         same = same and grant["owner"] == raw_public(owner_seed(root_key)) and grant["project"]["pid"] == escrow["pid"]
         need(same, "not from the escrow")
         check_granted_keys(grant["project"], rings[escrow["pid"]])
@@ -1367,7 +1368,7 @@ def audit_cases() -> Iterator[Case]:
     yield "audit", "audit", "5", "A secret was created", entry
     begin = {"seq": 1, "previous": bytes(32), "action": 19, "count": 0, "items": []}
     yield "audit-begin", "audit", "5", "The first entry", entry | begin
-    token = {"token_id": fixed("token", 16), "key": raw_public(fixed("writer 1", 32)), "name": "deploy, \u00fcber"}
+    token = {"token_id": fixed("token", 16), "key": raw_public(fixed("writer 1", 32)), "name": "deploy.ueber1"}
     removed = [{"token_id": bytes([n] * 16)} for n in (2, 3)]
     full = {"action": 6, "count": 40, "items": [{"rid": bytes([n] * 8), "name": f"tag-{n}"} for n in range(32)]}
     full |= {"admitted": [token], "removed": removed, "owner_before": raw_public(fixed("old owner", 32))}
@@ -1484,12 +1485,12 @@ def grant_cases() -> Iterator[Case]:
     record["value_key"] = value_key(RING_KEYS, PID, RID, 0, 0)
     second = {"rid": b"\xff" * 8, "class": 1, "generation": 2, "tag": "api-key", "metadata_key": fixed("MK", 32)}
     some = {"head_key": head_key(PMK, PID), "policy_key": policy_key(PMK, PID), "records": [record, second]}
-    grant = {"name": "deploy, \u00fcber", "level": 3, "owner": raw_public(SEED), "project": ring}
+    grant = {"name": "deploy.ueber1", "level": 3, "owner": raw_public(SEED), "project": ring}
     limited = grant | {"level": 2, "project": place | {"set": some}}
     options = {"expires": 1800000000000, "strict": 1}
     good = {
         "": ("The whole project", grant),
-        "-reader": ("The keys of a reader, all optional fields", grant | options | {"level": 1, "project": reader}),
+        "-reader": ("The keys of a reader, all optional fields", grant | options | {"level": 1, "project": reader, "replaced": 1}),
         "-later": ("Fields of a later version are kept", grant | {"later": LATER}),
         "-set": ("Two secrets, the second without its value", limited),
         "-empty-set": ("No secrets", grant | {"level": 1, "project": place | {"set": some | {"records": []}}}),
@@ -1546,7 +1547,8 @@ def bad_grants(grant: Data) -> dict[str, bytes]:
         "no-project": head,
         "order": [head[1], head[0], head[2], last],
         "twice": [head[0], *head, last],
-        "newer": [*head, last, b"\7" + lp(b"?")],
+        "default-replaced": [*head, last, b"\7" + lp(b"\0")],
+        "newer": [*head, last, b"\x08" + lp(b"?")],
         "cut-short": [*head, last[:-1]],
     }
     return bad | {name: b"".join(run) for name, run in outside.items()}
@@ -1575,7 +1577,7 @@ def bad_sets(grant: Data, place: Data, some: Data) -> dict[str, bytes]:
 def escrow_cases() -> Iterator[Case]:
     keys = token_keys(TOKEN_KEY, VAULT_ID)
     where: Data = {"vault_id": VAULT_ID, "token_id": keys["token_id"], "gen": 3, "root_key": ROOT_KEY}
-    escrow: Data = {"kek": keys["kek"], "writer": keys["writer"], "name": "deploy, \u00fcber", "level": 3, "pid": PID}
+    escrow: Data = {"kek": keys["kek"], "writer": keys["writer"], "name": "deploy.ueber1", "level": 3, "pid": PID}
     escrow |= {"created": 1700000000000}
     more = {"level": 2, "expires": 1800000000000, "strict": 1, "restricted": 1, "only": [RID, b"\xff" * 8]}
     more |= {"replaced_by": fixed("other token", 16), "later": LATER}
@@ -1637,12 +1639,17 @@ def compute(kind: str, item: Data) -> Data:
     return as_read
 
 
-def write() -> None:
+def texts() -> Iterator[tuple[Path, str]]:
     for name, kind, section, description, item in cases():
         case = {"description": description, "section": section, "kind": kind, "input": item}
         case["expected"] = compute(kind, item)
         text = json.dumps(case, default=bytes.hex, indent=2, ensure_ascii=False)
-        (HERE / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        yield HERE / f"{name}.json", text + "\n"
+
+
+def write() -> None:
+    for path, text in texts():
+        path.write_text(text, encoding="utf-8")
 
 
 def check() -> int:
@@ -1653,7 +1660,12 @@ def check() -> int:
         wrong = [name for name in sorted(expected | found) if expected.get(name) != found.get(name)]
         print(f"WRONG {path.stem}: {', '.join(wrong)}" if wrong else f"ok {path.stem}")
         passed, failed = passed + (not wrong), failed + bool(wrong)
-    print(f"{passed} passed, {failed} failed")
+    written = dict(texts())
+    stale = [path for path in {*written, *HERE.glob("*.json")} if not path.exists() or path.read_text() != written.get(path)]
+    for path in sorted(stale):
+        print(f"STALE {path.stem}: it is not what --write writes")
+    print(f"{passed} passed, {failed} failed, {len(stale)} stale")
+    failed += len(stale)
     return 1 if failed or not passed else 0
 
 
