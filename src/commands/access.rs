@@ -2,7 +2,7 @@
 //! or a team secret.
 
 use clap_complete::ArgValueCompleter;
-use secrets_core::model::{Class, ProjectName, Secret, SecretRef, TokenName};
+use secrets_core::model::{Class, Level, ProjectName, Secret, SecretRef, TokenName};
 use secrets_core::vault::{TokenChanges, TokenInfo};
 
 use super::shared::revocation;
@@ -26,17 +26,17 @@ Examples:
 /// and the secret's access, team or restricted. Read means to see the tag, name, description and
 /// hint, use to put the value to work, and manage to change and delete the secret.
 ///
-/// A team secret can be used by everybody who may use the project's values. A restricted secret
-/// also needs a right of its own, because its value is encrypted with another key. It has no hint,
-/// but its tag, name and description stay readable. A new secret is a team secret, unless `create
-/// --restricted` made it.
+/// A team secret can be used by everybody who may use the project's values. A restricted secret can
+/// be used only by tokens with --restricted, because its value is encrypted with another key. It has
+/// no hint, but its tag, name and description stay readable. A new secret is a team secret, unless
+/// `create --restricted` made it.
 ///
 /// The owner may do everything. The other readers are tokens. People and groups will come with
 /// teams.
 ///
-/// --restricted and --team encrypt the value again and take the passphrase, even if the vault is
-/// unlocked. What a token has read before, it may still know. To take that away, change the value
-/// where it comes from.
+/// The list of tokens, and every change, takes the passphrase even if the vault is unlocked. The
+/// holder of a token may have kept what it could read before. Replace such a value at the service
+/// that issued it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct AccessArgs {
@@ -111,7 +111,7 @@ fn grant(secret: &SecretRef, token: &TokenName, allows: bool, cx: &Context) -> R
     let tag = &secret.metadata.tag;
     let known = vault.token_named(token)?;
     let Some(tags) = known.secrets.as_ref().filter(|_| known.project == secret.project) else {
-        return Err(whole_project(&known, &secret));
+        return Err(whole_project(&known, &secret, allows));
     };
 
     if tags.iter().any(|known| known.key() == tag.key()) == allows {
@@ -130,8 +130,16 @@ fn grant(secret: &SecretRef, token: &TokenName, allows: bool, cx: &Context) -> R
     drop(progress);
 
     let (_, revoked) = cx.written(&vault, updated);
-    let what = if allows { "may use" } else { "no longer has" };
-    cx.ui.status(&format!("token `{token}` {what} `{}`", secret.metadata.tag));
+    let what = if allows { "now has" } else { "no longer has" };
+    cx.ui.status(&format!("token `{token}` {what} `{tag}`"));
+    if allows && !known.may_use_class(secret.metadata.class) {
+        cx.ui.status(&cx.target.hint_text(hint!(
+            "it cannot use its value, because the secret is restricted; `secrets token update {} \
+             --restricted` lets it",
+            token
+        )));
+    }
+
     if let Some(revoked) = &revoked {
         revocation::report(revoked, outputs, cx);
     }
@@ -140,17 +148,35 @@ fn grant(secret: &SecretRef, token: &TokenName, allows: bool, cx: &Context) -> R
 }
 
 /// The error for a token that does not have only some secrets of the secret's project.
-fn whole_project(token: &TokenInfo, secret: &Secret) -> Error {
-    let (name, project) = (&token.name, &token.project);
+fn whole_project(token: &TokenInfo, secret: &Secret, allows: bool) -> Error {
+    let (name, project, tag) = (&token.name, &token.project, &secret.metadata.tag);
     if token.project != secret.project {
-        return Error::usage(format!("token `{name}` opens project `{project}`"));
+        let message = format!("token `{name}` opens project `{project}` only");
+        return Error::usage(message).hint(hint!(
+            "create a token for `{}` with `secrets token create NAME --level {} --project {}`",
+            secret.project,
+            token.level,
+            secret.project
+        ));
     }
 
-    Error::usage(format!("token `{name}` has the whole project `{project}`")).hint(hint!(
-        "`secrets token update {} --restricted` includes restricted secrets, and `secrets token \
-         create NAME --only TAG` makes a token for some secrets",
-        name
-    ))
+    let error = Error::usage(format!("token `{name}` has the whole project `{project}`"));
+    match token.level {
+        Level::Manage if !allows => error.hint(
+            "whoever manages some secrets signs for all of them: move the secret to a project of \
+             its own",
+        ),
+        _ if !allows => error.hint(hint!(
+            "limit it to the other secrets that exist now with `secrets token update {} --only -{}`",
+            name,
+            tag
+        )),
+        _ if token.may_use_class(secret.metadata.class) => error,
+        _ => error.hint(hint!(
+            "let it use restricted secrets with `secrets token update {} --restricted`",
+            name
+        )),
+    }
 }
 
 fn change(secret: &SecretRef, class: Class, cx: &Context) -> Result<(), Error> {

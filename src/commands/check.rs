@@ -122,7 +122,7 @@ pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
     if let Some(since) = cx.vault()?.keys_due(project)? {
         let since = time::local_date(since);
         cx.ui.warn(&cx.target.hint_text(hint!(
-            "project `{}` needs new keys since {}, because a right was taken away while it was \
+            "project `{}` needs new keys, because a token was revoked on {} while the project was \
              damaged; run `secrets rekey --project {}`",
             project,
             since,

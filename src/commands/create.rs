@@ -42,7 +42,7 @@ pub(crate) struct CreateArgs {
     /// Set a free text, at most 4,096 characters
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// Make the secret restricted: it has no hint, and a token needs a right of its own to use it
+    /// Make the secret restricted: it has no hint, and only tokens with `--restricted` can use it
     #[arg(long)]
     restricted: bool,
     #[command(flatten)]

@@ -1,9 +1,9 @@
 //! `secrets list`: lists a project's secrets; on a terminal and as JSON one page at a time.
 
 use secrets_core::model::{Class, Level, Metadata, Period, Timestamp, TokenName};
-use secrets_core::vault::{Page, TokenInfo};
+use secrets_core::vault::Page;
 
-use crate::context::Context;
+use crate::context::{Context, Right};
 use crate::error::Error;
 use crate::output::SecretPage;
 
@@ -31,7 +31,7 @@ pub(crate) struct ListArgs {
     /// List only team secrets or only restricted secrets
     #[arg(long, value_enum, value_name = "ACCESS")]
     access: Option<AccessArg>,
-    /// List only secrets whose value this token may use
+    /// List only secrets whose value this token may use; takes the passphrase
     #[arg(long, value_name = "TOKEN")]
     usable_by: Option<TokenName>,
     /// List only secrets whose value has expired or expires within a period, such as 30d
@@ -53,6 +53,16 @@ pub(crate) struct ListArgs {
     /// List the secrets of every project
     #[arg(long, conflicts_with = "project")]
     all_projects: bool,
+}
+
+impl ListArgs {
+    /// Returns what the command needs, and its name for a refusal.
+    pub(crate) fn right(&self) -> (Right, &'static str) {
+        match self.usable_by {
+            Some(_) => (Right::Owner, "list --usable-by"),
+            None => (Right::Level(Level::Read), "list"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -87,7 +97,7 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
 
     let keep = |metadata: &Metadata| {
         let expires = |until| metadata.expires.is_some_and(|expires| expires <= until);
-        token.as_ref().is_none_or(|token| may_use(token, metadata))
+        token.as_ref().is_none_or(|token| token.may_use(metadata))
             && class.is_none_or(|class| class == metadata.class)
             && wanted.as_deref().is_none_or(|text| contains(metadata, text))
             && until.is_none_or(expires)
@@ -152,13 +162,6 @@ pub(crate) fn run(args: &ListArgs, cx: &Context) -> Result<(), Error> {
 
 /// The number of secrets on a page by default.
 const PAGE_SIZE: u16 = 250;
-
-fn may_use(token: &TokenInfo, metadata: &Metadata) -> bool {
-    let key = metadata.tag.key();
-    token.level >= Level::Use
-        && (metadata.class == Class::Team || token.is_restricted_allowed)
-        && token.secrets.as_ref().is_none_or(|tags| tags.iter().any(|tag| tag.key() == key))
-}
 
 /// Returns true if the list is split into pages. A pipe gets everything unless a page was
 /// requested, because a script would not notice that the rest of the list is missing.

@@ -130,12 +130,11 @@ impl Command {
         const USE: Right = Right::Level(Level::Use);
         const MANAGE: Right = Right::Level(Level::Manage);
         match self {
-            Self::List(_) => (READ, "list"),
+            Self::List(args) => args.right(),
             Self::Get(_) => (READ, "get"),
             Self::Render(_) => (USE, "render"),
             Self::Run(_) => (USE, "run"),
             Self::Redact(_) => (USE, "redact"),
-            Self::Scan(_) => (USE, "scan"),
             Self::Setup(_) => (USE, "setup"),
             Self::Check(_) => (USE, "check"),
             Self::Export(_) => (USE, "export"),
@@ -168,7 +167,9 @@ impl Command {
             | Self::Agent(_)
             | Self::Monitor(_)
             | Self::Guard(_)
-            | Self::Linger(_) => (Right::Nothing, ""),
+            | Self::Linger(_)
+            // `scan` finds tokens even without a vault, so it asks for level use by itself.
+            | Self::Scan(_) => (Right::Nothing, ""),
         }
     }
 

@@ -103,7 +103,7 @@ fn report_tokens(cx: &Context, from: &ProjectName, to: &ProjectName) {
     };
 
     cx.ui.warn(&cx.target.hint_text(hint!(
-        "{} go by the old name `{}` until they get new grants, as with `secrets rekey --project {}`",
+        "{} still have the old name `{}`; `secrets rekey --project {}` gives them the new one",
         which,
         from,
         to

@@ -94,7 +94,7 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
     if !tokens.is_empty() {
         let names: Vec<String> = tokens.iter().map(|name| format!("`{name}`")).collect();
         cx.ui.status(&format!(
-            "removed every token, because whoever has the old keys has theirs: {}",
+            "removed every token, because the old root key opens their keys: {}",
             names.join(", ")
         ));
     }

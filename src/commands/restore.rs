@@ -38,7 +38,7 @@ pub(crate) struct RestoreArgs {
     /// Accept the vault file as it is, although it differs from its checkpoint
     #[arg(long, conflicts_with_all = ["path", "dry_run"])]
     accept: bool,
-    /// Keep the tokens of the backup that the current vault does not have; without it, they are revoked
+    /// Keep the backup's tokens that the current vault does not have, instead of revoking them
     #[arg(long, conflicts_with = "accept")]
     with_tokens: bool,
     /// Show the difference without changing anything
@@ -167,7 +167,7 @@ impl RestoreObserver for Observer<'_> {
             RestoreEvent::Revoked(names) => {
                 let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
                 cx.ui.status(&format!(
-                    "revoked the tokens that the backup would have brought back: {}",
+                    "revoked tokens of the backup that the current vault does not have: {}",
                     names.join(", ")
                 ));
             }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use secrets_core::model::{SecretValue, Tag};
+use secrets_core::model::{Level, SecretValue, Tag};
 use secrets_core::vault::Vault;
 use secrets_mask::Needles;
 use secrets_project::git::{Hook, HookError};
@@ -12,7 +12,7 @@ use secrets_project::scan::{
 };
 
 use super::shared::look_for::{ALL, look_for};
-use crate::context::{Context, Target, Used};
+use crate::context::{Context, Right, Target, Used};
 use crate::error::{Error, Kind, Selection};
 use crate::output::{FindingInfo, FoundInfo, HookInfo, ScanReport};
 use crate::ui::counted;
@@ -96,7 +96,8 @@ pub(crate) fn run(args: &ScanArgs, cx: &Context) -> Result<(), Error> {
 /// Opens the vault. If there is none, or no way to its key, returns the error instead, because
 /// tokens are found without it.
 fn unlock(cx: &Context) -> Result<(Option<Vault>, Option<Error>), Error> {
-    match cx.unlock() {
+    let opened = cx.use_token(Right::Level(Level::Use), "scan").and_then(|()| cx.unlock());
+    match opened {
         Ok(vault) => Ok((Some(vault), None)),
         Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Locked) => {
             Ok((None, Some(error)))
@@ -218,8 +219,9 @@ fn report(found: &ScanReport, locked: Option<Error>, cx: &Context) -> Result<(),
 const FIX: &str =
     "replace it with a placeholder `{{ secrets.TAG }}`, and change every value that was published";
 
-const REVOKE: &str = "find the token with `secrets token list`, and end it with `secrets token \
-                      revoke NAME` or give it a new string with `secrets token rotate NAME`";
+const REVOKE: &str = "see the token's name with `secrets --token-file FILE token check`, then end it \
+                      with `secrets token revoke NAME` or give it a new string with `secrets token \
+                      rotate NAME`";
 
 /// Writes the hook that runs `scan --staged` before every commit.
 fn install_hook(cx: &Context) -> Result<(), Error> {

@@ -93,7 +93,7 @@ impl Context {
         let Some(vault_id) = self.vault_id_to_record() else { return };
         let project = self.target.known_project().map(ToString::to_string);
         let entry = UseEntry { refused: true, ..self.entry(project) };
-        let keys = || self.vault.get().and_then(|vault| vault.use_log_keys().ok());
+        let keys = || self.ask_open_vault(|vault| vault.use_log_keys().ok());
         match self.append(vault_id, &entry, &keys) {
             Ok(()) | Err(UseLogError::NotBegun) => {}
             Err(error) => self.warn_once_a_day(&vault_id, &error),
@@ -101,7 +101,7 @@ impl Context {
     }
 
     fn vault_id_to_record(&self) -> Option<VaultId> {
-        let known = self.vault.get().and_then(Vault::known_id);
+        let known = self.ask_open_vault(Vault::known_id);
         known.or_else(|| {
             // Without a log, the vault would be opened for nothing.
             let has_log = self.state_directory("audit").is_some_and(|directory| directory.exists());

@@ -70,6 +70,8 @@ pub(crate) struct Context {
     pub(crate) agents: Agents,
     environment: Rc<Environment>,
     vault: OnceCell<Vault>,
+    /// The vault as the token opened it, until the command takes it
+    opened_by_token: RefCell<Option<Vault>>,
     /// The rights of the command's token
     token: OnceCell<TokenView>,
     warned_about_modes: Cell<bool>,
@@ -105,6 +107,7 @@ impl Context {
             target,
             environment,
             vault: OnceCell::new(),
+            opened_by_token: RefCell::default(),
             token: OnceCell::new(),
             warned_about_modes: Cell::new(false),
             command: String::new(),

@@ -44,7 +44,7 @@ impl Context {
     /// Fails if there is no vault. Commands call it before they ask anything that makes sense only
     /// with a vault.
     pub(crate) fn require_vault(&self) -> Result<(), Error> {
-        if self.vault.get().is_some() {
+        if self.is_open() {
             return Ok(());
         }
 
@@ -108,10 +108,8 @@ impl Context {
 
     /// Returns the id of the vault without unlocking it, or `None` if no vault can be read.
     pub(crate) fn vault_id(&self) -> Option<VaultId> {
-        match self.vault.get() {
-            Some(vault) => vault.id().ok(),
-            None => Locked::open(&self.target.vault_path().ok()?).ok()?.vault_id().ok(),
-        }
+        let unopened = || Locked::open(&self.target.vault_path().ok()?).ok()?.vault_id().ok();
+        self.ask_open_vault(|vault| vault.id().ok()).or_else(unopened)
     }
 
     /// Returns the vault, unlocking it on first use.
@@ -200,10 +198,7 @@ impl Context {
         }
 
         if !prompt::is_possible() {
-            if std::fs::symlink_metadata(self.target.vault_path()?).is_err() {
-                self.locked()?;
-            }
-
+            self.locked()?.refuse_bundle()?;
             return Err(no_passphrase()
                 .hint("or unlock the vault for a while with `secrets unlock` on a terminal"));
         }
@@ -265,6 +260,7 @@ impl Context {
 
     /// Returns the root key for a given or typed credential, even if an agent holds it.
     pub(crate) fn root_key(&self, locked: &Locked) -> Result<RootKey, Error> {
+        locked.refuse_bundle()?;
         if self.credentials.is_recovering() && !locked.has_recovery()? {
             return Err(CryptoError::NoRecoveryCode.into());
         }
@@ -277,6 +273,7 @@ impl Context {
         locked: &Locked,
         hint: Option<&str>,
     ) -> Result<(RootKey, Passphrase), Error> {
+        locked.refuse_bundle()?;
         self.credentials.ask_for_credential(
             &self.target.vault_path()?,
             "Passphrase",

@@ -1,11 +1,14 @@
 //! Opens the vault with a token, and decides which commands a token permits.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use secrets_core::crypto::token::Token;
 use secrets_core::model::{Level, Period, SecretBytes, Timestamp};
 use secrets_core::vault::{TokenAccess, TokenView, Vault};
 
 use super::{Context, Credentials};
-use crate::error::{Error, Kind, hint};
+use crate::error::{Error, Hint, Kind, hint};
 use crate::ui::time;
 
 /// How long before its end each use of a token warns.
@@ -31,6 +34,8 @@ impl Context {
 
         let Some(token) = self.credentials.given_token()? else { return Ok(()) };
         let Right::Level(level) = right else {
+            // The log of uses names the token that was refused, if it is one of this vault.
+            let _ = self.open_with(token);
             return Err(Error::new(
                 Kind::Refused,
                 format!("`{command}` needs the passphrase; a token does not permit it"),
@@ -41,32 +46,38 @@ impl Context {
         };
 
         self.credentials.mention_token();
-        let vault = self.with_token(token)?;
-        let view = view(&vault)?;
+        let view = self.open_with(token)?;
         if view.level < level {
-            let TokenView { name, level: has, .. } = &view;
+            let TokenView { name, level: has, .. } = view;
             return Err(Error::new(
                 Kind::Refused,
                 format!(
                     "`{command}` needs a token with level `{level}`; `{name}` has level `{has}`"
                 ),
             )
-            .hint(hint!(
-                "the owner can raise it with `secrets token update {} --level {}`",
-                name,
-                level
-            )));
+            .hint(raise(view, level)));
         }
 
-        self.warn_about_expiry(&view);
-        self.target.default_to(&view.project);
-        let _ = self.token.set(view);
-        let _ = self.vault.set(vault);
+        self.warn_about_expiry(view);
         Ok(())
     }
 
-    /// Unlocks the vault with the token that was given, if one was.
+    /// Opens the vault with a token and keeps it until the command takes it.
+    fn open_with(&self, token: Token) -> Result<&TokenView, Error> {
+        let vault = self.with_token(token)?;
+        let view = vault.token()?;
+        let view = view.ok_or_else(|| Error::internal("the vault was not opened with a token"))?;
+        self.target.default_to(&view.project);
+        self.opened_by_token.replace(Some(vault));
+        Ok(self.token.get_or_init(|| view))
+    }
+
+    /// Unlocks the vault with the token that was given, if one was. The context does not keep it.
     pub(super) fn vault_of_token(&self) -> Result<Option<Vault>, Error> {
+        if let Some(vault) = self.opened_by_token.take() {
+            return Ok(Some(vault));
+        }
+
         match self.credentials.given_token()? {
             Some(token) => self.with_token(token).map(Some),
             None => Ok(None),
@@ -79,21 +90,34 @@ impl Context {
         Ok(locked.unlocked(access))
     }
 
-    /// Returns the token that was given and what it may do.
-    pub(crate) fn given_token(&self) -> Result<TokenView, Error> {
-        let vault = self.vault_of_token()?.ok_or_else(|| {
+    /// Returns what the token may do that was given.
+    pub(crate) fn given_token(&self) -> Result<&TokenView, Error> {
+        self.token.get().ok_or_else(|| {
             Error::new(Kind::Locked, "no token was given")
                 .hint("use `--token-file PATH`, SECRETS_TOKEN_FILE or SECRETS_TOKEN")
-        })?;
-        view(&vault)
+        })
     }
 
-    /// Warns if the token expires soon.
+    /// Passes the vault to `ask` if it is open.
+    pub(super) fn ask_open_vault<T>(&self, ask: impl FnOnce(&Vault) -> Option<T>) -> Option<T> {
+        let waiting = self.opened_by_token.borrow();
+        self.vault.get().or(waiting.as_ref()).and_then(ask)
+    }
+
+    /// Returns true if the vault is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.ask_open_vault(|_| Some(())).is_some()
+    }
+
+    /// Warns if the token's string was replaced, or if the token expires soon.
     pub(crate) fn warn_about_expiry(&self, view: &TokenView) {
-        if let Some(expires) = view.expires
-            && WARN_BEFORE.after(Timestamp::now()) > expires
-        {
-            let (name, date) = (&view.name, time::local_date(expires));
+        let Some(expires) = view.expires else { return };
+        let (name, date) = (&view.name, time::local_date(expires));
+        if view.is_replaced {
+            self.ui.warn(&format!(
+                "this string of token `{name}` was replaced and works until {date}; use the new one"
+            ));
+        } else if WARN_BEFORE.after(Timestamp::now()) > expires {
             self.ui.warn(&self.target.hint_text(hint!(
                 "the token `{}` expires on {}; `secrets token update {} --expires 90d` keeps its string",
                 name,
@@ -104,8 +128,14 @@ impl Context {
     }
 }
 
-fn view(vault: &Vault) -> Result<TokenView, Error> {
-    vault.token()?.ok_or_else(|| Error::internal("the vault was not opened with a token"))
+/// Says how the owner gives a token a higher level. One for some secrets cannot manage them.
+fn raise(view: &TokenView, level: Level) -> Hint {
+    if view.secrets.is_some() && level == Level::Manage {
+        let command = "`secrets token create NAME --level manage`";
+        return format!("the owner can create a token for the whole project with {command}").into();
+    }
+
+    hint!("the owner can raise it with `secrets token update {} --level {}`", view.name, level)
 }
 
 impl Credentials {
@@ -122,7 +152,18 @@ impl Credentials {
             return Ok(None);
         }
 
-        let bytes = match self.token_file() {
+        let file = self.token_file();
+        if file.is_some_and(is_token) {
+            return Err(Error::usage(
+                "the path of the token file is a token (not shown); other processes can see it",
+            )
+            .hint(
+                "put it into a file or into SECRETS_TOKEN, and replace it with `secrets token \
+                 rotate NAME`",
+            ));
+        }
+
+        let bytes = match file {
             // Stdin is read only once.
             Some(path) if !self.has_read_token.replace(true) => {
                 let bytes = self.line_of(path, TOKEN_FILE, 8 * Token::LENGTH)?;
@@ -136,8 +177,17 @@ impl Credentials {
             }
         };
 
-        let invalid = |why| Error::new(Kind::Locked, format!("invalid token: {why}"));
-        Token::parse(&bytes).map(Some).map_err(invalid)
+        Token::parse(&bytes).map(Some).map_err(|why| {
+            let source = match file {
+                Some(path) if path == Path::new("-") => "from stdin".into(),
+                Some(path) => format!("in `{}`", path.display()),
+                None => "in SECRETS_TOKEN".into(),
+            };
+            Error::new(Kind::Locked, format!("the token {source} is invalid: {why}")).hint(
+                "store it again exactly as it was printed, or get a new string with `secrets token \
+                 rotate NAME`",
+            )
+        })
     }
 
     /// Says that the token is used if the environment has a passphrase as well.
@@ -148,6 +198,11 @@ impl Credentials {
             self.ui.status("the token is used, not the passphrase of the environment");
         }
     }
+}
+
+/// Returns true for a path that is a token, which happens when `--token-file "$TOKEN"` is typed.
+fn is_token(path: &Path) -> bool {
+    Token::parse(&SecretBytes::copy_of(path.as_os_str().as_bytes())).is_ok()
 }
 
 const TOKEN_FILE: &str = "token file";

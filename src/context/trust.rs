@@ -324,9 +324,10 @@ impl Context {
     }
 
     fn count_of(&self, project: &str) -> String {
-        let projects = match self.vault.get() {
-            Some(vault) => vault.projects().ok(),
-            None => self.known_vault().and_then(|vault| vault.projects().ok()),
+        let projects = if self.is_open() {
+            self.ask_open_vault(|vault| vault.projects().ok())
+        } else {
+            self.known_vault().and_then(|vault| vault.projects().ok())
         };
 
         match projects {
@@ -340,7 +341,7 @@ impl Context {
 
     /// Opens the vault if that needs no prompt.
     pub(crate) fn open_known_vault(&self) {
-        if self.vault.get().is_none()
+        if !self.is_open()
             && let Some(vault) = self.known_vault()
         {
             let _ = self.vault.set(vault);

@@ -204,14 +204,19 @@ fn of_token(error: VaultError, message: String) -> Error {
     match error {
         VaultError::Forbidden(needed) => forbidden(needed, message),
         VaultError::NoGrant => Error::new(Kind::Locked, message).hint(
-            "the owner sees the vault's tokens with `secrets token list`; a copy of the vault \
-             has those of its time",
+            "use the vault or a newer copy of it; if it was revoked, the owner can create another \
+             one with `secrets token create NAME --level LEVEL`",
         ),
         VaultError::TokenRevoked(_) => Error::new(Kind::Locked, message)
             .hint("use a newer copy of the vault, or ask its owner for a token"),
         VaultError::TokenExpired { name, .. } => Error::new(Kind::Locked, message).hint(hint!(
             "the owner can renew it with `secrets token update {} --expires 90d`; its string \
              stays the same",
+            name
+        )),
+        VaultError::TokenReplaced { name, .. } => Error::new(Kind::Locked, message).hint(hint!(
+            "use the new string; if it is lost, the owner gets another one with `secrets token \
+             rotate {}`",
             name
         )),
         VaultError::FromTheFuture(_) => Error::new(Kind::Refused, message).hint(
@@ -249,9 +254,20 @@ fn forbidden(needed: Needed, message: String) -> Error {
              passphrase",
         ),
         Needed::Vault => error.hint("use a copy of the whole vault with `--vault PATH`"),
-        _ => {
-            error.hint("the owner can change what a token may do with `secrets token update NAME`")
+        Needed::Level(level) => error.hint(hint!(
+            "the owner can raise its level with `secrets token update NAME --level {}`",
+            level
+        )),
+        Needed::InSet => {
+            error.hint("the owner can add the secret with `secrets access TAG --allow NAME`")
         }
+        Needed::Restricted => error.hint(
+            "the owner can include restricted secrets with `secrets token update NAME --restricted`",
+        ),
+        Needed::WholeProject | Needed::OtherProject => error.hint(
+            "the owner can create one with `secrets token create NAME --level LEVEL --project \
+             PROJECT`",
+        ),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The rights of the owner and of tokens to the secrets of a project.
 
-use secrets_core::model::{Class, Level, ProjectName, Secret, Tag};
+use secrets_core::model::{Class, Level, ProjectName, Secret};
 use secrets_core::vault::TokenInfo;
 use serde::{Serialize, Serializer};
 
@@ -18,6 +18,8 @@ pub(crate) struct AccessReport<'a> {
 pub(crate) struct TokenAccess {
     /// Its name
     pub(crate) name: String,
+    /// True for the old string of a rotated token
+    pub(crate) is_replaced: bool,
     /// Its level
     pub(crate) level: Level,
     /// True if it covers only some secrets of the project
@@ -73,10 +75,8 @@ impl TokenAccess {
     /// Returns the rights of a token to the secrets of a report.
     pub(crate) fn of(token: &TokenInfo, secrets: &[Secret]) -> Self {
         let rights = |secret: &Secret| {
-            let (key, class) = (secret.metadata.tag.key(), secret.metadata.class);
-            let is_in = |tags: &Vec<Tag>| tags.iter().any(|tag| tag.key() == key);
-            if token.secrets.as_ref().is_none_or(is_in) && token.project == secret.project {
-                Rights::of(token.level, class, token.is_restricted_allowed)
+            if token.includes(secret) {
+                Rights::of(token.level, secret.metadata.class, token.is_restricted_allowed)
             } else {
                 Rights::default()
             }
@@ -84,6 +84,7 @@ impl TokenAccess {
 
         Self {
             name: token.name.to_string(),
+            is_replaced: token.is_replaced,
             level: token.level,
             is_limited: token.secrets.is_some(),
             may_use_restricted: token.is_restricted_allowed,
@@ -104,11 +105,12 @@ impl<'a> AccessReport<'a> {
     }
 
     /// Returns who may do what with the secret at a position: the owner, and tokens by name.
-    fn holders(&self, at: usize) -> impl Iterator<Item = (Option<&str>, Rights)> {
+    fn holders(&self, at: usize) -> impl Iterator<Item = (Option<&TokenAccess>, Rights)> {
         let owner = Rights::of(Level::Manage, self.secrets[at].metadata.class, true);
-        let tokens = self.tokens.iter().map(move |token| {
-            (Some(token.name.as_str()), token.rights.get(at).copied().unwrap_or_default())
-        });
+        let tokens = self
+            .tokens
+            .iter()
+            .map(move |token| (Some(token), token.rights.get(at).copied().unwrap_or_default()));
 
         std::iter::once((None, owner))
             .chain(tokens)
@@ -137,6 +139,9 @@ struct HolderMembers<'a> {
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
+    /// True for the old string of a rotated token
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    replaced: bool,
     may: Vec<&'static str>,
 }
 
@@ -146,13 +151,18 @@ struct TokenMembers<'a> {
     level: &'static str,
     restricted: bool,
     limited: bool,
+    replaced: bool,
 }
 
 impl<'a> TokenMembers<'a> {
     fn of(token: &'a TokenAccess) -> Self {
-        let TokenAccess { name, level, is_limited, may_use_restricted, .. } = token;
-        let level = level.as_str();
-        Self { name, level, restricted: *may_use_restricted, limited: *is_limited }
+        Self {
+            name: &token.name,
+            level: token.level.as_str(),
+            restricted: token.may_use_restricted,
+            limited: token.is_limited,
+            replaced: token.is_replaced,
+        }
     }
 }
 
@@ -161,9 +171,13 @@ impl Serialize for AccessReport<'_> {
         let mut secrets = Vec::with_capacity(self.secrets.len());
         for (at, secret) in self.secrets.iter().enumerate() {
             let mut holders = Vec::new();
-            for (name, rights) in self.holders(at) {
-                let kind = if name.is_some() { "token" } else { "owner" };
-                holders.push(HolderMembers { kind, name, may: rights.words().collect() });
+            for (token, rights) in self.holders(at) {
+                holders.push(HolderMembers {
+                    kind: if token.is_some() { "token" } else { "owner" },
+                    name: token.map(|token| token.name.as_str()),
+                    replaced: token.is_some_and(|token| token.is_replaced),
+                    may: rights.words().collect(),
+                });
             }
 
             secrets.push(SecretMembers {
@@ -183,9 +197,14 @@ impl Outcome for AccessReport<'_> {
     fn text(&self, out: &mut Text) {
         let mut rows = Vec::new();
         for (at, secret) in self.secrets.iter().enumerate() {
-            for (name, rights) in self.holders(at) {
-                let who = name
-                    .map_or_else(|| "owner".to_owned(), |name| format!("token {}", visible(name)));
+            for (token, rights) in self.holders(at) {
+                let who = match token {
+                    Some(token) if token.is_replaced => {
+                        format!("token {} (old)", visible(&token.name))
+                    }
+                    Some(token) => format!("token {}", visible(&token.name)),
+                    None => "owner".to_owned(),
+                };
                 rows.push([
                     secret.metadata.tag.to_string(),
                     who,
@@ -201,7 +220,7 @@ impl Outcome for AccessReport<'_> {
 
 #[cfg(test)]
 mod tests {
-    use secrets_core::model::{Metadata, SecretBytes, SecretId, SecretValue, Timestamp};
+    use secrets_core::model::{Metadata, SecretBytes, SecretId, SecretValue, Tag, Timestamp};
     use serde_json::json;
 
     use super::*;
@@ -229,7 +248,8 @@ mod tests {
             .map(|secret| Rights::of(level, secret.metadata.class, may_use_restricted))
             .collect();
         let name = name.to_owned();
-        TokenAccess { name, level, is_limited: false, may_use_restricted, rights }
+        let (is_replaced, is_limited) = (false, false);
+        TokenAccess { name, is_replaced, level, is_limited, may_use_restricted, rights }
     }
 
     #[test]
@@ -276,7 +296,9 @@ mod tests {
         );
         assert_eq!(
             document["tokens"][0],
-            json!({ "name": "ci", "level": "use", "restricted": true, "limited": true })
+            json!({
+                "name": "ci", "level": "use", "restricted": true, "limited": true, "replaced": false
+            })
         );
     }
 }

@@ -1,6 +1,6 @@
 //! Entries of the audit logs, and what is known about the logs.
 
-use secrets_core::crypto::audit::AuditItem;
+use secrets_core::crypto::audit::{Action, AuditItem};
 use secrets_core::crypto::output_digest::hex;
 use secrets_core::crypto::uses::{Actor, UseEntry};
 use secrets_core::model::{SecretId, Timestamp};
@@ -8,6 +8,7 @@ use secrets_core::vault::{ChangeLog, LoggedChange, PrunedLog, ReadUses, Writer};
 use serde::{Deserialize, Serialize};
 
 use super::{Outcome, Text};
+use crate::ui::counted;
 use crate::ui::escape::visible;
 use crate::ui::time::local_minute;
 
@@ -40,6 +41,9 @@ pub(crate) struct AuditInfo {
     seq: u64,
     count: u64,
     items: Vec<AuditItemInfo>,
+    /// What `count` counts if there are no items
+    #[serde(skip)]
+    noun: &'static str,
     #[serde(skip)]
     moment: Timestamp,
 }
@@ -62,9 +66,10 @@ impl AuditInfo {
         };
 
         // Ids in the vault's own log are not those of secrets.
+        let has_ids = project.is_some() && change.is_about_secrets();
         let item = |item: &AuditItem| AuditItemInfo {
             name: item.name.clone(),
-            id: project.as_ref().map(|_| SecretId(item.rid).to_string()),
+            id: has_ids.then(|| SecretId(item.rid).to_string()),
         };
 
         Self {
@@ -76,6 +81,7 @@ impl AuditInfo {
             project: project.as_ref().map(ToString::to_string),
             seq: *seq,
             count: change.count,
+            noun: if change.action == Action::Prune { "change" } else { "secret" },
             items: change.items.iter().map(item).collect(),
             moment: *time,
         }
@@ -97,6 +103,7 @@ impl AuditInfo {
             project: entry.project.clone(),
             seq,
             count: entry.count,
+            noun: "secret",
             items: entry.tags.iter().map(item).collect(),
             moment: Timestamp(entry.time),
         }
@@ -118,7 +125,7 @@ impl AuditInfo {
         let more = self.count.saturating_sub(names.len() as u64);
         match (names.is_empty(), more) {
             (_, 0) => {}
-            (true, more) => names.push(more.to_string()),
+            (true, more) => names.push(counted(more, self.noun)),
             (false, more) => names.push(format!("and {more} more")),
         }
 

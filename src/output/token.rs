@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use secrets_core::crypto::output_digest::hex;
 use secrets_core::model::{Level, SecretBytes, Tag, Timestamp};
 use secrets_core::vault::{Revoked, TokenInfo, TokenView};
 use serde::Serialize;
@@ -17,10 +18,6 @@ pub(crate) fn end(expires: Option<Timestamp>) -> String {
         Some(time) => format!("expires on {}", local_date(time)),
         None => "never expires".into(),
     }
-}
-
-fn hex(id: &[u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(*id))
 }
 
 /// One token.
@@ -138,28 +135,28 @@ impl TokenDetails {
             rules.push(Rule { rule: rule.to_owned(), enforced_by });
         };
 
-        add("opens no other project", KEYS);
+        add("cannot open other projects", KEYS);
         if token.secrets.is_some() {
-            add("opens no other secret, and not its tag", KEYS);
+            add("cannot open other secrets or see their tags", KEYS);
         }
 
         match token.level {
-            Level::Read => add("opens no value", KEYS),
+            Level::Read => add("cannot open values", KEYS),
             Level::Use | Level::Manage if token.is_restricted_allowed => {}
-            Level::Use | Level::Manage => add("opens no value of a restricted secret", KEYS),
+            Level::Use | Level::Manage => add("cannot open values of restricted secrets", KEYS),
         }
 
         match token.level {
-            Level::Manage => add("signs as itself, until it is revoked", KEYS),
-            Level::Read | Level::Use => add("changes nothing unnoticed", KEYS),
+            Level::Manage => add("every change is signed with its own key", KEYS),
+            Level::Read | Level::Use => add("cannot change secrets without being noticed", KEYS),
         }
 
         if token.expires.is_some() {
-            add("stops when it expires", CLIENT);
+            add("stops working when it expires", CLIENT);
         }
 
         if token.is_strict {
-            add("stops when a use cannot be recorded", CLIENT);
+            add("stops working when a use cannot be recorded", CLIENT);
         }
 
         Self { token: TokenRow::new(token), rules }
@@ -203,6 +200,8 @@ pub(crate) struct GivenToken {
     /// The number of its secrets; null for all of the project's
     secrets: Option<usize>,
     expires_at: Option<String>,
+    /// True for the old string of a rotated token
+    replaced: bool,
     #[serde(skip)]
     end: String,
 }
@@ -216,6 +215,7 @@ impl GivenToken {
             project: view.project.to_string(),
             secrets: view.secrets,
             expires_at: view.expires.map(Timestamp::rfc3339),
+            replaced: view.is_replaced,
             end: view.expires.map_or_else(|| "never".into(), local_date),
         }
     }
@@ -238,21 +238,7 @@ impl Outcome for GivenToken {
     }
 }
 
-/// A new token without its string.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct NewTokenInfo {
-    #[serde(flatten)]
-    token: TokenRow,
-}
-
-impl NewTokenInfo {
-    pub(crate) fn new(info: &TokenInfo) -> Self {
-        Self { token: TokenRow::new(info) }
-    }
-}
-
-/// Tokens that were revoked, and the secrets whose values must be changed where they come from.
+/// Tokens that were revoked, and the secrets whose values must be replaced.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RevokedTokens {
@@ -285,11 +271,7 @@ impl RevokedTokens {
 
 impl Ui {
     /// Prints a token in one line. As JSON, its string comes first. No buffer keeps a part of it.
-    pub(crate) fn print_token(
-        &self,
-        token: &SecretBytes,
-        info: &NewTokenInfo,
-    ) -> Result<(), UiError> {
+    pub(crate) fn print_token(&self, token: &SecretBytes, info: &TokenRow) -> Result<(), UiError> {
         let mut line = SecretBytes::with_capacity(1024);
         if self.is_json() {
             let members = serde_json::to_string(info).unwrap_or_default();

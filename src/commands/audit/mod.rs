@@ -1,4 +1,4 @@
-//! `secrets audit`: shows who changed and used what, and verifies, anchors and prunes the logs.
+//! `secrets audit`: shows who changed and used what, and verifies and prunes the logs.
 
 mod checkpoint;
 mod logs;
@@ -184,6 +184,6 @@ fn concerns(entry: &LoggedChange, secret: &SecretRef) -> bool {
         SecretRef::Tag(_) => is_tag(&item.name, secret),
     });
 
-    let is_about_secrets = entry.project.is_some();
+    let is_about_secrets = entry.project.is_some() && change.is_about_secrets();
     is_about_secrets && (is_named || change.count > change.items.len() as u64)
 }

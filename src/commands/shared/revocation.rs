@@ -4,6 +4,7 @@ use secrets_core::vault::Revoked;
 use secrets_project::setup::output_records::IntactOutputs;
 
 use crate::context::Context;
+use crate::error::hint;
 use crate::ui::counted;
 use crate::ui::escape::visible;
 
@@ -27,22 +28,29 @@ pub(crate) fn report(revoked: &Revoked, outputs: Option<IntactOutputs>, cx: &Con
             counted(secrets, "secret")
         ));
     } else {
-        cx.ui.status(&cx.target.hint_text(
+        let project = revoked.tokens.first().map(|token| token.project.to_string());
+        let project = project.unwrap_or_default();
+        cx.ui.status(&cx.target.hint_text(hint!(
             "the project kept its keys: whoever kept the token and a copy of the vault can still \
-             read; `secrets rekey --project NAME` ends that",
-        ));
+             read it; `secrets rekey --project {}` ends that for everything stored from then on",
+            project
+        )));
     }
 
     if !revoked.dropped.is_empty() {
         let count = counted(revoked.dropped.len() as u64, "token");
-        cx.ui.warn(&format!("{count} could not be opened by the owner and was removed"));
+        cx.ui.warn(&format!(
+            "also removed {count} whose project was deleted or whose entry is damaged"
+        ));
     }
 
     if revoked.exposed.is_empty() {
         return;
     }
 
-    cx.ui.status("its holder may have kept these values; change them where they come from:");
+    cx.ui.status(
+        "its holder may have kept these values; replace them at the services that issued them:",
+    );
     for secret in revoked.exposed.iter().take(SHOWN) {
         let metadata = &secret.metadata;
         let source = metadata.source.as_ref().map(|source| visible(source.as_str()));

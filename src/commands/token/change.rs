@@ -82,7 +82,8 @@ pub(super) fn revoke(
     drop(progress);
 
     for token in &revoked.tokens {
-        cx.ui.status(&format!("revoked token `{}` ({})", token.name, described(token)));
+        let old = if token.is_replaced { "the old string of " } else { "" };
+        cx.ui.status(&format!("revoked {old}token `{}` ({})", token.name, described(token)));
     }
 
     report(&revoked, outputs, cx);

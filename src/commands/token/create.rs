@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use secrets_core::crypto::token::Token;
 use secrets_core::model::{Level, Tag, Timestamp, TokenName, looks_like_api_key};
-use secrets_core::store::StoreError;
-use secrets_core::vault::{BundleScope, Locked, NewToken, TokenInfo, Vault, VaultError};
-use secrets_files::Output;
+use secrets_core::vault::{BundleScope, NewToken, TokenInfo, Vault, VaultError};
+use secrets_files::{Output, StagedOutput};
 use secrets_project::template::output;
 
 use super::super::shared::expiry::time_of;
@@ -17,7 +16,7 @@ use super::super::shared::revocation::report;
 use super::{CreateArgs, RotateArgs};
 use crate::context::Context;
 use crate::error::{Error, Kind, hint};
-use crate::output::{NewTokenInfo, end};
+use crate::output::{TokenRow, end};
 use crate::ui::counted;
 
 pub(super) fn create(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
@@ -32,6 +31,11 @@ pub(super) fn create(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
 
     let expires = time_of(args.expires)?;
     let file = args.output.as_deref().map(|path| new_file(path, cx)).transpose()?;
+    let staged = file.as_ref().map(Output::stage).transpose()?;
+    if let Some(path) = &args.bundle {
+        new_file(path, cx)?.stage()?;
+    }
+
     cx.require_vault()?;
     let project = cx.trusted_project()?;
     let vault = cx.unlock_with_credential()?;
@@ -52,7 +56,7 @@ pub(super) fn create(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
         described(&info),
         end(info.expires)
     ));
-    hand_out(&token, &info, file, args.output.as_deref(), cx)?;
+    hand_out(&token, &info, staged, args.output.as_deref(), cx)?;
     match &args.bundle {
         Some(path) => write(&vault, &vault.bundle_scope_of(&args.name)?, path, cx),
         None => Ok(()),
@@ -63,6 +67,7 @@ pub(super) fn rotate(args: &RotateArgs, cx: &Context) -> Result<(), Error> {
     let expires = time_of(args.expires)?;
     let until = args.grace.map(|grace| grace.after(Timestamp::now()));
     let file = args.output.as_deref().map(|path| new_file(path, cx)).transpose()?;
+    let staged = file.as_ref().map(Output::stage).transpose()?;
     cx.require_vault()?;
     let vault = cx.unlock_with_credential()?;
     let outputs = cx.intact_outputs(&vault)?;
@@ -79,13 +84,11 @@ pub(super) fn rotate(args: &RotateArgs, cx: &Context) -> Result<(), Error> {
         (None, until) => cx.ui.status(&format!("its old string {}", end(until))),
     }
 
-    hand_out(&token, &info, file, args.output.as_deref(), cx)
+    hand_out(&token, &info, staged, args.output.as_deref(), cx)
 }
 
 pub(super) fn bundle(name: &TokenName, path: &Path, cx: &Context) -> Result<(), Error> {
-    let vault;
-    let (of, scope) = if cx.credentials.use_a_token() {
-        let of = cx.vault()?;
+    if cx.credentials.use_a_token() {
         let view = cx.given_token()?;
         if view.name != *name {
             let message = format!("the given token is `{}`, not `{name}`", view.name);
@@ -96,28 +99,15 @@ pub(super) fn bundle(name: &TokenName, path: &Path, cx: &Context) -> Result<(), 
             return Err(VaultError::BundleOfManager.into());
         }
 
-        let scope = of.own_bundle_scope()?;
-        (of, scope.ok_or_else(|| Error::internal("the vault was not opened with a token"))?)
-    } else {
-        // An earlier bundle names the token, so the passphrase is not needed.
-        match existing(path)? {
-            Some(scope) => (cx.vault()?, scope),
-            None => {
-                vault = cx.unlock_with_credential()?;
-                (&vault, vault.bundle_scope_of(name)?)
-            }
-        }
-    };
-
-    write(of, &scope, path, cx)
-}
-
-fn existing(path: &Path) -> Result<Option<BundleScope>, Error> {
-    match Locked::open(path) {
-        Ok(locked) => Ok(locked.bundle_scope()?),
-        Err(VaultError::Store(StoreError::Missing(_))) => Ok(None),
-        Err(error) => Err(error.into()),
+        let vault = cx.vault()?;
+        let scope = vault.own_bundle_scope()?;
+        let scope = scope.ok_or_else(|| Error::internal("the vault was not opened with a token"));
+        return write(vault, &scope?, path, cx);
     }
+
+    // What an earlier bundle carries is not proof of what the token may open.
+    let vault = cx.unlock_with_credential()?;
+    write(&vault, &vault.bundle_scope_of(name)?, path, cx)
 }
 
 fn write(vault: &Vault, scope: &BundleScope, path: &Path, cx: &Context) -> Result<(), Error> {
@@ -143,22 +133,21 @@ fn new_file(path: &Path, cx: &Context) -> Result<Output, Error> {
 fn hand_out(
     token: &Token,
     info: &TokenInfo,
-    file: Option<Output>,
+    staged: Option<StagedOutput<'_>>,
     path: Option<&Path>,
     cx: &Context,
 ) -> Result<(), Error> {
-    let document = NewTokenInfo::new(info);
+    let document = TokenRow::new(info);
     let text = token.text();
     let lost = |why: String| {
         Error::new(Kind::Failure, format!("the token could not be handed out: {why}"))
             .hint(hint!("get another string with `secrets token rotate {}`", info.name))
     };
 
-    let Some(file) = file else {
+    let Some(mut staged) = staged else {
         return cx.ui.print_token(&text, &document).map_err(|why| lost(why.to_string()));
     };
 
-    let mut staged = file.stage()?;
     let written = staged.write_all(text.expose()).and_then(|()| staged.write_all(b"\n"));
     written.map_err(|why| lost(why.to_string()))?;
     if !staged.finish()?.publish_new()? {

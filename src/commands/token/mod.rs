@@ -8,7 +8,7 @@ mod show;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use secrets_core::model::{Expiry, Level, TokenName};
+use secrets_core::model::{Expiry, Level, Period, TokenName};
 
 use crate::context::{Context, Right};
 use crate::error::Error;
@@ -28,6 +28,9 @@ Examples:
 /// `run`, `redact`, `scan`, `setup`, `check` and `export`; `manage` also creates, updates, deletes,
 /// clones and imports. A token has only the keys for that, so even with a debugger it opens nothing
 /// else. It also works with a copy of the vault on another machine.
+///
+/// All of these commands but `check` take the passphrase, even if the vault is unlocked. `bundle` also
+/// takes the token itself.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TokenArgs {
@@ -72,8 +75,8 @@ enum TokenCommand {
         /// Do not ask for confirmation
         #[arg(short, long)]
         yes: bool,
-        /// Do not give the project new keys: the tokens sign nothing more, but somebody who kept them
-        /// and a copy of the vault can still read
+        /// Do not give the project new keys: the tokens can change nothing more, but whoever kept one and
+        /// a copy of the vault can still read it
         #[arg(long)]
         keep_keys: bool,
     },
@@ -87,7 +90,7 @@ enum TokenCommand {
     Bundle {
         /// Write the bundle of this token
         name: TokenName,
-        /// Write it to FILE; an earlier bundle of the token is replaced
+        /// Write it to FILE, and replace an earlier bundle of the same token
         #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
         path: PathBuf,
     },
@@ -113,7 +116,7 @@ struct CreateArgs {
     #[arg(long, value_name = "WHEN", default_value = "90d")]
     expires: Expiry,
     /// Write the token to a new private file instead of stdout
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     output: Option<PathBuf>,
     /// Also write a bundle: a read-only vault file with only what the token needs
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
@@ -138,7 +141,7 @@ struct UpdateArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
         require_equals = true)]
     strict: Option<bool>,
-    /// Set when it expires: a period such as `90d`, a date or `never`
+    /// Set when it expires: a period such as `90d` (`m` is months), a date or `never`
     #[arg(long, value_name = "WHEN")]
     expires: Option<Expiry>,
     /// Do not give the project new keys if the token may do less
@@ -150,18 +153,28 @@ struct UpdateArgs {
 struct RotateArgs {
     /// Replace the string of this token
     name: TokenName,
-    /// Let the old string work for this time; without it, the old one is revoked at once
-    #[arg(long, value_name = "TIME")]
-    grace: Option<secrets_core::model::Period>,
+    /// Let the old string work for this long, such as `12h` or `7d`; without it, every old string is
+    /// revoked at once
+    #[arg(long, value_name = "PERIOD", value_parser = grace)]
+    grace: Option<Period>,
     /// Set when the new one expires: a period such as `90d`, a date or `never`
     #[arg(long, value_name = "WHEN", default_value = "90d")]
     expires: Expiry,
     /// Write the token to a new private file instead of stdout
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     output: Option<PathBuf>,
     /// Do not give the project new keys
     #[arg(long, conflicts_with = "grace")]
     keep_keys: bool,
+}
+
+/// Parses a time of grace. Its unit `m` would be months, which nobody means here.
+fn grace(text: &str) -> Result<Period, String> {
+    if text.ends_with('m') {
+        return Err("`m` is months; write `1h`, which is the shortest time, or `30d`".into());
+    }
+
+    Period::parse(text).map_err(|why| why.to_string())
 }
 
 impl TokenArgs {

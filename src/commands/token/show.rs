@@ -12,6 +12,12 @@ pub(super) fn list(all_projects: bool, cx: &Context) -> Result<(), Error> {
     let mut tokens = cx.unlock_with_credential()?.tokens()?;
     if let Some(project) = project {
         tokens.retain(|token| token.project == *project);
+        if tokens.is_empty() {
+            cx.require_named_project()?;
+            cx.ui.status(&format!("no tokens in project `{project}`"));
+        }
+    } else if tokens.is_empty() {
+        cx.ui.status("no tokens in the vault");
     }
 
     cx.ui.print(&TokenList::new(&tokens, all_projects))
@@ -25,5 +31,5 @@ pub(super) fn show(name: &TokenName, cx: &Context) -> Result<(), Error> {
 
 pub(super) fn check(cx: &Context) -> Result<(), Error> {
     let view = cx.given_token()?;
-    cx.ui.print(&GivenToken::new(&view))
+    cx.ui.print(&GivenToken::new(view))
 }

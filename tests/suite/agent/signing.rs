@@ -44,9 +44,16 @@ pub(super) fn request(watched: &Watched, found: &OpenedProject) -> ToSign {
         pid,
         epoch,
         head: next(&watched.head(found), pid, epoch),
-        change: AuditChange::new(Action::Update).with([1; 8], "one").encode(),
+        change: update("one").encode(),
         encoded: None,
     }
+}
+
+/// Returns an update of one secret, for the audit log.
+fn update(tag: &str) -> AuditChange {
+    let mut change = AuditChange::new(Action::Update);
+    change.add([1; 8], tag);
+    change
 }
 
 /// Returns a head that follows another one.
@@ -278,7 +285,7 @@ fn an_entry_that_names_keys_or_takes_the_passphrase_is_refused() {
         AuditChange { admitted, ..plain.clone() },
         AuditChange { removed: vec![[2; 16]], ..plain.clone() },
         AuditChange { owner_before: Some(key), ..plain.clone() },
-        AuditChange::new(Action::Update).with([1; 8], &"x".repeat(129)),
+        update(&"x".repeat(129)),
         many,
     ];
 

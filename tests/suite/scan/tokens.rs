@@ -29,7 +29,7 @@ fn values_and_tokens_are_found_together_and_never_shown() {
     let run = scan(&sandbox, &["a", "link", &format!("{manage}.txt")]).run().fails_with(8);
     let run = tokens.iter().fold(run.stdout(found), |run, token| run.without(token));
     let run = run.without(TOKEN).stderr_has("error: 2 values and 4 tokens in 3 files\n");
-    run.stderr_has("secrets.TAG").stderr_has("token list`");
+    run.stderr_has("secrets.TAG").stderr_has("token check`");
 
     let run = scan(&sandbox, &["--json", "a"]).run().fails_with(8).stderr_has("CONFLICT");
     let findings = json!([

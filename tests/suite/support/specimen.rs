@@ -170,6 +170,7 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::NoGrant
         | VaultError::TokenRevoked(_)
         | VaultError::TokenExpired { .. }
+        | VaultError::TokenReplaced { .. }
         | VaultError::OtherKeys => 5,
         VaultError::Store(
             StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_),

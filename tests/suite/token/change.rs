@@ -16,7 +16,7 @@ fn a_revoked_token_ends_and_the_others_go_on() {
     stderr!(tokens.0.run(["token", "revoke", "boss", "-y"]).succeeds(), @"
     revoked token `boss` (manage, project `web`)
     re-encrypted 4 secrets under new keys; the other tokens of the project work as before
-    its holder may have kept these values; change them where they come from:
+    its holder may have kept these values; replace them at the services that issued them:
       api-key
       db-password
       fresh
@@ -126,7 +126,7 @@ fn a_narrowed_token_may_have_kept_what_it_lost() {
 
     let lost = |options: &[&str], names: &str| {
         let run = tokens.0.run(["token", "update"].iter().chain(options)).succeeds();
-        run.stderr_has(&format!("come from:\n{names}\n"));
+        run.stderr_has(&format!("issued them:\n{names}\n"));
     };
     lost(&["ci", "--only", "-api-key"], "  api-key");
     lost(&["user", "--restricted=false"], "  signing-key");
@@ -142,12 +142,25 @@ fn a_rotated_token_works_for_its_grace_only() {
     assert!(!tokens.0.read("new").starts_with(old.as_bytes()));
     tokens.with("new", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
     let old = tokens.with("ci", &["render", "-e", VALUE]).run().succeeds();
-    old.stdout("value-of-api-key").stderr_has("the token `ci` expires on");
+    let replaced = "this string of token `ci` was replaced and works until ";
+    old.stdout("value-of-api-key").stderr_has(replaced).stderr_lacks("token update");
+    let check = tokens.with("ci", &["token", "check", "--json"]).run().succeeds();
+    assert_eq!(check.stderr_has(replaced).json()["replaced"], true);
     tokens.0.run(["token", "list", "-p", "web"]).succeeds().stdout_has("ci (old)");
 
+    // Without grace, no earlier string works any longer.
     tokens.0.run(["token", "rotate", "ci", "-q", "--output", "newest"]).succeeds();
-    tokens.with("new", &["list"]).run().fails_with(5).stderr_has("it was revoked");
+    for old in ["ci", "new"] {
+        tokens.with(old, &["list"]).run().fails_with(5).stderr_has("it was revoked");
+    }
     tokens.with("newest", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
+
+    let minutes = tokens.0.run(["token", "rotate", "ci", "--grace", "30m"]).fails_with(2);
+    minutes.stderr_has("`m` is months");
+    let rotate = ["token", "rotate", "ci", "--grace", "1h", "-q", "--output", "last"];
+    tokens.0.run(rotate).succeeds();
+    let revoked = tokens.0.run(["token", "revoke", "ci", "-y"]).succeeds();
+    revoked.stderr_has("revoked the old string of token `ci`").stderr_has("revoked token `ci`");
 }
 
 #[test]
@@ -160,11 +173,14 @@ fn new_keys_of_the_project_keep_tokens_and_those_of_the_vault_do_not() {
     tokens.with("boss", &["create", "x", "-q"]).stdin("x").run().succeeds();
     tokens.0.run(["verify", "-q"]).succeeds().stdout_has("projects     2");
 
-    tokens.0.run(["rekey", "-y"]).succeeds().stderr_has(
-        "removed every token, because whoever has the old keys has theirs: `boss`, `ci`",
-    );
+    tokens
+        .0
+        .run(["rekey", "-y"])
+        .succeeds()
+        .stderr_has("removed every token, because the old root key opens their keys: `boss`, `ci`");
     tokens.with("ci", &["list"]).run().fails_with(5).stderr_has("opens nothing in this vault");
-    tokens.0.run(["token", "list", "--all-projects"]).succeeds().stdout("");
+    let none = tokens.0.run(["token", "list", "--all-projects"]).succeeds().stdout("");
+    none.stderr("no tokens in the vault\n");
     tokens.0.run(["verify", "-q"]).succeeds().stdout_has("projects     2");
 }
 
@@ -179,11 +195,12 @@ fn a_restored_backup_brings_no_token_back() {
     // The grant of `ci` has another generation since then, so both are new to the present vault.
     stderr!(tokens.0.run(["restore", "backup.db", "-y"]).succeeds(), @"
     the backup contains the same secrets as the vault
-    revoked the tokens that the backup would have brought back: `boss`, `ci`
+    revoked tokens of the backup that the current vault does not have: `boss`, `ci`
     restored `[dir]/vault.db`
     ");
     tokens.with("boss", &["list"]).run().fails_with(5).stderr_has("it was revoked");
-    tokens.0.run(["token", "list", "-p", "web"]).succeeds().stdout("");
+    let none = tokens.0.run(["token", "list", "-p", "web"]).succeeds().stdout("");
+    none.stderr("no tokens in project `web`\n");
     tokens.0.run(["verify", "-q"]).succeeds().stdout_has("secrets      4");
 
     tokens.0.run(["restore", "backup.db", "-y", "--with-tokens", "-q"]).succeeds();

@@ -33,9 +33,53 @@ fn a_mistyped_token_is_told_from_a_revoked_one() {
     };
     let ending = if text.ends_with('a') { "b" } else { "a" };
     list(&format!("{}{ending}", &text[..text.len() - 1])).stderr_has("the checksum does not match");
-    list("secret-word").stderr_has("invalid token: it has 11 characters instead of 53");
+    let short = list("secret-word");
+    short.stderr_has("the token in SECRETS_TOKEN is invalid: it has 11 characters instead of 53");
+    let long = format!("{text}{text}");
+    for (wrong, why) in [
+        ("", "it is empty"),
+        (&*format!("\"{text}\""), "it begins or ends with a blank, a quote or a line break"),
+        (&*format!("{text}\r\n\r\n"), "it begins or ends with a blank, a quote or a line break"),
+        (&*long, "it has more than 53 characters"),
+        (&*long.repeat(9), "it has more than 53 characters"),
+    ] {
+        let wrong_file = tokens.0.write("wrong", wrong);
+        let run = tokens.with("wrong", &["list"]).run().fails_with(5).stdout("");
+        let source = format!("the token in `{}` is invalid: {why}", wrong_file.display());
+        run.stderr_has(&source.replace(&tokens.0.path("").display().to_string(), ""));
+    }
     let other = Tokens::new().create("ci", &["--level", "use"]);
     list(&other).stderr_has("the token opens nothing in this vault");
+}
+
+#[test]
+fn a_token_in_place_of_its_file_is_not_shown() {
+    let tokens = Tokens::new();
+    let text = tokens.create("ci", &["--level", "use"]);
+    let run = tokens.with(&text, &["list"]).run().fails_with(2).stdout("");
+    run.stderr_has("the path of the token file is a token (not shown)").stderr_lacks(&text);
+    let file = tokens.0.command(["list"]).env("SECRETS_TOKEN_FILE", &text).run();
+    file.fails_with(2).stdout("").stderr_lacks(&text);
+}
+
+#[test]
+fn a_scan_for_tokens_needs_no_vault_even_with_a_token() {
+    let tokens = Tokens::new();
+    let leak = tokens.create("ci", &["--level", "use"]);
+    std::fs::create_dir(tokens.0.path("tree")).unwrap();
+    tokens.0.write("tree/a", &leak);
+    let scan = |arguments: &[&str]| {
+        let run = tokens.with("ci", arguments).run().fails_with(8);
+        run.stderr_has("1 token in 1 file").stderr_lacks(&leak)
+    };
+    scan(&["scan", "tree"]).stdout("tree/a:1: a `use` token\n");
+    scan(&["--vault", "none", "scan", "--tokens", "tree"]).stdout("tree/a:1: a `use` token\n");
+    scan(&["--vault", "none", "scan", "tree"])
+        .stdout("tree/a:1: a `use` token\n")
+        .stderr_has("values were not searched for: no vault at");
+    let reader = tokens.create("reader", &["--level", "read"]);
+    let refused = tokens.with("reader", &["scan", "tree"]).run().fails_with(7);
+    refused.stdout("").stderr_has("`scan` needs a token with level `use`").stderr_lacks(&reader);
 }
 
 #[test]
@@ -55,13 +99,29 @@ fn a_token_names_its_project() {
     tokens.create("ci", &["--level", "use"]);
     tokens.with("ci", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
     let rename = tokens.0.run(["project", "rename", "web", "site", "-q"]).succeeds();
-    rename.stderr_has("tokens `ci` go by the old name `web` until they get new grants");
+    rename.stderr_has("tokens `ci` still have the old name `web`; `secrets rekey --project site`");
     tokens.with("ci", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
 
     // A new project of the old name is another one.
     tokens.0.run(["project", "delete", "site", "-y", "-q"]).succeeds();
     tokens.0.command(["-p", "web", "create", "api-key", "-q"]).stdin("another").run().succeeds();
     tokens.with("ci", &["render", "-e", VALUE]).run().fails_with(3).stdout("").stderr_has("`web`");
+}
+
+#[test]
+fn a_refusal_is_recorded_as_the_tokens() {
+    let tokens = Tokens::new();
+    tokens.create("reader", &["--level", "read"]);
+    let render = tokens.0.run(["-p", "web", "render", "-e", VALUE]).succeeds();
+    render.stdout("value-of-api-key");
+    for (command, why) in [
+        (&["render", "-e", VALUE][..], "needs a token with level `use`"),
+        (&["token", "list"], "needs the passphrase"),
+    ] {
+        tokens.with("reader", command).run().fails_with(7).stdout("").stderr_has(why);
+    }
+    let shown = tokens.0.run(["audit", "-p", "web", "--kind", "deny"]).succeeds();
+    shown.stdout_has("\treader\trender refused").stdout_has("\treader\ttoken refused");
 }
 
 #[test]

@@ -80,9 +80,9 @@ fn only_the_passphrase_does_what_concerns_the_whole_vault() {
         .with("boss", &["list", "-p", "elsewhere"])
         .run()
         .fails_with(7)
-        .stderr_has("it needs a token for that project");
+        .stderr_has("a token for that project is needed");
     let create = tokens.with("boss", &["create", "x", "-p", "new"]).stdin("x").run();
-    create.fails_with(7).stderr_has("it needs a token for that project");
+    create.fails_with(7).stderr_has("a token for that project is needed");
 }
 
 #[test]
@@ -171,4 +171,47 @@ fn a_bundle_has_what_its_token_needs_and_is_only_read() {
     bundle(&["render", "-e", VALUE]).succeeds().stdout("rotated");
     tokens.create("boss", &["--level", "manage"]);
     tokens.0.run(["token", "bundle", "boss", "b"]).fails_with(2).stderr_has("gets no bundle");
+}
+
+#[test]
+fn what_a_bundle_carries_is_not_taken_from_the_file_before() {
+    let tokens = Tokens::new();
+    tokens.create("ci", &["--level", "use", "--only", "api-key", "--bundle", "ci.vault"]);
+    tokens.create("other", &["--level", "use"]);
+    let bundle = |name| tokens.0.command(["token", "bundle", name, "ci.vault"]);
+    let other = bundle("other").run().fails_with(7);
+    other.stderr_has("`ci.vault` is not a bundle of this token");
+    let locked = bundle("ci").without_env("SECRETS_PASSPHRASE").run();
+    locked.fails_with(5).stderr_has("no passphrase was given");
+
+    tokens.0.run(["token", "update", "ci", "--only", "+other", "-q"]).succeeds();
+    bundle("ci").run().succeeds().stderr_has("wrote a bundle with 2 secrets");
+    tokens
+        .with("ci", &["--vault", "ci.vault", "get", "other"])
+        .run()
+        .succeeds()
+        .stdout_has("other");
+
+    // A bundle has no passphrase, so none is asked for.
+    let none = tokens.0.command(["--vault", "ci.vault", "token", "bundle", "ci", "new"]);
+    let none = none.without_env("SECRETS_PASSPHRASE").run().fails_with(7);
+    none.stderr_has("the file is a bundle, which only its token opens");
+}
+
+#[test]
+fn a_token_whose_files_cannot_be_written_is_not_created() {
+    let tokens = Tokens::new();
+    tokens.0.write("taken", "content");
+    let create = ["token", "create", "ci", "-p", "web", "--level", "use"];
+    for (option, path) in [("--bundle", "taken"), ("--bundle", "/proc/x"), ("--output", "/proc/x")]
+    {
+        let run = tokens.0.run(create.iter().copied().chain([option, path]));
+        let (code, stdout, stderr) = run.everything();
+        assert!(
+            code != Some(0) && stdout.is_empty() && !stderr.contains("created token"),
+            "{stderr}"
+        );
+        let none = tokens.0.run(["token", "list", "-p", "web"]).succeeds().stdout("");
+        none.stderr_has("no tokens in project `web`");
+    }
 }

@@ -1,15 +1,18 @@
 //! Attacks on grants, checkpoints, escrows and bundles.
 
+use std::path::Path;
+
 use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::grant::{Grant, GrantedKeys};
 use terminal_secrets::crypto::rows::GrantRow;
 use terminal_secrets::crypto::signing::Signer;
-use terminal_secrets::model::Level;
+use terminal_secrets::model::{Level, SecretId, SecretRef, Timestamp};
 use terminal_secrets::store::{Change, SqliteStore, Store};
-use terminal_secrets::vault::{Locked, TokenAccess, TokenChanges};
+use terminal_secrets::vault::{Locked, TokenAccess, TokenChanges, VaultError};
 
 use super::{Held, create, fails, get, list, name, tags};
 use crate::support::specimen::{SECRETS, Specimen, VAULT_ID};
+use crate::support::traces::hex;
 use crate::support::values::reveal;
 use crate::support::{passphrase, project, secret};
 
@@ -151,7 +154,7 @@ fn grants_hold_the_keys_of_their_level_and_no_other_name() {
     assert_eq!(list(&some.vault(&specimen)).unwrap(), 1);
     fails(get(&some.vault(&specimen), "two"), 3);
     let two = specimen.vault().unwrap().get(&project("alpha"), &"two".parse().unwrap()).unwrap();
-    let by_id = terminal_secrets::model::SecretRef::Id(two.id);
+    let by_id = SecretRef::Id(two.id);
     let error = some.vault(&specimen).get(&project("alpha"), &by_id).unwrap_err();
     assert!(!error.to_string().contains("two"), "{error}");
 }
@@ -209,4 +212,52 @@ fn a_bundle_carries_nothing_else_and_is_not_written() {
     fails(bundle.create(&project("alpha"), secret("x", b"x")), 7);
     fails(open().root_key(&passphrase()), 7);
     fails(vault.backup(&path, true, &|_| {}), 7);
+}
+
+/// Section 3: a secret of a set without a row was deleted only if all buckets say so.
+#[test]
+fn a_row_that_was_removed_is_damage_in_a_vault_and_in_a_bundle() {
+    let specimen = Specimen::new();
+    let ci = create(&specimen, "ci", Level::Use, Some(&["one", "two"]));
+    let vault = specimen.vault().unwrap();
+    let path = specimen.directory().join("ci.vault");
+    let write = || {
+        let scope = vault.bundle_scope_of(&name("ci")).unwrap();
+        vault.write_bundle(&scope, &path, true).unwrap();
+    };
+    let open =
+        |path: &Path| Locked::open(path).unwrap().unlocked(TokenAccess::new(ci.token(), VAULT_ID));
+    let id_of = |tag: &str| vault.get(&project("alpha"), &tag.parse().unwrap()).unwrap().id;
+    let (one, two) = (id_of("one"), SecretRef::Id(id_of("two")));
+    let unknown = SecretRef::Id(SecretId(*b"not here"));
+
+    vault.delete(&project("alpha"), &["two".parse().unwrap()]).unwrap();
+    write();
+    for path in [&specimen.path(), &path] {
+        assert_eq!(list(&open(path)).unwrap(), 1);
+        fails(get(&open(path), "two"), 3);
+        for id in [&two, &unknown] {
+            fails(open(path).get(&project("alpha"), id).map(drop), 3);
+        }
+    }
+
+    let remove = format!("DELETE FROM records WHERE rid = x'{}'", hex(&one.0));
+    let directory = "DELETE FROM projects WHERE pid = zeroblob(16)";
+    let vault = specimen.path();
+    for (path, statement) in [(&path, &*remove), (&vault, &*remove), (&vault, directory)] {
+        rusqlite::Connection::open(path).unwrap().execute_batch(statement).unwrap();
+        fails(list(&open(path)), 6);
+        fails(get(&open(path), "one"), 6);
+        fails(open(path).get(&project("alpha"), &SecretRef::Id(one)).map(drop), 6);
+    }
+}
+
+#[test]
+fn a_replaced_string_says_so_after_its_end() {
+    let specimen = Specimen::new();
+    let ci = create(&specimen, "ci", Level::Use, None);
+    let vault = specimen.vault().unwrap();
+    let past = Some(Timestamp(Timestamp::now().0 - 1));
+    vault.rotate_token(&name("ci"), None, past, false, &|_| {}).unwrap();
+    assert!(matches!(list(&ci.vault(&specimen)), Err(VaultError::TokenReplaced { .. })));
 }

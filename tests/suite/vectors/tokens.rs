@@ -93,6 +93,7 @@ fn grant_of(fields: &Fields) -> Grant {
             },
             keys,
         },
+        is_replaced: flag(fields, "replaced"),
         later: later(fields),
     }
 }

@@ -256,11 +256,16 @@ impl AuditChange {
         }
     }
 
-    /// Returns the change with one more item.
-    #[must_use]
-    pub fn with(mut self, rid: RecordId, name: &str) -> Self {
+    /// Adds a token as an item.
+    pub fn add_token(&mut self, token_id: &TokenId, name: &str) {
+        let mut rid = [0; 8];
+        rid.copy_from_slice(&token_id[..8]);
         self.add(rid, name);
-        self
+    }
+
+    /// Returns true if the items are secrets, in the log of a project.
+    pub fn is_about_secrets(&self) -> bool {
+        self.action != Action::Policy
     }
 
     /// Returns the bytes of the fields.

@@ -43,6 +43,8 @@ pub struct Grant {
     pub owner: PublicKey,
     /// Its project
     pub project: GrantedProject,
+    /// True for the old string of a rotated token, which works until it expires
+    pub is_replaced: bool,
     /// Fields of later versions, as they are encoded
     pub later: SecretBytes,
 }
@@ -172,6 +174,7 @@ const FIELD_EXPIRES: u8 = 3;
 const FIELD_STRICT: u8 = 4;
 const FIELD_OWNER: u8 = 5;
 const FIELD_PROJECT: u8 = 6;
+const FIELD_REPLACED: u8 = 7;
 
 const PROJECT_ID: u8 = 1;
 const PROJECT_NAME: u8 = 2;
@@ -224,12 +227,16 @@ impl Grant {
 
         fields.add(FIELD_OWNER, self.owner.bytes());
         fields.add(FIELD_PROJECT, self.project.encode().expose());
+        if self.is_replaced {
+            fields.add(FIELD_REPLACED, &[1]);
+        }
+
         fields.finish(self.later.expose())
     }
 
     /// Decodes the bytes of [`Grant::encode`].
     pub fn decode(plain: &[u8]) -> Result<Self, CryptoError> {
-        let fields = Fields::decode::<7>(plain, GRANT)?;
+        let fields = Fields::decode::<8>(plain, GRANT)?;
         let damaged = CryptoError::Damaged(GRANT);
         let project = fields.bytes(FIELD_PROJECT).ok_or(damaged.clone())?;
         let project = GrantedProject::decode(project)?;
@@ -241,6 +248,7 @@ impl Grant {
                 is_strict: flag(&fields, FIELD_STRICT)?,
                 owner: PublicKey::new(*fields.array(FIELD_OWNER)?),
                 project,
+                is_replaced: flag(&fields, FIELD_REPLACED)?,
                 later: SecretBytes::copy_of(fields.later()),
             })
         };
@@ -536,6 +544,7 @@ mod tests {
                 },
                 keys,
             },
+            is_replaced: false,
             later: SecretBytes::copy_of(b"\x80\0\0\0\0"),
         }
     }

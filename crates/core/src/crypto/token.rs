@@ -61,8 +61,15 @@ impl Token {
     /// Parses a token.
     pub fn parse(text: &SecretBytes) -> Result<Self, Invalid> {
         let bytes = text.expose();
-        if bytes.len() != Self::LENGTH {
-            let length = bytes.len();
+        let is_around = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'');
+        let length = bytes.len();
+        if bytes.is_empty() {
+            return Err(Invalid("it is empty".into()));
+        } else if bytes.first().is_some_and(is_around) || bytes.last().is_some_and(is_around) {
+            return Err(Invalid("it begins or ends with a blank, a quote or a line break".into()));
+        } else if length > Self::LENGTH {
+            return Err(Invalid(format!("it has more than {} characters", Self::LENGTH)));
+        } else if length < Self::LENGTH {
             return Err(Invalid(format!("it has {length} characters instead of {}", Self::LENGTH)));
         }
 

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -36,11 +35,6 @@ impl Period {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         const EXPECTED: &str = "expected a period such as `12h`, `90d`, `2w`, `6m` or `1y`";
         parse_period(text, EXPECTED)
-    }
-
-    /// Returns the length.
-    pub fn duration(self) -> Duration {
-        Duration::from_secs(self.0)
     }
 
     /// Returns the time that is this period after `time`.
@@ -154,14 +148,14 @@ mod tests {
 
     #[test]
     fn a_period_is_a_number_and_a_unit() {
-        let days = |text| Period::parse(text).unwrap().duration().as_secs() / DAY;
+        let days = |text| Period::parse(text).unwrap().0 / DAY;
         for (text, expected) in
             [("24h", 1), ("90d", 90), ("090d", 90), ("2w", 14), ("6m", 180), ("1y", 365)]
         {
             assert_eq!(days(text), expected, "{text}");
         }
 
-        assert_eq!(Period::parse("12h").unwrap().duration().as_secs(), 12 * HOUR);
+        assert_eq!(Period::parse("12h").unwrap().0, 12 * HOUR);
         assert_eq!(days("100y"), 36_500);
         assert_eq!(Period::parse("14d"), Ok(Period::of_days(14)));
         assert_eq!(Period::of_days(u16::MAX), Period::parse("100y").unwrap());

@@ -70,10 +70,7 @@ pub(super) fn info(
     let info = of_escrow(id, &token.escrow, project.name().clone());
     let Some(only) = &token.escrow.only else { return Ok(info) };
     let mut tags = Vec::with_capacity(only.len());
-    for rid in only {
-        tags.extend(project.member(rows, *rid)?.map(|found| found.metadata.tag));
-    }
-
+    project.each_of(rows, only.iter().copied(), |found| tags.push(found.metadata.tag))?;
     tags.sort_by_cached_key(Tag::key);
     Ok(TokenInfo { secrets: Some(tags), ..info })
 }
@@ -91,22 +88,22 @@ pub(super) fn grant(
         None => GrantedKeys::Project(limited(ring, escrow)),
         Some(only) => {
             let mut records = Vec::with_capacity(only.len());
-            for rid in only {
-                // A secret that was deleted is in no grant.
-                let Some(found) = project.member(rows, *rid)? else { continue };
+            // A secret that was deleted is in no grant.
+            project.each_of(rows, only.iter().copied(), |found| {
+                let rid = found.record.rid;
                 let (class, generation) = (found.metadata.class, found.metadata.generation);
                 let may_use = escrow.level >= Level::Use
                     && (class == Class::Team || escrow.is_restricted_allowed);
-                let value = ring.value_key(&pid, rid, class, generation).filter(|_| may_use);
+                let value = ring.value_key(&pid, &rid, class, generation).filter(|_| may_use);
                 records.push(SetRecord {
-                    rid: *rid,
+                    rid,
                     tag: found.metadata.tag,
                     class,
                     generation,
-                    metadata: ring.metadata_key(&pid, rid),
+                    metadata: ring.metadata_key(&pid, &rid),
                     value,
                 });
-            }
+            })?;
 
             let (head, policy) = (ring.head_key(&pid), ring.policy_key(&pid));
             GrantedKeys::Set(SetKeys { head, policy, records })
@@ -122,6 +119,7 @@ pub(super) fn grant(
         is_strict: escrow.is_strict,
         owner,
         project: GrantedProject { pid, name: entry.name.clone(), epoch, floor, keys },
+        is_replaced: escrow.replaced_by.is_some(),
         later: SecretBytes::with_capacity(0),
     })
 }

@@ -172,15 +172,19 @@ impl Locked {
         Self { notice: Some(notice), ..self }
     }
 
+    /// Fails for a bundle, which no passphrase opens. Call it before a passphrase is asked for.
+    pub fn refuse_bundle(&self) -> Result<(), VaultError> {
+        let snapshot = self.store.read()?;
+        let is_bundle = snapshot.slots()?.is_empty() && refuse_bundle(&*snapshot).is_err();
+        if is_bundle { Err(VaultError::IsBundle) } else { Ok(()) }
+    }
+
     /// Opens the root key with a passphrase or a recovery code, at the cost of the slot's
     /// parameters.
     pub fn root_key(&self, by: &dyn Credential) -> Result<RootKey, VaultError> {
+        self.refuse_bundle()?;
         let look = || {
             let snapshot = self.store.read()?;
-            if snapshot.slots()?.is_empty() && refuse_bundle(&*snapshot).is_err() {
-                return Err(VaultError::IsBundle);
-            }
-
             Ok::<_, VaultError>((state::checked_row(&*snapshot)?.vault_id, snapshot.slots()?))
         };
 
@@ -520,7 +524,7 @@ pub enum VaultError {
     #[error("the file is a bundle, which only its token opens")]
     IsBundle,
     /// The token does not permit this; the text says what is needed
-    #[error("the token does not permit this: {0}")]
+    #[error("the token does not permit this; {0}")]
     Forbidden(Needed),
     /// The vault has no token of this name
     #[error("no token `{0}`")]
@@ -564,6 +568,17 @@ pub enum VaultError {
         name: TokenName,
         /// The time of its end
         expired: Timestamp,
+    },
+    /// A new string replaced the token's
+    #[error(
+        "this string of token `{name}` was replaced and worked until {}",
+        .end.to_jiff().strftime("%Y-%m-%d")
+    )]
+    TokenReplaced {
+        /// Its name
+        name: TokenName,
+        /// The time of its end
+        end: Timestamp,
     },
     /// A token must not sign on a head from the future
     #[error(

@@ -53,13 +53,15 @@ pub enum Needed {
 impl fmt::Display for Needed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Level(level) => write!(f, "it needs a token with level `{level}`"),
-            Self::WholeProject => f.write_str("it needs a token for the whole project"),
-            Self::InSet => f.write_str("it needs a token that includes this secret"),
-            Self::Restricted => f.write_str("it needs a token that includes restricted secrets"),
-            Self::OtherProject => f.write_str("it needs a token for that project"),
-            Self::Passphrase => f.write_str("it needs the passphrase"),
-            Self::Vault => f.write_str("this file is a bundle, which cannot be changed"),
+            Self::Level(level) => write!(f, "a token with level `{level}` is needed"),
+            Self::WholeProject => f.write_str("a token for the whole project is needed"),
+            Self::InSet => f.write_str("a token that includes this secret is needed"),
+            Self::Restricted => f.write_str("a token that includes restricted secrets is needed"),
+            Self::OtherProject => f.write_str("a token for that project is needed"),
+            Self::Passphrase => f.write_str("the passphrase is needed"),
+            Self::Vault => {
+                f.write_str("the whole vault is needed, because a bundle cannot be changed")
+            }
         }
     }
 }
@@ -87,6 +89,8 @@ pub struct Granted {
     pub expires: Option<Timestamp>,
     /// True if it stops when its uses cannot be recorded
     pub is_strict: bool,
+    /// True for the old string of a rotated token
+    pub is_replaced: bool,
     /// The number of its secrets; `None` for all of the project's
     pub secrets: Option<usize>,
     /// True if it includes restricted secrets
@@ -98,7 +102,7 @@ pub struct Granted {
 
 impl OpenGrant {
     fn new(row: GrantRow, grant: Grant) -> Self {
-        let Grant { name, level, expires, is_strict, owner, project, .. } = grant;
+        let Grant { name, level, expires, is_strict, is_replaced, owner, project, .. } = grant;
         let (secrets, is_restricted_allowed) = match &project.keys {
             GrantedKeys::Project(ring) => (None, ring.restricted.is_some()),
             GrantedKeys::Set(set) => (Some(set.records.len()), true),
@@ -110,6 +114,7 @@ impl OpenGrant {
             level,
             expires,
             is_strict,
+            is_replaced,
             secrets,
             is_restricted_allowed,
             owner,
@@ -183,9 +188,13 @@ impl OpenGrant {
     fn check_time(&self, head: u64) -> Result<(), VaultError> {
         let clock = Timestamp::now().0;
         let now = if head > clock.saturating_add(MAX_AHEAD) { clock } else { clock.max(head) };
+        let name = || self.grant.name.clone();
         match self.grant.expires {
+            Some(end) if end.0 <= now && self.grant.is_replaced => {
+                Err(VaultError::TokenReplaced { name: name(), end })
+            }
             Some(expired) if expired.0 <= now => {
-                Err(VaultError::TokenExpired { name: self.grant.name.clone(), expired })
+                Err(VaultError::TokenExpired { name: name(), expired })
             }
             _ => Ok(()),
         }
@@ -209,6 +218,8 @@ pub struct TokenView {
     pub expires: Option<Timestamp>,
     /// True if it stops when its uses cannot be recorded
     pub is_strict: bool,
+    /// True for the old string of a rotated token
+    pub is_replaced: bool,
 }
 
 impl Vault {
@@ -220,7 +231,7 @@ impl Vault {
 
         // The project's head shows whether the grant still opens it.
         state.open(&*snapshot, grant.project.clone())?;
-        let Granted { name, level, expires, is_strict, secrets, .. } = &grant.grant;
+        let Granted { name, level, expires, is_strict, is_replaced, secrets, .. } = &grant.grant;
         Ok(Some(TokenView {
             id: grant.token_id,
             name: name.clone(),
@@ -229,6 +240,7 @@ impl Vault {
             secrets: *secrets,
             expires: *expires,
             is_strict: *is_strict,
+            is_replaced: *is_replaced,
         }))
     }
 }

@@ -40,6 +40,15 @@ pub(super) struct OpenToken {
     pub(super) is_due: bool,
 }
 
+/// Tokens that were removed from the list.
+pub(super) struct RemovedTokens {
+    pub(super) ids: Vec<TokenId>,
+    /// The tokens, as they were
+    pub(super) tokens: Vec<TokenInfo>,
+    /// The secrets whose values they could use
+    pub(super) exposed: Vec<Secret>,
+}
+
 /// A token's rights to use values.
 pub(super) struct UseRights {
     level: Level,
@@ -63,7 +72,11 @@ impl UseRights {
 
 /// The tokens of a vault whose escrow opens.
 #[derive(Default)]
-pub(super) struct Tokens(pub(super) BTreeMap<TokenId, OpenToken>);
+pub(super) struct Tokens {
+    pub(super) list: BTreeMap<TokenId, OpenToken>,
+    /// The names of all tokens, also of those that a change removes
+    names: BTreeMap<TokenId, TokenName>,
+}
 
 impl Tokens {
     /// Reads all tokens. The directory's head proves that they are those of the owner.
@@ -77,29 +90,31 @@ impl Tokens {
             let escrow = Escrow::open(key, state.vault_id(), &row).ok()?;
             Some((row.token_id, OpenToken { row, escrow, is_due: false }))
         };
-        Ok(Self(grants.into_iter().filter_map(open).collect()))
+        let list: BTreeMap<TokenId, OpenToken> = grants.into_iter().filter_map(open).collect();
+        let names = list.iter().map(|(id, token)| (*id, token.escrow.name.clone())).collect();
+        Ok(Self { list, names })
     }
 
     /// Returns the token of this name that was not rotated.
     pub(super) fn named(&self, name: &TokenName) -> Option<TokenId> {
         let is_named =
             |token: &OpenToken| token.escrow.name == *name && token.escrow.replaced_by.is_none();
-        self.0.iter().find(|(_, token)| is_named(token)).map(|(id, _)| *id)
+        self.list.iter().find(|(_, token)| is_named(token)).map(|(id, _)| *id)
     }
 
-    /// Returns the name of a token, or nothing if it is not there.
+    /// Returns the name of a token, or an empty one if it is not known.
     pub(super) fn name(&self, id: &TokenId) -> String {
-        self.0.get(id).map(|token| token.escrow.name.as_str().to_owned()).unwrap_or_default()
+        self.names.get(id).map(|name| name.as_str().to_owned()).unwrap_or_default()
     }
 
     /// Returns all tokens of this name.
     pub(super) fn all_named(&self, name: &TokenName) -> Vec<TokenId> {
-        let named = self.0.iter().filter(|(_, token)| token.escrow.name == *name);
+        let named = self.list.iter().filter(|(_, token)| token.escrow.name == *name);
         named.map(|(id, _)| *id).collect()
     }
 
     pub(super) fn add(&mut self, id: TokenId, escrow: Escrow) -> Result<(), VaultError> {
-        if self.0.len() >= MAX_TOKENS {
+        if self.list.len() >= MAX_TOKENS {
             return Err(VaultError::TooManyTokens);
         }
 
@@ -108,12 +123,13 @@ impl Tokens {
         }
 
         let row = GrantRow { token_id: id, generation: 0, grant: Vec::new(), escrow: Vec::new() };
-        self.0.insert(id, OpenToken { row, escrow, is_due: true });
+        self.names.insert(id, escrow.name.clone());
+        self.list.insert(id, OpenToken { row, escrow, is_due: true });
         Ok(())
     }
 
     pub(super) fn of(&self, pid: &ProjectId) -> impl Iterator<Item = (&TokenId, &OpenToken)> {
-        self.0.iter().filter(move |(_, token)| token.escrow.pid == *pid)
+        self.list.iter().filter(move |(_, token)| token.escrow.pid == *pid)
     }
 
     /// Returns the tokens that may sign for a project, in the order of their ids.
@@ -133,6 +149,33 @@ impl Tokens {
             .collect();
 
         if writers.len() > MAX_WRITERS { Err(VaultError::TooManyWriters) } else { Ok(writers) }
+    }
+}
+
+/// A change of tokens, as the directory's audit log names it.
+#[derive(Clone, Copy)]
+pub(super) struct ChangeOfTokens<'a> {
+    action: Action,
+    /// The tokens that are created, changed or removed
+    about: &'a [TokenId],
+    removed: &'a [TokenId],
+    /// True if the project gets new keys
+    renews: bool,
+}
+
+impl<'a> ChangeOfTokens<'a> {
+    pub(super) fn new(action: Action, about: &'a [TokenId]) -> Self {
+        Self { action, about, removed: &[], renews: false }
+    }
+
+    /// Does the same as [`Self::new`] for a change that removes tokens.
+    pub(super) fn removing(action: Action, about: &'a [TokenId], removed: &'a [TokenId]) -> Self {
+        Self { removed, ..Self::new(action, about) }
+    }
+
+    /// Sets whether the project gets new keys.
+    pub(super) fn renewing(self, renews: bool) -> Self {
+        Self { renews, ..self }
     }
 }
 
@@ -185,14 +228,14 @@ impl<'v> TokenChange<'v> {
         // The grants of a project that was deleted open nothing.
         let mut tokens = tokens;
         let mut is_there = BTreeMap::new();
-        for token in tokens.0.values() {
+        for token in tokens.list.values() {
             let pid = token.escrow.pid;
             let located = writing.transaction.locate(&record_of(&pid))?;
             is_there.insert(pid, located.is_some_and(|(of, _)| of == DIRECTORY));
         }
 
-        tokens.0.retain(|_, token| is_there.get(&token.escrow.pid) == Some(&true));
-        let dropped = known.filter(|id| !tokens.0.contains_key(id)).collect();
+        tokens.list.retain(|_, token| is_there.get(&token.escrow.pid) == Some(&true));
+        let dropped = known.filter(|id| !tokens.list.contains_key(id)).collect();
         let (escrow_key, is_damaged) = (root.escrow_key(), false);
         Ok(Self { writing, directory, escrow_key, vault_id, tokens, dropped, is_damaged })
     }
@@ -200,7 +243,7 @@ impl<'v> TokenChange<'v> {
     /// Finds a token by name, and its project.
     pub(super) fn require(&self, name: &TokenName) -> Result<(TokenId, OpenedProject), VaultError> {
         let id = self.tokens.named(name).ok_or_else(|| VaultError::NoToken(name.clone()))?;
-        let pid = self.tokens.0[&id].escrow.pid;
+        let pid = self.tokens.list[&id].escrow.pid;
         Ok((id, self.writing.state.with_id(&*self.writing.transaction, &pid)?))
     }
 
@@ -221,7 +264,7 @@ impl<'v> TokenChange<'v> {
     }
 
     pub(super) fn info(&self, id: &TokenId) -> Result<TokenInfo, VaultError> {
-        let token = self.tokens.0.get(id).ok_or(GRANTS)?;
+        let token = self.tokens.list.get(id).ok_or(GRANTS)?;
         let rows = &*self.writing.transaction;
         let found = self.writing.state.with_id(rows, &token.escrow.pid)?;
         if self.is_damaged {
@@ -246,9 +289,19 @@ impl<'v> TokenChange<'v> {
         Project::open(rows, self.vault_id, owner, found, access.clone(), None)
     }
 
-    /// Returns the rights of a token to use values.
-    pub(super) fn rights(&self, id: &TokenId) -> Result<UseRights, VaultError> {
-        Ok(UseRights::of(&self.tokens.0.get(id).ok_or(GRANTS)?.escrow))
+    /// Removes tokens of a project from the list.
+    pub(super) fn remove(
+        &mut self,
+        ids: Vec<TokenId>,
+        project: &OpenedProject,
+    ) -> Result<RemovedTokens, VaultError> {
+        let tokens = ids.iter().map(|id| self.info(id)).collect::<Result<Vec<_>, _>>()?;
+        let had: Vec<UseRights> =
+            ids.iter().map(|id| UseRights::of(&self.tokens.list[id].escrow)).collect();
+        let could_use = |rid: RecordId, class| had.iter().any(|rights| rights.include(rid, class));
+        let exposed = self.exposed(project, could_use)?;
+        self.tokens.list.retain(|id, _| !ids.contains(id));
+        Ok(RemovedTokens { ids, tokens, exposed })
     }
 
     /// Returns the secrets whose values somebody could use.
@@ -272,17 +325,16 @@ impl<'v> TokenChange<'v> {
         Ok(exposed)
     }
 
-    /// Carries out the change: removes `removed`, gives the project new keys if `renews`, writes its
-    /// policy and head if the list of tokens that may sign differs, issues the grants that are due,
-    /// and signs the directory.
+    /// Carries out the change: removes the tokens, gives the project new keys if the change does so,
+    /// writes its policy and head if the list of tokens that may sign differs, issues the grants that
+    /// are due, and signs the directory.
     pub(super) fn settle(
         &mut self,
-        action: Action,
+        what: ChangeOfTokens<'_>,
         found: OpenedProject,
-        removed: &[TokenId],
-        renews: bool,
         on_progress: &dyn Fn(u64),
     ) -> Result<Settled, VaultError> {
+        let ChangeOfTokens { removed, renews, .. } = what;
         let pid = found.entry.pid;
         let dropped = std::mem::take(&mut self.dropped);
         for id in removed.iter().chain(&dropped) {
@@ -321,7 +373,7 @@ impl<'v> TokenChange<'v> {
             opened.entry.due = Some(Timestamp::now());
         }
 
-        self.sign_directory(action, &opened, removed)?;
+        self.sign_directory(&what, &opened)?;
         Ok(settled)
     }
 
@@ -331,15 +383,16 @@ impl<'v> TokenChange<'v> {
         project: OpenedProject,
         rid: RecordId,
     ) -> Result<(), VaultError> {
-        let mut is_named = false;
-        for token in self.tokens.0.values_mut() {
+        let mut about = Vec::new();
+        for (id, token) in &mut self.tokens.list {
             if token.escrow.only.as_ref().is_some_and(|only| only.contains(&rid)) {
-                (token.is_due, is_named) = (true, true);
+                token.is_due = true;
+                about.push(*id);
             }
         }
 
-        if is_named {
-            self.settle(Action::UpdateToken, project, &[], false, &|_| {})?;
+        if !about.is_empty() {
+            self.settle(ChangeOfTokens::new(Action::UpdateToken, &about), project, &|_| {})?;
         }
 
         Ok(())
@@ -348,7 +401,7 @@ impl<'v> TokenChange<'v> {
     /// Marks the tokens of a project for new grants. One that has expired gets no new keys.
     fn set_due(&mut self, pid: &ProjectId) {
         let now = Timestamp::now();
-        for OpenToken { escrow, is_due, .. } in self.tokens.0.values_mut() {
+        for OpenToken { escrow, is_due, .. } in self.tokens.list.values_mut() {
             let has_expired = escrow.expires.is_some_and(|expires| expires <= now);
             *is_due |= escrow.pid == *pid && !has_expired;
         }
@@ -385,7 +438,11 @@ impl<'v> TokenChange<'v> {
         let transaction = &mut *self.writing.transaction;
         let to = (project.ring()?, &mut entry);
         let row = next.write(&self.directory, transaction, to, &mut change)?;
-        change.count = (change.admitted.len() + change.removed.len()) as u64;
+        let ids: Vec<TokenId> = change.admitted.iter().map(|token| token.token_id).collect();
+        for id in ids.iter().chain(&change.removed.clone()) {
+            change.add_token(id, &self.tokens.name(id));
+        }
+
         let opened = OpenedProject { entry, keys, ticket };
 
         let place = HeadPlace { vault_id: &self.vault_id, pid: &pid, epoch };
@@ -439,7 +496,7 @@ impl<'v> TokenChange<'v> {
 
         let project = self.open(opened.clone())?;
         for id in due {
-            let token = self.tokens.0.get_mut(&id).ok_or(GRANTS)?;
+            let token = self.tokens.list.get_mut(&id).ok_or(GRANTS)?;
             let rows = &*self.writing.transaction;
             let grant = grants::grant(rows, &project, &token.escrow, self.directory.owner())?;
             let generation = token.row.generation + 1;
@@ -459,18 +516,21 @@ impl<'v> TokenChange<'v> {
 
     fn sign_directory(
         &mut self,
-        action: Action,
+        what: &ChangeOfTokens<'_>,
         opened: &OpenedProject,
-        removed: &[TokenId],
     ) -> Result<(), VaultError> {
         let before = self.directory.read(&*self.writing.transaction)?;
         let tokens = tokens_hash(&self.writing.transaction.grants()?);
         let transaction = &mut *self.writing.transaction;
-        let mut edit = DirectoryEdit::new(&self.directory, before, transaction, action);
+        let mut edit = DirectoryEdit::new(&self.directory, before, transaction, what.action);
         edit.tokens = tokens;
+        for id in what.about {
+            edit.change().add_token(id, &self.tokens.name(id));
+        }
+
         let entry = edit.require(&opened.entry.name)?;
         edit.replace(entry, opened)?;
-        edit.change().removed = removed.to_vec();
+        edit.change().removed = what.removed.to_vec();
         let head = edit.sign()?;
         self.writing.set_directory(head);
         Ok(())

@@ -12,7 +12,7 @@ use super::copies::BundleScope;
 use super::grants;
 use super::project::Project;
 use super::state::State;
-use super::token_change::{GRANTS, TokenChange, Tokens, UseRights};
+use super::token_change::{ChangeOfTokens, GRANTS, RemovedTokens, TokenChange, Tokens, UseRights};
 use super::writing::Writing;
 use super::{RekeyOutcome, Vault, VaultError};
 use crate::crypto::audit::Action;
@@ -21,7 +21,9 @@ use crate::crypto::ids::{ProjectId, RecordId, TokenId};
 use crate::crypto::output_digest::OutputKey;
 use crate::crypto::rows::{GrantRow, tokens_hash};
 use crate::crypto::token::Token;
-use crate::model::{Level, ProjectName, Secret, SecretBytes, Tag, Timestamp, TokenName};
+use crate::model::{
+    Class, Level, Metadata, ProjectName, Secret, SecretBytes, Tag, Timestamp, TokenName,
+};
 use crate::store::{Extent, Transaction};
 
 /// A token to create.
@@ -84,11 +86,33 @@ pub struct TokenInfo {
     pub is_replaced: bool,
 }
 
+impl TokenInfo {
+    /// Returns true if the token opens the metadata of a secret.
+    pub fn includes(&self, secret: &Secret) -> bool {
+        self.project == secret.project && self.includes_tag(&secret.metadata)
+    }
+
+    /// Returns true if the token may use the value of a secret of its project.
+    pub fn may_use(&self, metadata: &Metadata) -> bool {
+        self.includes_tag(metadata) && self.may_use_class(metadata.class)
+    }
+
+    /// Returns true if the token may use the values of its secrets of this class.
+    pub fn may_use_class(&self, class: Class) -> bool {
+        self.level >= Level::Use && (class == Class::Team || self.is_restricted_allowed)
+    }
+
+    fn includes_tag(&self, metadata: &Metadata) -> bool {
+        let key = metadata.tag.key();
+        self.secrets.as_ref().is_none_or(|tags| tags.iter().any(|tag| tag.key() == key))
+    }
+}
+
 /// The result of a change that took something from a token.
 pub struct Revoked {
     /// The tokens, as they were
     pub tokens: Vec<TokenInfo>,
-    /// The secrets whose values they could use, which must be changed where they come from
+    /// The secrets whose values they could use, which must be replaced
     pub exposed: Vec<Secret>,
     /// The number of secrets that were re-encrypted; `None` if the project kept its keys
     pub renewed: Option<u64>,
@@ -134,7 +158,7 @@ impl Vault {
         };
 
         change.tokens.add(keys.id, escrow)?;
-        change.settle(Action::CreateToken, project, &[], false, &|_| {})?;
+        change.settle(ChangeOfTokens::new(Action::CreateToken, &[keys.id]), project, &|_| {})?;
         let info = change.info(&keys.id)?;
         change.writing.commit()?;
         Ok((token, info))
@@ -155,7 +179,7 @@ impl Vault {
         let mut infos = Vec::new();
         let mut projects: BTreeMap<ProjectId, Option<(ProjectName, Option<Project>)>> =
             BTreeMap::new();
-        for (id, token) in &tokens.0 {
+        for (id, token) in &tokens.list {
             let project = match projects.entry(token.escrow.pid) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unknown) => {
@@ -192,7 +216,7 @@ impl Vault {
         let state = self.state(&*snapshot)?;
         let tokens = Tokens::read(&*snapshot, &state, &root.escrow_key())?;
         let id = tokens.named(name).ok_or_else(|| VaultError::NoToken(name.clone()))?;
-        let escrow = &tokens.0[&id].escrow;
+        let escrow = &tokens.list[&id].escrow;
         if escrow.level == Level::Manage {
             return Err(VaultError::BundleOfManager);
         }
@@ -215,7 +239,7 @@ impl Vault {
         };
 
         let (mut doomed, mut names) = (BTreeMap::new(), Vec::new());
-        for (id, token) in &change.tokens.0 {
+        for (id, token) in &change.tokens.list {
             if !is_present(id, &token.row) {
                 doomed.entry(token.escrow.pid).or_insert_with(Vec::new).push(*id);
                 names.push(token.escrow.name.clone());
@@ -223,10 +247,11 @@ impl Vault {
         }
 
         for (pid, ids) in doomed {
-            change.tokens.0.retain(|id, _| !ids.contains(id));
+            change.tokens.list.retain(|id, _| !ids.contains(id));
             let rows = &*change.writing.transaction;
             let project = change.writing.state.with_id(rows, &pid)?;
-            change.settle(Action::RevokeTokens, project, &ids, true, &|_| {})?;
+            let what = ChangeOfTokens::removing(Action::RevokeTokens, &ids, &ids).renewing(true);
+            change.settle(what, project, &|_| {})?;
         }
 
         names.sort_unstable();
@@ -250,15 +275,15 @@ impl Vault {
         let removed = change.records(&project_name, changes.remove)?;
 
         // Taking secrets away from a token for the whole project leaves those that exist now.
-        let is_whole = change.tokens.0[&id].escrow.only.is_none();
+        let is_whole = change.tokens.list[&id].escrow.only.is_none();
         let rest = if is_whole && added.is_empty() && !removed.is_empty() {
             change.all_records(&project)?
         } else {
             Vec::new()
         };
 
-        let had = change.rights(&id)?;
-        let token = change.tokens.0.get_mut(&id).ok_or(GRANTS)?;
+        let had = UseRights::of(&change.tokens.list[&id].escrow);
+        let token = change.tokens.list.get_mut(&id).ok_or(GRANTS)?;
         let escrow = &mut token.escrow;
         let mut narrows = false;
         if let Some(level) = changes.level {
@@ -291,16 +316,18 @@ impl Vault {
         let is_lost = |rid: RecordId, class| had.include(rid, class) && !has.include(rid, class);
         let exposed = if narrows { change.exposed(&project, is_lost)? } else { Vec::new() };
         let renews = narrows && !keeps_keys;
-        let settled = change.settle(Action::UpdateToken, project, &[], renews, on_progress)?;
+        let about = [id];
+        let what = ChangeOfTokens::new(Action::UpdateToken, &about).renewing(renews);
+        let settled = change.settle(what, project, on_progress)?;
         let info = change.info(&id)?;
         let revoked = narrows.then(|| settled.revoked(vec![before], exposed));
         change.writing.commit()?;
         Ok((info, revoked))
     }
 
-    /// Replaces a token by a new string with the same rights. The old one works until `until`, or no
-    /// longer if that is `None`: then the project gets new keys, unless `keeps_keys`. It needs the
-    /// root key itself.
+    /// Replaces a token by a new string with the same rights. The old one works until `until`. If that
+    /// is `None`, neither the old one nor one that was replaced earlier works any longer, and the
+    /// project gets new keys, unless `keeps_keys`. It needs the root key itself.
     pub fn rotate_token(
         &self,
         name: &TokenName,
@@ -311,11 +338,10 @@ impl Vault {
     ) -> Result<(Token, TokenInfo, Option<Revoked>), VaultError> {
         let mut change = TokenChange::begin(self, |_| ())?;
         let (id, project) = change.require(name)?;
-        let before = change.info(&id)?;
-        let token = Token::random(before.level)?;
+        let token = Token::random(change.tokens.list[&id].escrow.level)?;
         let keys = token.keys(&change.vault_id);
 
-        let old = change.tokens.0.get_mut(&id).ok_or(GRANTS)?;
+        let old = change.tokens.list.get_mut(&id).ok_or(GRANTS)?;
         let escrow = Escrow {
             kek: keys.kek,
             writer: keys.signer.public(),
@@ -331,28 +357,25 @@ impl Vault {
             later: SecretBytes::copy_of(old.escrow.later.expose()),
         };
 
-        let mut removed = Vec::new();
-        let mut exposed = Vec::new();
-        match until {
+        let removed = match until {
             Some(until) => {
                 let end = old.escrow.expires.map_or(until, |expires| expires.min(until));
                 old.escrow.expires = Some(end);
                 old.escrow.replaced_by = Some(keys.id);
                 old.is_due = true;
+                None
             }
-            None => {
-                let had = change.rights(&id)?;
-                exposed = change.exposed(&project, |rid, class| had.include(rid, class))?;
-                removed.push(id);
-                change.tokens.0.remove(&id);
-            }
-        }
+            None => Some(change.remove(change.tokens.all_named(name), &project)?),
+        };
 
         change.tokens.add(keys.id, escrow)?;
         let renews = until.is_none() && !keeps_keys;
-        let settled = change.settle(Action::UpdateToken, project, &removed, renews, on_progress)?;
+        let ids = removed.as_ref().map_or(&[][..], |removed| &removed.ids);
+        let about = [keys.id];
+        let what = ChangeOfTokens::removing(Action::UpdateToken, &about, ids).renewing(renews);
+        let settled = change.settle(what, project, on_progress)?;
         let info = change.info(&keys.id)?;
-        let revoked = until.is_none().then(|| settled.revoked(vec![before], exposed));
+        let revoked = removed.map(|removed| settled.revoked(removed.tokens, removed.exposed));
         change.writing.commit()?;
         Ok((token, info, revoked))
     }
@@ -394,7 +417,7 @@ impl Vault {
                 return Err(VaultError::NoToken(name.clone()));
             };
 
-            let pid = change.tokens.0[first].escrow.pid;
+            let pid = change.tokens.list[first].escrow.pid;
             if of.as_ref().is_some_and(|project| project.entry.pid != pid) {
                 return Err(VaultError::TokensOfProjects);
             }
@@ -407,16 +430,11 @@ impl Vault {
         }
 
         let project = of.ok_or(VaultError::Internal("no token was named"))?;
-        let infos = ids.iter().map(|id| change.info(id)).collect::<Result<Vec<_>, _>>()?;
-        let had = ids.iter().map(|id| change.rights(id)).collect::<Result<Vec<_>, _>>()?;
-        let could_use = |rid: RecordId, class| had.iter().any(|rights| rights.include(rid, class));
-        let exposed = change.exposed(&project, could_use)?;
-        change.tokens.0.retain(|id, _| !ids.contains(id));
-
-        let settled =
-            change.settle(Action::RevokeTokens, project, &ids, !keeps_keys, on_progress)?;
+        let RemovedTokens { ids, tokens, exposed } = change.remove(ids, &project)?;
+        let what = ChangeOfTokens::removing(Action::RevokeTokens, &ids, &ids).renewing(!keeps_keys);
+        let settled = change.settle(what, project, on_progress)?;
         change.writing.commit()?;
-        Ok(settled.revoked(infos, exposed))
+        Ok(settled.revoked(tokens, exposed))
     }
 
     /// Gives a project new keys. The old keys open nothing that is stored from now on. Its tokens get
@@ -431,7 +449,8 @@ impl Vault {
 
         // A damaged project is not re-encrypted.
         change.writing.state.open(&*change.writing.transaction, project.clone())?;
-        let settled = change.settle(Action::Rekey, project, &[], true, on_progress)?;
+        let what = ChangeOfTokens::new(Action::Rekey, &[]).renewing(true);
+        let settled = change.settle(what, project, on_progress)?;
         let rekeyed = RekeyOutcome {
             projects: 1,
             secrets: settled.renewed.unwrap_or_default(),
