@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use secrets_core::store::StoreError;
 use secrets_core::vault::{
-    Difference, Locked, Restore, RestoreEvent, RestoreObserver, RestorePlan, RestoreTarget,
-    RestoreWork, Vault, VaultError,
+    Difference, Locked, Restore, RestoreEvent, RestoreObserver, RestoreOutcome, RestorePlan,
+    RestoreTarget, RestoreWork, Vault, VaultError,
 };
 use secrets_files::FileId;
 
@@ -29,6 +29,10 @@ Examples:
 /// either the old one or the restored one. The restored vault opens with the passphrase it had when
 /// the backup was made. If the current vault cannot be compared, because it is damaged or has
 /// another passphrase, it is kept next to the restored one under another name.
+///
+/// If the backup is an earlier state of the current vault, the restored secrets get new keys, the
+/// audit log keeps what happened since, and tokens stay as they are now. Otherwise tokens that the
+/// current vault does not have are revoked.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RestoreArgs {
@@ -38,7 +42,7 @@ pub(crate) struct RestoreArgs {
     /// Accept the vault file as it is, although it differs from its checkpoint
     #[arg(long, conflicts_with_all = ["path", "dry_run"])]
     accept: bool,
-    /// Keep the backup's tokens that the current vault does not have, instead of revoking them
+    /// Keep the backup's tokens that the current vault does not have
     #[arg(long, conflicts_with = "accept")]
     with_tokens: bool,
     /// Show the difference without changing anything
@@ -94,7 +98,12 @@ fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
     }
 
     let is_compared = plan.is_compared();
-    let difference = plan.carry_out(args.with_tokens)?;
+    let outputs = plan.current().map(|vault| cx.intact_outputs(vault)).transpose()?.flatten();
+    let RestoreOutcome { difference, output_keys } = plan.carry_out(args.with_tokens)?;
+    if let Some(outputs) = outputs {
+        outputs.renew(&output_keys);
+    }
+
     cx.ui.status(&format!("restored `{}`", place.display()));
     cx.ui.document(|| Ok(Restored::of(&difference, is_compared)))
 }
@@ -167,7 +176,7 @@ impl RestoreObserver for Observer<'_> {
             RestoreEvent::Revoked(names) => {
                 let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
                 cx.ui.status(&format!(
-                    "revoked tokens of the backup that the current vault does not have: {}",
+                    "left out tokens of the backup that the current vault does not have: {}",
                     names.join(", ")
                 ));
             }

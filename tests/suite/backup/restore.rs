@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use terminal_secrets::store::SqliteStore;
 use terminal_secrets::vault::Locked;
 
 use crate::support::files::{is_left, names, write_private};
@@ -304,14 +305,15 @@ fn restore_removes_only_what_the_difference_showed() {
     let seen = present.fingerprint().unwrap();
 
     sandbox.vault().create(&project("default"), secret("meanwhile", b"written meanwhile")).unwrap();
-    let refused = copy.restore_into(&present, Some(&seen), false).err().unwrap();
+    let store = SqliteStore::open(&sandbox.vault_path()).unwrap();
+    let refused = copy.restore_into(&store, Some(&seen), false).err().unwrap();
     assert_eq!(
         (specimen::code(&refused), refused.to_string()),
         (4, "another process changed the vault in the meantime".into())
     );
 
     assert_eq!(revealed(&sandbox, "meanwhile"), b"written meanwhile");
-    copy.restore_into(&present, Some(&present.fingerprint().unwrap()), false).unwrap();
+    copy.restore_into(&store, Some(&present.fingerprint().unwrap()), false).unwrap();
 }
 
 #[test]

@@ -185,29 +185,6 @@ fn new_keys_of_the_project_keep_tokens_and_those_of_the_vault_do_not() {
 }
 
 #[test]
-fn a_restored_backup_brings_no_token_back() {
-    let tokens = Tokens::new();
-    tokens.create("ci", &["--level", "use", "--only", "api-key"]);
-    tokens.create("boss", &["--level", "manage"]);
-    tokens.0.run(["backup", "backup.db", "-q"]).succeeds();
-    tokens.0.run(["token", "revoke", "boss", "-y", "-q"]).succeeds();
-
-    // The grant of `ci` has another generation since then, so both are new to the present vault.
-    stderr!(tokens.0.run(["restore", "backup.db", "-y"]).succeeds(), @"
-    the backup contains the same secrets as the vault
-    revoked tokens of the backup that the current vault does not have: `boss`, `ci`
-    restored `[dir]/vault.db`
-    ");
-    tokens.with("boss", &["list"]).run().fails_with(5).stderr_has("it was revoked");
-    let none = tokens.0.run(["token", "list", "-p", "web"]).succeeds().stdout("");
-    none.stderr("no tokens in project `web`\n");
-    tokens.0.run(["verify", "-q"]).succeeds().stdout_has("secrets      4");
-
-    tokens.0.run(["restore", "backup.db", "-y", "--with-tokens", "-q"]).succeeds();
-    tokens.0.run(["token", "list", "-p", "web"]).succeeds().stdout_has("ci");
-}
-
-#[test]
 fn tokens_expire_and_say_so_before() {
     let tokens = Tokens::new();
     tokens.create("soon", &["--level", "read", "--expires", "13d"]);

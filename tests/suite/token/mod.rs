@@ -4,6 +4,7 @@
 mod change;
 mod given;
 mod levels;
+mod restored;
 
 use crate::support::{Prepared, Sandbox, project, secret};
 

@@ -331,30 +331,46 @@ impl<'a> DirectoryEdit<'a> {
         }
     }
 
-    /// Begins the directory of the next epoch, after all records of the one before were removed.
-    /// `tokens` is the hash of the tokens that are left.
-    pub(super) fn renewed(
+    /// Removes every record of the directory, and begins it again. `epoch` is that of the head before.
+    pub(super) fn empty(
         directory: &'a Directory,
-        tokens: Hash,
-        before: &Head,
-        epoch_before: u32,
+        (before, epoch): (&Head, u32),
         rows: &'a mut dyn Transaction,
-    ) -> Self {
-        Self {
+        action: Action,
+    ) -> Result<Self, VaultError> {
+        let mut entries: Vec<Record> = Vec::new();
+        rows.records(&DIRECTORY, &mut |record| {
+            entries.push(record);
+            true
+        })?;
+        for entry in &entries {
+            rows.apply(Change::DropRecord(&DIRECTORY, entry))?;
+        }
+
+        for number in 0..=u8::MAX {
+            rows.apply(Change::Bucket(&DIRECTORY, number, None))?;
+        }
+
+        Ok(Self {
             directory,
             rows,
-            epoch: epoch_before.saturating_add(1),
-            epoch_before,
+            epoch,
+            epoch_before: epoch,
             buckets: BucketEdit::new(DIRECTORY, buckets::empty()),
             count: 0,
-            change: AuditChange::new(Action::Rekey),
+            change: AuditChange::new(action),
             slots: before.directory,
-            tokens,
+            tokens: before.policy,
             before: before.clone(),
-        }
+        })
     }
 
-    /// Adds an existing project to the directory of the next epoch.
+    /// Gives the directory the next epoch.
+    pub(super) fn begin_epoch(&mut self) {
+        self.epoch = self.epoch_before.saturating_add(1);
+    }
+
+    /// Adds an existing project to a directory that was begun again.
     pub(super) fn adopt(&mut self, project: &OpenedProject) -> Result<(), VaultError> {
         self.count += 1;
         self.put(None, project)

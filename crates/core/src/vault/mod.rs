@@ -70,8 +70,8 @@ pub use access::{
 pub use change_log::{ChangeLog, LogScope, LoggedChange, PrunedLog, Writer};
 pub use checkpoints::{Divergence, DivergenceNotice, SeenElsewhere};
 pub use copies::{
-    BundleScope, Difference, Restore, RestoreEvent, RestoreKeys, RestoreObserver, RestorePlan,
-    RestoreTarget, RestoreWork, SalvageOutcome, StateFingerprint,
+    BundleScope, Difference, Restore, RestoreEvent, RestoreKeys, RestoreObserver, RestoreOutcome,
+    RestorePlan, RestoreTarget, RestoreWork, SalvageOutcome, StateFingerprint,
 };
 pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, PlannedCopy};
 pub use directory::{DIRECTORY_NAME, Directory, DirectoryState};

@@ -31,7 +31,7 @@ use crate::crypto::slot::{Credential, RECOVERY_SLOT};
 use crate::crypto::tree::{self, BUCKETS, Leaf};
 use crate::crypto::{CryptoError, random};
 use crate::model::{ProjectName, Timestamp, TokenName};
-use crate::store::{self, Change, Extent, StoreError, Transaction};
+use crate::store::{self, Change, Extent, Snapshot, StoreError, Transaction};
 
 /// The number of values, and of entries of the audit log, that are re-encrypted together.
 const AT_ONCE: usize = 1000;
@@ -100,7 +100,8 @@ impl Vault {
 
         let new = Directory::new(&root, vault_id);
         let no_tokens = Tokens::default();
-        let mut rekey = Rekey::new(&new, Some(old.owner()), (Vec::new(), &no_tokens), on_progress);
+        let mut rekey = Rekey::new(&new, (Vec::new(), &no_tokens), on_progress);
+        rekey.owner_before = Some(old.owner());
         let (vault, seen) = self.renew(&mut writing, &mut rekey, (&old, &new), &root, &slots)?;
         let Writing { transaction, .. } = writing;
         store::commit(&*self.store, transaction)?;
@@ -138,7 +139,7 @@ impl Vault {
         let mut seen: SeenStates = Vec::new();
         for project in state.all(transaction)? {
             let project = state.open(transaction, project)?;
-            let (opened, checkpoint) = rekey.project(transaction, &project)?;
+            let (opened, checkpoint) = rekey.project(transaction, &project, None)?;
             seen.push((opened.entry.pid, Some(opened.entry.name.clone()), checkpoint));
             renewed.push(opened);
         }
@@ -157,24 +158,13 @@ impl Vault {
             transaction.apply(Change::DropGrant(&grant.token_id))?;
         }
 
-        let mut entries: Vec<Record> = Vec::new();
-        transaction.records(&DIRECTORY, &mut |record| {
-            entries.push(record);
-            true
-        })?;
-        for entry in &entries {
-            transaction.apply(Change::DropRecord(&DIRECTORY, entry))?;
-        }
-
-        for number in 0..=u8::MAX {
-            transaction.apply(Change::Bucket(&DIRECTORY, number, None))?;
-        }
-
         let keys = (&old.audit_key(), &new.audit_key());
         reseal_audit(transaction, keys, &vault_id, &DIRECTORY, state.epoch.saturating_add(1))?;
 
-        let (before, epoch) = (&state.directory, state.epoch);
-        let mut edit = DirectoryEdit::renewed(new, tokens_hash(&[]), before, epoch, transaction);
+        let before = (&state.directory, state.epoch);
+        let mut edit = DirectoryEdit::empty(new, before, transaction, Action::Rekey)?;
+        edit.begin_epoch();
+        edit.tokens = tokens_hash(&[]);
         renewed.iter().try_for_each(|project| edit.adopt(project))?;
         edit.change().owner_before = Some(old.owner());
         edit.slots = slots_hash(slots, &vault.past);
@@ -195,6 +185,7 @@ pub(super) struct Rekey<'a> {
     directory: &'a Directory,
     /// The owner's key before, if the root key is changed
     owner_before: Option<PublicKey>,
+    action: Action,
     on_progress: &'a dyn Fn(u64),
     pub(super) secrets: u64,
     pub(super) output_keys: Vec<OutputKey>,
@@ -206,33 +197,51 @@ pub(super) struct Rekey<'a> {
 impl<'a> Rekey<'a> {
     pub(super) fn new(
         directory: &'a Directory,
-        owner_before: Option<PublicKey>,
         (writers, tokens): (Vec<Writer>, &'a Tokens),
         on_progress: &'a dyn Fn(u64),
     ) -> Self {
-        let (secrets, output_keys) = (0, Vec::new());
-        Self { directory, owner_before, on_progress, secrets, output_keys, writers, tokens }
+        Self {
+            directory,
+            owner_before: None,
+            action: Action::Rekey,
+            on_progress,
+            secrets: 0,
+            output_keys: Vec::new(),
+            writers,
+            tokens,
+        }
     }
 
-    /// Re-encrypts one project under keys of the next epoch. Returns the directory's
-    /// new entry and the state to remember.
+    /// Sets the action that the audit log names.
+    pub(super) fn named(self, action: Action) -> Self {
+        Self { action, ..self }
+    }
+
+    /// Re-encrypts one project under keys of the next epoch. With `content`, a state of the same
+    /// project from a copy of the vault, its secrets take the place of the present ones. Returns the
+    /// directory's new entry and the state to remember.
     pub(super) fn project(
         &mut self,
         transaction: &mut dyn Transaction,
         project: &Project,
+        content: Option<(&Project, &dyn Snapshot)>,
     ) -> Result<(OpenedProject, Checkpoint), VaultError> {
         let vault_id = project.vault_id;
         let pid = project.row.pid;
-        let mut entry = project.opened.entry.clone();
-        entry.epoch = entry
+        let source = content.map_or(project, |(source, _)| source);
+        let mut entry = source.opened.entry.clone();
+        entry.epoch = source
+            .row
             .epoch
+            .max(project.row.epoch)
             .checked_add(1)
             .ok_or(CryptoError::Unsupported("the project's keys cannot be changed any more"))?;
         entry.updated = Timestamp::now();
+        entry.policy = project.opened.entry.policy;
         entry.due = None;
 
-        let keys = project.ring()?.renewed()?;
-        let mut change = AuditChange::new(Action::Rekey);
+        let keys = source.ring()?.renewed()?;
+        let mut change = AuditChange::new(self.action);
         let before = project.policy.as_ref().map(|(_, policy)| policy);
         let writers = self.writers.clone();
         if let Some(next) = NextPolicy::after(before, entry.epoch, writers, self.tokens) {
@@ -244,13 +253,19 @@ impl<'a> Rekey<'a> {
         self.output_keys.push(ring.output_key(&pid));
 
         let mut moves = Vec::new();
-        project.each(&*transaction, |found| {
+        source.each(content.map_or(&*transaction as &dyn Snapshot, |(_, rows)| rows), |found| {
             let to = ring.tag_ix(found.metadata.tag.key().as_str());
             let binding = ValueBinding::of(&found.metadata);
             moves.push((to, Record { meta: Vec::new(), ..found.record }, binding));
         })?;
 
-        let next = NewProjectKeys { project, opened: &opened };
+        if content.is_some() {
+            drop_records(transaction, &pid)?;
+        }
+
+        let count = moves.len() as u64;
+        let rows = content.map(|(_, rows)| rows);
+        let next = NewProjectKeys { project: source, rows, opened: &opened };
 
         // Values are written in the order in which they are stored, and records in the order of
         // their new indexes.
@@ -269,7 +284,6 @@ impl<'a> Rekey<'a> {
         reseal_audit(transaction, audit_keys, &vault_id, &pid, epoch)?;
 
         let place = HeadPlace { vault_id: &vault_id, pid: &pid, epoch };
-        let count = project.head.count;
         let head = Head {
             policy: opened.entry.policy.hash,
             ..next_head::next(place, &project.head, project.row.epoch, root_hash, count)
@@ -289,8 +303,20 @@ impl<'a> Rekey<'a> {
     }
 }
 
+/// Removes every record of a project, with its value.
+fn drop_records(transaction: &mut dyn Transaction, pid: &ProjectId) -> Result<(), VaultError> {
+    let mut records: Vec<Record> = Vec::new();
+    transaction.records(pid, &mut |record| {
+        records.push(Record { meta: Vec::new(), ..record });
+        true
+    })?;
+    Ok(records.iter().try_for_each(|record| transaction.apply(Change::DropRecord(pid, record)))?)
+}
+
 struct NewProjectKeys<'a> {
     project: &'a Project,
+    /// The rows of the project, if they are not those of the transaction
+    rows: Option<&'a dyn Snapshot>,
     opened: &'a OpenedProject,
 }
 
@@ -313,7 +339,8 @@ impl NewProjectKeys<'_> {
         let wanted: Vec<ValueRef> =
             moves.iter().map(|(_, record, binding)| ValueRef::of(record, *binding)).collect();
         let mut values = Vec::with_capacity(moves.len());
-        self.project.values(&*transaction, &wanted, |_, value| {
+        let rows = self.rows.unwrap_or(&*transaction);
+        self.project.values(rows, &wanted, |_, value| {
             values.push(value);
             Ok::<_, VaultError>(())
         })?;
@@ -343,7 +370,7 @@ impl NewProjectKeys<'_> {
         let mut leaves: Vec<Vec<Leaf>> = vec![Vec::new(); BUCKETS];
         for (tag_ix, old, _) in moves {
             let leaf = Leaf { tag_ix: old.tag_ix, rid: old.rid, leaf: old.leaf };
-            let found = self.project.by_leaf(&*transaction, &leaf)?;
+            let found = self.project.by_leaf(self.rows.unwrap_or(&*transaction), &leaf)?;
             let epoch = self.opened.entry.epoch;
             let mut record = Record { tag_ix, epoch, val_hash: old.val_hash, ..found.record };
             record.meta = self.opened.ring()?.seal_metadata(
@@ -353,7 +380,10 @@ impl NewProjectKeys<'_> {
             )?;
 
             record.leaf = tree::leaf(&self.project.vault_id, pid, &record);
-            transaction.apply(Change::MoveRecord(pid, &old.tag_ix, &record))?;
+            transaction.apply(match self.rows {
+                Some(_) => Change::Record(pid, &record),
+                None => Change::MoveRecord(pid, &old.tag_ix, &record),
+            })?;
             leaves[usize::from(tag_ix[0])].push(Leaf {
                 tag_ix,
                 rid: record.rid,

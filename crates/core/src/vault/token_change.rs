@@ -132,8 +132,23 @@ impl Tokens {
         self.list.iter().filter(move |(_, token)| token.escrow.pid == *pid)
     }
 
+    /// Adds a token of a copy of the vault.
+    pub(super) fn bring_back(&mut self, id: TokenId, token: OpenToken) -> Result<(), VaultError> {
+        let OpenToken { row, escrow, .. } = token;
+        self.add(id, escrow)?;
+        if let Some(added) = self.list.get_mut(&id) {
+            added.row = row;
+        }
+
+        Ok(())
+    }
+
     /// Returns the tokens that may sign for a project, in the order of their ids.
-    fn writers(&self, pid: &ProjectId, now: Timestamp) -> Result<Vec<Writer>, VaultError> {
+    pub(super) fn writers(
+        &self,
+        pid: &ProjectId,
+        now: Timestamp,
+    ) -> Result<Vec<Writer>, VaultError> {
         let may_sign = |token: &OpenToken| {
             token.escrow.level == Level::Manage
                 && token.escrow.expires.is_none_or(|expires| expires > now)
@@ -197,11 +212,12 @@ impl Settled {
 /// A change of tokens in a transaction.
 pub(super) struct TokenChange<'v> {
     pub(super) writing: Writing<'v>,
-    directory: Directory,
+    pub(super) directory: Directory,
     escrow_key: Key,
     pub(super) vault_id: VaultId,
     pub(super) tokens: Tokens,
-    dropped: Vec<TokenId>,
+    /// Tokens whose escrow does not open or whose project is gone
+    pub(super) dropped: Vec<TokenId>,
     /// True if the project does not verify, so that it is not read
     pub(super) is_damaged: bool,
 }
@@ -354,9 +370,9 @@ impl<'v> TokenChange<'v> {
         match project {
             Some(project) if renews => {
                 let signers = (writers, &self.tokens);
-                let mut rekey = Rekey::new(&self.directory, None, signers, on_progress);
+                let mut rekey = Rekey::new(&self.directory, signers, on_progress);
                 let transaction = &mut *self.writing.transaction;
-                let (renewed, state) = rekey.project(transaction, &project)?;
+                let (renewed, state) = rekey.project(transaction, &project, None)?;
                 settled.renewed = Some(rekey.secrets);
                 settled.output_keys = std::mem::take(&mut rekey.output_keys);
                 self.writing.remember(pid, Some(&renewed.entry.name), state);
@@ -399,7 +415,7 @@ impl<'v> TokenChange<'v> {
     }
 
     /// Marks the tokens of a project for new grants. One that has expired gets no new keys.
-    fn set_due(&mut self, pid: &ProjectId) {
+    pub(super) fn set_due(&mut self, pid: &ProjectId) {
         let now = Timestamp::now();
         for OpenToken { escrow, is_due, .. } in self.tokens.list.values_mut() {
             let has_expired = escrow.expires.is_some_and(|expires| expires <= now);
@@ -486,7 +502,7 @@ impl<'v> TokenChange<'v> {
     }
 
     /// Issues the grants of a project's tokens that are due.
-    fn issue_all(&mut self, opened: &OpenedProject) -> Result<(), VaultError> {
+    pub(super) fn issue_all(&mut self, opened: &OpenedProject) -> Result<(), VaultError> {
         let pid = opened.entry.pid;
         let due: BTreeSet<TokenId> =
             self.tokens.of(&pid).filter(|(_, token)| token.is_due).map(|(id, _)| *id).collect();

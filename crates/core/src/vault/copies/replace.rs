@@ -1,14 +1,17 @@
 //! Replaces the file at the vault's path with a backup. A vault that was compared is replaced in
-//! one transaction. Any other file is kept under another name.
+//! one transaction. Any other file is kept under another name. If the backup is an earlier state of
+//! the vault, the restored state follows on the present one.
 
 use std::path::{Path, PathBuf};
 
 use secrets_files::rename;
 
 use super::copy_rows;
+use super::follow::Followed;
+use crate::crypto::output_digest::OutputKey;
 use crate::crypto::rows::{ProjectRow, VaultRow};
 use crate::model::{Secret, TokenName};
-use crate::store::{self, Change, JOURNALS, Snapshot, StoreError, rename_aside};
+use crate::store::{self, Change, JOURNALS, Snapshot, Store, StoreError, rename_aside};
 use crate::vault::inspect::inspect;
 use crate::vault::tokens::has_tokens;
 use crate::vault::{Locked, Vault, VaultError};
@@ -18,7 +21,7 @@ use crate::vault::{Locked, Vault, VaultError};
 pub struct StateFingerprint(VaultRow, Vec<ProjectRow>);
 
 impl StateFingerprint {
-    fn read(snapshot: &dyn Snapshot) -> Result<Self, VaultError> {
+    pub(super) fn read(snapshot: &dyn Snapshot) -> Result<Self, VaultError> {
         Ok(Self(snapshot.vault()?, snapshot.inspection()?.projects()?))
     }
 }
@@ -29,8 +32,17 @@ pub(super) enum CurrentFile {
     /// A file that cannot be compared and is kept under another name: it is not a vault, is
     /// damaged, or has another passphrase
     Kept(Option<(Locked, StateFingerprint)>),
-    /// A vault that was compared, its fingerprint at that time, and its secrets
-    Compared(Locked, StateFingerprint, Vec<Secret>),
+    Compared(Current),
+}
+
+/// A vault that was compared with the backup.
+pub(super) struct Current {
+    pub(super) vault: Vault,
+    /// Its state at that time
+    pub(super) fingerprint: StateFingerprint,
+    pub(super) secrets: Vec<Secret>,
+    /// The vault with its checkpoints, if the backup is an earlier state of it
+    pub(super) later: Option<Vault>,
 }
 
 impl CurrentFile {
@@ -40,7 +52,7 @@ impl CurrentFile {
         match self {
             Self::Nothing => Some(&[]),
             Self::Kept(_) => None,
-            Self::Compared(_, _, secrets) => Some(secrets),
+            Self::Compared(current) => Some(&current.secrets),
         }
     }
 
@@ -53,9 +65,16 @@ impl CurrentFile {
         keeps_tokens: bool,
     ) -> Result<Replaced, VaultError> {
         let unchanged = match self {
-            Self::Compared(vault, fingerprint, _) => {
-                let revoked = backup.restore_into(vault, Some(fingerprint), keeps_tokens)?;
-                return Ok(Replaced { kept: Vec::new(), revoked });
+            Self::Compared(Current { later: Some(present), fingerprint, .. }) => {
+                let Followed { left_out, output_keys } =
+                    backup.restore_onto(present, fingerprint, keeps_tokens)?;
+                let output_keys = Some(output_keys);
+                return Ok(Replaced { kept: Vec::new(), revoked: left_out, output_keys });
+            }
+            Self::Compared(Current { vault, fingerprint, .. }) => {
+                let revoked =
+                    backup.restore_into(&*vault.store, Some(fingerprint), keeps_tokens)?;
+                return Ok(Replaced { kept: Vec::new(), revoked, output_keys: None });
             }
             Self::Kept(Some((vault, fingerprint))) => Some((vault, fingerprint)),
             // A journal would be applied to the restored vault, so it is moved away as well.
@@ -80,7 +99,8 @@ impl CurrentFile {
             return Err(error.into());
         }
 
-        Ok(Replaced { kept: kept.into_iter().map(|(_, aside)| aside).collect(), revoked })
+        let kept = kept.into_iter().map(|(_, aside)| aside).collect();
+        Ok(Replaced { kept, revoked, output_keys: None })
     }
 }
 
@@ -90,6 +110,9 @@ pub(super) struct Replaced {
     pub(super) kept: Vec<PathBuf>,
     /// The tokens that the backup would have brought back
     pub(super) revoked: Vec<TokenName>,
+    /// The new keys for the digests of rendered files, if the restored state follows on the present
+    /// one
+    pub(super) output_keys: Option<Vec<OutputKey>>,
 }
 
 impl Vault {
@@ -98,13 +121,13 @@ impl Vault {
     /// returns their names.
     pub fn restore_into(
         &self,
-        to: &Locked,
+        to: &dyn Store,
         seen: Option<&StateFingerprint>,
         keeps_tokens: bool,
     ) -> Result<Vec<TokenName>, VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        let mut transaction = to.store.write()?;
+        let mut transaction = to.write()?;
 
         if seen.is_some_and(|seen| {
             !StateFingerprint::read(&*transaction).is_ok_and(|now| now == *seen)
@@ -127,7 +150,7 @@ impl Vault {
             return Err(VaultError::DamagedVault(Box::new(report)));
         }
 
-        store::commit(&*to.store, transaction)?;
+        store::commit(to, transaction)?;
         Ok(revoked)
     }
 }

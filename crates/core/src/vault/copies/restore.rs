@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::difference::Difference;
-use super::replace::CurrentFile;
+use super::replace::{Current, CurrentFile};
 use crate::crypto::CryptoError;
 use crate::crypto::ids::{DIRECTORY, ProjectId};
+use crate::crypto::output_digest::OutputKey;
 use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::VaultRow;
 use crate::crypto::slot::Credential;
@@ -42,6 +43,15 @@ impl RestoreTarget {
         }
 
         Ok(())
+    }
+
+    /// Opens the present vault with its checkpoints.
+    fn open(&self) -> Result<Locked, VaultError> {
+        let locked = Locked::open(&self.path)?.keeping_copies();
+        Ok(match &self.checkpoints {
+            Some(directory) => locked.with_checkpoints(directory),
+            None => locked,
+        })
     }
 
     /// Opens the checkpoints of the vault. Its path may lead elsewhere once the file is replaced.
@@ -170,7 +180,7 @@ impl<'o> Restore<'o> {
 
     /// Compares the backup with the current vault and verifies every record of it. Changes nothing.
     pub fn plan(mut self, keys: RestoreKeys) -> Result<RestorePlan<'o>, VaultError> {
-        let current = match self.current.take() {
+        let mut current = match self.current.take() {
             Some(vault) => self.compare(vault, keys.current, &keys.backup)?,
             None if self.target.path.symlink_metadata().is_err() => CurrentFile::Nothing,
             None => CurrentFile::Kept(None),
@@ -182,6 +192,12 @@ impl<'o> Restore<'o> {
         }
 
         let backup = backup.unlocked(keys.backup);
+        if let CurrentFile::Compared(current) = &mut current {
+            let root = current.vault.root_key()?.copy()?;
+            let present = target.open()?.unlocked(root);
+            current.later = backup.is_behind(&present)?.then_some(present);
+        }
+
         let report = backup.verify(&*observer.begin(RestoreWork::Verify))?;
         if !report.damage.is_empty() {
             return Err(VaultError::DamagedVault(Box::new(report)));
@@ -206,9 +222,11 @@ impl<'o> Restore<'o> {
             self.observer.on_event(event);
         }
 
-        let unlocked = Locked::open(&self.target.path)?.keeping_copies().unlocked(root);
-        Ok(match secrets_of(&unlocked, &*self.observer.begin(RestoreWork::Compare))? {
-            Some(secrets) => CurrentFile::Compared(vault, fingerprint, secrets),
+        let present = Locked::open(&self.target.path)?.keeping_copies().unlocked(root);
+        Ok(match secrets_of(&present, &*self.observer.begin(RestoreWork::Compare))? {
+            Some(secrets) => {
+                CurrentFile::Compared(Current { vault: present, fingerprint, secrets, later: None })
+            }
             None => CurrentFile::Kept(Some((vault, fingerprint))),
         })
     }
@@ -270,16 +288,24 @@ impl RestorePlan<'_> {
         &self.difference
     }
 
+    /// Returns the current vault, if it was compared.
+    pub fn current(&self) -> Option<&Vault> {
+        match &self.current {
+            CurrentFile::Compared(current) => Some(&current.vault),
+            CurrentFile::Nothing | CurrentFile::Kept(_) => None,
+        }
+    }
+
     /// Returns false if the current file cannot be compared.
     pub fn is_compared(&self) -> bool {
         self.current.secrets().is_some()
     }
 
     /// Replaces the current file, if it is still the one that was compared, and resets the
-    /// checkpoint. A file that was not compared is kept under another name. Returns what changed.
+    /// checkpoint. A file that was not compared is kept under another name.
     ///
     /// Tokens that the current vault does not have are revoked, unless `keeps_tokens`.
-    pub fn carry_out(self, keeps_tokens: bool) -> Result<Difference, VaultError> {
+    pub fn carry_out(self, keeps_tokens: bool) -> Result<RestoreOutcome, VaultError> {
         store::create_directory_for(&self.target.path)?;
 
         // If the checkpoint could not be replaced, the restored vault would be refused from then
@@ -297,17 +323,29 @@ impl RestorePlan<'_> {
             self.observer.on_event(RestoreEvent::Revoked(replaced.revoked));
         }
 
-        // The restored vault is older than its checkpoint on purpose.
         self.observer.on_event(RestoreEvent::Replaced);
-        if let Some(checkpoints) = self.target.open_checkpoints()? {
+
+        // Unless it follows, the restored vault is older than its checkpoint on purpose.
+        if replaced.output_keys.is_none()
+            && let Some(checkpoints) = self.target.open_checkpoints()?
+        {
             // A revocation has changed the restored vault.
             let restored = Locked::open(&self.target.path)?;
             let restored = restored.unlocked(self.backup.root_key()?.copy()?);
             restored.accept_at(&checkpoints)?;
         }
 
-        Ok(self.difference)
+        let output_keys = replaced.output_keys.unwrap_or_default();
+        Ok(RestoreOutcome { difference: self.difference, output_keys })
     }
+}
+
+/// The result of a restore.
+pub struct RestoreOutcome {
+    /// The secrets that it added, removed and changed
+    pub difference: Difference,
+    /// The new keys for the digests of rendered files; none if the restored vault has the backup's keys
+    pub output_keys: Vec<OutputKey>,
 }
 
 impl Locked {
