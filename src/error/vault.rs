@@ -7,7 +7,7 @@ use secrets_core::crypto::history::Relation;
 use secrets_core::crypto::slot::SLOT;
 use secrets_core::model::{SecretRef, looks_like_api_key};
 use secrets_core::store::{self, StoreError};
-use secrets_core::vault::{Divergence, Needed, Report, VaultError};
+use secrets_core::vault::{Divergence, GRANTS, Needed, Report, VaultError};
 use serde_json::json;
 
 use super::{Error, Hint, Kind, did_you_mean, hint};
@@ -35,8 +35,8 @@ impl From<CryptoError> for Error {
                 )
                 .hint("or restore a backup with `secrets restore PATH`"),
             CryptoError::Damaged(GRANTS) => Self::new(Kind::Damaged, message)
-                .hint(RESTORE)
-                .hint("or remove every token with `secrets rekey`"),
+                .hint("revoke every token with `secrets token revoke --all`")
+                .hint("or restore a backup with `secrets restore PATH`"),
             CryptoError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             CryptoError::Newer(_) => {
                 Self::new(Kind::Damaged, message).hint("use the version of `secrets` that wrote it")
@@ -54,9 +54,6 @@ impl From<CryptoError> for Error {
         }
     }
 }
-
-/// The name of the list of tokens in messages.
-const GRANTS: &str = "the table of grants";
 
 const RESTORE: &str = "run `secrets verify` for details, or restore a backup with \
                        `secrets restore PATH`; nothing damaged was used";

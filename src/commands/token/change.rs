@@ -59,8 +59,9 @@ pub(super) fn update(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
     cx.ui.document(|| Ok(TokenRow::new(&info)))
 }
 
+/// Revokes tokens, or all of them without `names`.
 pub(super) fn revoke(
-    names: &[TokenName],
+    names: Option<&Vec<TokenName>>,
     yes: bool,
     keep_keys: bool,
     cx: &Context,
@@ -68,18 +69,30 @@ pub(super) fn revoke(
     cx.require_vault()?;
     if !yes {
         require_terminal("revoking a token")?;
-        let listed: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-        require_confirmation(&format!("Revoke token {} for good?", listed.join(", ")))?;
+        let what = match names {
+            Some(names) => {
+                let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+                format!("token {}", names.join(", "))
+            }
+            None => "every token of the vault".into(),
+        };
+        require_confirmation(&format!("Revoke {what} for good?"))?;
     }
 
     let vault = cx.unlock_with_credential()?;
     let outputs = cx.intact_outputs(&vault)?;
     let progress = cx.ui.progress("secrets re-encrypted");
-    let revoked = cx.written(
-        &vault,
-        vault.revoke_tokens(names, keep_keys, &|number| progress.on_progress(number))?,
-    );
+    let on_progress = |number| progress.on_progress(number);
+    let revoked = match names {
+        Some(names) => vault.revoke_tokens(names, keep_keys, &on_progress)?,
+        None => vault.revoke_all_tokens(keep_keys, &on_progress)?,
+    };
     drop(progress);
+    let revoked = cx.written(&vault, revoked);
+    if revoked.tokens.is_empty() && revoked.dropped.is_empty() {
+        cx.ui.status("there are no tokens");
+        return cx.ui.document(|| Ok(RevokedTokens::new(&revoked)));
+    }
 
     for token in &revoked.tokens {
         let old = if token.is_replaced { "the old string of " } else { "" };

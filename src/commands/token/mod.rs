@@ -67,11 +67,14 @@ enum TokenCommand {
     #[command(after_help = "Example:\n  secrets token rotate ci --grace 24h")]
     Rotate(RotateArgs),
     /// Revoke tokens and give their project new keys
-    #[command(after_help = "Example:\n  secrets token revoke ci")]
+    #[command(after_help = "Examples:\n  secrets token revoke ci\n  secrets token revoke --all")]
     Revoke {
         /// Revoke these tokens
-        #[arg(value_name = "NAME", required = true)]
+        #[arg(value_name = "NAME", required_unless_present = "all")]
         names: Vec<TokenName>,
+        /// Revoke every token of every project, even if the list of tokens is damaged
+        #[arg(long, conflicts_with_all = ["names", "project"])]
+        all: bool,
         /// Do not ask for confirmation
         #[arg(short, long)]
         yes: bool,
@@ -193,8 +196,8 @@ pub(crate) fn run(args: &TokenArgs, cx: &Context) -> Result<(), Error> {
         TokenCommand::Rotate(args) => create::rotate(args, cx),
         TokenCommand::Bundle { name, path } => create::bundle(name, path, cx),
         TokenCommand::Update(args) => change::update(args, cx),
-        TokenCommand::Revoke { names, yes, keep_keys } => {
-            change::revoke(names, *yes, *keep_keys, cx)
+        TokenCommand::Revoke { names, all, yes, keep_keys } => {
+            change::revoke((!all).then_some(names), *yes, *keep_keys, cx)
         }
         TokenCommand::List { all_projects } => show::list(*all_projects, cx),
         TokenCommand::Show { name } => show::show(name, cx),

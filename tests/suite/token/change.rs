@@ -185,6 +185,37 @@ fn new_keys_of_the_project_keep_tokens_and_those_of_the_vault_do_not() {
 }
 
 #[test]
+fn all_tokens_are_revoked_at_once() {
+    let tokens = Tokens::new();
+    tokens.0.run(["token", "revoke", "--all", "-y"]).succeeds().stderr("there are no tokens\n");
+    tokens.create("ci", &["--level", "use"]);
+    tokens.0.run([
+        "token",
+        "create",
+        "far",
+        "--level",
+        "read",
+        "-p",
+        "elsewhere",
+        "-q",
+        "-o",
+        "far",
+    ]);
+    tokens.0.run(["token", "revoke", "--all"]).fails_with(7).stderr_has("needs `--yes`");
+    let all = tokens.0.run(["token", "revoke", "--all", "-y", "--json"]).succeeds();
+    let all = all.stderr_has("re-encrypted 4 secrets").json();
+    assert_eq!(all["tokens"].as_array().unwrap().len(), 2);
+    for token in ["ci", "far"] {
+        tokens.with(token, &["list"]).run().fails_with(5).stderr_has("it was revoked");
+    }
+    tokens
+        .0
+        .run(["token", "revoke", "--all", "ci"])
+        .fails_with(2)
+        .stderr_has("cannot be used with");
+}
+
+#[test]
 fn tokens_expire_and_say_so_before() {
     let tokens = Tokens::new();
     tokens.create("soon", &["--level", "read", "--expires", "13d"]);

@@ -1,13 +1,16 @@
 //! Attacks on who may sign.
 
+use std::time::Duration;
+
 use terminal_secrets::crypto::history::Ancestors;
 use terminal_secrets::crypto::rows::PolicyRow;
-use terminal_secrets::model::Level;
+use terminal_secrets::model::{Level, Timestamp, TokenName};
 use terminal_secrets::store::{Change, SqliteStore, Store};
-use terminal_secrets::vault::TokenChanges;
+use terminal_secrets::vault::{Locked, NewToken, TokenChanges};
 
-use super::{create, fails, forge, get, list, name, put_back_policy, tags, try_create};
-use crate::support::specimen::{Specimen, VAULT_ID, code};
+use super::{Held, create, fails, forge, get, list, name, put_back_policy, tags, try_create};
+use crate::support::specimen::{Specimen, VAULT_ID, code, root};
+use crate::support::traces::hex;
 use crate::support::{project, secret};
 
 /// A1, B1, B7.
@@ -156,4 +159,96 @@ fn a_project_has_at_most_64_managers() {
 
     assert!(try_create(&specimen, "m64", Level::Manage, None).is_err_and(|e| code(&e) == 2));
     create(&specimen, "reader", Level::Read, None);
+}
+
+/// B10: a head is dated at most when its signer expires, and the owner's next command about tokens
+/// drops an expired one.
+#[test]
+fn an_expired_manager_signs_until_the_owner_drops_it() {
+    let specimen = Specimen::new();
+    let reader = create(&specimen, "reader", Level::Read, None);
+    let end = Timestamp(Timestamp::now().0 + 100);
+    let new = NewToken {
+        name: name("boss"),
+        level: Level::Manage,
+        project: &project("alpha"),
+        only: None,
+        is_restricted_allowed: false,
+        is_strict: false,
+        expires: Some(end),
+    };
+    let boss = Held(specimen.vault().unwrap().create_token(&new).unwrap().0.text());
+    let grant = boss.grant(&specimen);
+    let before = specimen.bytes();
+    forge(&specimen, &boss, &grant, |head| head.time = end.0 + 1);
+    fails(list(&reader.vault(&specimen)), 6);
+
+    specimen.overwrite(&before);
+    std::thread::sleep(Duration::from_millis(110));
+    fails(boss.vault(&specimen).create(&project("alpha"), secret("x", b"x")), 5);
+    forge(&specimen, &boss, &grant, |head| head.time = end.0);
+    assert_eq!(list(&reader.vault(&specimen)).unwrap(), 2);
+
+    create(&specimen, "other", Level::Read, None);
+    forge(&specimen, &boss, &grant, |head| head.time = end.0);
+    fails(list(&reader.vault(&specimen)), 6);
+    fails(list(&specimen.vault().unwrap()), 6);
+}
+
+/// B11: a changed byte of any escrow. The list cannot be trusted then, because a token that was revoked
+/// may be in it. So all of them are revoked.
+#[test]
+fn a_damaged_list_of_tokens_stops_no_revocation_of_all() {
+    let specimen = Specimen::new();
+    let boss = create(&specimen, "boss", Level::Manage, None);
+    let reader = create(&specimen, "reader", Level::Read, None);
+    specimen.sql(&format!(
+        "UPDATE grants SET escrow = zeroblob(length(escrow)) WHERE token_id = x'{}'",
+        hex(&reader.keys().id)
+    ));
+
+    let vault = specimen.vault().unwrap();
+    fails(vault.revoke_tokens(&[name("boss")], false, &|_| {}).map(drop), 6);
+    let revoked = vault.revoke_all_tokens(false, &|_| {}).unwrap();
+    let names: Vec<&TokenName> = revoked.tokens.iter().map(|token| &token.name).collect();
+    assert_eq!((names, revoked.dropped.len()), (vec![&name("boss")], 1));
+    assert_eq!((revoked.renewed, revoked.exposed.len()), (Some(3), 2));
+    for token in [&boss, &reader] {
+        fails(list(&token.vault(&specimen)), 5);
+    }
+
+    assert!(vault.tokens().unwrap().is_empty());
+    assert!(vault.verify(&|_| {}).unwrap().damage.is_empty());
+    assert!(vault.revoke_all_tokens(false, &|_| {}).unwrap().renewed.is_none());
+    create(&specimen, "boss", Level::Manage, None);
+}
+
+/// Readers of the directory follow at most 32 changes, so all projects are one change.
+#[test]
+fn all_tokens_of_many_projects_are_revoked_in_one_change() {
+    let specimen = Specimen::new();
+    let vault = specimen.vault().unwrap();
+    let elsewhere = || {
+        let state = specimen.directory().join("state/anchors");
+        Locked::open(&specimen.path()).unwrap().with_checkpoints(&state).unlocked(root())
+    };
+    for number in 0..40 {
+        let of = project(&format!("p{number}"));
+        vault.create(&of, secret("x", b"x")).unwrap();
+        let new = NewToken {
+            name: name(&format!("t{number}")),
+            level: Level::Manage,
+            project: &of,
+            only: None,
+            is_restricted_allowed: false,
+            is_strict: false,
+            expires: None,
+        };
+        vault.create_token(&new).unwrap();
+        list(&elsewhere()).unwrap();
+    }
+
+    let revoked = vault.revoke_all_tokens(false, &|_| {}).unwrap();
+    assert_eq!((revoked.tokens.len(), revoked.renewed), (40, Some(40)));
+    list(&elsewhere()).unwrap();
 }

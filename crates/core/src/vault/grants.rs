@@ -2,7 +2,7 @@
 
 use super::VaultError;
 use super::project::Project;
-use super::token_change::OpenToken;
+use super::token_list::OpenToken;
 use super::tokens::TokenInfo;
 use crate::crypto::CryptoError;
 use crate::crypto::aead::Key;

@@ -14,7 +14,7 @@ use super::checkpoints::{Divergence, Seen};
 use super::directory::{DIRECTORY_NAME, Directory};
 use super::project::Project;
 use super::state::{SLOTS, State, checked_row};
-use super::{Vault, VaultError};
+use super::{GRANTS, Vault, VaultError};
 use crate::crypto::CryptoError;
 use crate::crypto::ids::{DIRECTORY, ProjectId};
 use crate::crypto::kdf::KdfParams;
@@ -176,8 +176,7 @@ fn open(
         report.damage.push(Damage::new("the table of projects"));
     }
 
-    let grants =
-        damaged_or(|| snapshot.grants(), "the table of grants", &mut report)?.unwrap_or_default();
+    let grants = damaged_or(|| snapshot.grants(), GRANTS, &mut report)?.unwrap_or_default();
     for slot in &slots {
         match (slot.kind, slot.kdf_params()) {
             (PASSPHRASE_SLOT, Some(params)) => report.passphrases.push(params),
@@ -203,7 +202,7 @@ fn open(
             }
 
             if tokens_hash(&grants) != state.directory.policy {
-                report.damage.push(Damage::new("the table of grants"));
+                report.damage.push(Damage::new(GRANTS));
             }
 
             let keys = of.access.root_key().map(|root| Directory::new(root, vault.vault_id));

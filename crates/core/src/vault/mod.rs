@@ -49,11 +49,13 @@ mod project;
 mod projects;
 mod rekey;
 mod revealed;
+mod revoke_all;
 mod secrets;
 mod slots;
 mod state;
 mod token_access;
 mod token_change;
+mod token_list;
 mod tokens;
 mod trust;
 mod use_log;
@@ -416,6 +418,9 @@ pub enum Revealed {
         nearest: Option<Tag>,
     },
 }
+
+/// The name of the list of tokens in messages.
+pub const GRANTS: &str = "the table of grants";
 
 /// The reason why the vault did not do what was requested.
 #[derive(Debug, thiserror::Error)]

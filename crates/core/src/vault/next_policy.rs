@@ -3,7 +3,7 @@
 
 use super::VaultError;
 use super::directory::Directory;
-use super::token_change::Tokens;
+use super::token_list::Tokens;
 use crate::crypto::audit::{Admitted, AuditChange};
 use crate::crypto::ids::TokenId;
 use crate::crypto::keyring::Keyring;

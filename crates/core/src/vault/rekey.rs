@@ -11,7 +11,7 @@ use super::next_head::{self, HeadPlace};
 use super::next_policy::NextPolicy;
 use super::project::{Project, ValueRef, checkpoint};
 use super::slots::{add_slot, strongest_params};
-use super::token_change::{self, Tokens};
+use super::token_list::{self, Tokens};
 use super::writing::Writing;
 use super::{Vault, VaultError};
 use crate::crypto::aead::Key;
@@ -82,7 +82,7 @@ impl Vault {
         }
 
         let mut writing = self.writing(|ahead| ahead.all = Some(Extent::Everything))?;
-        let tokens = token_change::names(&*writing.transaction, &writing.state, self.root_key()?)?;
+        let tokens = token_list::names(&*writing.transaction, &writing.state, self.root_key()?)?;
         if writing.state.slots != before {
             return Err(VaultError::SlotsChanged);
         }

@@ -1,5 +1,5 @@
-//! One change of tokens in a transaction: the list of tokens, the policy of their project, the grants that
-//! are issued again, and the directory that names them (docs/format.md, section 8).
+//! One change of tokens in a transaction: the policy of their project, the grants that are issued again,
+//! and the directory that names them (docs/format.md, section 8).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,33 +12,26 @@ use super::next_policy::{self, NextPolicy};
 use super::project::{Project, checkpoint};
 use super::rekey::Rekey;
 use super::state::State;
+use super::token_list::{OpenToken, Tokens, UseRights};
 use super::tokens::{Revoked, TokenInfo};
 use super::writing::Writing;
-use super::{Vault, VaultError};
+use super::{GRANTS, Vault, VaultError};
 use crate::crypto::CryptoError;
 use crate::crypto::aead::Key;
 use crate::crypto::audit::{Action, AuditChange};
-use crate::crypto::grant::{Escrow, MAX_TOKENS};
 use crate::crypto::head::Head;
 use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId, VaultId, record_of};
 use crate::crypto::output_digest::OutputKey;
-use crate::crypto::policy::{MAX_WRITERS, Policy, Writer};
+use crate::crypto::policy::{Policy, Writer};
 use crate::crypto::project_entry::PolicyId;
-use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::{GrantRow, tokens_hash};
-use crate::model::{Class, Level, ProjectName, Secret, SecretRef, Tag, Timestamp, TokenName};
+use crate::model::{Class, ProjectName, Secret, SecretRef, Tag, Timestamp, TokenName};
 use crate::store::{Change, Snapshot};
 
-pub(super) const GRANTS: VaultError =
-    VaultError::Crypto(CryptoError::Damaged("the table of grants"));
+/// The number of removed tokens that the directory's audit log names.
+const MOST_REMOVED: usize = 64;
 
-/// A token with its escrow.
-pub(super) struct OpenToken {
-    pub(super) row: GrantRow,
-    pub(super) escrow: Escrow,
-    /// True if it needs a new grant
-    pub(super) is_due: bool,
-}
+const DAMAGED: VaultError = VaultError::Crypto(CryptoError::Damaged(GRANTS));
 
 /// Tokens that were removed from the list.
 pub(super) struct RemovedTokens {
@@ -47,124 +40,6 @@ pub(super) struct RemovedTokens {
     pub(super) tokens: Vec<TokenInfo>,
     /// The secrets whose values they could use
     pub(super) exposed: Vec<Secret>,
-}
-
-/// A token's rights to use values.
-pub(super) struct UseRights {
-    level: Level,
-    is_restricted_allowed: bool,
-    only: Option<Vec<RecordId>>,
-}
-
-impl UseRights {
-    pub(super) fn of(escrow: &Escrow) -> Self {
-        let Escrow { level, is_restricted_allowed, ref only, .. } = *escrow;
-        Self { level, is_restricted_allowed, only: only.clone() }
-    }
-
-    /// Returns true if the token may use the value of a secret.
-    pub(super) fn include(&self, rid: RecordId, class: Class) -> bool {
-        self.level >= Level::Use
-            && (class == Class::Team || self.is_restricted_allowed)
-            && self.only.as_ref().is_none_or(|only| only.contains(&rid))
-    }
-}
-
-/// The tokens of a vault whose escrow opens.
-#[derive(Default)]
-pub(super) struct Tokens {
-    pub(super) list: BTreeMap<TokenId, OpenToken>,
-    /// The names of all tokens, also of those that a change removes
-    names: BTreeMap<TokenId, TokenName>,
-}
-
-impl Tokens {
-    /// Reads all tokens. The directory's head proves that they are those of the owner.
-    pub(super) fn read(rows: &dyn Snapshot, state: &State, key: &Key) -> Result<Self, VaultError> {
-        let grants = rows.grants()?;
-        if tokens_hash(&grants) != state.directory.policy {
-            return Err(GRANTS);
-        }
-
-        let open = |row: GrantRow| {
-            let escrow = Escrow::open(key, state.vault_id(), &row).ok()?;
-            Some((row.token_id, OpenToken { row, escrow, is_due: false }))
-        };
-        let list: BTreeMap<TokenId, OpenToken> = grants.into_iter().filter_map(open).collect();
-        let names = list.iter().map(|(id, token)| (*id, token.escrow.name.clone())).collect();
-        Ok(Self { list, names })
-    }
-
-    /// Returns the token of this name that was not rotated.
-    pub(super) fn named(&self, name: &TokenName) -> Option<TokenId> {
-        let is_named =
-            |token: &OpenToken| token.escrow.name == *name && token.escrow.replaced_by.is_none();
-        self.list.iter().find(|(_, token)| is_named(token)).map(|(id, _)| *id)
-    }
-
-    /// Returns the name of a token, or an empty one if it is not known.
-    pub(super) fn name(&self, id: &TokenId) -> String {
-        self.names.get(id).map(|name| name.as_str().to_owned()).unwrap_or_default()
-    }
-
-    /// Returns all tokens of this name.
-    pub(super) fn all_named(&self, name: &TokenName) -> Vec<TokenId> {
-        let named = self.list.iter().filter(|(_, token)| token.escrow.name == *name);
-        named.map(|(id, _)| *id).collect()
-    }
-
-    pub(super) fn add(&mut self, id: TokenId, escrow: Escrow) -> Result<(), VaultError> {
-        if self.list.len() >= MAX_TOKENS {
-            return Err(VaultError::TooManyTokens);
-        }
-
-        if escrow.only.is_some() && escrow.level == Level::Manage {
-            return Err(VaultError::ManageOfSome);
-        }
-
-        let row = GrantRow { token_id: id, generation: 0, grant: Vec::new(), escrow: Vec::new() };
-        self.names.insert(id, escrow.name.clone());
-        self.list.insert(id, OpenToken { row, escrow, is_due: true });
-        Ok(())
-    }
-
-    pub(super) fn of(&self, pid: &ProjectId) -> impl Iterator<Item = (&TokenId, &OpenToken)> {
-        self.list.iter().filter(move |(_, token)| token.escrow.pid == *pid)
-    }
-
-    /// Adds a token of a copy of the vault.
-    pub(super) fn bring_back(&mut self, id: TokenId, token: OpenToken) -> Result<(), VaultError> {
-        let OpenToken { row, escrow, .. } = token;
-        self.add(id, escrow)?;
-        if let Some(added) = self.list.get_mut(&id) {
-            added.row = row;
-        }
-
-        Ok(())
-    }
-
-    /// Returns the tokens that may sign for a project, in the order of their ids.
-    pub(super) fn writers(
-        &self,
-        pid: &ProjectId,
-        now: Timestamp,
-    ) -> Result<Vec<Writer>, VaultError> {
-        let may_sign = |token: &OpenToken| {
-            token.escrow.level == Level::Manage
-                && token.escrow.expires.is_none_or(|expires| expires > now)
-        };
-        let writers: Vec<Writer> = self
-            .of(pid)
-            .filter(|(_, token)| may_sign(token))
-            .map(|(id, OpenToken { escrow, .. })| Writer {
-                token_id: *id,
-                key: escrow.writer,
-                until: escrow.expires.map_or(u64::MAX, |expires| expires.0),
-            })
-            .collect();
-
-        if writers.len() > MAX_WRITERS { Err(VaultError::TooManyWriters) } else { Ok(writers) }
-    }
 }
 
 /// A change of tokens, as the directory's audit log names it.
@@ -235,14 +110,22 @@ impl<'v> TokenChange<'v> {
     }
 
     pub(super) fn of(vault: &Vault, writing: Writing<'v>) -> Result<Self, VaultError> {
+        let key = vault.root_key()?.escrow_key();
+        let tokens = Tokens::read(&*writing.transaction, &writing.state, &key)?;
+        Self::with(vault, writing, tokens)
+    }
+
+    pub(super) fn with(
+        vault: &Vault,
+        writing: Writing<'v>,
+        mut tokens: Tokens,
+    ) -> Result<Self, VaultError> {
         let root = vault.root_key()?;
         let vault_id = *writing.state.vault_id();
         let directory = Directory::new(root, vault_id);
-        let tokens = Tokens::read(&*writing.transaction, &writing.state, &root.escrow_key())?;
         let known = writing.transaction.grants()?.into_iter().map(|row| row.token_id);
 
         // The grants of a project that was deleted open nothing.
-        let mut tokens = tokens;
         let mut is_there = BTreeMap::new();
         for token in tokens.list.values() {
             let pid = token.escrow.pid;
@@ -280,7 +163,7 @@ impl<'v> TokenChange<'v> {
     }
 
     pub(super) fn info(&self, id: &TokenId) -> Result<TokenInfo, VaultError> {
-        let token = self.tokens.list.get(id).ok_or(GRANTS)?;
+        let token = self.tokens.list.get(id).ok_or(DAMAGED)?;
         let rows = &*self.writing.transaction;
         let found = self.writing.state.with_id(rows, &token.escrow.pid)?;
         if self.is_damaged {
@@ -341,21 +224,45 @@ impl<'v> TokenChange<'v> {
         Ok(exposed)
     }
 
-    /// Carries out the change: removes the tokens, gives the project new keys if the change does so,
-    /// writes its policy and head if the list of tokens that may sign differs, issues the grants that
-    /// are due, and signs the directory.
+    /// Carries out the change of one project's tokens, and signs the directory.
     pub(super) fn settle(
         &mut self,
         what: ChangeOfTokens<'_>,
         found: OpenedProject,
         on_progress: &dyn Fn(u64),
     ) -> Result<Settled, VaultError> {
-        let ChangeOfTokens { removed, renews, .. } = what;
-        let pid = found.entry.pid;
+        let (settled, opened) = self.settle_project(what, found, on_progress)?;
+        self.sign_directory(&what, &[opened])?;
+        Ok(settled)
+    }
+
+    /// Removes the grants of tokens whose escrow does not open or whose project is gone, and returns
+    /// their ids.
+    pub(super) fn remove_dropped(&mut self) -> Result<Vec<TokenId>, VaultError> {
         let dropped = std::mem::take(&mut self.dropped);
-        for id in removed.iter().chain(&dropped) {
+        for id in &dropped {
             self.writing.transaction.apply(Change::DropGrant(id))?;
         }
+
+        Ok(dropped)
+    }
+
+    /// Removes the tokens, gives the project new keys if the change does so, writes its policy and head
+    /// if the list of tokens that may sign differs, and issues the grants that are due. The directory
+    /// must be signed afterwards.
+    pub(super) fn settle_project(
+        &mut self,
+        what: ChangeOfTokens<'_>,
+        found: OpenedProject,
+        on_progress: &dyn Fn(u64),
+    ) -> Result<(Settled, OpenedProject), VaultError> {
+        let ChangeOfTokens { removed, renews, .. } = what;
+        let pid = found.entry.pid;
+        for id in removed {
+            self.writing.transaction.apply(Change::DropGrant(id))?;
+        }
+
+        let dropped = self.remove_dropped()?;
 
         let is_damaged = self.is_damaged;
         let project = if is_damaged {
@@ -389,8 +296,7 @@ impl<'v> TokenChange<'v> {
             opened.entry.due = Some(Timestamp::now());
         }
 
-        self.sign_directory(&what, &opened)?;
-        Ok(settled)
+        Ok((settled, opened))
     }
 
     /// Issues the grants again that name this secret.
@@ -512,7 +418,7 @@ impl<'v> TokenChange<'v> {
 
         let project = self.open(opened.clone())?;
         for id in due {
-            let token = self.tokens.list.get_mut(&id).ok_or(GRANTS)?;
+            let token = self.tokens.list.get_mut(&id).ok_or(DAMAGED)?;
             let rows = &*self.writing.transaction;
             let grant = grants::grant(rows, &project, &token.escrow, self.directory.owner())?;
             let generation = token.row.generation + 1;
@@ -530,10 +436,12 @@ impl<'v> TokenChange<'v> {
         Ok(())
     }
 
-    fn sign_directory(
+    /// Writes the new entries of changed projects and signs the directory, once, because its readers
+    /// follow at most 32 changes.
+    pub(super) fn sign_directory(
         &mut self,
         what: &ChangeOfTokens<'_>,
-        opened: &OpenedProject,
+        changed: &[OpenedProject],
     ) -> Result<(), VaultError> {
         let before = self.directory.read(&*self.writing.transaction)?;
         let tokens = tokens_hash(&self.writing.transaction.grants()?);
@@ -544,27 +452,15 @@ impl<'v> TokenChange<'v> {
             edit.change().add_token(id, &self.tokens.name(id));
         }
 
-        let entry = edit.require(&opened.entry.name)?;
-        edit.replace(entry, opened)?;
-        edit.change().removed = what.removed.to_vec();
+        for opened in changed {
+            let entry = edit.require(&opened.entry.name)?;
+            edit.replace(entry, opened)?;
+        }
+
+        // An entry has at most 8 KiB. Only the log of a project needs all of them.
+        edit.change().removed = what.removed.iter().copied().take(MOST_REMOVED).collect();
         let head = edit.sign()?;
         self.writing.set_directory(head);
         Ok(())
     }
-}
-
-/// Returns the names of all tokens, sorted. A token whose escrow is damaged has none. They are for a
-/// message before all of them are removed, so damage to the table does not matter.
-pub(super) fn names(
-    rows: &dyn Snapshot,
-    state: &State,
-    root: &RootKey,
-) -> Result<Vec<TokenName>, VaultError> {
-    let key = root.escrow_key();
-    let open = |row: GrantRow| Escrow::open(&key, state.vault_id(), &row).ok();
-    let escrows = rows.grants()?.into_iter().filter_map(open);
-    let mut names: Vec<TokenName> = escrows.map(|escrow| escrow.name).collect();
-    names.sort_unstable();
-    names.dedup();
-    Ok(names)
 }

@@ -12,9 +12,11 @@ use super::copies::BundleScope;
 use super::grants;
 use super::project::Project;
 use super::state::State;
-use super::token_change::{ChangeOfTokens, GRANTS, RemovedTokens, TokenChange, Tokens, UseRights};
+use super::token_change::{ChangeOfTokens, RemovedTokens, TokenChange};
+use super::token_list::{Tokens, UseRights};
 use super::writing::Writing;
-use super::{RekeyOutcome, Vault, VaultError};
+use super::{GRANTS, RekeyOutcome, Vault, VaultError};
+use crate::crypto::CryptoError;
 use crate::crypto::audit::Action;
 use crate::crypto::grant::Escrow;
 use crate::crypto::ids::{ProjectId, RecordId, TokenId};
@@ -25,6 +27,8 @@ use crate::model::{
     Class, Level, Metadata, ProjectName, Secret, SecretBytes, Tag, Timestamp, TokenName,
 };
 use crate::store::{Extent, Transaction};
+
+const DAMAGED: VaultError = VaultError::Crypto(CryptoError::Damaged(GRANTS));
 
 /// A token to create.
 pub struct NewToken<'a> {
@@ -246,12 +250,17 @@ impl Vault {
             }
         }
 
-        for (pid, ids) in doomed {
-            change.tokens.list.retain(|id, _| !ids.contains(id));
-            let rows = &*change.writing.transaction;
-            let project = change.writing.state.with_id(rows, &pid)?;
-            let what = ChangeOfTokens::removing(Action::RevokeTokens, &ids, &ids).renewing(true);
-            change.settle(what, project, &|_| {})?;
+        let all: Vec<TokenId> = doomed.values().flatten().copied().collect();
+        let what = ChangeOfTokens::removing(Action::RevokeTokens, &all, &all).renewing(true);
+        change.tokens.list.retain(|id, _| !all.contains(id));
+        let mut changed = Vec::with_capacity(doomed.len());
+        for pid in doomed.keys() {
+            let project = change.writing.state.with_id(&*change.writing.transaction, pid)?;
+            changed.push(change.settle_project(what, project, &|_| {})?.1);
+        }
+
+        if !changed.is_empty() {
+            change.sign_directory(&what, &changed)?;
         }
 
         names.sort_unstable();
@@ -283,7 +292,7 @@ impl Vault {
         };
 
         let had = UseRights::of(&change.tokens.list[&id].escrow);
-        let token = change.tokens.list.get_mut(&id).ok_or(GRANTS)?;
+        let token = change.tokens.list.get_mut(&id).ok_or(DAMAGED)?;
         let escrow = &mut token.escrow;
         let mut narrows = false;
         if let Some(level) = changes.level {
@@ -341,7 +350,7 @@ impl Vault {
         let token = Token::random(change.tokens.list[&id].escrow.level)?;
         let keys = token.keys(&change.vault_id);
 
-        let old = change.tokens.list.get_mut(&id).ok_or(GRANTS)?;
+        let old = change.tokens.list.get_mut(&id).ok_or(DAMAGED)?;
         let escrow = Escrow {
             kek: keys.kek,
             writer: keys.signer.public(),

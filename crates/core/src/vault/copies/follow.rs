@@ -20,7 +20,8 @@ use crate::vault::inspect::inspect;
 use crate::vault::project::Project;
 use crate::vault::rekey::Rekey;
 use crate::vault::state::State;
-use crate::vault::token_change::{TokenChange, Tokens};
+use crate::vault::token_change::TokenChange;
+use crate::vault::token_list::Tokens;
 use crate::vault::writing::Writing;
 use crate::vault::{Vault, VaultError};
 
@@ -149,9 +150,8 @@ fn merge_tokens(
         change.dropped.push(*id);
     }
 
-    for id in std::mem::take(&mut change.dropped) {
+    for id in change.remove_dropped()? {
         change.tokens.list.remove(&id);
-        change.writing.transaction.apply(Change::DropGrant(&id))?;
     }
 
     left_out.sort_unstable();

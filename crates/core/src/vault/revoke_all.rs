@@ -1,0 +1,86 @@
+//! Revokes every token, even if the list of tokens is damaged.
+
+use super::grants;
+use super::token_change::{ChangeOfTokens, TokenChange};
+use super::token_list::{Tokens, UseRights};
+use super::tokens::Revoked;
+use super::{Vault, VaultError};
+use crate::crypto::audit::Action;
+use crate::crypto::ids::{RecordId, TokenId};
+use crate::store::Extent;
+
+impl Vault {
+    /// Revokes all tokens of the vault, and gives each project that they open new keys unless
+    /// `keeps_keys`. If the list of tokens is damaged, nobody knows which projects they open, so every
+    /// project is treated so. It needs the root key itself.
+    pub fn revoke_all_tokens(
+        &self,
+        keeps_keys: bool,
+        on_progress: &dyn Fn(u64),
+    ) -> Result<Revoked, VaultError> {
+        let writing = self.writing(|ahead| ahead.all = Some(Extent::Everything))?;
+        let key = self.root_key()?.escrow_key();
+        let (tokens, is_proven) =
+            Tokens::read_damaged(&*writing.transaction, &writing.state, &key)?;
+        let mut change = TokenChange::with(self, writing, tokens)?;
+        let mut revoked = Revoked {
+            tokens: Vec::new(),
+            exposed: Vec::new(),
+            renewed: None,
+            output_keys: Vec::new(),
+            is_damaged: false,
+            dropped: change.dropped.clone(),
+        };
+
+        let mut affected = Vec::new();
+        for project in change.writing.state.all(&*change.writing.transaction)? {
+            let ids: Vec<TokenId> =
+                change.tokens.of(&project.entry.pid).map(|(id, _)| *id).collect();
+            if ids.is_empty() && is_proven {
+                continue;
+            }
+
+            // What somebody signed must not keep the owner from revoking him.
+            let opened = change.writing.state.open(&*change.writing.transaction, project.clone());
+            change.is_damaged = match opened {
+                Err(error) if grants::is_of_project(&error) => true,
+                opened => opened.map(|_| false)?,
+            };
+
+            let had: Vec<UseRights> =
+                ids.iter().map(|id| UseRights::of(&change.tokens.list[id].escrow)).collect();
+            let could_use =
+                |rid: RecordId, class| had.iter().any(|rights| rights.include(rid, class));
+            for id in &ids {
+                revoked.tokens.push(change.info(id)?);
+            }
+
+            revoked.exposed.extend(change.exposed(&project, could_use)?);
+            affected.push((project, change.is_damaged));
+        }
+
+        let ids: Vec<TokenId> = change.tokens.list.keys().copied().collect();
+        change.tokens.list.clear();
+        let what = ChangeOfTokens::removing(Action::RevokeTokens, &ids, &ids).renewing(!keeps_keys);
+        let mut changed = Vec::with_capacity(affected.len());
+        for (project, is_damaged) in affected {
+            change.is_damaged = is_damaged;
+            let (settled, opened) = change.settle_project(what, project, on_progress)?;
+            revoked.is_damaged |= is_damaged;
+            revoked.output_keys.extend(settled.output_keys);
+            if let Some(secrets) = settled.renewed {
+                revoked.renewed = Some(revoked.renewed.unwrap_or_default() + secrets);
+            }
+
+            changed.push(opened);
+        }
+
+        if !changed.is_empty() || !revoked.dropped.is_empty() {
+            change.remove_dropped()?;
+            change.sign_directory(&what, &changed)?;
+        }
+
+        change.writing.commit()?;
+        Ok(revoked)
+    }
+}
