@@ -19,6 +19,8 @@ Examples:
 /// that you do not trust used the agent, run `secrets rekey`. Until then it can read the names,
 /// descriptions, hints and audit log of the projects that it opened, and use changes that it had
 /// signed in advance. Then replace the secrets whose values it may have read.
+///
+/// Tokens open a locked vault as well. `secrets token revoke` ends one.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LockArgs {

@@ -112,7 +112,8 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
         }
     }
 
-    let numbers = Rekeyed { projects: *projects, secrets: *secrets };
+    let tokens = tokens.iter().map(ToString::to_string).collect();
+    let numbers = Rekeyed { projects: *projects, secrets: *secrets, tokens };
     if let Some(code) = recovery {
         cx.ui.status("the old recovery code no longer works; this is the new one");
         return recovery_code::show(code, Some(&numbers), cx);

@@ -198,6 +198,17 @@ impl Context {
     /// to it.
     pub(crate) fn with_explanation(&self, error: Error) -> Error {
         let error = self.with_other_projects(error);
+        let error = match self.token.get() {
+            Some(token) if token.secrets.is_some() && error.kind() == Kind::NotFound => {
+                error.hint(self.target.hint_text(hint!(
+                    "the token `{}` has only some secrets of the project; the owner can add one with \
+                     `secrets access TAG --allow {}`",
+                    token.name,
+                    token.name
+                )))
+            }
+            _ => error,
+        };
         match self.target.vault_path().map(|path| store::before_recovery(&path)) {
             Ok(copy) if error.kind() == Kind::Damaged && copy.exists() => error.hint(hint!(
                 "if it is intact, restore `{}` with `secrets restore {}`; it is a copy from before \

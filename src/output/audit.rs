@@ -162,9 +162,9 @@ impl Outcome for AuditEntries {
             [time, visible(&entry.who), entry.shown_action(), entry.what(self.with_project)]
         };
 
-        // On a narrow terminal the one who acted is left out first, then the time.
+        // On a narrow terminal the time is left out first, because the entries are in order.
         let rows: Vec<[String; 4]> = self.entries.iter().map(row).collect();
-        out.ranked(["TIME", "WHO", "ACTION", "WHAT"], [4, 5, 0, 3], &rows);
+        out.ranked(["TIME", "WHO", "ACTION", "WHAT"], [5, 4, 0, 3], &rows);
     }
 }
 

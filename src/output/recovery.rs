@@ -15,12 +15,14 @@ impl Ui {
         code: &SecretBytes,
         rekeyed: Option<&Rekeyed>,
     ) -> Result<(), UiError> {
-        let mut line = SecretBytes::with_capacity(512);
+        let members = rekeyed.map(serde_json::to_string).and_then(Result::ok).unwrap_or_default();
+        let members = members.trim_start_matches('{').trim_end_matches('}');
+        let mut line = SecretBytes::with_capacity(512 + members.len());
         if self.is_json() {
             line.push(b'{');
-            if let Some(Rekeyed { projects, secrets }) = rekeyed {
-                let numbers = format!("\"projects\":{projects},\"secrets\":{secrets},");
-                line.extend(numbers.as_bytes());
+            line.extend(members.as_bytes());
+            if !members.is_empty() {
+                line.push(b',');
             }
 
             line.extend(b"\"recoveryCode\":\"");

@@ -28,6 +28,8 @@ pub(crate) struct VaultWithKdf {
 pub(crate) struct Rekeyed {
     pub(crate) projects: u64,
     pub(crate) secrets: u64,
+    /// The names of the tokens that were removed
+    pub(crate) tokens: Vec<String>,
 }
 
 /// The file of an export, and the numbers of projects and secrets in it.

@@ -76,7 +76,7 @@ fn rekey_keeps_everything_and_encrypts_it_again() {
 
     assert!(Locked::open(&sandbox.vault_path()).unwrap().check_root_key(&old).is_err());
     let run = sandbox.run(["rekey", "-y", "--json"]).succeeds();
-    assert_eq!(run.json(), serde_json::json!({ "projects": 2, "secrets": 43 }));
+    assert_eq!(run.json(), serde_json::json!({ "projects": 2, "secrets": 43, "tokens": [] }));
     assert_eq!(everything(&sandbox), before);
 }
 

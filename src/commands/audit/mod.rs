@@ -142,6 +142,15 @@ fn show(filter: &Filter, cx: &Context) -> Result<(), Error> {
         }
     })?;
 
+    if entries.is_empty() {
+        // A secret that was deleted has entries. One that never existed has a similar name.
+        if let Some(secret) = &filter.secret {
+            selected.vault().get(cx.target.project()?, secret)?;
+        }
+
+        cx.ui.status("no entries");
+    }
+
     cx.ui.print(&AuditEntries::new(entries, filter.all_projects))?;
     logs.iter().try_for_each(ChangeLog::check)?;
     check_uses(&uses)

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use secrets_core::crypto::token::Token;
-use secrets_core::model::{Level, Tag, Timestamp, TokenName, looks_like_api_key};
+use secrets_core::model::{Level, SecretRef, Tag, Timestamp, TokenName, looks_like_api_key};
 use secrets_core::vault::{BundleScope, NewToken, TokenInfo, Vault, VaultError};
 use secrets_files::{Output, StagedOutput};
 use secrets_project::template::output;
@@ -56,6 +56,7 @@ pub(super) fn create(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
         described(&info),
         end(info.expires)
     ));
+    report_restricted(&vault, &info, cx)?;
     hand_out(&token, &info, staged, args.output.as_deref(), cx)?;
     match &args.bundle {
         Some(path) => write(&vault, &vault.bundle_scope_of(&args.name)?, path, cx),
@@ -114,6 +115,26 @@ fn write(vault: &Vault, scope: &BundleScope, path: &Path, cx: &Context) -> Resul
     let secrets = vault.write_bundle(scope, path, true)?;
     let path = path.display();
     cx.ui.status(&format!("wrote a bundle with {} to `{path}`", counted(secrets, "secret")));
+    Ok(())
+}
+
+/// Names the secrets of a new token whose values it cannot use.
+fn report_restricted(vault: &Vault, info: &TokenInfo, cx: &Context) -> Result<(), Error> {
+    let Some(tags) = info.secrets.as_ref().filter(|_| info.level >= Level::Use) else {
+        return Ok(());
+    };
+    let wanted: Vec<SecretRef> = tags.iter().cloned().map(SecretRef::Tag).collect();
+    let secrets = vault.get_all(&info.project, &wanted)?;
+    let unusable = secrets.iter().filter(|secret| !info.may_use(&secret.metadata));
+    let names: Vec<String> = unusable.map(|secret| format!("`{}`", secret.metadata.tag)).collect();
+    if !names.is_empty() {
+        cx.ui.status(&cx.target.hint_text(hint!(
+            "it cannot use the value of {}, which needs `secrets token update {} --restricted`",
+            names.join(", "),
+            info.name
+        )));
+    }
+
     Ok(())
 }
 

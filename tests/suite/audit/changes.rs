@@ -52,7 +52,7 @@ fn entries_are_filtered() {
     sandbox.run(["audit", "--kind", "deny", "--json"]).succeeds().stdout("{\"entries\":[]}\n");
     sandbox.run(["audit", "--since", "7"]).fails_with(2).stderr_has("`90d`").stdout("");
     sandbox.run(["-p", "nowhere", "audit"]).fails_with(3).stderr_has("no project `nowhere`");
-    Sandbox::new().run(["audit"]).succeeds().stdout("");
+    Sandbox::new().run(["audit"]).succeeds().stdout("").stderr("no entries\n");
 }
 
 #[test]
@@ -90,6 +90,18 @@ fn a_complete_log_verifies() {
     assert_eq!(logs.len(), 2);
     assert_eq!((&logs[1]["first"], &logs[1]["last"]), (&1.into(), &6.into()));
     Sandbox::new().run(["audit", "verify", "-q"]).succeeds();
+}
+
+#[test]
+fn a_mistyped_secret_has_no_entries_and_is_named() {
+    let sandbox = Sandbox::with_secrets(&[("api-key", "value")]);
+    sandbox.run(["audit", "--secret", "api-key"]).succeeds().stdout_has("create");
+    let typo = sandbox.run(["audit", "--secret", "api-kye"]).fails_with(3).stdout("");
+    typo.stderr_has("did you mean `api-key`?");
+    sandbox.run(["delete", "api-key", "-y", "-q"]).succeeds();
+    sandbox.run(["audit", "--secret", "api-key"]).succeeds().stdout_has("delete");
+    let none = sandbox.run(["audit", "--since", "1h", "--kind", "deny"]).succeeds().stdout("");
+    none.stderr("no entries\n");
 }
 
 /// Attack 35 on changes.

@@ -156,7 +156,8 @@ fn a_bundle_has_what_its_token_needs_and_is_only_read() {
         tokens.with("ci", &arguments).run()
     };
     bundle(&["render", "-e", VALUE]).succeeds().stdout("value-of-api-key");
-    bundle(&["get", "other"]).fails_with(3).stderr_has("no secret `other`");
+    let other = bundle(&["get", "other"]).fails_with(3).stderr_has("no secret `other`");
+    other.stderr_has("the token `ci` has only some secrets of the project");
 
     let owner = tokens.0.run(["--vault", "ci.vault", "list"]).fails_with(7);
     owner.stderr_has("the file is a bundle, which only its token opens");
@@ -214,4 +215,46 @@ fn a_token_whose_files_cannot_be_written_is_not_created() {
         let none = tokens.0.run(["token", "list", "-p", "web"]).succeeds().stdout("");
         none.stderr_has("no tokens in project `web`");
     }
+}
+
+#[test]
+fn a_restricted_secret_of_a_new_token_is_named() {
+    let tokens = Tokens::new();
+    let create = ["create", "-p", "web", "signing-key", "--restricted", "-q"];
+    tokens.0.command(create).stdin("value-of-signing-key").run().succeeds();
+    let token = |options: &[&str]| {
+        let arguments = ["token", "create", "ci", "-p", "web", "--only", "api-key,signing-key"];
+        let run = tokens.0.run(arguments.iter().chain(options)).succeeds().stdout_has("sx");
+        tokens.0.run(["token", "revoke", "ci", "-y", "-q"]).succeeds();
+        run
+    };
+    let note =
+        "it cannot use the value of `signing-key`, which needs `secrets -p web token update ci";
+    token(&["--level", "use"]).stderr_has(note);
+    token(&["--level", "use", "--restricted"]).stderr_lacks("cannot use");
+    token(&["--level", "read"]).stderr_lacks("cannot use");
+
+    let both = ["--level", "use", "--only", "api-key", "-q", "-o", "ci"];
+    tokens.0.run(["token", "create", "ci", "-p", "web"].iter().chain(&both)).succeeds();
+    let access = |arguments: &[&str]| {
+        tokens.0.run(["access", "-p", "web", "signing-key"].iter().chain(arguments)).succeeds()
+    };
+    let allowed = access(&["--allow", "ci"]).stderr_has("token `ci` now has `signing-key`");
+    allowed.stderr_has("it cannot use its value, because the secret is restricted");
+    access(&["--deny", "ci"]).stderr_has("token `ci` no longer has `signing-key`");
+    tokens.create("whole", &["--level", "use"]);
+    let whole = |option: &str| {
+        let arguments = ["access", "-p", "web", "signing-key", option, "whole"];
+        tokens.0.run(arguments).fails_with(2).stderr_has("has the whole project `web`")
+    };
+    whole("--allow").stderr_has("`secrets token update whole --restricted`");
+    whole("--deny").stderr_has("`secrets token update whole --only -signing-key`");
+}
+
+#[test]
+fn only_the_passphrase_lists_what_a_token_may_use() {
+    let tokens = Tokens::new();
+    tokens.create("ci", &["--level", "use"]);
+    let list = tokens.with("ci", &["list", "--usable-by", "ci"]).run().fails_with(7).stdout("");
+    list.stderr_has("`list --usable-by` needs the passphrase");
 }

@@ -431,7 +431,7 @@ pub enum VaultError {
     /// A key or a seal failed
     #[error(transparent)]
     Crypto(#[from] CryptoError),
-    /// The root key handle failed
+    /// The agent, or another holder of the root key, failed
     #[error(transparent)]
     KeyService(#[from] KeyServiceError),
     /// The file to replace is a copy of another vault

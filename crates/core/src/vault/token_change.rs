@@ -26,7 +26,7 @@ use crate::crypto::policy::{Policy, Writer};
 use crate::crypto::project_entry::PolicyId;
 use crate::crypto::rows::{GrantRow, tokens_hash};
 use crate::model::{Class, ProjectName, Secret, SecretRef, Tag, Timestamp, TokenName};
-use crate::store::{Change, Snapshot};
+use crate::store::Change;
 
 /// The number of removed tokens that the directory's audit log names.
 const MOST_REMOVED: usize = 64;
