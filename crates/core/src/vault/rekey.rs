@@ -9,9 +9,9 @@ use super::checkpoints::{Checkpoints, Seen};
 use super::directory::{Directory, DirectoryEdit};
 use super::next_head::{self, HeadPlace};
 use super::next_policy::NextPolicy;
-use super::project::{Project, ValueRef, checkpoint};
+use super::project::{Project, ValueRef, VerifiedRecord, checkpoint};
 use super::slots::{add_slot, strongest_params};
-use super::token_list::{self, Tokens};
+use super::token_list::{self, LostRights, Tokens};
 use super::writing::Writing;
 use super::{Vault, VaultError};
 use crate::crypto::aead::Key;
@@ -30,7 +30,7 @@ use crate::crypto::signing::PublicKey;
 use crate::crypto::slot::{Credential, RECOVERY_SLOT};
 use crate::crypto::tree::{self, BUCKETS, Leaf};
 use crate::crypto::{CryptoError, random};
-use crate::model::{ProjectName, Timestamp, TokenName};
+use crate::model::{ProjectName, Secret, Timestamp, TokenName};
 use crate::store::{self, Change, Extent, Snapshot, StoreError, Transaction};
 
 /// The number of values, and of entries of the audit log, that are re-encrypted together.
@@ -189,6 +189,9 @@ pub(super) struct Rekey<'a> {
     on_progress: &'a dyn Fn(u64),
     pub(super) secrets: u64,
     pub(super) output_keys: Vec<OutputKey>,
+    /// The rights that are taken away, and the secrets whose values they included
+    lost: Option<&'a LostRights>,
+    pub(super) exposed: Vec<Secret>,
     /// The tokens that may sign from now on
     writers: Vec<Writer>,
     tokens: &'a Tokens,
@@ -207,9 +210,16 @@ impl<'a> Rekey<'a> {
             on_progress,
             secrets: 0,
             output_keys: Vec::new(),
+            lost: None,
+            exposed: Vec::new(),
             writers,
             tokens,
         }
+    }
+
+    /// Sets the rights that are taken away.
+    pub(super) fn taking(self, lost: Option<&'a LostRights>) -> Self {
+        Self { lost, ..self }
     }
 
     /// Sets the action that the audit log names.
@@ -256,7 +266,11 @@ impl<'a> Rekey<'a> {
         source.each(content.map_or(&*transaction as &dyn Snapshot, |(_, rows)| rows), |found| {
             let to = ring.tag_ix(found.metadata.tag.key().as_str());
             let binding = ValueBinding::of(&found.metadata);
-            moves.push((to, Record { meta: Vec::new(), ..found.record }, binding));
+            let record = Record { meta: Vec::new(), ..found.record };
+            moves.push((to, record.clone(), binding));
+            if self.lost.is_some_and(|lost| lost.include(record.rid, found.metadata.class)) {
+                self.exposed.push(source.secret(VerifiedRecord { record, ..found }));
+            }
         })?;
 
         if content.is_some() {

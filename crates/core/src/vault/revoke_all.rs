@@ -2,11 +2,11 @@
 
 use super::grants;
 use super::token_change::{ChangeOfTokens, TokenChange};
-use super::token_list::{Tokens, UseRights};
+use super::token_list::{LostRights, Tokens};
 use super::tokens::Revoked;
 use super::{Vault, VaultError};
 use crate::crypto::audit::Action;
-use crate::crypto::ids::{RecordId, TokenId};
+use crate::crypto::ids::TokenId;
 use crate::store::Extent;
 
 impl Vault {
@@ -47,25 +47,22 @@ impl Vault {
                 opened => opened.map(|_| false)?,
             };
 
-            let had: Vec<UseRights> =
-                ids.iter().map(|id| UseRights::of(&change.tokens.list[id].escrow)).collect();
-            let could_use =
-                |rid: RecordId, class| had.iter().any(|rights| rights.include(rid, class));
             for id in &ids {
                 revoked.tokens.push(change.info(id)?);
             }
 
-            revoked.exposed.extend(change.exposed(&project, could_use)?);
-            affected.push((project, change.is_damaged));
+            affected.push((project, LostRights::of(&change.tokens, &ids), change.is_damaged));
         }
 
         let ids: Vec<TokenId> = change.tokens.list.keys().copied().collect();
         change.tokens.list.clear();
         let what = ChangeOfTokens::removing(Action::RevokeTokens, &ids, &ids).renewing(!keeps_keys);
         let mut changed = Vec::with_capacity(affected.len());
-        for (project, is_damaged) in affected {
+        for (project, lost, is_damaged) in affected {
             change.is_damaged = is_damaged;
+            let what = what.taking(Some(&lost));
             let (settled, opened) = change.settle_project(what, project, on_progress)?;
+            revoked.exposed.extend(settled.exposed);
             revoked.is_damaged |= is_damaged;
             revoked.output_keys.extend(settled.output_keys);
             if let Some(secrets) = settled.renewed {

@@ -12,7 +12,7 @@ use super::next_policy::{self, NextPolicy};
 use super::project::{Project, checkpoint};
 use super::rekey::Rekey;
 use super::state::State;
-use super::token_list::{OpenToken, Tokens, UseRights};
+use super::token_list::{LostRights, OpenToken, Tokens};
 use super::tokens::{Revoked, TokenInfo};
 use super::writing::Writing;
 use super::{GRANTS, Vault, VaultError};
@@ -25,7 +25,7 @@ use crate::crypto::output_digest::OutputKey;
 use crate::crypto::policy::{Policy, Writer};
 use crate::crypto::project_entry::PolicyId;
 use crate::crypto::rows::{GrantRow, tokens_hash};
-use crate::model::{Class, ProjectName, Secret, SecretRef, Tag, Timestamp, TokenName};
+use crate::model::{ProjectName, Secret, SecretRef, Tag, Timestamp, TokenName};
 use crate::store::Change;
 
 /// The number of removed tokens that the directory's audit log names.
@@ -38,8 +38,7 @@ pub(super) struct RemovedTokens {
     pub(super) ids: Vec<TokenId>,
     /// The tokens, as they were
     pub(super) tokens: Vec<TokenInfo>,
-    /// The secrets whose values they could use
-    pub(super) exposed: Vec<Secret>,
+    pub(super) rights: LostRights,
 }
 
 /// A change of tokens, as the directory's audit log names it.
@@ -51,11 +50,18 @@ pub(super) struct ChangeOfTokens<'a> {
     removed: &'a [TokenId],
     /// True if the project gets new keys
     renews: bool,
+    /// The rights that are taken away
+    lost: Option<&'a LostRights>,
 }
 
 impl<'a> ChangeOfTokens<'a> {
     pub(super) fn new(action: Action, about: &'a [TokenId]) -> Self {
-        Self { action, about, removed: &[], renews: false }
+        Self { action, about, removed: &[], renews: false, lost: None }
+    }
+
+    /// Sets the rights that are taken away, to find out what their holders may have kept.
+    pub(super) fn taking(self, lost: Option<&'a LostRights>) -> Self {
+        Self { lost, ..self }
     }
 
     /// Does the same as [`Self::new`] for a change that removes tokens.
@@ -73,13 +79,15 @@ impl<'a> ChangeOfTokens<'a> {
 pub(super) struct Settled {
     pub(super) renewed: Option<u64>,
     pub(super) output_keys: Vec<OutputKey>,
+    /// The secrets whose values could be used and no longer can, sorted by tag
+    pub(super) exposed: Vec<Secret>,
     is_damaged: bool,
     dropped: Vec<TokenId>,
 }
 
 impl Settled {
-    pub(super) fn revoked(self, tokens: Vec<TokenInfo>, exposed: Vec<Secret>) -> Revoked {
-        let Self { renewed, output_keys, is_damaged, dropped } = self;
+    pub(super) fn revoked(self, tokens: Vec<TokenInfo>) -> Revoked {
+        let Self { renewed, output_keys, exposed, is_damaged, dropped } = self;
         Revoked { tokens, exposed, renewed, output_keys, is_damaged, dropped }
     }
 }
@@ -189,38 +197,21 @@ impl<'v> TokenChange<'v> {
     }
 
     /// Removes tokens of a project from the list.
-    pub(super) fn remove(
-        &mut self,
-        ids: Vec<TokenId>,
-        project: &OpenedProject,
-    ) -> Result<RemovedTokens, VaultError> {
+    pub(super) fn remove(&mut self, ids: Vec<TokenId>) -> Result<RemovedTokens, VaultError> {
         let tokens = ids.iter().map(|id| self.info(id)).collect::<Result<Vec<_>, _>>()?;
-        let had: Vec<UseRights> =
-            ids.iter().map(|id| UseRights::of(&self.tokens.list[id].escrow)).collect();
-        let could_use = |rid: RecordId, class| had.iter().any(|rights| rights.include(rid, class));
-        let exposed = self.exposed(project, could_use)?;
+        let rights = LostRights::of(&self.tokens, &ids);
         self.tokens.list.retain(|id, _| !ids.contains(id));
-        Ok(RemovedTokens { ids, tokens, exposed })
+        Ok(RemovedTokens { ids, tokens, rights })
     }
 
-    /// Returns the secrets whose values somebody could use.
-    pub(super) fn exposed(
-        &self,
-        project: &OpenedProject,
-        could_use: impl Fn(RecordId, Class) -> bool,
-    ) -> Result<Vec<Secret>, VaultError> {
-        if self.is_damaged {
-            return Ok(Vec::new());
-        }
-
-        let project = self.open(project.clone())?;
+    /// Returns the secrets whose values could be used and no longer can.
+    fn exposed(&self, project: &Project, lost: &LostRights) -> Result<Vec<Secret>, VaultError> {
         let mut exposed = Vec::new();
         project.each(&*self.writing.transaction, |found| {
-            if could_use(found.record.rid, found.metadata.class) {
+            if lost.include(found.record.rid, found.metadata.class) {
                 exposed.push(project.secret(found));
             }
         })?;
-        exposed.sort_by_cached_key(|secret| secret.metadata.tag.key());
         Ok(exposed)
     }
 
@@ -256,7 +247,7 @@ impl<'v> TokenChange<'v> {
         found: OpenedProject,
         on_progress: &dyn Fn(u64),
     ) -> Result<(Settled, OpenedProject), VaultError> {
-        let ChangeOfTokens { removed, renews, .. } = what;
+        let ChangeOfTokens { removed, renews, lost, .. } = what;
         let pid = found.entry.pid;
         for id in removed {
             self.writing.transaction.apply(Change::DropGrant(id))?;
@@ -271,22 +262,30 @@ impl<'v> TokenChange<'v> {
             Some(self.writing.state.open(&*self.writing.transaction, found.clone())?)
         };
 
-        let mut settled = Settled { renewed: None, output_keys: Vec::new(), is_damaged, dropped };
+        let (output_keys, exposed) = (Vec::new(), Vec::new());
+        let mut settled = Settled { renewed: None, output_keys, exposed, is_damaged, dropped };
         let mut opened = found;
         let writers = self.tokens.writers(&pid, Timestamp::now())?;
         match project {
             Some(project) if renews => {
                 let signers = (writers, &self.tokens);
-                let mut rekey = Rekey::new(&self.directory, signers, on_progress);
+                let mut rekey = Rekey::new(&self.directory, signers, on_progress).taking(lost);
                 let transaction = &mut *self.writing.transaction;
                 let (renewed, state) = rekey.project(transaction, &project, None)?;
                 settled.renewed = Some(rekey.secrets);
                 settled.output_keys = std::mem::take(&mut rekey.output_keys);
+                settled.exposed = std::mem::take(&mut rekey.exposed);
                 self.writing.remember(pid, Some(&renewed.entry.name), state);
                 opened = renewed;
                 self.set_due(&pid);
             }
-            Some(project) => opened = self.write_policy(project, writers)?,
+            Some(project) => {
+                if let Some(lost) = lost {
+                    settled.exposed = self.exposed(&project, lost)?;
+                }
+
+                opened = self.write_policy(project, writers)?;
+            }
             None => opened = self.write_policy_of_damaged(opened, writers)?,
         }
 
@@ -296,6 +295,7 @@ impl<'v> TokenChange<'v> {
             opened.entry.due = Some(Timestamp::now());
         }
 
+        settled.exposed.sort_by_cached_key(|secret| secret.metadata.tag.key());
         Ok((settled, opened))
     }
 

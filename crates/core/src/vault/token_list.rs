@@ -39,10 +39,36 @@ impl UseRights {
     }
 
     /// Returns true if the token may use the value of a secret.
-    pub(super) fn include(&self, rid: RecordId, class: Class) -> bool {
+    fn include(&self, rid: RecordId, class: Class) -> bool {
         self.level >= Level::Use
             && (class == Class::Team || self.is_restricted_allowed)
             && self.only.as_ref().is_none_or(|only| only.contains(&rid))
+    }
+}
+
+/// Rights that are taken from tokens.
+pub(super) struct LostRights {
+    had: Vec<UseRights>,
+    /// What is left of them
+    has: Option<UseRights>,
+}
+
+impl LostRights {
+    /// Returns all rights of tokens.
+    pub(super) fn of(tokens: &Tokens, ids: &[TokenId]) -> Self {
+        let had = ids.iter().filter_map(|id| tokens.list.get(id));
+        Self { had: had.map(|token| UseRights::of(&token.escrow)).collect(), has: None }
+    }
+
+    /// Returns those that a token had and no longer has.
+    pub(super) fn between(had: UseRights, has: UseRights) -> Self {
+        Self { had: vec![had], has: Some(has) }
+    }
+
+    /// Returns true if the value of a secret could be used, and no longer can.
+    pub(super) fn include(&self, rid: RecordId, class: Class) -> bool {
+        self.had.iter().any(|had| had.include(rid, class))
+            && !self.has.as_ref().is_some_and(|has| has.include(rid, class))
     }
 }
 

@@ -13,13 +13,13 @@ use super::grants;
 use super::project::Project;
 use super::state::State;
 use super::token_change::{ChangeOfTokens, RemovedTokens, TokenChange};
-use super::token_list::{Tokens, UseRights};
+use super::token_list::{LostRights, Tokens, UseRights};
 use super::writing::Writing;
 use super::{GRANTS, RekeyOutcome, Vault, VaultError};
 use crate::crypto::CryptoError;
 use crate::crypto::audit::Action;
 use crate::crypto::grant::Escrow;
-use crate::crypto::ids::{ProjectId, RecordId, TokenId};
+use crate::crypto::ids::{ProjectId, TokenId};
 use crate::crypto::output_digest::OutputKey;
 use crate::crypto::rows::{GrantRow, tokens_hash};
 use crate::crypto::token::Token;
@@ -321,15 +321,14 @@ impl Vault {
         }
 
         token.is_due = true;
-        let has = UseRights::of(escrow);
-        let is_lost = |rid: RecordId, class| had.include(rid, class) && !has.include(rid, class);
-        let exposed = if narrows { change.exposed(&project, is_lost)? } else { Vec::new() };
-        let renews = narrows && !keeps_keys;
+        let lost = LostRights::between(had, UseRights::of(escrow));
         let about = [id];
-        let what = ChangeOfTokens::new(Action::UpdateToken, &about).renewing(renews);
+        let what = ChangeOfTokens::new(Action::UpdateToken, &about)
+            .renewing(narrows && !keeps_keys)
+            .taking(narrows.then_some(&lost));
         let settled = change.settle(what, project, on_progress)?;
         let info = change.info(&id)?;
-        let revoked = narrows.then(|| settled.revoked(vec![before], exposed));
+        let revoked = narrows.then(|| settled.revoked(vec![before]));
         change.writing.commit()?;
         Ok((info, revoked))
     }
@@ -374,17 +373,19 @@ impl Vault {
                 old.is_due = true;
                 None
             }
-            None => Some(change.remove(change.tokens.all_named(name), &project)?),
+            None => Some(change.remove(change.tokens.all_named(name))?),
         };
 
         change.tokens.add(keys.id, escrow)?;
         let renews = until.is_none() && !keeps_keys;
         let ids = removed.as_ref().map_or(&[][..], |removed| &removed.ids);
         let about = [keys.id];
-        let what = ChangeOfTokens::removing(Action::UpdateToken, &about, ids).renewing(renews);
+        let what = ChangeOfTokens::removing(Action::UpdateToken, &about, ids)
+            .renewing(renews)
+            .taking(removed.as_ref().map(|removed| &removed.rights));
         let settled = change.settle(what, project, on_progress)?;
         let info = change.info(&keys.id)?;
-        let revoked = removed.map(|removed| settled.revoked(removed.tokens, removed.exposed));
+        let revoked = removed.map(|removed| settled.revoked(removed.tokens));
         change.writing.commit()?;
         Ok((token, info, revoked))
     }
@@ -439,11 +440,13 @@ impl Vault {
         }
 
         let project = of.ok_or(VaultError::Internal("no token was named"))?;
-        let RemovedTokens { ids, tokens, exposed } = change.remove(ids, &project)?;
-        let what = ChangeOfTokens::removing(Action::RevokeTokens, &ids, &ids).renewing(!keeps_keys);
+        let RemovedTokens { ids, tokens, rights } = change.remove(ids)?;
+        let what = ChangeOfTokens::removing(Action::RevokeTokens, &ids, &ids)
+            .renewing(!keeps_keys)
+            .taking(Some(&rights));
         let settled = change.settle(what, project, on_progress)?;
         change.writing.commit()?;
-        Ok(settled.revoked(tokens, exposed))
+        Ok(settled.revoked(tokens))
     }
 
     /// Gives a project new keys. The old keys open nothing that is stored from now on. Its tokens get
