@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use terminal_secrets::model::Description;
-use terminal_secrets::vault::{Locked, SecretChanges};
+use terminal_secrets::model::{Description, Level, TokenName};
+use terminal_secrets::vault::{Locked, NewToken, SecretChanges};
 
 use crate::support::files::passphrase_file;
 use crate::support::specimen::root;
@@ -40,6 +40,11 @@ pub const CASES: &[Case] = &[
     Case { line: "update key --description words", prepare: nothing },
     Case { line: "access key --restricted", prepare: nothing },
     Case { line: "token create ci --level manage", prepare: nothing },
+    Case { line: "token update ci --level read", prepare: token },
+    Case { line: "token rotate ci", prepare: token },
+    Case { line: "token revoke ci --yes --keep-keys", prepare: token },
+    Case { line: "token revoke --all --yes", prepare: token },
+    Case { line: "token bundle ci @ci.vault", prepare: token },
     Case { line: "delete key --yes", prepare: nothing },
     Case { line: "clone --all --to other", prepare: nothing },
     Case { line: "clone key --to web --on-conflict overwrite", prepare: nothing },
@@ -91,6 +96,20 @@ fn backup(sandbox: &Sandbox) {
     };
 
     vault.update(&project("web"), &"port".parse().unwrap(), None, changes).unwrap();
+}
+
+fn token(sandbox: &Sandbox) {
+    let vault = Locked::open(&sandbox.vault_path()).unwrap().unlocked(root());
+    let new = NewToken {
+        name: TokenName::parse("ci").unwrap(),
+        level: Level::Use,
+        project: &project("web"),
+        only: None,
+        is_restricted_allowed: false,
+        is_strict: false,
+        expires: None,
+    };
+    vault.create_token(&new).unwrap();
 }
 
 fn template(sandbox: &Sandbox) {

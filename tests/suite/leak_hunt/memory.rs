@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use memchr::memmem;
 use rustix::process::{Pid, Signal, kill_process};
+use terminal_secrets::crypto::token::Token;
+use terminal_secrets::model::SecretBytes;
+use terminal_secrets::vault::Locked;
 
 use crate::support::Sandbox;
 use crate::support::faults::{skipped, strace_is_here};
@@ -79,6 +82,14 @@ fn wanted(sandbox: &Sandbox) -> Vec<(String, Vec<u8>)> {
         let pieces = text.as_bytes().chunks_exact(16).enumerate();
         wanted.extend(pieces.map(|(at, piece)| (format!("{name} {at}"), piece.to_vec())));
     }
+
+    // The prefix and the first digits may be shown, so the pieces begin behind them.
+    let token = sandbox.read("user.token");
+    let pieces = token[5..].chunks_exact(16).enumerate();
+    wanted.extend(pieces.map(|(at, piece)| (format!("token {at}"), piece.to_vec())));
+    let vault_id = Locked::open(&sandbox.vault_path()).unwrap().vault_id().unwrap();
+    let token = Token::parse(&SecretBytes::copy_of(&token)).unwrap().keys(&vault_id);
+    wanted.push(("the token's key".to_owned(), token.kek.expose()[..16].to_vec()));
 
     for (name, key) in keys(&sandbox.vault_path(), &passphrase()) {
         wanted.extend(

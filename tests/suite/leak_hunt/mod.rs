@@ -9,8 +9,8 @@ use std::fs::{self, File};
 use std::process::Command;
 
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
-use terminal_secrets::model::SecretBytes;
-use terminal_secrets::vault::{Locked, Vault};
+use terminal_secrets::model::{Level, SecretBytes, TokenName};
+use terminal_secrets::vault::{Locked, NewToken, Vault};
 
 use crate::support::files::write_private;
 use crate::support::programs::environment;
@@ -34,6 +34,18 @@ fn home() -> Sandbox {
     vault.create(&project("default"), secret("key", STORED.as_bytes())).unwrap();
     vault.create(&project("web"), secret("port", format!("{STORED}b").as_bytes())).unwrap();
     vault.backup(&sandbox.path("copy.db"), false, &|_| {}).unwrap();
+
+    let new = NewToken {
+        name: TokenName::parse("user").unwrap(),
+        level: Level::Use,
+        project: &project("default"),
+        only: None,
+        is_restricted_allowed: false,
+        is_strict: false,
+        expires: None,
+    };
+    let (token, _) = vault.create_token(&new).unwrap();
+    write_private(&sandbox.path("user.token"), token.text().expose());
 
     for (name, content) in [
         ("wrong", format!("{GIVEN}\n")),
