@@ -116,7 +116,7 @@ impl Action {
             Self::Restore => "restore",
             Self::Salvage => "salvage",
             Self::Access => "access",
-            Self::Policy => "policy",
+            Self::Policy => "managers",
             Self::AddProjects => "project-add",
             Self::RenameProject => "project-rename",
             Self::DeleteProjects => "project-delete",
