@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use terminal_secrets::model::Class;
+use terminal_secrets::model::{Class, Level};
 use terminal_secrets::vault::Locked;
 
 use crate::support::specimen::{create, root};
@@ -83,6 +83,8 @@ type StoredSecret = (String, String, Option<String>, Class, Vec<u8>);
 #[derive(PartialEq, Debug)]
 pub struct State {
     pub secrets: BTreeSet<StoredSecret>,
+    /// Each token's name and level, and whether its string was replaced
+    pub tokens: Vec<(String, Level, bool)>,
     pub vaults: Vec<PathBuf>,
     pub files: Tree,
 }
@@ -137,6 +139,9 @@ pub fn state(sandbox: &Sandbox) -> State {
     // After `rekey` the test does not know the root key.
     let known = locked.check_root_key(&root()).is_ok();
     let vault = if known { locked.unlocked(root()) } else { locked.unlock(&passphrase()).unwrap() };
+    let tokens = vault.tokens().unwrap().into_iter();
+    let tokens = tokens.map(|token| (token.name.to_string(), token.level, token.is_replaced));
+    let tokens = tokens.collect();
     let secrets = vault.list(None, |_| true).unwrap().into_iter().map(|found| {
         let (name, tag) =
             (found.project.as_str().to_owned(), found.metadata.tag.as_str().to_owned());
@@ -148,6 +153,7 @@ pub fn state(sandbox: &Sandbox) -> State {
     let is_vault = |name: &Path| name.ends_with("vault.db");
     State {
         secrets: secrets.collect(),
+        tokens,
         vaults: files.keys().filter(|name| is_vault(name)).cloned().collect(),
         files: files
             .into_iter()
