@@ -1,6 +1,9 @@
 //! The index of ids, which only the rows of records make up.
 
-use terminal_secrets::model::{Level, SecretRef, TokenName};
+use terminal_secrets::crypto::ids::DIRECTORY;
+use terminal_secrets::crypto::rows::Record;
+use terminal_secrets::model::{Level, SecretId, SecretRef, TokenName};
+use terminal_secrets::store::{SqliteStore, Store};
 use terminal_secrets::vault::{NewToken, SecretChanges};
 
 use super::restricted::{forge, sealed};
@@ -50,6 +53,33 @@ fn a_manager_takes_no_id_of_another_project() {
         let deleted = vault.delete(&of, std::slice::from_ref(&id)).map(drop);
         for done in [vault.get(&of, &id).map(drop), updated, all, deleted] {
             assert_eq!(code(&done.unwrap_err()), 6);
+        }
+    }
+}
+
+/// Attack A15: the records of the list of projects have ids too, which are no ids of secrets.
+#[test]
+fn the_id_of_a_project_is_not_the_id_of_a_secret() {
+    let specimen = Specimen::new();
+    let store = SqliteStore::open(&specimen.path()).unwrap();
+    let snapshot = store.read().unwrap();
+    let mut ids = Vec::new();
+    let mut keep = |record: Record| {
+        ids.push(SecretRef::Id(SecretId(record.rid)));
+        true
+    };
+    snapshot.records(&DIRECTORY, &mut keep).unwrap();
+    assert_eq!(ids.len(), 2);
+    let (vault, alpha) = (specimen.vault().unwrap(), project("alpha"));
+    for id in ids {
+        let changes = SecretChanges { value: Some(value(b"next")), ..SecretChanges::default() };
+        let one = std::slice::from_ref(&id);
+        for done in [
+            vault.get(&alpha, &id).map(drop),
+            vault.update(&alpha, &id, None, changes).map(drop),
+            vault.delete(&alpha, one).map(drop),
+        ] {
+            assert_eq!(code(&done.unwrap_err()), 3);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Other tests cover these: `agent/message_keys.rs` and `agent/directory.rs` A5 and B3 (no value key
 //! and no key of the directory leaves the agent), `agent/signing.rs` A6 and B4 (it signs no head that
 //! it did not check), `crypto/history.rs` A4 and B13 (ancestors of zero, numbers far ahead),
-//! `attacks/` B12, `audit/changes.rs` B8, `checkpoint/` B14 for the owner, `token/restored.rs` A13 and B9,
+//! `attacks/` B12, `checkpoint/` B14 for the owner, `token/restored.rs` A13 and B9,
 //! `token/change.rs` a rollback that a token has seen.
 
 use terminal_secrets::crypto::audit::{Action, AuditChange};
@@ -20,6 +20,7 @@ use terminal_secrets::vault::{HeadPlace, Locked, NewToken, TokenAccess, Vault, V
 use crate::support::project;
 use crate::support::specimen::{Specimen, VAULT_ID, code};
 
+mod audit;
 mod grants;
 mod signing;
 
