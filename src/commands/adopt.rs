@@ -17,11 +17,11 @@ use super::shared::conflicts::{OnTakenArg, Uses};
 use super::shared::migrating::{migration_error, on_taken, stored_values};
 use super::shared::new_vault::offer_a_vault;
 use super::shared::store::store;
-use super::shared::{additions, directories, outputs, project_file};
+use super::shared::{directories, outputs, project_file};
 use crate::context::Context;
 use crate::error::{self, Error, Hint, Kind, hint};
 use crate::output::Adopted;
-use crate::ui::{counted, input, prompt};
+use crate::ui::{counted, input, listed, prompt};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -188,7 +188,7 @@ fn refuse_unknown(args: &AdoptArgs, names: &[String]) -> Result<(), Error> {
             "`{name}` is not a new variable of `{}`",
             args.file.display()
         ))
-        .hint(format!("choose from {}; nothing was written", additions::listed(names)))),
+        .hint(format!("choose from {}; nothing was written", listed(names)))),
         None => Ok(()),
     }
 }
@@ -230,10 +230,7 @@ fn decide(args: &AdoptArgs, names: &[String], file: &[u8]) -> Result<Vec<String>
 fn report_kept(cx: &Context, added: &Migration, file: &str) {
     let kept: Vec<String> = added.left.iter().map(|(name, _)| name.clone()).collect();
     if !kept.is_empty() {
-        cx.ui.status(&format!(
-            "kept as plain settings in the template: {}",
-            additions::listed(&kept)
-        ));
+        cx.ui.status(&format!("kept as plain settings in the template: {}", listed(&kept)));
     }
 
     if !added.blanked.is_empty() {

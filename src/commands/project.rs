@@ -9,7 +9,7 @@ use crate::completion;
 use crate::context::Context;
 use crate::error::{Error, hint};
 use crate::output::Projects;
-use crate::ui::counted;
+use crate::ui::{counted, listed};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -92,12 +92,11 @@ fn report_tokens(cx: &Context, from: &ProjectName, to: &ProjectName) {
     let which = if vault.holds_root_key() {
         let mut tokens = vault.tokens().unwrap_or_default();
         tokens.retain(|token| token.project == *to);
-        let names: Vec<String> = tokens.iter().map(|token| format!("`{}`", token.name)).collect();
-        if names.is_empty() {
+        if tokens.is_empty() {
             return;
         }
 
-        format!("tokens {}", names.join(", "))
+        format!("tokens {}", listed(tokens.iter().map(|token| &token.name)))
     } else {
         "tokens of the project".to_owned()
     };

@@ -11,7 +11,7 @@ use super::shared::recovery_code;
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::Rekeyed;
-use crate::ui::counted;
+use crate::ui::{counted, listed};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -92,10 +92,9 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
     ));
 
     if !tokens.is_empty() {
-        let names: Vec<String> = tokens.iter().map(|name| format!("`{name}`")).collect();
         cx.ui.status(&format!(
             "removed every token, because the old root key opens their keys: {}",
-            names.join(", ")
+            listed(tokens)
         ));
     }
 

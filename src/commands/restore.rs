@@ -14,7 +14,7 @@ use super::shared::confirm::{require_confirmation, require_terminal};
 use crate::context::Context;
 use crate::error::{Error, Hint, Kind, hint};
 use crate::output::{Restored, VaultContent};
-use crate::ui::{counted, prompt};
+use crate::ui::{counted, listed, prompt};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -174,10 +174,9 @@ impl RestoreObserver for Observer<'_> {
             }
             // The agent has its own checkpoint.
             RestoreEvent::Revoked(names) => {
-                let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
                 cx.ui.status(&format!(
                     "left out tokens of the backup that the current vault does not have: {}",
-                    names.join(", ")
+                    listed(names)
                 ));
             }
             RestoreEvent::Replaced => cx.agents.forget_vault(),

@@ -26,7 +26,7 @@ use crate::context::Context;
 use crate::error::{self, Error, Hint, Kind, hint};
 use crate::output::SetUp;
 use crate::ui::escape::{clipped, quoted};
-use crate::ui::{UiError, counted, input, prompt};
+use crate::ui::{UiError, counted, input, listed, prompt};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -224,7 +224,7 @@ fn refuse_loss(
     };
 
     let lost = given.rest().zip(&stored).filter(|((_, _, value), stored)| is_lost(value, stored));
-    let lost: Vec<String> = lost.map(|((name, ..), _)| format!("`{name}`")).collect();
+    let lost: Vec<&str> = lost.map(|((name, ..), _)| name).collect();
     if lost.is_empty() {
         return Ok(());
     }
@@ -232,7 +232,7 @@ fn refuse_loss(
     let name = path.display();
     let what = format!(
         "`{name}` would be replaced, but the vault does not have its values of {}",
-        lost.join(", ")
+        listed(lost)
     );
 
     Err(Error::new(Kind::Refused, what).hint(Hint::in_project(hint!(

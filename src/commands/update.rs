@@ -14,6 +14,7 @@ use crate::completion;
 use crate::context::Context;
 use crate::error::{Error, hint};
 use crate::output::SecretInfo;
+use crate::ui::listed;
 use crate::ui::time;
 
 const EXAMPLES: &str = "\
@@ -134,10 +135,8 @@ fn report_stale(cx: &Context, secret: &Secret) {
     match outputs::outdated_by(cx, &secret.project, &secret.metadata.tag) {
         Ok(stale) if stale.is_empty() => {}
         Ok(stale) => {
-            let names: Vec<String> =
-                stale.iter().map(|path| format!("`{}`", path.display())).collect();
-            let (are, they) = if names.len() == 1 { ("is", "it") } else { ("are", "them") };
-            let names = names.join(", ");
+            let (are, they) = if stale.len() == 1 { ("is", "it") } else { ("are", "them") };
+            let names = listed(stale.iter().map(|path| path.display()));
             cx.ui.status(&format!(
                 "{names} {are} now out of date; render {they} with `secrets render --stale`"
             ));

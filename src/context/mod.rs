@@ -27,7 +27,7 @@ use secrets_project::setup::trust::{Coverage, TrustRecord};
 
 use crate::config::Environment;
 use crate::error::{Error, Kind, Selection, hint};
-use crate::ui::{ColorWhen, Ui};
+use crate::ui::{ColorWhen, Ui, listed};
 pub(crate) use agents::{AGENT_TIMEOUT, Agents};
 pub(crate) use audit::Used;
 pub(crate) use credentials::Credentials;
@@ -178,13 +178,12 @@ impl Context {
 
         match vault.projects_with(tag) {
             Ok(projects) if !projects.is_empty() => {
-                let names: Vec<String> = projects.iter().map(|name| format!("`{name}`")).collect();
-                let have = if names.len() == 1 { "project" } else { "projects" };
-                let verb = if names.len() == 1 { "has" } else { "have" };
+                let have = if projects.len() == 1 { "project" } else { "projects" };
+                let verb = if projects.len() == 1 { "has" } else { "have" };
                 let hint = format!(
                     "use `--project {}`, because {have} {} {verb} `{tag}`",
                     projects[0],
-                    names.join(", ")
+                    listed(&projects)
                 );
 
                 error.with_only_hint(hint)

@@ -224,6 +224,11 @@ pub(crate) fn counted<N: Copy + Display + PartialEq + From<u8>>(number: N, thing
     if number == N::from(1) { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
+/// Formats names in backticks, with commas between them.
+pub(crate) fn listed(names: impl IntoIterator<Item = impl Display>) -> String {
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
 fn write_json(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, PlainJson);
     document.serialize(&mut serializer)?;

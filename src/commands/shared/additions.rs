@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::context::Context;
 use crate::error::{self, Error, Hint, Kind, hint};
 use crate::output::listed_additions;
+use crate::ui::listed;
 use crate::ui::prompt;
 
 /// Returns outputs with their paths relative to the working directory.
@@ -147,9 +148,4 @@ fn is_output(cx: &Context, path: &Path) -> Result<bool, Error> {
         .render
         .iter()
         .any(|rendering| absolute(&manifest.at(&rendering.output)).ok() == path))
-}
-
-/// Formats names in backticks.
-pub(crate) fn listed(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

@@ -6,6 +6,7 @@ use secrets_mask::Needles;
 
 use crate::context::Context;
 use crate::error::{Error, Kind};
+use crate::ui::listed;
 
 /// The memory that is always assumed to be available, in bytes.
 const ALWAYS_AVAILABLE: u64 = 64 * 1024 * 1024;
@@ -24,17 +25,11 @@ pub(crate) fn look_for(
 ) -> Result<(), Error> {
     let is_short =
         |value: &SecretValue| !value.expose().is_empty() && Needles::is_short(value.expose());
-    let short: Vec<String> = values
-        .iter()
-        .filter(|(_, value)| is_short(value))
-        .map(|(tag, _)| format!("`{tag}`"))
-        .collect();
+    let short: Vec<&Tag> =
+        values.iter().filter(|(_, value)| is_short(value)).map(|(tag, _)| tag).collect();
 
     if !short.is_empty() {
-        cx.ui.warn(&format!(
-            "values shorter than 8 bytes are not {protected}: {}",
-            short.join(", ")
-        ));
+        cx.ui.warn(&format!("values shorter than 8 bytes are not {protected}: {}", listed(short)));
     }
 
     let needed = Needles::memory(values.iter().map(|(_, value)| value.expose()));

@@ -13,6 +13,7 @@ use super::create::{described, tags};
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::{RevokedTokens, TokenRow, end};
+use crate::ui::listed;
 
 pub(super) fn update(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
     let (add, remove) = signed_tags(&args.only)?;
@@ -70,10 +71,7 @@ pub(super) fn revoke(
     if !yes {
         require_terminal("revoking a token")?;
         let what = match names {
-            Some(names) => {
-                let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-                format!("token {}", names.join(", "))
-            }
+            Some(names) => format!("token {}", listed(names)),
             None => "every token of the vault".into(),
         };
         require_confirmation(&format!("Revoke {what} for good?"))?;

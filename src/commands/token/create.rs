@@ -17,7 +17,7 @@ use super::{CreateArgs, RotateArgs};
 use crate::context::Context;
 use crate::error::{Error, Kind, hint};
 use crate::output::{TokenRow, end};
-use crate::ui::counted;
+use crate::ui::{counted, listed};
 
 pub(super) fn create(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     let only = tags(&args.only)?;
@@ -125,12 +125,13 @@ fn report_restricted(vault: &Vault, info: &TokenInfo, cx: &Context) -> Result<()
     };
     let wanted: Vec<SecretRef> = tags.iter().cloned().map(SecretRef::Tag).collect();
     let secrets = vault.get_all(&info.project, &wanted)?;
-    let unusable = secrets.iter().filter(|secret| !info.may_use(&secret.metadata));
-    let names: Vec<String> = unusable.map(|secret| format!("`{}`", secret.metadata.tag)).collect();
-    if !names.is_empty() {
+    let metadata = secrets.iter().map(|secret| &secret.metadata);
+    let unusable: Vec<&Tag> = metadata.filter(|it| !info.may_use(it)).map(|it| &it.tag).collect();
+    if !unusable.is_empty() {
+        let unusable = listed(unusable);
         cx.ui.status(&cx.target.hint_text(hint!(
             "it cannot use the value of {}, which needs `secrets token update {} --restricted`",
-            names.join(", "),
+            unusable,
             info.name
         )));
     }

@@ -5,7 +5,7 @@ use terminal_secrets::crypto::head::Head;
 use terminal_secrets::crypto::ids::DIRECTORY;
 use terminal_secrets::crypto::kdf::KdfParams;
 use terminal_secrets::store::{RowSet, Store};
-use terminal_secrets::vault::{DirectoryChange, KeyServiceError, OwnerAccess, VaultError};
+use terminal_secrets::vault::{DirectoryChange, KeyServiceError, VaultAccess, VaultError};
 
 use crate::support::specimen::{Specimen, VAULT_ID};
 use crate::support::{passphrase, project, secret};

@@ -13,7 +13,7 @@ use rustix::process::{Signal, Uid, kill_process};
 use rustix::thread::set_thread_res_uid;
 use terminal_secrets::agent::{AgentFault, Answer, Client, Request, VERSION};
 use terminal_secrets::store::{SqliteStore, Store};
-use terminal_secrets::vault::{KeyServiceError, OwnerAccess, VaultError};
+use terminal_secrets::vault::{KeyServiceError, VaultAccess, VaultError};
 
 use crate::support::programs::{NOBODY, am_root, has_ended, within};
 use crate::support::specimen::{Specimen, VAULT_ID};

@@ -5,7 +5,7 @@ use terminal_secrets::crypto::record::{RecordContext, ValueBinding, open_value, 
 use terminal_secrets::crypto::rows::Record;
 use terminal_secrets::model::{Class, Tag};
 use terminal_secrets::store::Store;
-use terminal_secrets::vault::{OpenedProject, OwnerAccess, SecretChanges, WantedKey};
+use terminal_secrets::vault::{OpenedProject, SecretChanges, VaultAccess, WantedKey};
 
 use crate::support::specimen::{SECRETS, Specimen, VAULT_ID};
 use crate::support::value;

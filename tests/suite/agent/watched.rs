@@ -12,7 +12,7 @@ use terminal_secrets::crypto::root_key::RootKey;
 use terminal_secrets::crypto::rows::ProjectRow;
 use terminal_secrets::store::{RowSet, SqliteStore, Store};
 use terminal_secrets::vault::{
-    Directory, KeyServiceError, Locked, OpenedProject, OwnerAccess, Vault, VaultError,
+    Directory, KeyServiceError, Locked, OpenedProject, Vault, VaultAccess, VaultError,
 };
 
 use crate::support::specimen::{self, Specimen, VAULT_ID};

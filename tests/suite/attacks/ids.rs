@@ -17,15 +17,8 @@ use crate::support::{project, secret, value};
 fn a_manager_takes_no_id_of_another_project() {
     let specimen = Specimen::new();
     let vault = specimen.vault().unwrap();
-    let new = NewToken {
-        name: TokenName::parse("boss").unwrap(),
-        level: Level::Manage,
-        project: &project("alpha"),
-        only: None,
-        is_restricted_allowed: false,
-        is_strict: false,
-        expires: None,
-    };
+    let alpha = project("alpha");
+    let new = NewToken::new(TokenName::parse("boss").unwrap(), Level::Manage, &alpha);
     vault.create_token(&new).unwrap();
     vault.create(&project("other"), secret("four", b"4")).unwrap();
     let id_of = |of, tag: &str| vault.get(&project(of), &tag.parse().unwrap()).unwrap().id;

@@ -100,15 +100,8 @@ fn backup(sandbox: &Sandbox) {
 
 fn token(sandbox: &Sandbox) {
     let vault = Locked::open(&sandbox.vault_path()).unwrap().unlocked(root());
-    let new = NewToken {
-        name: TokenName::parse("ci").unwrap(),
-        level: Level::Use,
-        project: &project("web"),
-        only: None,
-        is_restricted_allowed: false,
-        is_strict: false,
-        expires: None,
-    };
+    let web = project("web");
+    let new = NewToken::new(TokenName::parse("ci").unwrap(), Level::Use, &web);
     vault.create_token(&new).unwrap();
 }
 

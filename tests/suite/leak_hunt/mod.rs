@@ -35,15 +35,8 @@ fn home() -> Sandbox {
     vault.create(&project("web"), secret("port", format!("{STORED}b").as_bytes())).unwrap();
     vault.backup(&sandbox.path("copy.db"), false, &|_| {}).unwrap();
 
-    let new = NewToken {
-        name: TokenName::parse("user").unwrap(),
-        level: Level::Use,
-        project: &project("default"),
-        only: None,
-        is_restricted_allowed: false,
-        is_strict: false,
-        expires: None,
-    };
+    let default = project("default");
+    let new = NewToken::new(TokenName::parse("user").unwrap(), Level::Use, &default);
     let (token, _) = vault.create_token(&new).unwrap();
     write_private(&sandbox.path("user.token"), token.text().expose());
 

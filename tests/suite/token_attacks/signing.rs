@@ -167,16 +167,8 @@ fn a_project_has_at_most_64_managers() {
 fn an_expired_manager_signs_until_the_owner_drops_it() {
     let specimen = Specimen::new();
     let reader = create(&specimen, "reader", Level::Read, None);
-    let end = Timestamp(Timestamp::now().0 + 100);
-    let new = NewToken {
-        name: name("boss"),
-        level: Level::Manage,
-        project: &project("alpha"),
-        only: None,
-        is_restricted_allowed: false,
-        is_strict: false,
-        expires: Some(end),
-    };
+    let (end, alpha) = (Timestamp(Timestamp::now().0 + 100), project("alpha"));
+    let new = NewToken { expires: Some(end), ..NewToken::new(name("boss"), Level::Manage, &alpha) };
     let boss = Held(specimen.vault().unwrap().create_token(&new).unwrap().0.text());
     let grant = boss.grant(&specimen);
     let before = specimen.bytes();
@@ -235,15 +227,7 @@ fn all_tokens_of_many_projects_are_revoked_in_one_change() {
     for number in 0..40 {
         let of = project(&format!("p{number}"));
         vault.create(&of, secret("x", b"x")).unwrap();
-        let new = NewToken {
-            name: name(&format!("t{number}")),
-            level: Level::Manage,
-            project: &of,
-            only: None,
-            is_restricted_allowed: false,
-            is_strict: false,
-            expires: None,
-        };
+        let new = NewToken::new(name(&format!("t{number}")), Level::Manage, &of);
         vault.create_token(&new).unwrap();
         list(&elsewhere()).unwrap();
     }

@@ -112,8 +112,8 @@ pub struct SignRequest<'a> {
     pub change: AuditChange,
 }
 
-/// The operations of the owner.
-pub trait OwnerAccess {
+/// The keys and signatures that somebody has: the owner himself, the owner through an agent, or a token.
+pub trait VaultAccess {
     /// Opens and verifies the directory's head.
     fn directory(
         &self,
@@ -227,7 +227,7 @@ impl LocalOwner {
     }
 }
 
-impl OwnerAccess for LocalOwner {
+impl VaultAccess for LocalOwner {
     fn directory(
         &self,
         vault_id: &VaultId,
@@ -306,7 +306,7 @@ pub fn derive_keys(
     wanted.iter().map(derive).collect()
 }
 
-impl From<RootKey> for Rc<dyn OwnerAccess> {
+impl From<RootKey> for Rc<dyn VaultAccess> {
     fn from(root: RootKey) -> Self {
         Rc::new(LocalOwner::new(root))
     }

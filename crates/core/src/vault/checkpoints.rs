@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::VaultError;
-use super::access::OwnerAccess;
+use super::access::VaultAccess;
 use crate::crypto::aead::Key;
 use crate::crypto::checkpoint::{Checkpoint, NewestState};
 use crate::crypto::history::Relation;
@@ -130,7 +130,7 @@ impl Checkpoints {
     fn keys(
         &self,
         vault: &VaultRow,
-        owner: &dyn OwnerAccess,
+        owner: &dyn VaultAccess,
     ) -> Result<Rc<CheckpointKeys>, VaultError> {
         if let Some((of, keys)) = &*self.keys.borrow()
             && of == vault
@@ -150,7 +150,7 @@ impl Checkpoints {
     pub(super) fn check(
         &self,
         vault: &VaultRow,
-        owner: &dyn OwnerAccess,
+        owner: &dyn VaultAccess,
         seen: Seen<'_>,
     ) -> Result<(), VaultError> {
         let keys = self.keys(vault, owner)?;
@@ -173,7 +173,7 @@ impl Checkpoints {
     pub(super) fn remember(
         &self,
         vault: &VaultRow,
-        owner: &dyn OwnerAccess,
+        owner: &dyn VaultAccess,
         seen: Seen<'_>,
     ) -> Result<(), VaultError> {
         let keys = self.keys(vault, owner)?;
@@ -185,7 +185,7 @@ impl Checkpoints {
     pub(super) fn last_seen(
         &self,
         vault: &VaultRow,
-        owner: &dyn OwnerAccess,
+        owner: &dyn VaultAccess,
         pid: &ProjectId,
     ) -> Result<Vec<Checkpoint>, VaultError> {
         let keys = self.keys(vault, owner)?;

@@ -67,7 +67,7 @@ use std::rc::Rc;
 
 pub use access::{
     ChangedDirectory, DirectoryChange, KeyServiceError, LocalOwner, OpenedDirectory, OpenedProject,
-    OwnerAccess, SignRequest, WantedKey, derive_keys,
+    SignRequest, VaultAccess, WantedKey, derive_keys,
 };
 pub use change_log::{ChangeLog, LogScope, LoggedChange, PrunedLog, Writer};
 pub use checkpoints::{Divergence, DivergenceNotice, SeenElsewhere};
@@ -226,7 +226,7 @@ impl Locked {
     }
 
     /// Returns the vault, unlocked by its root key or by an agent that holds it.
-    pub fn unlocked(self, access: impl Into<Rc<dyn OwnerAccess>>) -> Vault {
+    pub fn unlocked(self, access: impl Into<Rc<dyn VaultAccess>>) -> Vault {
         let access = access.into();
         let notice = self.notice;
         let checkpoints = self.checkpoints.map(|checkpoints| {
@@ -257,9 +257,9 @@ impl Locked {
     }
 
     /// Does the same as [`Locked::check`] with an agent that holds the root key.
-    pub fn check_with(&self, access: impl Into<Rc<dyn OwnerAccess>>) -> Result<(), VaultError> {
+    pub fn check_with(&self, access: impl Into<Rc<dyn VaultAccess>>) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        let access: Rc<dyn OwnerAccess> = access.into();
+        let access: Rc<dyn VaultAccess> = access.into();
         let notice = self.notice.clone();
         let checkpoints = self
             .checkpoints
@@ -279,7 +279,7 @@ impl Locked {
 /// An unlocked vault.
 pub struct Vault {
     store: Box<dyn Store>,
-    access: Rc<dyn OwnerAccess>,
+    access: Rc<dyn VaultAccess>,
     checkpoints: Option<Rc<Checkpoints>>,
     /// The slots at the time of unlocking or of their first use, until this process changes them
     slots_seen: RefCell<Option<Vec<Slot>>>,

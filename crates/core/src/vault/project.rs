@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::VaultError;
-use super::access::{OpenedProject, OwnerAccess, WantedKey};
+use super::access::{OpenedProject, VaultAccess, WantedKey};
 use super::buckets::{self, BucketHashes, leaf_at};
 use super::token_access::{Needed, OpenGrant};
 use crate::crypto::CryptoError;
@@ -57,7 +57,7 @@ const VALUES_AT_ONCE: usize = 1000;
 pub(super) struct Project {
     pub(super) vault_id: VaultId,
     pub(super) opened: OpenedProject,
-    pub(super) access: Rc<dyn OwnerAccess>,
+    pub(super) access: Rc<dyn VaultAccess>,
     pub(super) row: ProjectRow,
     /// The policy as it is stored, and opened
     pub(super) policy: Option<(PolicyRow, Policy)>,
@@ -73,7 +73,7 @@ impl Project {
     pub(super) fn unverified(
         vault_id: VaultId,
         opened: OpenedProject,
-        access: Rc<dyn OwnerAccess>,
+        access: Rc<dyn VaultAccess>,
     ) -> Self {
         let (pid, epoch) = (opened.entry.pid, opened.entry.epoch);
         let row = ProjectRow { pid, epoch, head: Vec::new(), sig: Vec::new() };
@@ -87,7 +87,7 @@ impl Project {
         vault_id: VaultId,
         owner: &PublicKey,
         opened: OpenedProject,
-        access: Rc<dyn OwnerAccess>,
+        access: Rc<dyn VaultAccess>,
         grant: Option<&OpenGrant>,
     ) -> Result<Self, VaultError> {
         let OpenedProject { entry, keys, .. } = &opened;

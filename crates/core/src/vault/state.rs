@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::VaultError;
-use super::access::{OpenedDirectory, OpenedProject, OwnerAccess};
+use super::access::{OpenedDirectory, OpenedProject, VaultAccess};
 use super::ahead::KnownProjects;
 use super::checkpoints::{Checkpoints, Seen};
 use super::directory::{DIRECTORY_NAME, nearest_name};
@@ -46,7 +46,7 @@ pub(super) struct State {
     pub(super) directory: Head,
     pub(super) epoch: u32,
     pub(super) owner: PublicKey,
-    pub(super) access: Rc<dyn OwnerAccess>,
+    pub(super) access: Rc<dyn VaultAccess>,
     pub(super) checkpoints: Option<Rc<Checkpoints>>,
     /// The grant of the token that gives access; without one, the owner does
     pub(super) grant: Option<Rc<OpenGrant>>,
@@ -58,7 +58,7 @@ impl State {
     /// a token, opens its grant instead.
     pub(super) fn read(
         snapshot: &dyn Snapshot,
-        access: &Rc<dyn OwnerAccess>,
+        access: &Rc<dyn VaultAccess>,
         checkpoints: Option<&Rc<Checkpoints>>,
     ) -> Result<Self, VaultError> {
         snapshot.fetch(&[Want::Directory])?;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::access::{
-    ChangedDirectory, DirectoryChange, OpenedDirectory, OpenedProject, OwnerAccess, SignRequest,
+    ChangedDirectory, DirectoryChange, OpenedDirectory, OpenedProject, SignRequest, VaultAccess,
     WantedKey, derive_keys,
 };
 use super::next_head::{self, HeadPlace, SignedHead};
@@ -292,7 +292,7 @@ impl TokenAccess {
     }
 }
 
-impl OwnerAccess for TokenAccess {
+impl VaultAccess for TokenAccess {
     fn directory(&self, _: &VaultId, _: &dyn Snapshot) -> Result<OpenedDirectory, VaultError> {
         Err(VaultError::Forbidden(Needed::Passphrase))
     }
@@ -407,7 +407,7 @@ impl OwnerAccess for TokenAccess {
     }
 }
 
-impl From<TokenAccess> for Rc<dyn OwnerAccess> {
+impl From<TokenAccess> for Rc<dyn VaultAccess> {
     fn from(access: TokenAccess) -> Self {
         Rc::new(access)
     }

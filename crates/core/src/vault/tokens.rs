@@ -48,6 +48,14 @@ pub struct NewToken<'a> {
     pub expires: Option<Timestamp>,
 }
 
+impl<'a> NewToken<'a> {
+    /// Returns a token for all team secrets of a project, which does not expire.
+    pub fn new(name: TokenName, level: Level, project: &'a ProjectName) -> Self {
+        let (is_restricted_allowed, is_strict) = (false, false);
+        Self { name, level, project, only: None, is_restricted_allowed, is_strict, expires: None }
+    }
+}
+
 /// The changes of a token. `None` keeps a property.
 #[derive(Default)]
 pub struct TokenChanges<'a> {

@@ -5,7 +5,7 @@
 //! * `session`: the unlocked vault, its timeouts and its last known state
 //! * `server`: the agent's process
 //! * `client`: the client, which starts, asks and locks an agent
-//! * `owner_access`: the client as [`secrets_core::vault::OwnerAccess`]
+//! * `vault_access`: the client as [`secrets_core::vault::VaultAccess`]
 //! * `answers`: the checks that a client makes before it uses an answer
 //!
 //! No socket ever carries a root key or a key of the directory. A new agent receives the root key
@@ -15,11 +15,11 @@
 mod answers;
 mod client;
 mod connection;
-mod owner_access;
 mod protocol;
 mod runtime_dir;
 mod server;
 mod session;
+mod vault_access;
 
 pub use client::READY;
 pub use client::{Client, Status};

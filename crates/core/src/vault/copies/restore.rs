@@ -17,7 +17,7 @@ use crate::crypto::rows::VaultRow;
 use crate::crypto::slot::Credential;
 use crate::model::{Secret, TokenName};
 use crate::store::{self, CheckpointStore, Location, Snapshot, StoreError};
-use crate::vault::access::{LocalOwner, OwnerAccess};
+use crate::vault::access::{LocalOwner, VaultAccess};
 use crate::vault::checkpoints::Checkpoints;
 use crate::vault::directory::Directory;
 use crate::vault::state::{State, checked_row};
@@ -360,7 +360,7 @@ impl Locked {
     /// Checks that `root` is this vault's root key, which means that it opens the directory.
     pub fn check_root_key(&self, root: &RootKey) -> Result<(), VaultError> {
         let snapshot = self.store.read()?;
-        let access: Rc<dyn OwnerAccess> = Rc::new(LocalOwner::new(root.copy()?));
+        let access: Rc<dyn VaultAccess> = Rc::new(LocalOwner::new(root.copy()?));
         let read = State::read(&*snapshot, &access, None);
         detect_slot_change(read, &self.opened, &*snapshot).map(drop)
     }

@@ -20,7 +20,7 @@ use secrets_core::model::ProjectName;
 use secrets_core::store::{Extent, RowSet, Snapshot, Transaction, Want, decode_changes};
 use secrets_core::vault::{
     ChangedDirectory, DIRECTORY_NAME, DirectoryChange, KeyServiceError, OpenedDirectory,
-    OpenedProject, OwnerAccess, SignRequest, SignedHead, VaultError, WantedKey,
+    OpenedProject, SignRequest, SignedHead, VaultAccess, VaultError, WantedKey,
 };
 
 use super::answers::{AskedChange, ChangeCheck, KnownDirectory, is_at, signed};
@@ -36,13 +36,13 @@ const ROOM: usize = MAX_FRAME - 8 * 1024;
 /// The number of values whose keys are asked for at once, so that request and answer fit into frames.
 const KEYS_AT_ONCE: usize = 800;
 
-impl From<Client> for Rc<dyn OwnerAccess> {
+impl From<Client> for Rc<dyn VaultAccess> {
     fn from(client: Client) -> Self {
         Rc::new(client)
     }
 }
 
-impl OwnerAccess for Client {
+impl VaultAccess for Client {
     fn directory(
         &self,
         vault_id: &VaultId,
