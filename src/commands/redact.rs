@@ -51,6 +51,7 @@ pub(crate) fn run(args: &RedactArgs, cx: &Context) -> Result<(), Error> {
     let project = cx.target.project()?;
     let values = vault.scope(project).reveal_all()?;
     cx.record_use(&Used::of(&vault, project, values.iter().map(|(tag, _)| tag)))?;
+    cx.warn_of_unusable(&vault, project, "masked")?;
     drop(vault);
     look_for(&values, "masked", ALL, cx)?;
 

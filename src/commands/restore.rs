@@ -179,6 +179,18 @@ impl RestoreObserver for Observer<'_> {
                     listed(names)
                 ));
             }
+            RestoreEvent::RemovedTokens(names) => cx.ui.status(&format!(
+                "removed tokens of projects that the backup does not have: {}",
+                listed(names)
+            )),
+            RestoreEvent::LessRestricted(secrets) => {
+                let names = secrets.iter().map(|it| format!("{}/{}", it.project, it.metadata.tag));
+                cx.ui.warn(&cx.target.hint_text(Hint::text(format!(
+                    "these secrets were made restricted after the backup and will be team secrets: \
+                     {}; ",
+                    listed(names)
+                )).and("make them restricted again with `secrets access TAG --restricted`")));
+            }
             RestoreEvent::Replaced => cx.agents.forget_vault(),
         }
     }

@@ -111,6 +111,7 @@ fn values(vault: Vault, cx: &Context) -> Result<Vec<(Tag, SecretValue)>, Error> 
     let project = cx.target.project()?;
     let values = vault.scope(project).reveal_all()?;
     cx.record_use(&Used::of(&vault, project, values.iter().map(|(tag, _)| tag)))?;
+    cx.warn_of_unusable(&vault, project, "searched for")?;
     drop(vault);
     look_for(&values, "searched for", ALL, cx)?;
     Ok(values)

@@ -49,6 +49,17 @@ impl Context {
         self.state_directory("audit").map(|directory| UseLog::new(&directory, vault_id))
     }
 
+    /// Begins the log of uses on this machine, so that it has the uses of tokens from then on. If that
+    /// fails, the first use says so.
+    pub(crate) fn begin_use_log(&self, vault: &Vault) {
+        if self.token.get().is_none()
+            && let Some(vault_id) = vault.known_id()
+            && let Some(log) = self.use_log(vault_id)
+        {
+            let _ = log.ensure_begun(&|| vault.use_log_keys().ok());
+        }
+    }
+
     /// Records that this command uses secrets, once for each command. Call it before a value leaves.
     /// If it cannot be recorded, people are warned once a day. Fails then if the command has a token
     /// that must not go on.

@@ -198,14 +198,17 @@ impl Context {
     pub(crate) fn with_explanation(&self, error: Error) -> Error {
         let error = self.with_other_projects(error);
         let error = match self.token.get() {
-            Some(token) if token.secrets.is_some() && error.kind() == Kind::NotFound => {
-                error.hint(self.target.hint_text(hint!(
-                    "the token `{}` has only some secrets of the project; the owner can add one with \
-                     `secrets access TAG --allow {}`",
-                    token.name,
-                    token.name
-                )))
-            }
+            Some(token) if token.secrets.is_some() => match error.missing_tag() {
+                Some(tag) => {
+                    let hint = format!(
+                        "token `{}` is limited to some secrets; if this one exists, the owner can \
+                         add it with `secrets access {tag} --allow {}`",
+                        token.name, token.name
+                    );
+                    error.with_only_hint(hint)
+                }
+                None => error,
+            },
             _ => error,
         };
         match self.target.vault_path().map(|path| store::before_recovery(&path)) {
@@ -226,8 +229,10 @@ impl Context {
         Ok(Some(IntactOutputs::find(&directory, &vault.output_keys()?)))
     }
 
-    /// Returns the result of a change of the vault, and warns if `compact` is due.
+    /// Returns the result of a change of the vault. Warns if `compact` is due, and begins the log of
+    /// uses.
     pub(crate) fn written<T>(&self, vault: &Vault, result: T) -> T {
+        self.begin_use_log(vault);
         if vault.needs_compaction() {
             self.ui.warn(&self.target.hint_text(
                 "deleted bytes are still in the vault's file; overwrite them with `secrets compact`",

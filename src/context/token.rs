@@ -4,12 +4,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use secrets_core::crypto::token::Token;
-use secrets_core::model::{Level, Period, SecretBytes, Timestamp};
-use secrets_core::vault::{TokenAccess, TokenView, Vault};
+use secrets_core::model::{Level, Period, ProjectName, SecretBytes, Timestamp};
+use secrets_core::vault::{TokenAccess, TokenView, Vault, VaultError};
 
 use super::{Context, Credentials};
-use crate::error::{Error, Hint, Kind, hint};
-use crate::ui::time;
+use crate::error::{Error, Hint, Kind};
+use crate::ui::{listed, time};
 
 /// How long before its end each use of a token warns.
 const WARN_BEFORE: Period = Period::of_days(14);
@@ -36,6 +36,14 @@ impl Context {
         let Right::Level(level) = right else {
             // The log of uses names the token that was refused, if it is one of this vault.
             let _ = self.open_with(token);
+            if matches!(self.locked()?.refuse_bundle(), Err(VaultError::IsBundle)) {
+                let path = self.target.vault_path()?;
+                let message =
+                    format!("`{command}` needs the vault; `{}` is a bundle", path.display());
+                return Err(Error::new(Kind::Refused, message)
+                    .hint("run it with the vault and its passphrase"));
+            }
+
             return Err(Error::new(
                 Kind::Refused,
                 format!("`{command}` needs the passphrase; a token does not permit it"),
@@ -98,6 +106,27 @@ impl Context {
         })
     }
 
+    /// Names the secrets of a project whose values the given token may not use, after a command that
+    /// takes every value: they are not `treated`.
+    pub(crate) fn warn_of_unusable(
+        &self,
+        vault: &Vault,
+        project: &ProjectName,
+        treated: &str,
+    ) -> Result<(), Error> {
+        let Some(token) = self.token.get() else { return Ok(()) };
+        let tags = vault.unusable(project)?;
+        if !tags.is_empty() {
+            self.ui.warn(&format!(
+                "restricted secrets are not {treated}, because token `{}` may not use them: {}",
+                token.name,
+                listed(&tags)
+            ));
+        }
+
+        Ok(())
+    }
+
     /// Passes the vault to `ask` if it is open.
     pub(super) fn ask_open_vault<T>(&self, ask: impl FnOnce(&Vault) -> Option<T>) -> Option<T> {
         let waiting = self.opened_by_token.borrow();
@@ -118,12 +147,10 @@ impl Context {
                 "this string of token `{name}` was replaced and works until {date}; use the new one"
             ));
         } else if WARN_BEFORE.after(Timestamp::now()) > expires {
-            self.ui.warn(&self.target.hint_text(hint!(
-                "the token `{}` expires on {}; `secrets token update {} --expires 90d` keeps its string",
-                name,
-                date,
-                name
-            )));
+            self.ui.warn(&format!(
+                "token `{name}` expires on {date}; the owner can renew it with `secrets token update \
+                 {name} --expires 90d`, and its string stays the same"
+            ));
         }
     }
 }
@@ -135,7 +162,8 @@ fn raise(view: &TokenView, level: Level) -> Hint {
         return format!("the owner can create a token for the whole project with {command}").into();
     }
 
-    hint!("the owner can raise it with `secrets token update {} --level {}`", view.name, level)
+    let name = &view.name;
+    format!("the owner can raise it with `secrets token update {name} --level {level}`").into()
 }
 
 impl Credentials {

@@ -200,10 +200,8 @@ impl From<VaultError> for Error {
 fn of_token(error: VaultError, message: String) -> Error {
     match error {
         VaultError::Forbidden(needed) => forbidden(needed, message),
-        VaultError::NoGrant => Error::new(Kind::Locked, message).hint(
-            "use the vault or a newer copy of it; if it was revoked, the owner can create another \
-             one with `secrets token create NAME --level LEVEL`",
-        ),
+        VaultError::NoGrant => Error::new(Kind::Locked, message)
+            .hint("use a newer copy or bundle, or ask the owner for another token"),
         VaultError::TokenRevoked(_) => Error::new(Kind::Locked, message)
             .hint("use a newer copy of the vault, or ask its owner for a token"),
         VaultError::TokenExpired { name, .. } => Error::new(Kind::Locked, message).hint(hint!(
@@ -220,9 +218,8 @@ fn of_token(error: VaultError, message: String) -> Error {
             "check the clock of this machine; if it is right, a change by the owner corrects \
              the date",
         ),
-        VaultError::NoToken(_) => {
-            Error::new(Kind::NotFound, message).hint("`secrets token list` shows every token")
-        }
+        VaultError::NoToken(_) => Error::new(Kind::NotFound, message)
+            .hint("`secrets token list --all-projects` shows every token"),
         VaultError::TokenExists(name) => Error::new(Kind::Conflict, message)
             .hint(hint!("replace its string with `secrets token rotate {}`", name)),
         VaultError::TooManyTokens | VaultError::TooManyWriters => {
@@ -232,6 +229,10 @@ fn of_token(error: VaultError, message: String) -> Error {
             "whoever manages some secrets signs for all of them: move them to a project of \
              their own",
         ),
+        VaultError::HasWholeProject(name) => Error::usage(message).hint(hint!(
+            "limit it by taking secrets away with `secrets token update {} --only -TAG`",
+            name
+        )),
         VaultError::BundleOfManager => Error::usage(message)
             .hint("use it with a copy of the whole vault, which `secrets backup PATH` makes"),
         VaultError::TokensOfProjects => {
@@ -251,9 +252,8 @@ fn forbidden(needed: Needed, message: String) -> Error {
              passphrase",
         ),
         Needed::Vault => error.hint("use a copy of the whole vault with `--vault PATH`"),
-        Needed::Level(level) => error.hint(hint!(
-            "the owner can raise its level with `secrets token update NAME --level {}`",
-            level
+        Needed::Level(level) => error.hint(format!(
+            "the owner can raise its level with `secrets token update NAME --level {level}`"
         )),
         Needed::InSet => {
             error.hint("the owner can add the secret with `secrets access TAG --allow NAME`")

@@ -115,7 +115,7 @@ impl ExistingOutput {
     }
 }
 
-/// What a check found at an output's path.
+/// The result of checking an output's path.
 enum Found {
     Nothing,
     File(ExistingOutput),

@@ -328,6 +328,10 @@ impl<'a> RunRequests<'a> {
 
         let opened =
             RevealedValues::open(self.project, &vault.scope(self.project), wanted, self.all)?;
+        if self.all {
+            cx.warn_of_unusable(&vault, self.project, "passed")?;
+        }
+
         if !self.args.dry_run {
             cx.record_use(&Used::of(&vault, self.project, opened.tags()))?;
         }

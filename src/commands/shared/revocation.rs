@@ -1,5 +1,7 @@
 //! Reports what was taken from a token.
 
+use std::collections::BTreeSet;
+
 use secrets_core::vault::Revoked;
 use secrets_project::setup::output_records::IntactOutputs;
 
@@ -23,18 +25,23 @@ pub(crate) fn report(revoked: &Revoked, outputs: Option<IntactOutputs>, cx: &Con
              or restore a backup with `secrets restore PATH`",
         ));
     } else if let Some(secrets) = revoked.renewed {
+        let others = "; the other tokens of the project work as before";
         cx.ui.status(&format!(
-            "re-encrypted {} under new keys; the other tokens of the project work as before",
-            counted(secrets, "secret")
+            "re-encrypted {} under new keys{}",
+            counted(secrets, "secret"),
+            if revoked.is_last { "" } else { others }
         ));
     } else {
-        let project = revoked.tokens.first().map(|token| token.project.to_string());
-        let project = project.unwrap_or_default();
-        cx.ui.status(&cx.target.hint_text(hint!(
-            "the project kept its keys: whoever kept the token and a copy of the vault can still \
-             read it; `secrets rekey --project {}` ends that for everything stored from then on",
-            project
-        )));
+        let projects: BTreeSet<&str> =
+            revoked.tokens.iter().map(|token| token.project.as_str()).collect();
+        for project in projects {
+            cx.ui.status(&cx.target.hint_text(hint!(
+                "project `{}` kept its keys: whoever kept a token and a copy of the vault can still \
+                 read it; `secrets rekey --project {}` ends that for everything stored from then on",
+                project,
+                project
+            )));
+        }
     }
 
     if !revoked.dropped.is_empty() {
@@ -51,11 +58,13 @@ pub(crate) fn report(revoked: &Revoked, outputs: Option<IntactOutputs>, cx: &Con
     cx.ui.status(
         "its holder may have kept these values; replace them at the services that issued them:",
     );
+    let has_one_project = revoked.exposed.windows(2).all(|pair| pair[0].project == pair[1].project);
     for secret in revoked.exposed.iter().take(SHOWN) {
         let metadata = &secret.metadata;
+        let place = if has_one_project { String::new() } else { format!("{}/", secret.project) };
         let source = metadata.source.as_ref().map(|source| visible(source.as_str()));
         let source = source.map_or_else(String::new, |source| format!("  {source}"));
-        cx.ui.status(&format!("  {}{source}", metadata.tag));
+        cx.ui.status(&format!("  {place}{}{source}", metadata.tag));
     }
 
     if revoked.exposed.len() > SHOWN {

@@ -106,7 +106,7 @@ pub(super) fn bundle(name: &TokenName, path: &Path, cx: &Context) -> Result<(), 
         return write(vault, &scope?, path, cx);
     }
 
-    // What an earlier bundle carries is not proof of what the token may open.
+    // An earlier bundle does not prove what the token may open.
     let vault = cx.unlock_with_credential()?;
     write(&vault, &vault.bundle_scope_of(name)?, path, cx)
 }

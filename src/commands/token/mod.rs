@@ -78,8 +78,8 @@ enum TokenCommand {
         /// Do not ask for confirmation
         #[arg(short, long)]
         yes: bool,
-        /// Do not give the project new keys: the tokens can change nothing more, but whoever kept one and
-        /// a copy of the vault can still read it
+        /// Do not give the project new keys: the tokens can change nothing more, but a holder who kept one
+        /// and a copy of the vault can still read it
         #[arg(long)]
         keep_keys: bool,
     },

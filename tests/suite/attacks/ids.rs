@@ -11,7 +11,7 @@ use crate::support::specimen::{Specimen, code};
 use crate::support::traces::hex;
 use crate::support::{project, secret, value};
 
-/// Who may sign for `alpha` stores a record there under the id of a secret of `beta`, whose row is
+/// A manager of `alpha` stores a record there under the id of a secret of `beta`, whose row is
 /// removed. A command for another project finds it by the id, and would store the next value there.
 #[test]
 fn a_manager_takes_no_id_of_another_project() {

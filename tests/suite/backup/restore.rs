@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use terminal_secrets::store::SqliteStore;
-use terminal_secrets::vault::Locked;
+use terminal_secrets::vault::{Locked, RestoreInto};
 
 use crate::support::files::{is_left, names, write_private};
 use crate::support::terminal::Terminal;
@@ -303,17 +303,18 @@ fn restore_removes_only_what_the_difference_showed() {
     let copy = Locked::open(&sandbox.path("copy.db")).unwrap().unlock(&passphrase()).unwrap();
     let present = Locked::open(&sandbox.vault_path()).unwrap();
     let seen = present.fingerprint().unwrap();
+    let into = |seen| RestoreInto { seen: Some(seen), is_trusted: true };
 
     sandbox.vault().create(&project("default"), secret("meanwhile", b"written meanwhile")).unwrap();
     let store = SqliteStore::open(&sandbox.vault_path()).unwrap();
-    let refused = copy.restore_into(&store, Some(&seen), false).err().unwrap();
+    let refused = copy.restore_into(&store, into(&seen), false).err().unwrap();
     assert_eq!(
         (specimen::code(&refused), refused.to_string()),
         (4, "another process changed the vault in the meantime".into())
     );
 
     assert_eq!(revealed(&sandbox, "meanwhile"), b"written meanwhile");
-    copy.restore_into(&store, Some(&present.fingerprint().unwrap()), false).unwrap();
+    copy.restore_into(&store, into(&present.fingerprint().unwrap()), false).unwrap();
 }
 
 #[test]

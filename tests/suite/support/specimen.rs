@@ -198,6 +198,7 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::TooManyTokens
         | VaultError::TooManyWriters
         | VaultError::ManageOfSome
+        | VaultError::HasWholeProject(_)
         | VaultError::BundleOfManager
         | VaultError::TokensOfProjects
         | VaultError::TooManyProjects => 2,

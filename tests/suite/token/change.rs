@@ -43,7 +43,7 @@ fn a_revocation_without_new_keys_ends_signing() {
         .0
         .run(["token", "revoke", "boss", "-y", "--keep-keys"])
         .succeeds()
-        .stderr_has("the project kept its keys");
+        .stderr_has("project `web` kept its keys");
 
     // With the grant put back, the project's policy no longer has the token.
     tokens.0.run(["-p", "web", "get", "other", "-q"]).succeeds().stdout_has("other");
@@ -185,6 +185,26 @@ fn new_keys_of_the_project_keep_tokens_and_those_of_the_vault_do_not() {
 }
 
 #[test]
+fn what_is_taken_from_a_token_is_taken_from_its_old_string_too() {
+    let tokens = Tokens::new();
+    tokens.create("ci", &["--level", "use", "--only", "api-key,other"]);
+    let rotate = ["token", "rotate", "ci", "--grace", "5d", "-q", "-o", "new"];
+    tokens.0.run(rotate).succeeds();
+    let deny = tokens.0.run(["-p", "web", "access", "other", "--deny", "ci"]).succeeds();
+    deny.stderr_has("  other");
+    for string in ["ci", "new"] {
+        let get = tokens.with(string, &["get", "other"]).run().fails_with(3);
+        get.stderr_has("token `ci` is limited to some secrets");
+        let render = tokens.with(string, &["render", "-e", VALUE]).run().succeeds();
+        render.stdout("value-of-api-key").everything();
+    }
+
+    tokens.create("whole", &["--level", "use"]);
+    let add = tokens.0.run(["token", "update", "whole", "--only", "+api-key"]).fails_with(2);
+    add.stderr_has("token `whole` has every secret of its project already");
+}
+
+#[test]
 fn all_tokens_are_revoked_at_once() {
     let tokens = Tokens::new();
     tokens.0.run(["token", "revoke", "--all", "-y"]).succeeds().stderr("there are no tokens\n");
@@ -214,7 +234,7 @@ fn tokens_expire_and_say_so_before() {
         .run()
         .succeeds()
         .stdout_has("other")
-        .stderr_has("warning: the token `soon` expires on");
+        .stderr_has("warning: token `soon` expires on");
     tokens.create("later", &["--level", "read"]);
     tokens.with("later", &["list"]).run().succeeds().stdout_has("other").stderr("");
     tokens.create("always", &["--level", "read", "--expires", "never"]);

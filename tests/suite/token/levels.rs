@@ -80,9 +80,9 @@ fn only_the_passphrase_does_what_concerns_the_whole_vault() {
         .with("boss", &["list", "-p", "elsewhere"])
         .run()
         .fails_with(7)
-        .stderr_has("a token for that project is needed");
+        .stderr_has("the token is for another project");
     let create = tokens.with("boss", &["create", "x", "-p", "new"]).stdin("x").run();
-    create.fails_with(7).stderr_has("a token for that project is needed");
+    create.fails_with(7).stderr_has("the token is for another project");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_token_for_some_secrets_sees_no_other_one() {
         .run()
         .fails_with(7)
         .stdout("")
-        .stderr_has("includes this secret");
+        .stderr_has("does not include this secret");
     let render = tokens.with("ci", &["render", "-e", "{{ secrets.other }}"]).run();
     render.fails_with(3).stdout("").stderr_has("`other`");
 
@@ -157,7 +157,7 @@ fn a_bundle_has_what_its_token_needs_and_is_only_read() {
     };
     bundle(&["render", "-e", VALUE]).succeeds().stdout("value-of-api-key");
     let other = bundle(&["get", "other"]).fails_with(3).stderr_has("no secret `other`");
-    other.stderr_has("the token `ci` has only some secrets of the project");
+    other.stderr_has("token `ci` is limited to some secrets");
 
     let owner = tokens.0.run(["--vault", "ci.vault", "list"]).fails_with(7);
     owner.stderr_has("the file is a bundle, which only its token opens");

@@ -18,6 +18,8 @@ fn changed() -> (Tokens, String) {
 
     owner(&["-p", "gone", "create", "old", "-q"], "value-of-old");
     owner(&["backup", "backup.db", "-q"], "");
+    owner(&["-p", "gone", "update", "old", "-q"], "later");
+    owner(&["-p", "gone", "update", "old", "-q"], "still later");
     owner(&["token", "revoke", "boss", "-y", "-q"], "");
     owner(&["token", "update", "ci", "--only", "-db-password", "-q"], "");
     tokens.create("late", &["--level", "use", "--only", "other"]);
@@ -120,4 +122,65 @@ fn a_later_state_is_taken_over_as_it_is() {
     let log = other(&["audit", "-p", "web", "--kind", "change"]);
     log.stdout_has("owner\tcreate\tsince").without("restore");
     tokens.with("late", &["--vault", "other.db", "list"]).run().succeeds().stdout_has("other");
+}
+
+#[test]
+fn a_restore_over_a_rolled_back_file_revokes_every_token() {
+    let tokens = Tokens::new();
+    tokens.create("ci", &["--level", "use"]);
+    std::fs::copy(tokens.0.path("vault.db"), tokens.0.path("old.db")).unwrap();
+    tokens.0.command(["-p", "web", "create", "since", "-q"]).stdin("since").run().succeeds();
+    tokens.0.run(["backup", "backup.db", "-q"]).succeeds();
+    tokens.0.run(["token", "revoke", "ci", "-y", "-q"]).succeeds();
+    std::fs::copy(tokens.0.path("old.db"), tokens.0.path("vault.db")).unwrap();
+    tokens.0.run(["list"]).fails_with(6).stderr_has("rolled back");
+    let restore = tokens.0.run(["restore", "backup.db", "-y"]).succeeds();
+    restore.stderr_has("left out tokens of the backup that the current vault does not have: `ci`");
+    tokens.with("ci", &["list"]).run().fails_with(5).stderr_has("it was revoked");
+}
+
+#[test]
+fn returning_tokens_are_complete_and_accepted_by_who_used_them_since() {
+    let tokens = Tokens::new();
+    let owner = |arguments: &[&str]| tokens.0.run(arguments).succeeds();
+    for name in ["one", "two", "three"] {
+        tokens.create(name, &["--level", "use"]);
+        let new = format!("{name}.new");
+        owner(&["token", "rotate", name, "--grace", "5d", "-q", "-o", &new]);
+    }
+
+    tokens.0.command(["-p", "gone", "create", "x", "-q"]).stdin("x").run().succeeds();
+    owner(&["token", "create", "far", "--level", "read", "-p", "gone", "-q", "-o", "far"]);
+    owner(&["backup", "backup.db", "-q"]);
+    for level in ["read", "use", "read", "use"] {
+        owner(&["token", "update", "one", "--level", level, "-q"]);
+    }
+
+    tokens.with("one.new", &["list"]).run().succeeds().stdout_has("api-key");
+    owner(&["token", "revoke", "--all", "-y", "-q"]);
+    owner(&["project", "delete", "gone", "-y", "-q"]);
+    owner(&["restore", "backup.db", "-y", "-q", "--with-tokens"]).stderr("");
+    for name in ["one.new", "two.new", "three.new"] {
+        tokens.with(name, &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
+    }
+
+    let old = tokens.with("two", &["list"]).run().succeeds().stdout_has("api-key");
+    old.stderr_has("was replaced");
+    tokens.with("far", &["list"]).run().succeeds().stdout_has("x");
+}
+
+#[test]
+fn tokens_of_removed_projects_and_secrets_that_are_restricted_no_more_are_named() {
+    let tokens = Tokens::new();
+    tokens.0.run(["backup", "backup.db", "-q"]).succeeds();
+    tokens.0.command(["-p", "new", "create", "x", "-q"]).stdin("x").run().succeeds();
+    tokens
+        .0
+        .run(["token", "create", "far", "--level", "read", "-p", "new", "-q", "-o", "far"])
+        .succeeds();
+    tokens.0.run(["-p", "web", "access", "api-key", "--restricted", "-q"]).succeeds();
+    let restore = tokens.0.run(["restore", "backup.db", "-y"]).succeeds();
+    let restore =
+        restore.stderr_has("removed tokens of projects that the backup does not have: `far`");
+    restore.stderr_has("will be team secrets: `web/api-key`");
 }

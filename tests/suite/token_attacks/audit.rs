@@ -64,7 +64,7 @@ fn a_machine_notices_that_the_entry_that_it_saw_is_gone() {
     list(&remembering()).unwrap();
     let seq = rewrite_last_entry(&specimen, &boss, boss.keys().id);
 
-    // What an entry says is its writer's word, so only memory finds this.
+    // An entry says only its writer's word, so only memory finds this.
     assert_eq!(log(&specimen.vault().unwrap()).fault, None);
     let seen = log(&remembering());
     assert_eq!((seen.fault, seen.lost), (None, Some(seq)));

@@ -43,10 +43,13 @@ fn an_old_grant_does_not_open_what_was_narrowed() {
     let ci = create(&specimen, "ci", Level::Use, None);
     let (old, boss) = (row(&specimen, &ci), create(&specimen, "boss", Level::Manage, None));
     let vault = specimen.vault().unwrap();
-    let add = tags(&["one"]);
-    let only = TokenChanges { add: &add, ..TokenChanges::default() };
+    let remove = tags(&["two"]);
+    let only = TokenChanges { remove: &remove, ..TokenChanges::default() };
     let (info, revoked) = vault.update_token(&name("ci"), &only, false, &|_| {}).unwrap();
-    assert!(info.secrets == Some(add) && revoked.is_some_and(|revoked| revoked.renewed.is_some()));
+    assert!(
+        info.secrets == Some(tags(&["one"]))
+            && revoked.is_some_and(|revoked| revoked.renewed.is_some())
+    );
     fails(get(&ci.vault(&specimen), "two"), 3);
     get(&boss.vault(&specimen), "two").unwrap();
 
@@ -257,7 +260,28 @@ fn a_replaced_string_says_so_after_its_end() {
     let specimen = Specimen::new();
     let ci = create(&specimen, "ci", Level::Use, None);
     let vault = specimen.vault().unwrap();
-    let past = Some(Timestamp(Timestamp::now().0 - 1));
-    vault.rotate_token(&name("ci"), None, past, false, &|_| {}).unwrap();
+    let soon = Some(Timestamp(Timestamp::now().0 + 100));
+    vault.rotate_token(&name("ci"), None, soon, false, &|_| {}).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(110));
     assert!(matches!(list(&ci.vault(&specimen)), Err(VaultError::TokenReplaced { .. })));
+}
+
+/// Section 3: a token that has expired gets no new keys, whatever happens to its list.
+#[test]
+fn an_expired_token_gets_no_new_keys() {
+    let specimen = Specimen::new();
+    let ci = create(&specimen, "ci", Level::Use, None);
+    let vault = specimen.vault().unwrap();
+    let update = |changes: &TokenChanges<'_>| {
+        vault.update_token(&name("ci"), changes, false, &|_| {}).unwrap();
+    };
+    let past = Some(Timestamp(Timestamp::now().0 - 1));
+    update(&TokenChanges { expires: Some(past), ..TokenChanges::default() });
+    vault.rekey_project(&project("alpha"), &|_| {}).unwrap();
+    update(&TokenChanges { is_strict: Some(true), ..TokenChanges::default() });
+    assert!(ci.grant(&specimen).project.epoch < 2);
+    fails(list(&ci.vault(&specimen)), 5);
+
+    update(&TokenChanges { expires: Some(None), ..TokenChanges::default() });
+    assert_eq!(list(&ci.vault(&specimen)).unwrap(), 2);
 }

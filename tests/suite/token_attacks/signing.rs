@@ -144,8 +144,30 @@ fn nothing_that_a_manager_signs_stops_its_revocation() {
         let revoked = vault.revoke_tokens(&[name("boss")], false, &|_| {}).unwrap();
         assert!(revoked.is_damaged && revoked.renewed.is_none(), "{attack}");
         assert!(vault.tokens().unwrap().iter().all(|token| token.name != name("boss")));
-        fails(get(&vault, "one"), 6);
+        fails(list(&vault), 6);
         fails(list(&reader.vault(&specimen)), 6);
+    }
+}
+
+/// A damaged record makes no other one unreadable and stops no revocation.
+#[test]
+fn a_damaged_record_stops_no_revocation_and_spoils_no_other_record() {
+    for all in [false, true] {
+        let specimen = Specimen::new();
+        create(&specimen, "boss", Level::Manage, None);
+        let vault = specimen.vault().unwrap();
+        let id = vault.get(&project("alpha"), &"two".parse().unwrap()).unwrap().id;
+        specimen
+            .sql(&format!("UPDATE records SET meta = zeroblob(300) WHERE rid = x'{}'", hex(&id.0)));
+        let revoked = if all {
+            vault.revoke_all_tokens(false, &|_| {}).unwrap()
+        } else {
+            vault.revoke_tokens(&[name("boss")], false, &|_| {}).unwrap()
+        };
+        assert!(revoked.is_damaged && revoked.renewed.is_none());
+        assert!(vault.tokens().unwrap().is_empty());
+        get(&vault, "one").unwrap();
+        fails(get(&vault, "two"), 6);
     }
 }
 

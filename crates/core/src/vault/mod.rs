@@ -16,8 +16,9 @@
 //! * `class`: makes a secret restricted, or a team secret again
 //! * `secrets`, `list`, `projects`, `copy`, `import`, `export`: the operations
 //! * `rekey`: re-encryption under new keys
-//! * `token_access`, `members`: what a token opens and signs; `tokens`, `token_change`, `grants`: what the owner does
-//!   with tokens
+//! * `token_access`, `members`: what a token opens and signs
+//! * `tokens`, `revoke_all`: what the owner does with tokens; `token_list`, `token_change`, `grants`, `next_policy`:
+//!   how
 //! * `trust`: MACs over records that are kept outside of the vault
 //! * `use_log`: uses and refusals, in files outside of the vault
 //! * `revealed`: values that are opened together for several uses
@@ -72,8 +73,8 @@ pub use access::{
 pub use change_log::{ChangeLog, LogScope, LoggedChange, PrunedLog, Writer};
 pub use checkpoints::{Divergence, DivergenceNotice, SeenElsewhere};
 pub use copies::{
-    BundleScope, Difference, Restore, RestoreEvent, RestoreKeys, RestoreObserver, RestoreOutcome,
-    RestorePlan, RestoreTarget, RestoreWork, SalvageOutcome, StateFingerprint,
+    BundleScope, Difference, Restore, RestoreEvent, RestoreInto, RestoreKeys, RestoreObserver,
+    RestoreOutcome, RestorePlan, RestoreTarget, RestoreWork, SalvageOutcome, StateFingerprint,
 };
 pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, PlannedCopy};
 pub use directory::{DIRECTORY_NAME, Directory, DirectoryState};
@@ -529,7 +530,7 @@ pub enum VaultError {
     #[error("the file is a bundle, which only its token opens")]
     IsBundle,
     /// The token does not permit this; the text says what is needed
-    #[error("the token does not permit this; {0}")]
+    #[error("{0}")]
     Forbidden(Needed),
     /// The vault has no token of this name
     #[error("no token `{0}`")]
@@ -549,6 +550,9 @@ pub enum VaultError {
     /// Who may change some secrets signs for the whole project
     #[error("a token with level `manage` cannot be limited to some secrets")]
     ManageOfSome,
+    /// A secret cannot be added to a token that has all of its project
+    #[error("token `{0}` has every secret of its project already")]
+    HasWholeProject(TokenName),
     /// A bundle cannot be changed, so a token that manages secrets gets none
     #[error("a token with level `manage` gets no bundle, because a bundle cannot be changed")]
     BundleOfManager,

@@ -228,8 +228,8 @@ impl<'a> Rekey<'a> {
     }
 
     /// Re-encrypts one project under keys of the next epoch. With `content`, a state of the same
-    /// project from a copy of the vault, its secrets take the place of the present ones. Returns the
-    /// directory's new entry and the state to remember.
+    /// project from a copy of the vault, its secrets are stored; the present ones were removed. Returns
+    /// the directory's new entry and the state to remember.
     pub(super) fn project(
         &mut self,
         transaction: &mut dyn Transaction,
@@ -273,10 +273,6 @@ impl<'a> Rekey<'a> {
             }
         })?;
 
-        if content.is_some() {
-            drop_records(transaction, &pid)?;
-        }
-
         let count = moves.len() as u64;
         let rows = content.map(|(_, rows)| rows);
         let next = NewProjectKeys { project: source, rows, opened: &opened };
@@ -318,7 +314,10 @@ impl<'a> Rekey<'a> {
 }
 
 /// Removes every record of a project, with its value.
-fn drop_records(transaction: &mut dyn Transaction, pid: &ProjectId) -> Result<(), VaultError> {
+pub(super) fn drop_records(
+    transaction: &mut dyn Transaction,
+    pid: &ProjectId,
+) -> Result<(), VaultError> {
     let mut records: Vec<Record> = Vec::new();
     transaction.records(pid, &mut |record| {
         records.push(Record { meta: Vec::new(), ..record });

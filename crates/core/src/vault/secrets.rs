@@ -151,6 +151,22 @@ impl Vault {
         Ok(project.by_tag(&*snapshot, &tag.key())?.map(|found| project.secret(found)))
     }
 
+    /// Returns the secrets of a project whose values the token that opened the vault may not use, sorted
+    /// by tag. It does not see those outside of its own secrets.
+    pub fn unusable(&self, project: &ProjectName) -> Result<Vec<Tag>, VaultError> {
+        let snapshot = self.store.read()?;
+        let state = self.state(&*snapshot)?;
+        let project = state.open(&*snapshot, state.require(&*snapshot, project)?)?;
+        let mut tags = Vec::new();
+        project.each(&*snapshot, |found| {
+            if !project.may_use(&found) {
+                tags.push(found.metadata.tag);
+            }
+        })?;
+        tags.sort_by_cached_key(Tag::key);
+        Ok(tags)
+    }
+
     /// Returns up to three projects that have a secret with this tag, sorted by name. Searches at
     /// most 1,000 projects.
     pub fn projects_with(&self, tag: &Tag) -> Result<Vec<ProjectName>, VaultError> {

@@ -53,15 +53,17 @@ pub enum Needed {
 impl fmt::Display for Needed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Level(level) => write!(f, "a token with level `{level}` is needed"),
-            Self::WholeProject => f.write_str("a token for the whole project is needed"),
-            Self::InSet => f.write_str("a token that includes this secret is needed"),
-            Self::Restricted => f.write_str("a token that includes restricted secrets is needed"),
-            Self::OtherProject => f.write_str("a token for that project is needed"),
-            Self::Passphrase => f.write_str("the passphrase is needed"),
-            Self::Vault => {
-                f.write_str("the whole vault is needed, because a bundle cannot be changed")
+            Self::Level(level) => write!(f, "this needs a token with level `{level}`"),
+            Self::WholeProject => f.write_str("this needs a token for the whole project"),
+            Self::InSet => f.write_str("the token does not include this secret"),
+            Self::Restricted => f.write_str(
+                "the secret is restricted, and the token may not use restricted secrets",
+            ),
+            Self::OtherProject => f.write_str("the token is for another project"),
+            Self::Passphrase => {
+                f.write_str("this needs the passphrase; a token does not permit it")
             }
+            Self::Vault => f.write_str("a bundle cannot be changed"),
         }
     }
 }

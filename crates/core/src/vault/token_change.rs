@@ -88,7 +88,8 @@ pub(super) struct Settled {
 impl Settled {
     pub(super) fn revoked(self, tokens: Vec<TokenInfo>) -> Revoked {
         let Self { renewed, output_keys, exposed, is_damaged, dropped } = self;
-        Revoked { tokens, exposed, renewed, output_keys, is_damaged, dropped }
+        let is_last = false;
+        Revoked { tokens, exposed, renewed, output_keys, is_damaged, dropped, is_last }
     }
 }
 
@@ -99,7 +100,7 @@ pub(super) struct TokenChange<'v> {
     escrow_key: Key,
     pub(super) vault_id: VaultId,
     pub(super) tokens: Tokens,
-    /// Tokens whose escrow does not open or whose project is gone
+    /// Tokens whose escrow does not open or whose project was deleted
     pub(super) dropped: Vec<TokenId>,
     /// True if the project does not verify, so that it is not read
     pub(super) is_damaged: bool,
@@ -227,8 +228,8 @@ impl<'v> TokenChange<'v> {
         Ok(settled)
     }
 
-    /// Removes the grants of tokens whose escrow does not open or whose project is gone, and returns
-    /// their ids.
+    /// Removes the grants of tokens whose escrow does not open or whose project was deleted, and
+    /// returns their ids.
     pub(super) fn remove_dropped(&mut self) -> Result<Vec<TokenId>, VaultError> {
         let dropped = std::mem::take(&mut self.dropped);
         for id in &dropped {
@@ -286,7 +287,17 @@ impl<'v> TokenChange<'v> {
 
                 opened = self.write_policy(project, writers)?;
             }
-            None => opened = self.write_policy_of_damaged(opened, writers)?,
+            // A head that verifies can be followed, whatever is wrong with the records.
+            None => {
+                let found = self.writing.state.open(&*self.writing.transaction, opened.clone());
+                let written = found.and_then(|project| self.write_policy(project, writers.clone()));
+                opened = match written {
+                    Err(error) if grants::is_of_project(&error) => {
+                        self.write_policy_of_damaged(opened, writers)?
+                    }
+                    written => written?,
+                };
+            }
         }
 
         if !is_damaged {
@@ -417,18 +428,22 @@ impl<'v> TokenChange<'v> {
         }
 
         let project = self.open(opened.clone())?;
+        let now = Timestamp::now();
         for id in due {
             let token = self.tokens.list.get_mut(&id).ok_or(DAMAGED)?;
-            let rows = &*self.writing.transaction;
-            let grant = grants::grant(rows, &project, &token.escrow, self.directory.owner())?;
-            let generation = token.row.generation + 1;
-            let escrow = &token.escrow;
-            token.row = GrantRow {
-                token_id: id,
-                generation,
-                grant: grant.seal(&escrow.kek, &self.vault_id, &id, generation)?,
-                escrow: escrow.seal(&self.escrow_key, &self.vault_id, &id, generation)?,
-            };
+            let (rows, escrow) = (&*self.writing.transaction, &token.escrow);
+
+            // One that has expired keeps its grant, which has no new keys.
+            let has_expired = escrow.expires.is_some_and(|expires| expires <= now);
+            if !has_expired || token.row.grant.is_empty() {
+                let generation = token.row.generation + 1;
+                let grant = grants::grant(rows, &project, escrow, self.directory.owner())?;
+                let grant = grant.seal(&escrow.kek, &self.vault_id, &id, generation)?;
+                token.row = GrantRow { generation, grant, ..token.row.clone() };
+            }
+
+            let generation = token.row.generation;
+            token.row.escrow = escrow.seal(&self.escrow_key, &self.vault_id, &id, generation)?;
             token.is_due = false;
             self.writing.transaction.apply(Change::Grant(&token.row))?;
         }

@@ -49,26 +49,26 @@ impl UseRights {
 /// Rights that are taken from tokens.
 pub(super) struct LostRights {
     had: Vec<UseRights>,
-    /// What is left of them
-    has: Option<UseRights>,
+    /// The rights that are left of them
+    has: Vec<UseRights>,
 }
 
 impl LostRights {
     /// Returns all rights of tokens.
     pub(super) fn of(tokens: &Tokens, ids: &[TokenId]) -> Self {
         let had = ids.iter().filter_map(|id| tokens.list.get(id));
-        Self { had: had.map(|token| UseRights::of(&token.escrow)).collect(), has: None }
+        Self { had: had.map(|token| UseRights::of(&token.escrow)).collect(), has: Vec::new() }
     }
 
-    /// Returns those that a token had and no longer has.
-    pub(super) fn between(had: UseRights, has: UseRights) -> Self {
-        Self { had: vec![had], has: Some(has) }
+    /// Returns those that tokens had and no longer have.
+    pub(super) fn between(had: Vec<UseRights>, has: Vec<UseRights>) -> Self {
+        Self { had, has }
     }
 
     /// Returns true if the value of a secret could be used, and no longer can.
     pub(super) fn include(&self, rid: RecordId, class: Class) -> bool {
         self.had.iter().any(|had| had.include(rid, class))
-            && !self.has.as_ref().is_some_and(|has| has.include(rid, class))
+            && !self.has.iter().any(|has| has.include(rid, class))
     }
 }
 
@@ -144,12 +144,18 @@ impl Tokens {
         self.list.iter().filter(move |(_, token)| token.escrow.pid == *pid)
     }
 
-    /// Adds a token of a copy of the vault.
-    pub(super) fn bring_back(&mut self, id: TokenId, token: OpenToken) -> Result<(), VaultError> {
+    /// Adds a token of a copy of the vault. `changes` is the number of changes of the directory, which
+    /// no generation of a grant exceeds. A machine that remembers the token accepts later ones only.
+    pub(super) fn bring_back(
+        &mut self,
+        id: TokenId,
+        token: OpenToken,
+        changes: u64,
+    ) -> Result<(), VaultError> {
         let OpenToken { row, escrow, .. } = token;
         self.add(id, escrow)?;
         if let Some(added) = self.list.get_mut(&id) {
-            added.row = row;
+            added.row = GrantRow { generation: row.generation.max(changes), ..row };
         }
 
         Ok(())

@@ -134,6 +134,8 @@ pub struct Revoked {
     pub is_damaged: bool,
     /// Tokens whose escrow is damaged, which were removed
     pub dropped: Vec<TokenId>,
+    /// True if no token of the vault is left
+    pub is_last: bool,
 }
 
 impl Vault {
@@ -293,45 +295,59 @@ impl Vault {
 
         // Taking secrets away from a token for the whole project leaves those that exist now.
         let is_whole = change.tokens.list[&id].escrow.only.is_none();
-        let rest = if is_whole && added.is_empty() && !removed.is_empty() {
+        if is_whole && !added.is_empty() {
+            return Err(VaultError::HasWholeProject(name.clone()));
+        }
+
+        let rest = if is_whole && !removed.is_empty() {
             change.all_records(&project)?
         } else {
             Vec::new()
         };
 
-        let had = UseRights::of(&change.tokens.list[&id].escrow);
-        let token = change.tokens.list.get_mut(&id).ok_or(DAMAGED)?;
-        let escrow = &mut token.escrow;
+        // The old string of a rotated token has the same rights.
+        let ids = change.tokens.all_named(name);
+        let (mut had, mut has) = (Vec::new(), Vec::new());
         let mut narrows = false;
-        if let Some(level) = changes.level {
-            narrows |= level < escrow.level;
-            escrow.level = level;
+        for id in &ids {
+            let token = change.tokens.list.get_mut(id).ok_or(DAMAGED)?;
+            let escrow = &mut token.escrow;
+            had.push(UseRights::of(escrow));
+            if let Some(level) = changes.level {
+                narrows |= level < escrow.level;
+                escrow.level = level;
+            }
+
+            if !added.is_empty() || !removed.is_empty() {
+                narrows |= escrow.only.is_none();
+                let only = escrow.only.get_or_insert_with(|| rest.clone());
+                narrows |= removed.iter().any(|rid| only.contains(rid));
+                only.retain(|rid| !removed.contains(rid));
+                only.extend(&added);
+                only.sort_unstable();
+                only.dedup();
+            }
+
+            if let Some(allowed) = changes.is_restricted_allowed {
+                narrows |= escrow.is_restricted_allowed && !allowed;
+                escrow.is_restricted_allowed = allowed;
+            }
+
+            escrow.is_strict = changes.is_strict.unwrap_or(escrow.is_strict);
+            if escrow.replaced_by.is_none() {
+                escrow.expires = changes.expires.unwrap_or(escrow.expires);
+            }
+
+            if escrow.only.is_some() && escrow.level == Level::Manage {
+                return Err(VaultError::ManageOfSome);
+            }
+
+            has.push(UseRights::of(escrow));
+            token.is_due = true;
         }
 
-        if !added.is_empty() || !removed.is_empty() {
-            let only = escrow.only.get_or_insert(rest);
-            narrows |= is_whole || removed.iter().any(|rid| only.contains(rid));
-            only.retain(|rid| !removed.contains(rid));
-            only.extend(added);
-            only.sort_unstable();
-            only.dedup();
-        }
-
-        if let Some(allowed) = changes.is_restricted_allowed {
-            narrows |= escrow.is_restricted_allowed && !allowed;
-            escrow.is_restricted_allowed = allowed;
-        }
-
-        escrow.is_strict = changes.is_strict.unwrap_or(escrow.is_strict);
-        escrow.expires = changes.expires.unwrap_or(escrow.expires);
-        if escrow.only.is_some() && escrow.level == Level::Manage {
-            return Err(VaultError::ManageOfSome);
-        }
-
-        token.is_due = true;
-        let lost = LostRights::between(had, UseRights::of(escrow));
-        let about = [id];
-        let what = ChangeOfTokens::new(Action::UpdateToken, &about)
+        let lost = LostRights::between(had, has);
+        let what = ChangeOfTokens::new(Action::UpdateToken, &ids)
             .renewing(narrows && !keeps_keys)
             .taking(narrows.then_some(&lost));
         let settled = change.settle(what, project, on_progress)?;
@@ -373,10 +389,10 @@ impl Vault {
             later: SecretBytes::copy_of(old.escrow.later.expose()),
         };
 
-        let removed = match until {
-            Some(until) => {
-                let end = old.escrow.expires.map_or(until, |expires| expires.min(until));
-                old.escrow.expires = Some(end);
+        let end = until.map(|until| old.escrow.expires.map_or(until, |it| it.min(until)));
+        let removed = match end {
+            Some(_) => {
+                old.escrow.expires = end;
                 old.escrow.replaced_by = Some(keys.id);
                 old.is_due = true;
                 None
@@ -408,7 +424,7 @@ impl Vault {
         on_progress: &dyn Fn(u64),
     ) -> Result<Revoked, VaultError> {
         match self.revoke(names, keeps_keys, false, on_progress) {
-            // What somebody signed must not keep the owner from revoking him.
+            // A manager must not keep the owner from revoking him by signing damaged records.
             Err(error) if grants::is_of_project(&error) => {
                 self.revoke(names, keeps_keys, true, on_progress)
             }

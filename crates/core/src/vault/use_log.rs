@@ -151,6 +151,22 @@ impl UseLog {
         Ok(self.set_position(&at, entry.refused)?)
     }
 
+    /// Begins the log if there is none yet, so that uses by tokens are recorded in it from then on.
+    pub fn ensure_begun(&self, keys: &dyn Fn() -> Option<UseLogKeys>) -> Result<(), UseLogError> {
+        if self.position()?.is_some() {
+            return Ok(());
+        }
+
+        let _lock = self.records.lock()?;
+        if self.position()?.is_none()
+            && let Some(keys) = keys()
+        {
+            self.begin(self.first_position()?, Some(&keys))?;
+        }
+
+        Ok(())
+    }
+
     /// Opens the segment of a position for appending. Returns no file if the segment is not as the
     /// position says.
     fn reopen(&self, position: Position) -> io::Result<(Position, Option<File>)> {

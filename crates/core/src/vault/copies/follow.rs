@@ -4,7 +4,7 @@
 //! audit log keeps what happened since the backup, and no key of the backup is used again. The
 //! passphrase and the recovery code are those of the backup.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::copy_project;
 use super::replace::StateFingerprint;
@@ -18,34 +18,46 @@ use crate::vault::access::OpenedProject;
 use crate::vault::directory::DirectoryEdit;
 use crate::vault::inspect::inspect;
 use crate::vault::project::Project;
-use crate::vault::rekey::Rekey;
+use crate::vault::rekey::{Rekey, drop_records};
 use crate::vault::state::State;
 use crate::vault::token_change::TokenChange;
-use crate::vault::token_list::Tokens;
+use crate::vault::token_list::{OpenToken, Tokens};
 use crate::vault::writing::Writing;
 use crate::vault::{Vault, VaultError};
+
+/// How a backup relates to the present vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BackupRelation {
+    /// It is the same or an earlier state
+    Earlier,
+    /// It is another vault, has another root key, or is later in a part
+    Other,
+    /// The present vault itself does not follow its checkpoint, so nothing is learned from it
+    PresentDiverged,
+}
 
 /// The result of a restore as a change of the present vault.
 pub(super) struct Followed {
     /// The tokens of the backup that the present vault does not have, unless they were kept
     pub(super) left_out: Vec<TokenName>,
+    /// The tokens of projects that the backup does not have
+    pub(super) removed: Vec<TokenName>,
     /// The new keys for the digests of rendered files
     pub(super) output_keys: Vec<OutputKey>,
 }
 
 impl Vault {
-    /// Returns true if this vault is the same or an earlier state of `present`, with the same root
-    /// key, and `present` follows its own checkpoint. A state that is later in a part cannot become a
-    /// change of `present`.
-    pub(super) fn is_behind(&self, present: &Self) -> Result<bool, VaultError> {
+    /// Compares this vault, a backup, with the present one. Only the same or an earlier state with the
+    /// same root key can become a change of `present`, and only if `present` follows its checkpoint.
+    pub(super) fn relation_to(&self, present: &Self) -> Result<BackupRelation, VaultError> {
         let (then, now) = (self.store.read()?, present.store.read()?);
         let is_same_vault = then.vault()?.vault_id == now.vault()?.vault_id;
         if !is_same_vault || !self.root_key()?.is_same(present.root_key()?) {
-            return Ok(false);
+            return Ok(BackupRelation::Other);
         }
 
         let now_state = match present.state(&*now) {
-            Err(VaultError::Diverged(_)) => return Ok(false),
+            Err(VaultError::Diverged(_)) => return Ok(BackupRelation::PresentDiverged),
             state => state?,
         };
         let then_state = self.state(&*then)?;
@@ -55,15 +67,15 @@ impl Vault {
             let Some(found) = known.get(&project.entry.pid) else { continue };
             let before = then_state.open(&*then, project)?;
             is_behind &= match now_state.open(&*now, found.clone()) {
-                Err(VaultError::Diverged(_)) => false,
+                Err(VaultError::Diverged(_)) => return Ok(BackupRelation::PresentDiverged),
                 after => before.head.seq <= after?.head.seq,
             };
         }
 
-        Ok(is_behind)
+        Ok(if is_behind { BackupRelation::Earlier } else { BackupRelation::Other })
     }
 
-    /// Gives `present` the content of this vault, of which it is a later state, in one transaction.
+    /// Gives `present` the content of this vault, which is an earlier state of it, in one transaction.
     /// Fails if `present` no longer has the state `seen`. Tokens stay as they are now; with
     /// `keeps_tokens`, those that only this vault has work again.
     pub(super) fn restore_onto(
@@ -84,7 +96,17 @@ impl Vault {
         let now = by_id(writing.state.all(&*writing.transaction)?);
         let is_kept = |pid: &ProjectId| content.iter().any(|one| one.entry.pid == *pid);
         let mut change = TokenChange::of(present, writing)?;
-        let left_out = merge_tokens(&mut change, copied, keeps_tokens, &is_kept)?;
+        let (left_out, removed) = merge_tokens(&mut change, copied, keeps_tokens, &is_kept)?;
+
+        // Ids are unique in the vault, so everything that is replaced goes first.
+        for pid in now.keys() {
+            let rows = &mut *change.writing.transaction;
+            if is_kept(pid) {
+                drop_records(rows, pid)?;
+            } else {
+                rows.apply(Change::DropProject(pid))?;
+            }
+        }
 
         let (mut output_keys, mut restored) = (Vec::new(), Vec::with_capacity(content.len()));
         for project in &content {
@@ -97,10 +119,6 @@ impl Vault {
             let (opened, keys) = restore_project(&mut change, found, (&source, &*from))?;
             output_keys.extend(keys);
             restored.push(opened);
-        }
-
-        for pid in now.keys().filter(|pid| !is_kept(pid)) {
-            change.writing.transaction.apply(Change::DropProject(pid))?;
         }
 
         for project in &restored {
@@ -116,8 +134,18 @@ impl Vault {
             return Err(VaultError::DamagedVault(Box::new(report)));
         }
 
+        // Checkpoints of a deleted project have later numbers than the backup.
+        let returned: Vec<ProjectId> = content
+            .iter()
+            .map(|project| project.entry.pid)
+            .filter(|pid| !now.contains_key(pid))
+            .collect();
+        if let Some(checkpoints) = &present.checkpoints {
+            checkpoints.store().remove(&change.vault_id, &returned)?;
+        }
+
         change.writing.commit()?;
-        Ok(Followed { left_out, output_keys })
+        Ok(Followed { left_out, removed, output_keys })
     }
 }
 
@@ -126,37 +154,48 @@ fn by_id(projects: Vec<OpenedProject>) -> BTreeMap<ProjectId, OpenedProject> {
 }
 
 /// Adds the tokens that only the copy has, if they are kept, and removes those of projects that are
-/// not kept. Returns the names of the copy's tokens that are left out.
+/// not kept. Returns the names of the copy's tokens that are left out, and of those that are removed.
 fn merge_tokens(
     change: &mut TokenChange<'_>,
     copied: Tokens,
     keeps_tokens: bool,
     is_kept: &dyn Fn(&ProjectId) -> bool,
-) -> Result<Vec<TokenName>, VaultError> {
+) -> Result<(Vec<TokenName>, Vec<TokenName>), VaultError> {
+    let is_gone = |token: &OpenToken| !is_kept(&token.escrow.pid);
+    let gone: Vec<TokenId> =
+        change.tokens.list.iter().filter(|(_, token)| is_gone(token)).map(|(id, _)| *id).collect();
+    let mut removed: Vec<TokenName> = Vec::new();
+    for id in &gone {
+        removed.extend(change.tokens.list.remove(id).map(|token| token.escrow.name));
+    }
+
+    change.dropped.extend(gone);
+    change.remove_dropped()?;
+
+    let (now, changes) = (Timestamp::now(), change.writing.state.directory.seq);
+    let taken: BTreeSet<TokenName> =
+        change.tokens.list.values().map(|token| token.escrow.name.clone()).collect();
     let mut left_out = Vec::new();
     for (id, token) in copied.list {
         let name = token.escrow.name.clone();
-        let is_present = change.tokens.list.contains_key(&id);
-        if keeps_tokens && !is_present && change.tokens.all_named(&name).is_empty() {
-            change.tokens.bring_back(id, token)?;
-        } else if !is_present {
+        let has_expired = token.escrow.expires.is_some_and(|expires| expires <= now);
+        if change.tokens.list.contains_key(&id) {
+            continue;
+        }
+
+        if keeps_tokens && !has_expired && !taken.contains(&name) {
+            change.tokens.bring_back(id, token, changes)?;
+        } else {
             left_out.push(name);
         }
     }
 
-    let has_project = |id: &TokenId, tokens: &Tokens| is_kept(&tokens.list[id].escrow.pid);
-    let ids: Vec<TokenId> = change.tokens.list.keys().copied().collect();
-    for id in ids.iter().filter(|id| !has_project(id, &change.tokens)) {
-        change.dropped.push(*id);
+    for names in [&mut left_out, &mut removed] {
+        names.sort_unstable();
+        names.dedup();
     }
 
-    for id in change.remove_dropped()? {
-        change.tokens.list.remove(&id);
-    }
-
-    left_out.sort_unstable();
-    left_out.dedup();
-    Ok(left_out)
+    Ok((left_out, removed))
 }
 
 /// Gives a project the content that it has in the copy, under new keys. `found` is the present one;

@@ -22,7 +22,7 @@ mod salvage;
 pub use bundle::BundleScope;
 pub(super) use bundle::refuse_bundle;
 pub use difference::Difference;
-pub use replace::StateFingerprint;
+pub use replace::{RestoreInto, StateFingerprint};
 pub use restore::{
     Restore, RestoreEvent, RestoreKeys, RestoreObserver, RestoreOutcome, RestorePlan,
     RestoreTarget, RestoreWork,

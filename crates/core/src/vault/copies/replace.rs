@@ -43,6 +43,8 @@ pub(super) struct Current {
     pub(super) secrets: Vec<Secret>,
     /// The vault with its checkpoints, if the backup is an earlier state of it
     pub(super) later: Option<Vault>,
+    /// True if it does not follow its checkpoint
+    pub(super) has_diverged: bool,
 }
 
 impl CurrentFile {
@@ -66,15 +68,19 @@ impl CurrentFile {
     ) -> Result<Replaced, VaultError> {
         let unchanged = match self {
             Self::Compared(Current { later: Some(present), fingerprint, .. }) => {
-                let Followed { left_out, output_keys } =
+                let Followed { left_out, removed, output_keys } =
                     backup.restore_onto(present, fingerprint, keeps_tokens)?;
-                let output_keys = Some(output_keys);
-                return Ok(Replaced { kept: Vec::new(), revoked: left_out, output_keys });
+                return Ok(Replaced {
+                    kept: Vec::new(),
+                    revoked: left_out,
+                    removed,
+                    output_keys: Some(output_keys),
+                });
             }
-            Self::Compared(Current { vault, fingerprint, .. }) => {
-                let revoked =
-                    backup.restore_into(&*vault.store, Some(fingerprint), keeps_tokens)?;
-                return Ok(Replaced { kept: Vec::new(), revoked, output_keys: None });
+            Self::Compared(Current { vault, fingerprint, has_diverged, .. }) => {
+                let to = RestoreInto { seen: Some(fingerprint), is_trusted: !has_diverged };
+                let revoked = backup.restore_into(&*vault.store, to, keeps_tokens)?;
+                return Ok(Replaced { revoked, ..Replaced::default() });
             }
             Self::Kept(Some((vault, fingerprint))) => Some((vault, fingerprint)),
             // A journal would be applied to the restored vault, so it is moved away as well.
@@ -100,29 +106,40 @@ impl CurrentFile {
         }
 
         let kept = kept.into_iter().map(|(_, aside)| aside).collect();
-        Ok(Replaced { kept, revoked, output_keys: None })
+        Ok(Replaced { kept, revoked, ..Replaced::default() })
     }
 }
 
 /// The result of replacing a file.
+#[derive(Default)]
 pub(super) struct Replaced {
     /// The names of the files that were kept
     pub(super) kept: Vec<PathBuf>,
     /// The tokens that the backup would have brought back
     pub(super) revoked: Vec<TokenName>,
+    /// The tokens of projects that the backup does not have
+    pub(super) removed: Vec<TokenName>,
     /// The new keys for the digests of rendered files, if the restored state follows on the present
     /// one
     pub(super) output_keys: Option<Vec<OutputKey>>,
 }
 
+/// The vault that a restore overwrites.
+#[derive(Clone, Copy)]
+pub struct RestoreInto<'a> {
+    /// The state that it must still have
+    pub seen: Option<&'a StateFingerprint>,
+    /// True if its list of tokens says which ones were not revoked
+    pub is_trusted: bool,
+}
+
 impl Vault {
-    /// Replaces the content of `to` with this vault's, in one transaction. Fails if `to` no longer
-    /// has the state `seen`. Unless `keeps_tokens`, revokes the tokens that `to` does not have, and
-    /// returns their names.
+    /// Replaces the content of `to` with this vault's, in one transaction. Unless `keeps_tokens`,
+    /// revokes the tokens that `to` does not have, and returns their names.
     pub fn restore_into(
         &self,
         to: &dyn Store,
-        seen: Option<&StateFingerprint>,
+        RestoreInto { seen, is_trusted }: RestoreInto<'_>,
         keeps_tokens: bool,
     ) -> Result<Vec<TokenName>, VaultError> {
         let snapshot = self.store.read()?;
@@ -135,7 +152,7 @@ impl Vault {
             return Err(VaultError::VaultChanged);
         }
 
-        let present = transaction.grants()?;
+        let present = if is_trusted { transaction.grants()? } else { Vec::new() };
         transaction.apply(Change::Clear)?;
         copy_rows(snapshot.inspection()?, &mut *transaction)?;
         let mut revoked = Vec::new();

@@ -4,10 +4,12 @@
 //! The caller asks for the credential and for consent, and shows what a [`RestoreObserver`]
 //! receives. Everything else, and the order of it, is decided here.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::difference::Difference;
+use super::follow::BackupRelation;
 use super::replace::{Current, CurrentFile};
 use crate::crypto::CryptoError;
 use crate::crypto::ids::{DIRECTORY, ProjectId};
@@ -15,7 +17,7 @@ use crate::crypto::output_digest::OutputKey;
 use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::VaultRow;
 use crate::crypto::slot::Credential;
-use crate::model::{Secret, TokenName};
+use crate::model::{Class, Secret, SecretId, TokenName};
 use crate::store::{self, CheckpointStore, Location, Snapshot, StoreError};
 use crate::vault::access::{LocalOwner, VaultAccess};
 use crate::vault::checkpoints::Checkpoints;
@@ -76,6 +78,10 @@ pub enum RestoreEvent {
     Kept(PathBuf),
     /// These tokens of the backup were revoked
     Revoked(Vec<TokenName>),
+    /// These tokens were removed, because the backup does not have their projects
+    RemovedTokens(Vec<TokenName>),
+    /// These secrets are restricted and will be team secrets
+    LessRestricted(Vec<Secret>),
     /// The vault was replaced. Its old state must be forgotten wherever else it is remembered.
     Replaced,
 }
@@ -195,7 +201,12 @@ impl<'o> Restore<'o> {
         if let CurrentFile::Compared(current) = &mut current {
             let root = current.vault.root_key()?.copy()?;
             let present = target.open()?.unlocked(root);
-            current.later = backup.is_behind(&present)?.then_some(present);
+            let relation = backup.relation_to(&present)?;
+            current.has_diverged = relation == BackupRelation::PresentDiverged;
+            current.later = (relation == BackupRelation::Earlier).then_some(present);
+            if let Some(event) = less_restricted(&current.secrets, &backup)? {
+                observer.on_event(event);
+            }
         }
 
         let report = backup.verify(&*observer.begin(RestoreWork::Verify))?;
@@ -224,9 +235,13 @@ impl<'o> Restore<'o> {
 
         let present = Locked::open(&self.target.path)?.keeping_copies().unlocked(root);
         Ok(match secrets_of(&present, &*self.observer.begin(RestoreWork::Compare))? {
-            Some(secrets) => {
-                CurrentFile::Compared(Current { vault: present, fingerprint, secrets, later: None })
-            }
+            Some(secrets) => CurrentFile::Compared(Current {
+                vault: present,
+                fingerprint,
+                secrets,
+                later: None,
+                has_diverged: false,
+            }),
             None => CurrentFile::Kept(Some((vault, fingerprint))),
         })
     }
@@ -260,6 +275,20 @@ fn brings_back(
     } else {
         None
     })
+}
+
+/// Finds secrets that were made restricted after the backup was made.
+fn less_restricted(now: &[Secret], backup: &Vault) -> Result<Option<RestoreEvent>, VaultError> {
+    let is_restricted = |class| class == Class::Restricted;
+    let restricted: HashSet<SecretId> =
+        now.iter().filter(|it| is_restricted(it.metadata.class)).map(|it| it.id).collect();
+    if restricted.is_empty() {
+        return Ok(None);
+    }
+
+    let mut secrets = backup.list(None, |metadata| !is_restricted(metadata.class))?;
+    secrets.retain(|secret| restricted.contains(&secret.id));
+    Ok((!secrets.is_empty()).then_some(RestoreEvent::LessRestricted(secrets)))
 }
 
 /// Returns the secrets of the current vault, or `None` if it is damaged.
@@ -321,6 +350,10 @@ impl RestorePlan<'_> {
 
         if !replaced.revoked.is_empty() {
             self.observer.on_event(RestoreEvent::Revoked(replaced.revoked));
+        }
+
+        if !replaced.removed.is_empty() {
+            self.observer.on_event(RestoreEvent::RemovedTokens(replaced.removed));
         }
 
         self.observer.on_event(RestoreEvent::Replaced);
