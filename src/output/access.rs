@@ -214,7 +214,8 @@ impl Outcome for AccessReport<'_> {
             }
         }
 
-        out.rows(["TAG", "WHO", "MAY", "ACCESS"], &rows);
+        // On a narrow terminal the class of the secret is left out first.
+        out.ranked(["TAG", "WHO", "MAY", "ACCESS"], [0, 2, 1, 5], &rows);
     }
 }
 

@@ -1,20 +1,27 @@
 //! Tokens and what they may do. A token's string is printed once, from a buffer that is wiped.
 
 use std::io::Write;
+use std::path::Path;
 
 use secrets_core::crypto::output_digest::hex;
-use secrets_core::model::{Level, SecretBytes, Tag, Timestamp};
+use secrets_core::model::{Level, Period, SecretBytes, Tag, Timestamp};
 use secrets_core::vault::{Revoked, TokenInfo, TokenView};
 use serde::Serialize;
 
 use super::{Outcome, Text};
-use crate::ui::time::local_date;
+use crate::ui::time::{local_date, local_minute};
 use crate::ui::{Ui, UiError, counted, raw};
+
+/// How long before its end the time of day is shown.
+const SOON: Period = Period::of_days(2);
 
 /// Says when a token ends, as the rest of a sentence.
 pub(crate) fn end(expires: Option<Timestamp>) -> String {
     match expires {
         Some(time) if time <= Timestamp::now() => format!("expired on {}", local_date(time)),
+        Some(time) if SOON.after(Timestamp::now()) > time => {
+            format!("expires at {}", local_minute(time))
+        }
         Some(time) => format!("expires on {}", local_date(time)),
         None => "never expires".into(),
     }
@@ -167,19 +174,39 @@ impl Outcome for TokenDetails {
     fn text(&self, out: &mut Text) {
         let token = &self.token;
         let secrets = match &token.secrets {
+            Some(tags) if tags.is_empty() => "none".into(),
             Some(tags) => tags.join(", "),
             None => "all of the project".into(),
         };
+        let word = |is: bool| if is { "yes" } else { "no" }.to_owned();
 
         out.labelled(&[
             ("name", token.name.clone()),
             ("level", token.level.to_owned()),
             ("project", token.project.clone()),
             ("secrets", secrets),
+            ("restricted", word(token.restricted)),
+            ("strict", word(token.strict)),
             ("expires", token.date()),
             ("id", token.id.clone()),
         ]);
         out.line("");
+
+        // People read the rules by what enforces them, programs in columns.
+        if out.is_terminal() {
+            for enforced_by in [KEYS, CLIENT] {
+                let mut rules = self.rules.iter().filter(|it| it.enforced_by == enforced_by);
+                if let Some(first) = rules.next() {
+                    out.line(&format!("enforced by {enforced_by}:"));
+                    for rule in std::iter::once(first).chain(rules) {
+                        out.line(&format!("  {}", rule.rule));
+                    }
+                }
+            }
+
+            return;
+        }
+
         let rows: Vec<[String; 2]> = self
             .rules
             .iter()
@@ -235,6 +262,19 @@ impl Outcome for GivenToken {
             ("secrets", secrets),
             ("expires", self.end.clone()),
         ]);
+    }
+}
+
+/// A bundle that was written.
+#[derive(Serialize)]
+pub(crate) struct Bundle {
+    bundle: String,
+    secrets: u64,
+}
+
+impl Bundle {
+    pub(crate) fn new(path: &Path, secrets: u64) -> Self {
+        Self { bundle: path.display().to_string(), secrets }
     }
 }
 

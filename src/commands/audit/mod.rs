@@ -37,7 +37,9 @@ Examples:
 /// tabs between time, who, action and what.
 ///
 /// With --all-projects, it also shows the vault's own log: projects that were added, renamed and
-/// deleted, passphrases and tokens. That needs the passphrase, even if the vault is unlocked.
+/// deleted, passphrases, and tokens that were created, changed and revoked. That needs the
+/// passphrase, even if the vault is unlocked. `managers` is a change of the tokens that may change
+/// the project.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct AuditArgs {

@@ -32,7 +32,10 @@ fn report(logs: &[ChangeLog], uses: &ReadUses, cx: &Context) -> Result<(), Error
         1 => "1 entry".to_owned(),
         number => format!("{number} entries"),
     };
-    let uses = counted(verified.uses(), "use");
+    let uses = match verified.uses() {
+        1 => "1 use or refusal".to_owned(),
+        number => format!("{number} uses and refusals"),
+    };
     let logs = counted(logs.len() as u64, "audit log");
     cx.ui.status(&format!("verified {entries} in {logs}, and {uses} on this machine"));
     cx.ui.document(|| Ok(verified))

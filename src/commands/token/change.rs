@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use secrets_core::model::TokenName;
-use secrets_core::vault::TokenChanges;
+use secrets_core::vault::{TokenChanges, VaultError};
 
 use super::super::shared::confirm::{require_confirmation, require_terminal};
 use super::super::shared::expiry::time_of;
@@ -68,6 +68,13 @@ pub(super) fn revoke(
     cx: &Context,
 ) -> Result<(), Error> {
     cx.require_vault()?;
+    let vault = cx.unlock_with_credential()?;
+    if let Some(names) = names {
+        let known = vault.tokens()?;
+        let missing = names.iter().find(|name| known.iter().all(|token| token.name != **name));
+        missing.map_or(Ok(()), |name| Err(VaultError::NoToken(name.clone())))?;
+    }
+
     if !yes {
         require_terminal("revoking a token")?;
         let what = match names {
@@ -77,7 +84,6 @@ pub(super) fn revoke(
         require_confirmation(&format!("Revoke {what} for good?"))?;
     }
 
-    let vault = cx.unlock_with_credential()?;
     let outputs = cx.intact_outputs(&vault)?;
     let progress = cx.ui.progress("secrets re-encrypted");
     let on_progress = |number| progress.on_progress(number);

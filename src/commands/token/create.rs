@@ -16,7 +16,7 @@ use super::super::shared::revocation::report;
 use super::{CreateArgs, RotateArgs};
 use crate::context::Context;
 use crate::error::{Error, Kind, hint};
-use crate::output::{TokenRow, end};
+use crate::output::{Bundle, TokenRow, end};
 use crate::ui::{counted, listed};
 
 pub(super) fn create(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
@@ -33,6 +33,10 @@ pub(super) fn create(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     let file = args.output.as_deref().map(|path| new_file(path, cx)).transpose()?;
     let staged = file.as_ref().map(Output::stage).transpose()?;
     if let Some(path) = &args.bundle {
+        if args.output.as_ref() == Some(path) {
+            return Err(Error::usage("`--output` and `--bundle` name the same file"));
+        }
+
         new_file(path, cx)?.stage()?;
     }
 
@@ -59,7 +63,7 @@ pub(super) fn create(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     report_restricted(&vault, &info, cx)?;
     hand_out(&token, &info, staged, args.output.as_deref(), cx)?;
     match &args.bundle {
-        Some(path) => write(&vault, &vault.bundle_scope_of(&args.name)?, path, cx),
+        Some(path) => write(&vault, &vault.bundle_scope_of(&args.name)?, path, cx).map(drop),
         None => Ok(()),
     }
 }
@@ -93,7 +97,8 @@ pub(super) fn bundle(name: &TokenName, path: &Path, cx: &Context) -> Result<(), 
         let view = cx.given_token()?;
         if view.name != *name {
             let message = format!("the given token is `{}`, not `{name}`", view.name);
-            return Err(Error::new(Kind::Refused, message));
+            return Err(Error::new(Kind::Refused, message)
+                .hint(format!("use the token `{name}` or the passphrase")));
         }
 
         if view.level == Level::Manage {
@@ -103,19 +108,21 @@ pub(super) fn bundle(name: &TokenName, path: &Path, cx: &Context) -> Result<(), 
         let vault = cx.vault()?;
         let scope = vault.own_bundle_scope()?;
         let scope = scope.ok_or_else(|| Error::internal("the vault was not opened with a token"));
-        return write(vault, &scope?, path, cx);
+        let secrets = write(vault, &scope?, path, cx)?;
+        return cx.ui.document(|| Ok(Bundle::new(path, secrets)));
     }
 
     // An earlier bundle does not prove what the token may open.
     let vault = cx.unlock_with_credential()?;
-    write(&vault, &vault.bundle_scope_of(name)?, path, cx)
+    let secrets = write(&vault, &vault.bundle_scope_of(name)?, path, cx)?;
+    cx.ui.document(|| Ok(Bundle::new(path, secrets)))
 }
 
-fn write(vault: &Vault, scope: &BundleScope, path: &Path, cx: &Context) -> Result<(), Error> {
+fn write(vault: &Vault, scope: &BundleScope, path: &Path, cx: &Context) -> Result<u64, Error> {
     let secrets = vault.write_bundle(scope, path, true)?;
     let path = path.display();
     cx.ui.status(&format!("wrote a bundle with {} to `{path}`", counted(secrets, "secret")));
-    Ok(())
+    Ok(secrets)
 }
 
 /// Names the secrets of a new token whose values it cannot use.
@@ -188,7 +195,9 @@ pub(super) fn described(info: &TokenInfo) -> String {
         None => "project".into(),
     };
 
-    format!("{}, {place} `{}`", info.level, info.project)
+    let restricted = if info.is_restricted_allowed { ", with restricted secrets" } else { "" };
+    let strict = if info.is_strict { ", strict" } else { "" };
+    format!("{}, {place} `{}`{restricted}{strict}", info.level, info.project)
 }
 
 /// Parses tags without showing an argument that looks like a key.

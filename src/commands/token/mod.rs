@@ -115,7 +115,7 @@ struct CreateArgs {
     /// Stop instead of going on when a use cannot be recorded in the audit log
     #[arg(long)]
     strict: bool,
-    /// Set when it expires: a period such as `90d`, a date or `never`
+    /// Set when it expires: a period such as `90d` (`m` is months), a date or `never`
     #[arg(long, value_name = "WHEN", default_value = "90d")]
     expires: Expiry,
     /// Write the token to a new private file instead of stdout
@@ -133,7 +133,8 @@ struct UpdateArgs {
     /// Change what it may do: `read`, `use` or `manage`
     #[arg(long, value_parser = level)]
     level: Option<Level>,
-    /// Add secrets with `+TAG` and take them away with `-TAG`
+    /// Change the secrets of a limited token: add with `+TAG`, take away with `-TAG`. `-TAG` limits a
+    /// token that had all secrets; it cannot be made unlimited again
     #[arg(long, value_name = "+TAG,-TAG,...", value_delimiter = ',', allow_hyphen_values = true)]
     only: Vec<OsString>,
     /// Include restricted secrets, or with `=false` no longer
@@ -160,7 +161,7 @@ struct RotateArgs {
     /// revoked at once
     #[arg(long, value_name = "PERIOD", value_parser = grace)]
     grace: Option<Period>,
-    /// Set when the new one expires: a period such as `90d`, a date or `never`
+    /// Set when the new one expires: a period such as `90d` (`m` is months), a date or `never`
     #[arg(long, value_name = "WHEN", default_value = "90d")]
     expires: Expiry,
     /// Write the token to a new private file instead of stdout

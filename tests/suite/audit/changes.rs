@@ -83,7 +83,7 @@ fn a_complete_log_verifies() {
     sandbox
         .run(["audit", "verify"])
         .succeeds()
-        .stderr("verified 5 entries in 1 audit log, and 0 uses on this machine\n");
+        .stderr("verified 5 entries in 1 audit log, and 0 uses and refusals on this machine\n");
     sandbox.run(["rekey", "-y", "-q"]).succeeds();
     let verified = sandbox.run(["audit", "verify", "--all-projects", "--json"]).succeeds().json();
     let logs = verified["logs"].as_array().unwrap();

@@ -30,7 +30,7 @@ fn a_log_that_goes_on_verifies_and_one_that_was_cut_does_not() {
     sandbox.command(["update", "one", "-q"]).stdin("m4rker-seen").run().succeeds();
     verify(&sandbox, &old)
         .succeeds()
-        .stderr("verified 6 entries in 1 audit log, and 0 uses on this machine\n");
+        .stderr("verified 6 entries in 1 audit log, and 0 uses and refusals on this machine\n");
     let new = checkpoint(&sandbox, &[]);
     verify(&sandbox, &new).succeeds().stderr_has("verified 6");
 

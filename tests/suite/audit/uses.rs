@@ -80,7 +80,7 @@ fn each_command_that_uses_values_is_one_entry() {
     assert_eq!(found.len(), 7, "one use did not concern this secret");
     let both = entries(&sandbox, &[]);
     assert!(both.len() > 8 && both[0]["kind"] == "change");
-    sandbox.run(["audit", "verify"]).succeeds().stderr_has("and 8 uses on this machine");
+    sandbox.run(["audit", "verify"]).succeeds().stderr_has("and 8 uses and refusals on this machine");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_checkpoint_shows_that_uses_were_removed() {
     sandbox.write("checkpoint.json", &checkpoint);
     let verify = ["audit", "verify", "--checkpoint", "checkpoint.json"];
     render(&sandbox);
-    sandbox.run(verify).succeeds().stderr_has("and 3 uses on this machine");
+    sandbox.run(verify).succeeds().stderr_has("and 3 uses and refusals on this machine");
 
     fs::remove_dir_all(directory(&sandbox)).unwrap();
     let message = "ends at entry 0, before the checkpoint at entry 2";

@@ -200,6 +200,15 @@ fn what_a_bundle_carries_is_not_taken_from_the_file_before() {
         .succeeds()
         .stdout_has("other");
 
+    // A new string gets a new bundle in the same place. Other files stay.
+    tokens.0.run(["token", "rotate", "ci", "-q", "-o", "ci.new"]).succeeds();
+    let written = bundle("ci").run().succeeds().stderr_has("wrote a bundle with 2 secrets");
+    written.stdout("");
+    tokens.with("ci.new", &["--vault", "ci.vault", "list"]).run().succeeds().stdout_has("other");
+    tokens.0.write("notes", "text");
+    let notes = tokens.0.run(["token", "bundle", "ci", "notes"]).fails_with(7);
+    notes.stderr_has("`notes` is not a bundle of this token");
+
     // A bundle has no passphrase, so none is asked for.
     let none = tokens.0.command(["--vault", "ci.vault", "token", "bundle", "ci", "new"]);
     let none = none.without_env("SECRETS_PASSPHRASE").run().fails_with(7);

@@ -83,12 +83,12 @@ pub(super) struct Settled {
     pub(super) exposed: Vec<Secret>,
     is_damaged: bool,
     dropped: Vec<TokenId>,
+    is_last: bool,
 }
 
 impl Settled {
     pub(super) fn revoked(self, tokens: Vec<TokenInfo>) -> Revoked {
-        let Self { renewed, output_keys, exposed, is_damaged, dropped } = self;
-        let is_last = false;
+        let Self { renewed, output_keys, exposed, is_damaged, dropped, is_last } = self;
         Revoked { tokens, exposed, renewed, output_keys, is_damaged, dropped, is_last }
     }
 }
@@ -264,7 +264,9 @@ impl<'v> TokenChange<'v> {
         };
 
         let (output_keys, exposed) = (Vec::new(), Vec::new());
-        let mut settled = Settled { renewed: None, output_keys, exposed, is_damaged, dropped };
+        let is_last = self.tokens.of(&pid).all(|(id, _)| what.about.contains(id));
+        let renewed = None;
+        let mut settled = Settled { renewed, output_keys, exposed, is_damaged, dropped, is_last };
         let mut opened = found;
         let writers = self.tokens.writers(&pid, Timestamp::now())?;
         match project {

@@ -134,7 +134,7 @@ pub struct Revoked {
     pub is_damaged: bool,
     /// Tokens whose escrow is damaged, which were removed
     pub dropped: Vec<TokenId>,
-    /// True if no token of the vault is left
+    /// True if the project has no other token
     pub is_last: bool,
 }
 
@@ -235,7 +235,9 @@ impl Vault {
             return Err(VaultError::BundleOfManager);
         }
 
-        Ok(BundleScope { token_id: id, pid: escrow.pid, only: escrow.only.clone() })
+        let others = tokens.list.iter().filter(|(_, token)| token.escrow.name != *name);
+        let others = Some(others.map(|(id, _)| *id).collect());
+        Ok(BundleScope { token_id: id, pid: escrow.pid, only: escrow.only.clone(), others })
     }
 
     /// Revokes the tokens that a copy of this vault brings back, in the transaction that made the copy:

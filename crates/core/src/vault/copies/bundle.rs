@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::crypto::CryptoError;
-use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId};
+use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId, VaultId};
 use crate::crypto::rows::{GrantRow, Record, VaultRow};
 use crate::crypto::tree::{EMPTY_BUCKET, Leaf};
 use crate::store::{Change, IfExists, Snapshot, SqliteStore, Store, StoreError, Transaction};
@@ -21,6 +21,8 @@ pub struct BundleScope {
     pub pid: ProjectId,
     /// Its secrets; `None` for all of the project's
     pub only: Option<Vec<RecordId>>,
+    /// The tokens of other names, whose bundles are not replaced; `None` if they are not known
+    pub others: Option<Vec<TokenId>>,
 }
 
 impl Locked {
@@ -29,6 +31,16 @@ impl Locked {
         let rows = self.store.read()?;
         let is_bundle = rows.project(&DIRECTORY)?.is_none();
         Ok(rows.grants()?.first().filter(|_| is_bundle).map(|grant| grant.token_id))
+    }
+}
+
+impl BundleScope {
+    /// Returns true for a bundle of this token. If the other tokens are known, it may be one of an
+    /// earlier string.
+    fn may_replace(&self, existing: &Locked, vault_id: &VaultId) -> Result<bool, VaultError> {
+        let Some(of) = existing.token_of_bundle()? else { return Ok(false) };
+        let is_earlier = self.others.as_ref().is_some_and(|others| !others.contains(&of));
+        Ok(of == self.token_id || is_earlier && existing.vault_id()? == *vault_id)
     }
 }
 
@@ -46,9 +58,12 @@ impl Vault {
         let grant = snapshot.grant(&scope.token_id)?.ok_or(VaultError::NoGrant)?;
         if replace {
             match Locked::open(path) {
-                Ok(existing) if existing.token_of_bundle()? == Some(scope.token_id) => {}
+                Ok(existing) if scope.may_replace(&existing, &snapshot.vault()?.vault_id)? => {}
                 Ok(_) => return Err(VaultError::NoBundle(path.to_owned())),
                 Err(VaultError::Store(StoreError::Missing(_))) => {}
+                Err(VaultError::Store(StoreError::NotAVault(_))) => {
+                    return Err(VaultError::NoBundle(path.to_owned()));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -75,6 +90,7 @@ impl Vault {
             token_id: grant.token_id,
             pid: grant.project.entry.pid,
             only: grant.record_ids(),
+            others: None,
         }))
     }
 }
