@@ -80,7 +80,10 @@ fn each_command_that_uses_values_is_one_entry() {
     assert_eq!(found.len(), 7, "one use did not concern this secret");
     let both = entries(&sandbox, &[]);
     assert!(both.len() > 8 && both[0]["kind"] == "change");
-    sandbox.run(["audit", "verify"]).succeeds().stderr_has("and 8 uses and refusals on this machine");
+    sandbox
+        .run(["audit", "verify"])
+        .succeeds()
+        .stderr_has("and 8 uses and refusals on this machine");
 }
 
 #[test]
