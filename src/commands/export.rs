@@ -109,7 +109,6 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
         progress.working(MAKING_KEY);
     }
 
-    cx.record_use(&Used { vault, project, count, tags: Vec::new() })?;
     let mut sealing = ExportWriter::new(vault, project, &to, args.armor);
     let mut staged = output.stage()?;
     sealing.write(&mut staged, &|number| progress.on_progress(number)).map_err(
@@ -133,6 +132,8 @@ pub(crate) fn run(args: &ExportArgs, cx: &Context) -> Result<(), Error> {
         Error::new(Kind::Failure, format!("`{}` was not written: {why}", path.display()))
     })?;
 
+    let used = counts.secrets as u64;
+    cx.record_use(&Used { vault, project, count: used, tags: Vec::new() })?;
     if args.replace {
         pending.publish()?;
     } else if !pending.publish_new()? {

@@ -1,6 +1,7 @@
 //! `secrets status`: shows the vault and project that commands use here, and whether the vault is
 //! unlocked.
 
+use secrets_core::vault::VaultError;
 use secrets_runtime::agent::Status;
 
 use super::shared::status::status;
@@ -39,6 +40,14 @@ pub(crate) fn run(_: &StatusArgs, cx: &Context) -> Result<(), Error> {
         Some(_) => Ok(()),
         None => {
             let path = cx.target.vault_path()?;
+            if matches!(cx.locked()?.refuse_bundle(), Err(VaultError::IsBundle)) {
+                let message =
+                    format!("`{}` is a bundle, which only its token opens", path.display());
+                let hint = "use its token with `--token-file PATH`, SECRETS_TOKEN_FILE or \
+                            SECRETS_TOKEN";
+                return Err(Error::new(Kind::Locked, message).hint(hint).into_answer());
+            }
+
             Err(Error::new(Kind::Locked, format!("`{}` is locked", path.display()))
                 .hint("unlock it with `secrets unlock`")
                 .into_answer())

@@ -55,7 +55,9 @@ pub(crate) use restore::Restored;
 pub(crate) use secret::{SecretInfo, SecretPage, Secrets};
 pub(crate) use status::StatusInfo;
 pub(crate) use text::Text;
-pub(crate) use token::{Bundle, GivenToken, RevokedTokens, TokenDetails, TokenList, TokenRow, end};
+pub(crate) use token::{
+    Bundle, ChangedToken, GivenToken, RevokedTokens, TokenDetails, TokenList, end,
+};
 pub(crate) use trust::{Revoked, TrustRecords, TrustReport, TrustState};
 pub(crate) use variables::PlannedVariables;
 pub(crate) use vault::{Exported, Rekeyed, VaultContent, VaultPath, VaultWithKdf};

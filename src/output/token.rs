@@ -278,11 +278,34 @@ impl Bundle {
     }
 }
 
+/// A changed token, and what was taken from it.
+#[derive(Serialize)]
+pub(crate) struct ChangedToken {
+    #[serde(flatten)]
+    token: TokenRow,
+    #[serde(flatten)]
+    taken: Option<Taken>,
+}
+
+impl ChangedToken {
+    /// Describes a token from which something may have been taken.
+    pub(crate) fn new(token: &TokenInfo, revoked: Option<&Revoked>) -> Self {
+        Self { token: TokenRow::new(token), taken: revoked.map(Taken::new) }
+    }
+}
+
 /// Tokens that were revoked, and the secrets whose values must be replaced.
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 pub(crate) struct RevokedTokens {
     tokens: Vec<TokenRow>,
+    #[serde(flatten)]
+    taken: Taken,
+}
+
+/// The secrets whose values a holder may have kept.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Taken {
     exposed: Vec<ExposedSecret>,
     /// True if the project got new keys
     new_keys: bool,
@@ -295,26 +318,33 @@ struct ExposedSecret {
     source: Option<String>,
 }
 
-impl RevokedTokens {
-    pub(crate) fn new(revoked: &Revoked) -> Self {
+impl Taken {
+    fn new(revoked: &Revoked) -> Self {
         let exposed = revoked.exposed.iter().map(|secret| ExposedSecret {
             tag: secret.metadata.tag.to_string(),
             source: secret.metadata.source.as_ref().map(|source| source.as_str().to_owned()),
         });
-        Self {
-            tokens: revoked.tokens.iter().map(TokenRow::new).collect(),
-            exposed: exposed.collect(),
-            new_keys: revoked.renewed.is_some(),
-        }
+        Self { exposed: exposed.collect(), new_keys: revoked.renewed.is_some() }
+    }
+}
+
+impl RevokedTokens {
+    pub(crate) fn new(revoked: &Revoked) -> Self {
+        let tokens = revoked.tokens.iter().map(TokenRow::new).collect();
+        Self { tokens, taken: Taken::new(revoked) }
     }
 }
 
 impl Ui {
     /// Prints a token in one line. As JSON, its string comes first. No buffer keeps a part of it.
-    pub(crate) fn print_token(&self, token: &SecretBytes, info: &TokenRow) -> Result<(), UiError> {
-        let mut line = SecretBytes::with_capacity(1024);
+    pub(crate) fn print_token(
+        &self,
+        token: &SecretBytes,
+        info: &ChangedToken,
+    ) -> Result<(), UiError> {
+        let members = serde_json::to_string(info).unwrap_or_default();
+        let mut line = SecretBytes::with_capacity(128 + members.len());
         if self.is_json() {
-            let members = serde_json::to_string(info).unwrap_or_default();
             line.extend(b"{\"token\":\"");
             line.extend(token.expose());
             line.extend(b"\",");

@@ -12,7 +12,7 @@ use super::UpdateArgs;
 use super::create::{described, tags};
 use crate::context::Context;
 use crate::error::Error;
-use crate::output::{RevokedTokens, TokenRow, end};
+use crate::output::{ChangedToken, RevokedTokens, end};
 use crate::ui::listed;
 
 pub(super) fn update(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
@@ -57,7 +57,7 @@ pub(super) fn update(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
         report(revoked, outputs, cx);
     }
 
-    cx.ui.document(|| Ok(TokenRow::new(&info)))
+    cx.ui.document(|| Ok(ChangedToken::new(&info, revoked.as_ref())))
 }
 
 /// Revokes tokens, or all of them without `names`.

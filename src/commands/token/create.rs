@@ -16,7 +16,7 @@ use super::super::shared::revocation::report;
 use super::{CreateArgs, RotateArgs};
 use crate::context::Context;
 use crate::error::{Error, Kind, hint};
-use crate::output::{Bundle, TokenRow, end};
+use crate::output::{Bundle, ChangedToken, end};
 use crate::ui::{counted, listed};
 
 pub(super) fn create(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
@@ -61,7 +61,8 @@ pub(super) fn create(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
         end(info.expires)
     ));
     report_restricted(&vault, &info, cx)?;
-    hand_out(&token, &info, staged, args.output.as_deref(), cx)?;
+    let document = ChangedToken::new(&info, None);
+    hand_out((&token, &info), document, staged, args.output.as_deref(), cx)?;
     match &args.bundle {
         Some(path) => write(&vault, &vault.bundle_scope_of(&args.name)?, path, cx).map(drop),
         None => Ok(()),
@@ -89,7 +90,8 @@ pub(super) fn rotate(args: &RotateArgs, cx: &Context) -> Result<(), Error> {
         (None, until) => cx.ui.status(&format!("its old string {}", end(until))),
     }
 
-    hand_out(&token, &info, staged, args.output.as_deref(), cx)
+    let document = ChangedToken::new(&info, revoked.as_ref());
+    hand_out((&token, &info), document, staged, args.output.as_deref(), cx)
 }
 
 pub(super) fn bundle(name: &TokenName, path: &Path, cx: &Context) -> Result<(), Error> {
@@ -160,13 +162,12 @@ fn new_file(path: &Path, cx: &Context) -> Result<Output, Error> {
 
 /// Prints a token or writes it to its file. Nobody has it if that fails.
 fn hand_out(
-    token: &Token,
-    info: &TokenInfo,
+    (token, info): (&Token, &TokenInfo),
+    document: ChangedToken,
     staged: Option<StagedOutput<'_>>,
     path: Option<&Path>,
     cx: &Context,
 ) -> Result<(), Error> {
-    let document = TokenRow::new(info);
     let text = token.text();
     let lost = |why: String| {
         Error::new(Kind::Failure, format!("the token could not be handed out: {why}"))

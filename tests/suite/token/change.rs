@@ -199,6 +199,12 @@ fn what_is_taken_from_a_token_is_taken_from_its_old_string_too() {
         render.stdout("value-of-api-key").everything();
     }
 
+    let json = tokens.0.run(["token", "update", "ci", "--level", "read", "--json"]).succeeds();
+    let json = json.json();
+    assert_eq!((&json["newKeys"], &json["exposed"][0]["tag"]), (&true.into(), &"api-key".into()));
+    let json = tokens.0.run(["token", "rotate", "ci", "--json"]).succeeds().json();
+    assert_eq!((&json["newKeys"], &json["exposed"]), (&true.into(), &serde_json::json!([])));
+
     tokens.create("whole", &["--level", "use"]);
     let add = tokens.0.run(["token", "update", "whole", "--only", "+api-key"]).fails_with(2);
     add.stderr_has("token `whole` has every secret of its project already");

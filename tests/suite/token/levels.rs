@@ -159,6 +159,8 @@ fn a_bundle_has_what_its_token_needs_and_is_only_read() {
     let other = bundle(&["get", "other"]).fails_with(3).stderr_has("no secret `other`");
     other.stderr_has("token `ci` is limited to some secrets");
 
+    let status = tokens.0.run(["--vault", "ci.vault", "status"]).fails_with(5);
+    status.stdout_has("ci.vault").stderr_has("is a bundle, which only its token opens");
     let owner = tokens.0.run(["--vault", "ci.vault", "list"]).fails_with(7);
     owner.stderr_has("the file is a bundle, which only its token opens");
     for refused in [

@@ -285,7 +285,11 @@ impl Seen<'_> {
     fn differs(&self, before: &Checkpoint) -> Option<Divergence> {
         let now = self.state;
         let relation = match now.head.compare(&before.head) {
-            Relation::Equal | Relation::Ahead if went_back(now, before) => Relation::Diverged,
+            Relation::Equal | Relation::Ahead if went_back(now, before) => {
+                let is_equal = now.head == before.head;
+                let older = older_grant(now, before).filter(|_| is_equal);
+                older.map_or(Relation::Diverged, Relation::Behind)
+            }
             // The directory says which keys and tokens are valid, so it must be proven to follow.
             Relation::Ahead if *self.pid == DIRECTORY && !now.head.proves(&before.head) => {
                 return Some(Divergence { vault: Some(Relation::Ahead), projects: Vec::new() });
@@ -302,6 +306,15 @@ impl Seen<'_> {
             },
         })
     }
+}
+
+/// Returns by how many generations a state's grant is older, if it differs from the one before in
+/// nothing else.
+fn older_grant(now: &Checkpoint, before: &Checkpoint) -> Option<u64> {
+    let (new, old) = (now.grant.as_ref()?, before.grant.as_ref()?);
+    let is_same =
+        new.owner == old.owner && now.epoch == before.epoch && now.policy == before.policy;
+    old.generation.checked_sub(new.generation).filter(|older| *older > 0 && is_same)
 }
 
 /// Returns true if the keys, the policy or the grant of a state are older than before, or if the grant
