@@ -392,6 +392,11 @@ const ESCROW_CREATED: u8 = 10;
 const ESCROW_REPLACED_BY: u8 = 11;
 
 impl Escrow {
+    /// Returns true if the token has expired at this time.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
     /// Seals the escrow under the owner's key for escrows. Fails if the result would have more than
     /// [`MAX_ESCROW`] bytes.
     pub fn seal(

@@ -12,11 +12,10 @@ use super::next_policy::{self, NextPolicy};
 use super::project::{Project, checkpoint};
 use super::rekey::Rekey;
 use super::state::State;
-use super::token_list::{LostRights, OpenToken, Tokens};
+use super::token_list::{DAMAGED, LostRights, OpenToken, Tokens};
 use super::tokens::{Revoked, TokenInfo};
 use super::writing::Writing;
-use super::{GRANTS, Vault, VaultError};
-use crate::crypto::CryptoError;
+use super::{Vault, VaultError};
 use crate::crypto::aead::Key;
 use crate::crypto::audit::{Action, AuditChange};
 use crate::crypto::head::Head;
@@ -30,8 +29,6 @@ use crate::store::Change;
 
 /// The number of removed tokens that the directory's audit log names.
 const MOST_REMOVED: usize = 64;
-
-const DAMAGED: VaultError = VaultError::Crypto(CryptoError::Damaged(GRANTS));
 
 /// Tokens that were removed from the list.
 pub(super) struct RemovedTokens {
@@ -337,8 +334,7 @@ impl<'v> TokenChange<'v> {
     pub(super) fn set_due(&mut self, pid: &ProjectId) {
         let now = Timestamp::now();
         for OpenToken { escrow, is_due, .. } in self.tokens.list.values_mut() {
-            let has_expired = escrow.expires.is_some_and(|expires| expires <= now);
-            *is_due |= escrow.pid == *pid && !has_expired;
+            *is_due |= escrow.pid == *pid && !escrow.has_expired(now);
         }
     }
 
@@ -430,22 +426,17 @@ impl<'v> TokenChange<'v> {
         }
 
         let project = self.open(opened.clone())?;
-        let now = Timestamp::now();
         for id in due {
             let token = self.tokens.list.get_mut(&id).ok_or(DAMAGED)?;
             let (rows, escrow) = (&*self.writing.transaction, &token.escrow);
-
-            // One that has expired keeps its grant, which has no new keys.
-            let has_expired = escrow.expires.is_some_and(|expires| expires <= now);
-            if !has_expired || token.row.grant.is_empty() {
-                let generation = token.row.generation + 1;
-                let grant = grants::grant(rows, &project, escrow, self.directory.owner())?;
-                let grant = grant.seal(&escrow.kek, &self.vault_id, &id, generation)?;
-                token.row = GrantRow { generation, grant, ..token.row.clone() };
-            }
-
-            let generation = token.row.generation;
-            token.row.escrow = escrow.seal(&self.escrow_key, &self.vault_id, &id, generation)?;
+            let grant = grants::grant(rows, &project, escrow, self.directory.owner())?;
+            let generation = token.row.generation + 1;
+            token.row = GrantRow {
+                token_id: id,
+                generation,
+                grant: grant.seal(&escrow.kek, &self.vault_id, &id, generation)?,
+                escrow: escrow.seal(&self.escrow_key, &self.vault_id, &id, generation)?,
+            };
             token.is_due = false;
             self.writing.transaction.apply(Change::Grant(&token.row))?;
         }

@@ -15,7 +15,8 @@ use crate::crypto::rows::{GrantRow, tokens_hash};
 use crate::model::{Class, Level, Timestamp, TokenName};
 use crate::store::Snapshot;
 
-const DAMAGED: VaultError = VaultError::Crypto(CryptoError::Damaged(GRANTS));
+/// The error for a list that is not the owner's.
+pub(super) const DAMAGED: VaultError = VaultError::Crypto(CryptoError::Damaged(GRANTS));
 
 /// A token with its escrow.
 pub(super) struct OpenToken {
@@ -167,9 +168,8 @@ impl Tokens {
         pid: &ProjectId,
         now: Timestamp,
     ) -> Result<Vec<Writer>, VaultError> {
-        let may_sign = |token: &OpenToken| {
-            token.escrow.level == Level::Manage
-                && token.escrow.expires.is_none_or(|expires| expires > now)
+        let may_sign = |OpenToken { escrow, .. }: &OpenToken| {
+            escrow.level == Level::Manage && !escrow.has_expired(now)
         };
         let writers: Vec<Writer> = self
             .of(pid)
@@ -192,10 +192,8 @@ pub(super) fn names(
     state: &State,
     root: &RootKey,
 ) -> Result<Vec<TokenName>, VaultError> {
-    let key = root.escrow_key();
-    let open = |row: GrantRow| Escrow::open(&key, state.vault_id(), &row).ok();
-    let escrows = rows.grants()?.into_iter().filter_map(open);
-    let mut names: Vec<TokenName> = escrows.map(|escrow| escrow.name).collect();
+    let (tokens, _) = Tokens::read_damaged(rows, state, &root.escrow_key())?;
+    let mut names: Vec<TokenName> = tokens.names.into_values().collect();
     names.sort_unstable();
     names.dedup();
     Ok(names)

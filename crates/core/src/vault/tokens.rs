@@ -13,10 +13,9 @@ use super::grants;
 use super::project::Project;
 use super::state::State;
 use super::token_change::{ChangeOfTokens, RemovedTokens, TokenChange};
-use super::token_list::{LostRights, Tokens, UseRights};
+use super::token_list::{DAMAGED, LostRights, Tokens, UseRights};
 use super::writing::Writing;
-use super::{GRANTS, RekeyOutcome, Vault, VaultError};
-use crate::crypto::CryptoError;
+use super::{RekeyOutcome, Vault, VaultError};
 use crate::crypto::audit::Action;
 use crate::crypto::grant::Escrow;
 use crate::crypto::ids::{ProjectId, TokenId};
@@ -27,8 +26,6 @@ use crate::model::{
     Class, Level, Metadata, ProjectName, Secret, SecretBytes, Tag, Timestamp, TokenName,
 };
 use crate::store::{Extent, Transaction};
-
-const DAMAGED: VaultError = VaultError::Crypto(CryptoError::Damaged(GRANTS));
 
 /// A token to create.
 pub struct NewToken<'a> {

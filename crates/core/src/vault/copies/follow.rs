@@ -178,12 +178,11 @@ fn merge_tokens(
     let mut left_out = Vec::new();
     for (id, token) in copied.list {
         let name = token.escrow.name.clone();
-        let has_expired = token.escrow.expires.is_some_and(|expires| expires <= now);
         if change.tokens.list.contains_key(&id) {
             continue;
         }
 
-        if keeps_tokens && !has_expired && !taken.contains(&name) {
+        if keeps_tokens && !token.escrow.has_expired(now) && !taken.contains(&name) {
             change.tokens.bring_back(id, token, changes)?;
         } else {
             left_out.push(name);
