@@ -158,6 +158,10 @@ impl Vault {
         let state = self.state(&*snapshot)?;
         let project = state.open(&*snapshot, state.require(&*snapshot, project)?)?;
         let mut tags = Vec::new();
+        if project.keys().whole().is_some_and(|ring| ring.restricted.is_some()) {
+            return Ok(tags);
+        }
+
         project.each(&*snapshot, |found| {
             if !project.may_use(&found) {
                 tags.push(found.metadata.tag);
