@@ -4,53 +4,14 @@
 Prints user and system time together, the minimum of many runs, and the ratio. Both binaries run the same commands in turn, each
 on its own vaults, with a cheap key derivation. All files are in a temporary directory, which needs 1 GB."""
 
-import os
 import pathlib
 import random
-import resource
-import subprocess
 import sys
 import tempfile
 
+from homes import INIT, Home
+
 WORDS = "GET POST /api/v1/users 200 404 INFO WARN connected request id=7f3a duration=12ms user=anna retry".split()
-
-INIT = ["init", "-q", "--kdf-memory", "19", "--kdf-iterations", "1", "--kdf-parallelism", "1"]
-
-
-class Side:
-    """One binary with a home and a vault of 20 secrets."""
-
-    def __init__(self, binary, home):
-        self.binary, self.home = os.path.abspath(binary), home
-        (home / "run").mkdir(mode=0o700, parents=True)
-        self.environment = {
-            "PATH": os.environ["PATH"], "HOME": str(home), "XDG_STATE_HOME": str(home / "state"),
-            "XDG_RUNTIME_DIR": str(home / "run"), "SECRETS_PASSPHRASE": "correct horse battery staple",
-        }
-        self.run(INIT)
-        for number in range(20):
-            self.run(["create", "-q", "--tag", f"key-{number}"], f"value-number-{number}-abcdefgh".encode())
-        lines = (f"K{number}={{{{ secrets.key-{number} }}}}\n" for number in range(20))
-        (home / "twenty.tmpl").write_text("".join(lines))
-
-    def run(self, arguments, given=b"", stdin=None):
-        source = {"stdin": stdin} if stdin else {"input": given}
-        subprocess.run([self.binary, *arguments], env=self.environment, cwd=self.home, check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **source)
-
-    def cpu(self, arguments, stdin):
-        """Returns the milliseconds of CPU time of one run."""
-        def used():
-            usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-            return 1000 * (usage.ru_utime + usage.ru_stime)
-
-        before = used()
-        if stdin:
-            with open(stdin, "rb") as file:
-                self.run(arguments, stdin=file)
-        else:
-            self.run(arguments)
-        return used() - before
 
 
 def compare(sides, name, arguments, runs, stdin=None):
@@ -72,7 +33,9 @@ def main():
         with open(work / "log", "wb") as file:
             for _ in range(2**28 // len(log)):
                 file.write(log)
-        sides = [Side(binary, work / name) for binary, name in zip(sys.argv[1:], ("old", "new"))]
+        sides = [Home(binary, work / name) for binary, name in zip(sys.argv[1:], ("old", "new"))]
+        for side in sides:
+            side.create_vault()
         compare(sides, "--version", ["--version"], 100)
         for name, line in (("get", "get key-3"), ("list", "list"), ("render of 20", "render twenty.tmpl")):
             compare(sides, f"{name}, key derivation", line.split(), 50)

@@ -6,44 +6,12 @@ with a cheap key derivation. All files are in a temporary directory, which needs
 
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
-INIT = ["init", "-q", "--kdf-memory", "19", "--kdf-iterations", "1", "--kdf-parallelism", "1"]
-
-
-class Home:
-    """A program with a home directory, and a vault of 20 secrets."""
-
-    def __init__(self, binary, home):
-        self.binary, self.home = os.path.abspath(binary), home
-        (home / "run").mkdir(mode=0o700, parents=True)
-        self.environment = {
-            "PATH": os.environ["PATH"], "HOME": str(home), "XDG_STATE_HOME": str(home / "state"),
-            "XDG_RUNTIME_DIR": str(home / "run"), "SECRETS_PASSPHRASE": "correct horse battery staple",
-        }
-
-    def run(self, line, given=b"", **changes):
-        environment = {name: text for name, text in {**self.environment, **changes}.items() if text is not None}
-        subprocess.run([self.binary, *line], env=environment, cwd=self.home, check=True, input=given,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def cpu(self, line, **changes):
-        """Returns the milliseconds of CPU time of one run."""
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.run(line, **changes)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-
-    def wall(self, line, **changes):
-        """Returns the milliseconds that one run takes."""
-        before = time.perf_counter()
-        self.run(line, **changes)
-        return 1000 * (time.perf_counter() - before)
+from homes import Home
 
 
 def in_turn(runs, *measures):
@@ -68,10 +36,7 @@ def main():
         one, many = in_turn(50, lambda: home.cpu(["--vault", "1.db", *get]), lambda: home.cpu(["--vault", "10000.db", *get]))
         print(f"get, 10,000 projects against one     {min(many) - min(one):+8.2f} ms of CPU")
 
-        home.run(INIT)
-        for number in range(20):
-            home.run(["create", "-q", "--tag", f"key-{number}"], f"value-number-{number}-abcdefgh".encode())
-        (home.home / "twenty.tmpl").write_text("".join(f"K{n}={{{{ secrets.key-{n} }}}}\n" for n in range(20)))
+        home.create_vault()
         home.run(["token", "create", "ci", "--level", "use", "--output", "ci"])
         home.run(["token", "create", "set", "--level", "use", "--output", "set", "--only",
                   ",".join(f"key-{number}" for number in range(20))])
