@@ -4,6 +4,7 @@
 mod access;
 mod adopt;
 mod agent;
+mod allow;
 mod audit;
 mod backup;
 mod check;
@@ -60,6 +61,7 @@ pub(crate) enum Command {
     Delete(delete::DeleteArgs),
     Clone(clone::CloneArgs),
     Access(access::AccessArgs),
+    Allow(allow::AllowArgs),
     Render(render::RenderArgs),
     Run(run::RunArgs),
     Redact(redact::RedactArgs),
@@ -143,6 +145,7 @@ impl Command {
             Self::Delete(_) => (MANAGE, "delete"),
             Self::Clone(_) => (MANAGE, "clone"),
             Self::Import(_) => (MANAGE, "import"),
+            Self::Allow(args) => args.right(),
             Self::Access(_) => (Right::Owner, "access"),
             Self::Audit(_) => (Right::Owner, "audit"),
             Self::Token(args) => (args.right(), "token"),
@@ -183,6 +186,7 @@ impl Command {
             Self::Delete(args) => delete::run(&args, cx),
             Self::Clone(args) => clone::run(&args, cx),
             Self::Access(args) => access::run(&args, cx),
+            Self::Allow(args) => allow::run(&args, cx),
             Self::Render(args) => render::run(args, cx),
             Self::Run(args) => return run::run(&args, cx),
             Self::Redact(args) => redact::run(&args, cx),

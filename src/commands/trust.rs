@@ -28,7 +28,7 @@ What needs trust in the nearest .secrets.toml:
   run, if it uses [run.env]                     always
   run, render FILE, render -e                   for its project
   create, update, delete, clone                 for its project
-  access, if it changes a secret                for its project
+  access, allow, if they change a secret        for its project
   token create, token list                      for its project
   import, export                                for its project
   create, update, import                        for `expires-after`

@@ -12,6 +12,7 @@ mod access;
 mod audit;
 mod check;
 mod clone;
+mod destinations;
 mod findings;
 mod import;
 mod inspect;
@@ -44,6 +45,7 @@ pub(crate) use check::{
     CheckReport, DueInfo, NeedInfo, OutputReport, UnusedSecret, listed_additions,
 };
 pub(crate) use clone::ClonePlan;
+pub(crate) use destinations::{DestinationList, described};
 pub(crate) use findings::{FindingInfo, FoundInfo, HookInfo, ScanReport};
 pub(crate) use import::{ImportPlan, Imported};
 pub(crate) use inspect::{Salvaged, Verified};

@@ -4,9 +4,13 @@ use secrets_core::model::{Class, Description, Name, Secret, Source, Timestamp};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 
+use super::destinations::{DestinationInfo, described};
 use super::{Outcome, Text};
 use crate::ui::escape::{visible, visible_lines};
 use crate::ui::time;
+
+/// A line break, and blanks up to the column of the texts.
+const NEXT_LINE: &str = "\n             ";
 
 /// One secret's metadata and hint.
 pub(crate) struct SecretInfo<'a>(pub(crate) &'a Secret);
@@ -30,6 +34,8 @@ struct Members<'a> {
     expires_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    destinations: Vec<DestinationInfo<'a>>,
 }
 
 impl Serialize for SecretInfo<'_> {
@@ -47,6 +53,7 @@ impl Serialize for SecretInfo<'_> {
             updated_at: m.updated.rfc3339(),
             expires_at: m.expires.map(Timestamp::rfc3339),
             source: m.source.as_ref().map(Source::as_str),
+            destinations: m.destinations.iter().map(DestinationInfo::from).collect(),
         };
 
         members.serialize(serializer)
@@ -59,7 +66,7 @@ impl Outcome for SecretInfo<'_> {
         let description = m
             .description
             .as_ref()
-            .map(|text| visible_lines(text.as_str()).replace('\n', "\n             "));
+            .map(|text| visible_lines(text.as_str()).replace('\n', NEXT_LINE));
 
         // A restricted secret has no hint.
         let (hint, access) = match m.class {
@@ -72,6 +79,8 @@ impl Outcome for SecretInfo<'_> {
             time::local(time) + mark
         });
 
+        let destinations: Vec<_> = m.destinations.iter().map(described).collect();
+        let destinations = destinations.join(NEXT_LINE);
         let lines = [
             ("tag", Some(m.tag.to_string())),
             ("name", m.name.as_ref().map(|name| visible(name.as_str()))),
@@ -84,6 +93,7 @@ impl Outcome for SecretInfo<'_> {
             ("updated", Some(time::local(m.updated))),
             ("expires", expires),
             ("source", m.source.as_ref().map(|source| visible(source.as_str()))),
+            ("sent to", Some(destinations).filter(|text| !text.is_empty())),
         ];
 
         let lines: Vec<_> =

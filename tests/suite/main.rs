@@ -13,6 +13,7 @@ mod support;
 mod access;
 mod adopt;
 mod agent;
+mod allow;
 mod architecture;
 mod arguments;
 mod attacks;

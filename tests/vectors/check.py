@@ -15,6 +15,7 @@ import argparse
 import base64
 import hashlib
 import hmac
+import ipaddress
 import json
 import re
 import sqlite3
@@ -36,7 +37,7 @@ Data = dict[str, Any]
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "format.md"
-TEXT = {"label", "name", "tag", "text", "fields", "spellings", "error"}  # members of a known answer that are not hex
+TEXT = {"label", "name", "tag", "text", "fields", "spellings", "destinations", "error"}  # members of a known answer that are not hex
 SUITE, PASSPHRASE, RECOVERY = 1, 1, 2
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREFIXES = {1: "sxr_", 2: "sxu_", 3: "sxm_"}
@@ -227,11 +228,12 @@ def value_size(length: int) -> int:
     return -(-length // step) * step
 
 
-# A schema of fields: its number, name, and type. A type is "text", "bytes", or the length of a number in bytes
+# A schema of fields: its number, name, and type. A type is "text", "texts" for a list, "bytes", or the length of a number
+# in bytes
 Schema = list[tuple[int, str, Any]]
 METADATA: Schema = [(1, "tag", "text"), (2, "name", "text"), (3, "description", "text"), (4, "hint", "text")]
-METADATA += [(5, "created", 8), (6, "updated", 8), (7, "class", 1), (8, "generation", 4), (11, "expires", 8)]
-METADATA += [(12, "source", "text")]
+METADATA += [(5, "created", 8), (6, "updated", 8), (7, "class", 1), (8, "generation", 4), (9, "destinations", "texts")]
+METADATA += [(11, "expires", 8), (12, "source", "text")]
 ENTRY: Schema = [(1, "name", "text"), (5, "created", 8), (6, "updated", 8), (16, "pid", "bytes"), (17, "epoch", 4)]
 ENTRY += [(18, "policy", "bytes"), (19, "due", 8)]
 RING: Schema = [(1, "pmk", "bytes"), (2, "pvk", "bytes"), (3, "prk", "bytes"), (4, "tik", "bytes")]
@@ -247,12 +249,18 @@ def encode_fields(schema: Schema, fields: Data) -> bytes:
             content = fields[name]
             if kind == "text":
                 content = content.encode()
+            elif kind == "texts":
+                content = encode_texts(content)
             elif kind == "bytes":
                 content = as_bytes(content)
             else:
                 content = content.to_bytes(kind, "big")
             encoded += bytes([number]) + lp(content)
     return encoded + as_bytes(fields.get("later", b""))
+
+
+def encode_texts(texts: list[str]) -> bytes:
+    return b"".join(lp(text.encode()) for text in texts)
 
 
 def as_bytes(content: Any) -> bytes:
@@ -291,9 +299,23 @@ def decode_field(kind: Any, field: bytes) -> Any:
             return field.decode()
         except UnicodeDecodeError:
             return Refused("damaged")
+    if kind == "texts":
+        return decode_texts(field)
     if kind == "bytes":
         return field
     return int.from_bytes(field, "big") if len(field) == kind else Refused("damaged")
+
+
+def decode_texts(field: bytes) -> Any:
+    texts, at = [], 0
+    while at < len(field):
+        start = at + 4
+        at = start + int.from_bytes(field[at:start], "big")
+        text = decode_field("text", field[start:at])
+        if not start <= at <= len(field) or isinstance(text, Refused):
+            return Refused("damaged")
+        texts.append(text)
+    return texts
 
 
 def check_later(encoded: bytes) -> None:
@@ -322,7 +344,76 @@ def decode_metadata(encoded: bytes) -> Data:
     need(len(fields["hint"]) <= 9)
     need(all(1 <= len(fields.get(name, "x")) <= most for name, most in lengths.items()))
     need(fields.get("class", 1) == 1 and fields.get("generation", 1) > 0)
+    if "destinations" in fields:
+        check_destinations(fields["destinations"])
     return fields
+
+
+METHOD = "[A-Z0-9-]{1,32}"
+LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+PATH = r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-F]{2})*)+"
+DESTINATION = rf"(\*|{METHOD}(?:,{METHOD})*) https://((?:\*\.)?[^/: ]+|\[[0-9a-f:.]+\])(:[0-9]+)?({PATH})? (.+)"
+HEADER = "[a-z0-9!#$%&'*+.^_`|~-]{1,256}"
+TOKEN = "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}"
+POINTER = r"/(?:[^~]|~[01])*"
+PLACE_TEXT = rf"header:{HEADER}|basic:(?:user|password)|cookie:{TOKEN}|(?:query|form):.+|(?:json|ws):{POINTER}|path|body|sigv4"
+FRAMING = ["connection", "content-encoding", "content-length", "cookie", "expect", "host", "keep-alive"]
+FRAMING += ["proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "via"]
+
+
+def check_destinations(texts: list[str]) -> None:
+    need(1 <= len(texts) <= 32 and all(len(text.encode()) <= 1024 for text in texts))
+    need(texts == sorted(set(texts), key=str.encode))
+    for text in texts:
+        parts = re.fullmatch(DESTINATION, text)
+        need(parts is not None)
+        assert parts is not None
+        methods, host, port, path, place = parts.groups()
+        listed = methods.split(",")
+        need(listed == sorted(set(listed)) and not {"CONNECT", "TRACE", "TRACK"} & set(listed))
+        check_host(host)
+        need(port is None or 1 <= int(port[1:]) <= 65535 and port == f":{int(port[1:])}" and port != ":443")
+        check_pattern(path)
+        name = place.partition(":")[2]
+        need(re.fullmatch(PLACE_TEXT, place) is not None and len(name.encode()) <= 256)
+        need(place not in [f"header:{header}" for header in FRAMING])
+        need(not any(is_hostile(character) for character in name))
+
+
+def check_host(host: str) -> None:
+    if host.startswith("["):
+        need(str(ipaddress.IPv6Address(host[1:-1])) == host[1:-1])
+        return
+    name = host.removeprefix("*.")
+    labels = name.split(".")
+    if re.fullmatch("[0-9]+|0x.*", labels[-1]):
+        need(name == host and re.fullmatch(r"(?:(?:0|[1-9][0-9]{0,2})(?:\.(?!$)|$)){4}", name) is not None)
+        need(all(int(label) < 256 for label in labels))
+        return
+    need(len(name) <= 253 and all(re.fullmatch(LABEL, label) for label in labels))
+    need(name == host or len(labels) >= 2)
+
+
+def check_pattern(path: str | None) -> None:
+    if path is None:
+        return
+    escapes = [int(digits, 16) for digits in re.findall("%(..)", path)]
+    need(not any(chr(byte) in UNRESERVED or byte in (0, 10, 13) for byte in escapes))
+    segments = path.split("/")
+    need(path not in ("/", "/**") and not {".", ".."} & set(segments))
+    need(all(segment == "**" or "**" not in segment for segment in segments))
+
+
+UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+# Characters that a terminal acts on, or that change how their neighbours look, besides control characters
+FORMATS = [(0xAD, 0xAD), (0x34F, 0x34F), (0x600, 0x605), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5)]
+FORMATS += [(0x180E, 0x180E), (0x200B, 0x200F), (0x2028, 0x202E), (0x2060, 0x206F), (0x2800, 0x2800)]
+FORMATS += [(0x3164, 0x3164), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF9, 0xFFFB), (0xE0000, 0xE007F)]
+
+
+def is_hostile(character: str) -> bool:
+    is_format = any(first <= ord(character) <= last for first, last in FORMATS)
+    return unicodedata.category(character) == "Cc" or is_format
 
 
 def decode_entry(encoded: bytes) -> Data:
@@ -345,8 +436,8 @@ def record_ctx(row: Data, version: int) -> bytes:
     return b"".join([row["pid"], row["rid"], u32(row["epoch"]), u64(version)])
 
 
-def value_ctx(row: Data, generation: int, restricted: int, key: str) -> bytes:
-    target = sha256(lp(key.encode()))
+def value_ctx(row: Data, generation: int, restricted: int, key: str, destinations: list[str] | None = None) -> bytes:
+    target = sha256(lp(key.encode()) + encode_texts(destinations or []))
     return record_ctx(row, row["vver"]) + u32(generation) + bytes([restricted]) + target
 
 
@@ -355,8 +446,12 @@ def open_metadata(pmk: bytes, vault_id: bytes, row: Data, sealed: bytes) -> byte
     return unpad(unseal(key, vault_id, "meta", record_ctx(row, row["ver"]), sealed), record_size)
 
 
-def open_value(keys: Data, vault_id: bytes, row: Data, binding: tuple[int, int, str], sealed: bytes) -> bytes:
-    """The binding of a value is its generation, its class and the tag's key, or the project's name for a key ring."""
+# The binding of a value is its generation, its class, the tag's key and its destinations. That of a key ring has the
+# project's name in place of the key.
+Binding = tuple[int, int, str, list[str]]
+
+
+def open_value(keys: Data, vault_id: bytes, row: Data, binding: Binding, sealed: bytes) -> bytes:
     key = value_key(keys, row["pid"], row["rid"], binding[0], binding[1])
     value = unpad(unseal(key, vault_id, "value", value_ctx(row, *binding), sealed), value_size)
     need(len(value) <= 1 << 20)
@@ -505,7 +600,7 @@ def open_entry(pmk: bytes, vault_id: bytes, pid: bytes, row: Data) -> Data:
     encoded, signature = plain[:-64], plain[-64:]
     entry = {"previous": encoded[:32], "signer_id": encoded[32:48], "time": int.from_bytes(encoded[48:56], "big")}
     entry |= {"root_hash": encoded[56:88]} | decode_fields(CHANGE, encoded[88:])
-    need(entry.keys() >= {"action", "count"} and 1 <= entry["action"] <= 19)
+    need(entry.keys() >= {"action", "count"} and 1 <= entry["action"] <= 20)
     need(len(entry.get("owner_before", bytes(32))) == 32)
     entry |= {name: read_list(entry[name], columns) for name, columns in LISTS.items() if name in entry}
     need(("pruned" in entry) == (entry["action"] == 18))
@@ -862,7 +957,7 @@ def stored_value(rows: Query, row: Data) -> bytes:
 def open_directory_record(rows: Query, vault_id: bytes, keys: Data, row: Data) -> tuple[Data, Data]:
     entry = decode_entry(open_metadata(keys["pmk"], vault_id, row, row["meta"]))
     need(index_of(keys["tik"], entry["name"]) == row["tag_ix"] and entry["pid"][:8] == row["rid"], "damaged", "entry")
-    ring = open_value(keys, vault_id, row, (0, 0, entry["name"]), stored_value(rows, row))
+    ring = open_value(keys, vault_id, row, (0, 0, entry["name"], []), stored_value(rows, row))
     return entry, decode_ring(ring)
 
 
@@ -877,7 +972,7 @@ def open_record(rows: Query, vault_id: bytes, keys: Data, row: Data) -> Data:
     fields = decode_metadata(open_metadata(keys["pmk"], vault_id, row, row["meta"]))
     key = tag_key(fields["tag"])
     need(index_of(keys["tik"], key) == row["tag_ix"], "damaged", f"{name}: tag")
-    binding = (fields.get("generation", 0), fields.get("class", 0), key)
+    binding = (fields.get("generation", 0), fields.get("class", 0), key, fields.get("destinations", []))
     value = open_value(keys, vault_id, row, binding, stored_value(rows, row))
     fields = {name: content.hex() if isinstance(content, bytes) else content for name, content in fields.items()}
     return {"id": name, **fields, "value": base64.b64encode(value).decode()}
@@ -903,7 +998,7 @@ def known_keyring(i: Data) -> Data:
 def known_value(i: Data) -> Data:
     padded = pad(i["value"], value_size)
     key = value_key(i, i["pid"], i["rid"], i["generation"], i["class"])
-    ctx = value_ctx(i, i["generation"], i["class"], tag_key(i["tag"]))
+    ctx = value_ctx(i, i["generation"], i["class"], tag_key(i["tag"]), i.get("destinations"))
     message_key, nonce = aead(key, "value", i["salt"])
     sealed = seal(key, i["vault_id"], "value", ctx, padded, i["salt"])
     associated = aad(i["vault_id"], "value", ctx)
@@ -1026,7 +1121,7 @@ def known_metadata_opened(i: Data) -> Data:
 
 def known_value_opened(i: Data) -> Data:
     key = value_key(i, i["pid"], i["rid"], i["generation"], i["class"])
-    ctx = value_ctx(i, i["generation"], i["class"], tag_key(i["tag"]))
+    ctx = value_ctx(i, i["generation"], i["class"], tag_key(i["tag"]), i.get("destinations"))
     padded = unseal(key, i["vault_id"], "value", ctx, i["sealed"])
     return known_opened(padded, lambda padded: {"value": unpad(padded, value_size)})
 
@@ -1167,9 +1262,10 @@ def metadata_cases() -> Iterator[Case]:
     record = PLACE | {"rid": RID, "ver": 7, "pmk": PMK}
     names = {"name": "Datenbank, lesend", "description": "read replica \u2192 reports"}
     fields: Data = {"tag": "DB_PASSWORD", "hint": "ab…yz", "created": 1700000000000, "updated": 1700000000001}
-    more = {"class": 1, "generation": 3, "expires": 1800000000000, "source": "https://example.com/keys"}
+    more = {"class": 1, "generation": 3, "destinations": DESTINATIONS, "expires": 1800000000000}
+    more |= {"source": "https://example.com/keys"}
     whole = record | {"salt": SALT, "fields": fields | names | more}
-    yield "metadata-full", "metadata", "4", "All ten fields", whole
+    yield "metadata-full", "metadata", "4", "All eleven fields", whole
     yield "metadata-least", "metadata", "4", "Nothing that may be absent", record | {"salt": SALT, "fields": fields}
     later = record | {"salt": SALT, "fields": fields | {"later": LATER}}
     yield "metadata-later", "metadata", "4", "Fields of a later version are kept", later
@@ -1181,6 +1277,36 @@ def metadata_cases() -> Iterator[Case]:
     for name, run in bad_metadata(fields).items():
         sealed = seal(key, VAULT_ID, "meta", record_ctx(record, 7), pad(b"".join(run), record_size), SALT)
         yield f"metadata-{name}", "metadata-opened", "4", WHAT, record | {"sealed": sealed}
+
+
+DESTINATIONS = [
+    "* https://[::1]:8443/a%2Fb/*x cookie:SID",
+    "GET,POST https://api.example.com/v1/** header:authorization",
+    "PUT https://*.example.com json:/auth/api key",
+]
+BAD_DESTINATIONS = {
+    "not-sorted": DESTINATIONS[1::-1],
+    "twice": [DESTINATIONS[0]] * 2,
+    "without-tls": ["* http://api.example.com path"],
+    "no-place": ["* https://api.example.com"],
+    "methods-not-sorted": ["POST,GET https://api.example.com path"],
+    "host-upper-case": ["* https://API.example.com path"],
+    "host-number": ["* https://127.1 path"],
+    "host-octal": ["* https://127.0.0.01 path"],
+    "all-hosts": ["* https://*.com path"],
+    "default-port": ["* https://api.example.com:443 path"],
+    "port-with-zero": ["* https://api.example.com:08443 path"],
+    "default-path": ["* https://api.example.com/** path"],
+    "path-not-canonical": ["* https://api.example.com/%61 path"],
+    "path-with-dots": ["* https://api.example.com/a/../b path"],
+    "stars": ["* https://api.example.com/a** path"],
+    "framing": ["* https://api.example.com header:host"],
+    "header-upper-case": ["* https://api.example.com header:X-Key"],
+    "bad-pointer": ["* https://api.example.com json:/~2"],
+    "bidi": ["* https://api.example.com query:a\u202e"],
+    "too-long": ["* https://api.example.com/" + "a" * 1000 + " path"],
+    "too-many": [f"* https://api.example.com/{number:02} path" for number in range(33)],
+}
 
 
 def bad_metadata(fields: Data) -> dict[str, list[bytes]]:
@@ -1198,7 +1324,11 @@ def bad_metadata(fields: Data) -> dict[str, list[bytes]]:
         "unknown-class": [*runs, b"\7" + lp(b"\2")],
         "default-generation": [*runs, b"\x08" + lp(bytes(4))],
         "empty-source": [*runs, b"\x0c" + lp(b"")],
-        "destinations": [*runs, b"\x09" + lp(b"")],
+        "destinations-empty": [*runs, b"\x09" + lp(b"")],
+        "destinations-cut-short": [*runs, b"\x09" + lp(encode_texts(DESTINATIONS)[:-1])],
+        "destinations-not-utf-8": [*runs, b"\x09" + lp(lp(b"* https://a.example query:\xff"))],
+        **{f"destinations-{name}": [*runs, b"\x09" + lp(encode_texts(texts))] for name, texts in BAD_DESTINATIONS.items()},
+        "shape": [*runs, b"\x0a" + lp(b"")],
         "newer": [*runs, b"\x0d" + lp(b"?")],
         "newest": [*runs, b"\x7f" + lp(b"?")],
         "later-twice": [*runs, b"\x80" + lp(b""), b"\x80" + lp(b"")],
@@ -1233,6 +1363,10 @@ def value_cases() -> Iterator[Case]:
     yield "seal-value-empty", "value", "2", "The empty value", whole | {"value": b""}
     restricted = whole | {"class": 1, "generation": 2}
     yield "seal-value-restricted", "value", "4", "A restricted secret, another generation", restricted
+    sent = whole | {"destinations": DESTINATIONS}
+    yield "seal-value-destinations", "value", "4", "A secret that may be sent somewhere", sent
+    moved = {"sealed": known_value(sent)["sealed"], "destinations": DESTINATIONS[:1]}
+    yield "seal-of-other-destinations", "value-opened", "4", "The seal with other destinations", record | moved
     sealed = known_value(whole)["sealed"]
     yield "value-other-spelling", "value-opened", "4", "The tag's key counts", record | {"sealed": sealed, "tag": "DB_PASSWORD"}
     yield "seal-flipped-tag", "value-opened", "2", "The last bit of the tag is another", record | {"sealed": flipped(sealed)}
@@ -1406,7 +1540,7 @@ def bad_entries(encoded: bytes) -> dict[str, bytes]:
     rest = count + items
     return {
         "action-0": fixed_part + b"\1" + lp(b"\0") + rest,
-        "action-20": fixed_part + b"\1" + lp(b"\x14") + rest,
+        "action-21": fixed_part + b"\1" + lp(b"\x15") + rest,
         "no-action": fixed_part + rest,
         "no-count": fixed_part + action + items,
         "empty-list": fixed_part + action + count + b"\3" + lp(u32(0)),

@@ -5,6 +5,7 @@ pub(super) mod additions;
 pub(super) mod age_options;
 pub(super) mod confirm;
 pub(super) mod conflicts;
+pub(super) mod destinations;
 pub(super) mod directories;
 pub(super) mod due;
 pub(super) mod expiry;

@@ -15,11 +15,13 @@ use terminal_secrets::crypto::record::{
 };
 use terminal_secrets::crypto::rows::{ProjectRow, Record};
 use terminal_secrets::crypto::tree::{self, Leaf};
-use terminal_secrets::model::{Class, Metadata, SecretRef, SecretValue, Tag, Timestamp};
+use terminal_secrets::model::{
+    Class, Destination, Metadata, SecretRef, SecretValue, Tag, Timestamp,
+};
 use terminal_secrets::store::{Change, SqliteStore, Store};
 use terminal_secrets::vault::{
     CopyRequest, Directory, Import, NewSecret, OnConflict, OpenedProject, SecretChanges,
-    SignRequest, Vault,
+    SignRequest, Vault, VaultError,
 };
 
 use crate::support::specimen::{self, SECRETS, Specimen, VAULT_ID, code};
@@ -286,6 +288,30 @@ fn a_value_cannot_be_moved_to_another_class() {
         });
         assert_eq!(changed.map(drop).map_err(|error| code(&error)), Err(6));
     }
+}
+
+/// Attack A9 and B5 again: who may not open a value would have it sent to himself.
+#[test]
+fn a_value_cannot_be_sent_elsewhere() {
+    let specimen = with_restricted();
+    forge(&specimen, |_, rows| {
+        let metadata = &mut rows.get_mut("first").unwrap().metadata;
+        let evil = Destination::stored("* https://evil.example header:authorization").unwrap();
+        assert_eq!(metadata.destinations.add(evil), Ok(true));
+    });
+
+    let vault = specimen.vault().unwrap();
+    let found = vault.get(&project("alpha"), &"first".parse().unwrap()).unwrap();
+    assert_eq!(found.metadata.destinations.iter().count(), 1);
+    assert_eq!(values(&vault, ["first"]), [None]);
+
+    // The owner cannot make the state good by another destination either.
+    let changed =
+        vault.change_destinations(&project("alpha"), &"first".parse().unwrap(), |to, _| {
+            to.remove(|_| true);
+            Ok::<_, VaultError>(())
+        });
+    assert_eq!(changed.map(drop).map_err(|error| code(&error)), Err(6));
 }
 
 #[test]

@@ -57,6 +57,24 @@ fn a_manage_token_creates_updates_deletes_and_clones() {
 }
 
 #[test]
+fn only_a_manage_token_says_where_a_secret_may_be_sent() {
+    let tokens = Tokens::new();
+    tokens.create("reader", &["--level", "read"]);
+    tokens.create("user", &["--level", "use"]);
+    tokens.create("boss", &["--level", "manage"]);
+    let allow = ["allow", "api-key", "--to", "https://a.example"];
+    stderr!(tokens.with("user", &allow).run().fails_with(7).stdout(""), @"
+    error: `allow` needs a token with level `manage`; `user` has level `use`
+    hint: the owner can raise it with `secrets token update user --level manage`
+    ");
+    tokens.with("boss", &allow).run().succeeds().stderr_has("`api-key` may now be sent to");
+    let listed = tokens.with("reader", &["allow", "--list"]).run().succeeds();
+    listed.stdout("api-key\thttps://a.example\theader:authorization\tall\n");
+    tokens.with("user", &["allow", "api-key", "--remove"]).run().fails_with(7).stderr_has("manage");
+    tokens.with("user", &["render", "-e", VALUE]).run().succeeds().stdout("value-of-api-key");
+}
+
+#[test]
 fn only_the_passphrase_does_what_concerns_the_whole_vault() {
     let tokens = Tokens::new();
     tokens.create("boss", &["--level", "manage"]);

@@ -17,7 +17,9 @@ use terminal_secrets::crypto::keyring::Keyring;
 use terminal_secrets::crypto::record::RecordContext;
 use terminal_secrets::crypto::rows::Slot;
 use terminal_secrets::crypto::signing::PublicKey;
-use terminal_secrets::model::{Class, Description, Hint, Metadata, Name, Source, Tag, Timestamp};
+use terminal_secrets::model::{
+    Class, Description, Destination, Destinations, Hint, Metadata, Name, Source, Tag, Timestamp,
+};
 
 use crate::support::files::root;
 
@@ -223,8 +225,19 @@ impl Fields {
             generation: self.generation(),
             expires: self.0["expires"].as_u64().map(Timestamp),
             source: optional("source").and_then(Source::stored),
+            destinations: self.destinations(),
             later: self.optional_bytes("later"),
         }
+    }
+
+    fn destinations(&self) -> Destinations {
+        let mut destinations = Destinations::default();
+        for text in self.0["destinations"].as_array().into_iter().flatten() {
+            let destination = Destination::stored(text.as_str().unwrap()).unwrap();
+            assert_eq!(destinations.add(destination), Ok(true));
+        }
+
+        destinations
     }
 
     fn slot(&self) -> Slot {

@@ -50,7 +50,8 @@ fn binding(input: &Fields) -> ValueBinding {
     let tag = Tag::parse(input.text("tag")).unwrap();
     let metadata = Metadata::new(tag, &value, Timestamp(0));
     let (class, generation) = (input.class(), input.generation());
-    ValueBinding::of(&Metadata { class, generation, ..metadata })
+    let destinations = input.destinations();
+    ValueBinding::of(&Metadata { class, generation, destinations, ..metadata })
 }
 
 /// Returns the key of the case's record.
@@ -62,8 +63,14 @@ fn value_key(input: &Fields) -> Key {
 /// Returns the context of the value's seal, after that of its record.
 fn value_context(input: &Fields, context: &[u8]) -> Vec<u8> {
     let key = Tag::parse(input.text("tag")).unwrap().key();
-    let length = u32::try_from(key.as_str().len()).unwrap().to_be_bytes();
-    let target = value_hash(&[&length[..], key.as_str().as_bytes()].concat());
+    let length = |text: &str| u32::try_from(text.len()).unwrap().to_be_bytes();
+    let mut bound = [&length(key.as_str())[..], key.as_str().as_bytes()].concat();
+    for destination in &input.destinations() {
+        let text = destination.to_string();
+        bound.extend([&length(&text)[..], text.as_bytes()].concat());
+    }
+
+    let target = value_hash(&bound);
     let generation = input.generation().to_be_bytes();
     [context, &generation, &[class_byte(input.class())], &target].concat()
 }

@@ -74,10 +74,12 @@ pub enum Action {
     Prune,
     /// The project or the vault was created
     Begin,
+    /// The destinations of secrets were changed
+    Allow,
 }
 
 impl Action {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -97,6 +99,7 @@ impl Action {
         Self::RevokeTokens,
         Self::Prune,
         Self::Begin,
+        Self::Allow,
     ];
 
     /// Returns the number of the action in an entry, from 1.
@@ -126,6 +129,7 @@ impl Action {
             Self::RevokeTokens => "token-revoke",
             Self::Prune => "prune",
             Self::Begin => "begin",
+            Self::Allow => "allow",
         }
     }
 
@@ -517,7 +521,7 @@ mod tests {
             assert_eq!(Action::of(action.number()), Some(action));
         }
 
-        assert_eq!((Action::of(0), Action::of(20)), (None, None));
+        assert_eq!((Action::of(0), Action::of(21)), (None, None));
         let least = AuditChange::new(Action::Begin);
         assert_eq!(AuditChange::decode(&least.encode()), Ok(least));
     }

@@ -11,9 +11,10 @@ use super::fields::Fields;
 use super::ids::{Hash, ProjectId, RecordId, VaultId};
 use super::keyring::Keyring;
 use super::padding::{pad, unpad, value_size};
-use crate::codec::prefixed;
+use crate::codec::{Reader, prefixed};
 use crate::model::{
-    Class, Description, Hint, Metadata, Name, SecretBytes, SecretValue, Source, Tag, Timestamp,
+    Class, Description, Destinations, Hint, Metadata, Name, SecretBytes, SecretValue, Source, Tag,
+    Timestamp,
 };
 
 /// Metadata is padded to multiples of this many bytes.
@@ -112,18 +113,18 @@ impl ValueBinding {
         Self {
             generation: metadata.generation,
             class: metadata.class,
-            target: target(metadata.tag.key().as_str()),
+            target: target(metadata.tag.key().as_str(), &encode_destinations(metadata)),
         }
     }
 
-    /// Returns the binding of the value of a new secret.
+    /// Returns the binding of the value of a new secret, which may not be sent anywhere yet.
     pub fn of_tag(tag: &Tag, class: Class) -> Self {
-        Self { generation: 0, class, target: target(tag.key().as_str()) }
+        Self { generation: 0, class, target: target(tag.key().as_str(), &[]) }
     }
 
     /// Returns the binding of a key ring in the directory to the project's name.
     pub fn of_project(name: &str) -> Self {
-        Self { generation: 0, class: Class::Team, target: target(name) }
+        Self { generation: 0, class: Class::Team, target: target(name, &[]) }
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -131,10 +132,11 @@ impl ValueBinding {
     }
 }
 
-// No secret has destinations yet.
-fn target(key: &str) -> Hash {
+/// `destinations` is the content of the metadata's field, or nothing.
+fn target(key: &str, destinations: &[u8]) -> Hash {
     let mut hash = Sha256::new();
     prefixed(&mut |piece| hash.update(piece), &[key.as_bytes()]);
+    hash.update(destinations);
     hash.finalize().into()
 }
 
@@ -226,7 +228,8 @@ pub(super) const FIELD_CREATED: u8 = 5;
 pub(super) const FIELD_UPDATED: u8 = 6;
 const FIELD_CLASS: u8 = 7;
 const FIELD_GENERATION: u8 = 8;
-// 9 and 10 are reserved for destinations and the shape of placeholders.
+const FIELD_DESTINATIONS: u8 = 9;
+// 10 is reserved for the shape of placeholders.
 const FIELD_EXPIRES: u8 = 11;
 const FIELD_SOURCE: u8 = 12;
 
@@ -235,6 +238,7 @@ fn encode_metadata(metadata: &Metadata) -> SecretBytes {
     let generation = metadata.generation.to_be_bytes();
     let expires = metadata.expires.map(|time| time.0.to_be_bytes());
     let is_restricted = metadata.class == Class::Restricted;
+    let destinations = encode_destinations(metadata);
     let optional = [
         (FIELD_TAG, Some(metadata.tag.as_str().as_bytes())),
         (FIELD_NAME, metadata.name.as_ref().map(|name| name.as_str().as_bytes())),
@@ -244,6 +248,7 @@ fn encode_metadata(metadata: &Metadata) -> SecretBytes {
         (FIELD_UPDATED, Some(&updated[..])),
         (FIELD_CLASS, is_restricted.then_some(&[1][..])),
         (FIELD_GENERATION, (metadata.generation > 0).then_some(&generation[..])),
+        (FIELD_DESTINATIONS, (!destinations.is_empty()).then_some(&destinations[..])),
         (FIELD_EXPIRES, expires.as_ref().map(<[u8; 8]>::as_slice)),
         (FIELD_SOURCE, metadata.source.as_ref().map(|source| source.as_str().as_bytes())),
     ];
@@ -258,9 +263,30 @@ fn encode_metadata(metadata: &Metadata) -> SecretBytes {
     fields.finish(&metadata.later)
 }
 
+/// Returns the text of each destination with its length in front, in ascending order.
+fn encode_destinations(metadata: &Metadata) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for destination in &metadata.destinations {
+        let text = destination.to_string();
+        prefixed(&mut |piece| bytes.extend_from_slice(piece), &[text.as_bytes()]);
+    }
+
+    bytes
+}
+
+fn decode_destinations(bytes: &[u8]) -> Option<Destinations> {
+    let mut reader = Reader::new(bytes);
+    let mut texts = Vec::new();
+    while !reader.rest().is_empty() {
+        texts.push(std::str::from_utf8(reader.prefixed()?).ok()?);
+    }
+
+    Destinations::stored(texts)
+}
+
 fn decode_metadata(bytes: &[u8]) -> Result<Metadata, CryptoError> {
     let fields = Fields::decode::<13>(bytes, METADATA)?;
-    if fields.bytes(9).is_some() || fields.bytes(10).is_some() {
+    if fields.bytes(10).is_some() {
         return Err(CryptoError::Newer(METADATA));
     }
 
@@ -290,6 +316,11 @@ fn decode_metadata(bytes: &[u8]) -> Result<Metadata, CryptoError> {
                 .unwrap_or_default(),
             expires: fields.optional(FIELD_EXPIRES, || time(FIELD_EXPIRES))?,
             source: fields.optional(FIELD_SOURCE, || Source::stored(text(FIELD_SOURCE)?))?,
+            destinations: fields
+                .optional(FIELD_DESTINATIONS, || {
+                    decode_destinations(fields.bytes(FIELD_DESTINATIONS)?)
+                })?
+                .unwrap_or_default(),
             later: fields.later().to_vec(),
         })
     };
@@ -313,6 +344,11 @@ mod tests {
             generation: 3,
             expires: Some(Timestamp(1_800_000_000_000)),
             source: Source::parse("https://example.com/keys").unwrap(),
+            destinations: Destinations::stored([
+                "GET,POST https://api.example.com/v1/** header:authorization",
+                "PUT https://*.example.com:8443 json:/a/b",
+            ])
+            .unwrap(),
             later: b"\x80\0\0\0\x01x".to_vec(),
         }
     }

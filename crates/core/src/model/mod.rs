@@ -4,6 +4,7 @@
 //! Nothing here does I/O, and nothing here can print a value.
 
 mod bytes;
+mod destination;
 mod key_shape;
 mod level;
 mod name;
@@ -12,6 +13,10 @@ mod value;
 
 pub use bytes::SecretBytes;
 pub use bytes::{STACK_DEPTH, overwrite_stack};
+pub use destination::{
+    BasicPart, Destination, Destinations, Host, HostPattern, Methods, Origin, OriginPattern,
+    PathError, PathPattern, Place, RequestPath,
+};
 pub use key_shape::looks_like_api_key;
 pub use level::Level;
 pub use name::TAG_MAX;
@@ -102,6 +107,8 @@ pub struct Metadata {
     pub expires: Option<Timestamp>,
     /// The place where a new value can be had
     pub source: Option<Source>,
+    /// Where the value may be sent
+    pub destinations: Destinations,
     /// Fields of later versions, as they are encoded
     pub later: Vec<u8>,
 }
@@ -120,6 +127,7 @@ impl Metadata {
             generation: 0,
             expires: None,
             source: None,
+            destinations: Destinations::default(),
             later: Vec::new(),
         }
     }

@@ -261,26 +261,18 @@ impl PreparedCopy {
     }
 
     fn carry_out(&self, edit: &mut Edit<'_>) -> Result<Vec<Secret>, VaultError> {
+        let now = Timestamp::now();
         let mut drafts = Vec::with_capacity(self.steps.len());
         for (number, step) in self.steps.iter().enumerate() {
-            drafts.push(match &step.target {
-                Some(found) => Draft {
-                    number,
-                    record: Record { meta: Vec::new(), ..found.record },
-                    binding: ValueBinding::of(&Metadata {
-                        class: step.class(),
-                        ..found.metadata.clone()
-                    }),
-                },
-                None => Draft {
-                    number,
-                    record: edit.draft_of(&step.tag.key())?,
-                    binding: ValueBinding::of_tag(&step.tag, step.class()),
-                },
-            });
+            let record = match &step.target {
+                Some(found) => Record { meta: Vec::new(), ..found.record },
+                None => edit.draft_of(&step.tag.key())?,
+            };
+
+            let binding = ValueBinding::of(&step.metadata(now));
+            drafts.push(Draft { number, record, binding });
         }
 
-        let now = Timestamp::now();
         let value = |snapshot: &dyn Snapshot, number: usize| {
             let step: &Step = &self.steps[number];
             self.sources[step.from].value(snapshot, &step.source)
@@ -300,7 +292,8 @@ impl Step {
         self.source.metadata.class.stricter(target.unwrap_or_default())
     }
 
-    /// Returns the metadata of the copy.
+    /// Returns the metadata of the copy. A new copy may be sent where the original may be sent. One that
+    /// is overwritten keeps its destinations.
     fn metadata(&self, now: Timestamp) -> Metadata {
         let source = self.source.metadata.clone();
         match &self.target {

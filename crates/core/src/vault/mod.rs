@@ -14,6 +14,7 @@
 //! * `copies`: backup, restore, salvage
 //! * `find`: secrets by tag or id, one or many
 //! * `class`: makes a secret restricted, or a team secret again
+//! * `destinations`: where a value may be sent
 //! * `secrets`, `list`, `projects`, `copy`, `import`, `export`: the operations
 //! * `rekey`: re-encryption under new keys
 //! * `token_access`, `members`: what a token opens and signs
@@ -35,6 +36,7 @@ mod checkpoints;
 mod class;
 mod copies;
 mod copy;
+mod destinations;
 mod directory;
 mod edit;
 mod export;
@@ -77,6 +79,7 @@ pub use copies::{
     RestoreOutcome, RestorePlan, RestoreTarget, RestoreWork, SalvageOutcome, StateFingerprint,
 };
 pub use copy::{Action, CopyOutcome, CopyPlan, CopyRequest, OnConflict, PlannedCopy};
+pub use destinations::ChangedDestinations;
 pub use directory::{DIRECTORY_NAME, Directory, DirectoryState};
 pub use export::Exported;
 pub use import::{Import, ImportOutcome, ImportResult, IncomingSecret};

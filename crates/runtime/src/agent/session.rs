@@ -371,7 +371,12 @@ fn signable(change: &[u8]) -> Option<AuditChange> {
     let change = AuditChange::decode(change).ok()?;
     let is_allowed = matches!(
         change.action,
-        Action::Create | Action::Update | Action::Delete | Action::Clone | Action::Import
+        Action::Create
+            | Action::Update
+            | Action::Delete
+            | Action::Clone
+            | Action::Import
+            | Action::Allow
     );
 
     let names_no_keys =
