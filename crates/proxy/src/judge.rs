@@ -1,0 +1,366 @@
+//! Judges the head of a request and puts values into it.
+//!
+//! A placeholder in a header, a cookie, the path or the query is replaced where a rule names that
+//! place, and refused everywhere else. A placeholder in a body that no rule names stays as it is:
+//! programs send their own environment and conversations around, and must not be stopped by that.
+
+use std::collections::BTreeMap;
+
+use hyper::Uri;
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue,
+};
+use hyper::http::request::Parts;
+use secrets_core::model::{Origin, Place, RequestPath, SecretBytes};
+
+use crate::placeholders::Found;
+use crate::policy::{Policy, Rule};
+use crate::refusal::Refusal;
+use crate::rewrite::{header, json, pairs, path};
+use crate::sigv4;
+
+/// A request that may be sent.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// The canonical path, as the log shows it: without values
+    pub path: String,
+    /// The rules whose values are in the head
+    pub rules: Vec<usize>,
+    /// The number of times that the value of each secret is in the head
+    pub times: BTreeMap<usize, u32>,
+    /// The rules that may put a value into the body
+    pub body: Vec<usize>,
+    /// The kind of body that those rules are for
+    pub body_kind: Option<BodyKind>,
+    /// The rules for frames of a WebSocket
+    pub frames: Vec<usize>,
+    /// The rule that signs the request
+    pub signer: Option<usize>,
+}
+
+/// A kind of body in which a rule can name a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyKind {
+    /// `application/json` and types like it
+    Json,
+    /// `application/x-www-form-urlencoded`
+    Form,
+}
+
+/// Judges a request to an origin, and puts values into its head.
+pub fn judge(policy: &Policy, origin: &Origin, parts: &mut Parts) -> Result<Judged, Refusal> {
+    let method = parts.method.as_str().to_owned();
+    if matches!(method.as_str(), "CONNECT" | "TRACE" | "TRACK") {
+        return Err(Refusal::new(405, format!("{method} requests are refused")));
+    }
+
+    let path = RequestPath::parse(parts.uri.path())
+        .map_err(|why| Refusal::bad_request(format!("the request cannot be judged: {why}")))?;
+    let mut judge =
+        Judge { policy, origin, method: &method, path: &path, judged: Judged::default() };
+    judge.path_and_query(parts)?;
+    judge.sign(parts)?;
+    judge.headers(parts)?;
+    judge.bodies(parts);
+    Ok(Judged { path: path.as_str().to_owned(), ..judge.judged })
+}
+
+struct Judge<'a> {
+    policy: &'a Policy,
+    origin: &'a Origin,
+    method: &'a str,
+    path: &'a RequestPath,
+    judged: Judged,
+}
+
+impl<'a> Judge<'a> {
+    /// Returns the rules that apply to this request, with their numbers.
+    fn applicable(&self) -> Vec<(usize, &'a Rule)> {
+        let permits = |rule: &Rule| rule.destination.permits(self.method, self.origin, self.path);
+        self.policy.rules.iter().enumerate().filter(|(_, rule)| permits(rule)).collect()
+    }
+
+    /// Finds the rule that lets a secret stand in a place, and counts its use.
+    fn permit(&mut self, secret: usize, place: &Place) -> Result<(), Refusal> {
+        let Some(known) = self.policy.secrets.get(secret) else {
+            return Err(Refusal::forbidden("the placeholder is not one of this session"));
+        };
+
+        let mut rules = self.applicable();
+        rules.retain(|(_, rule)| rule.secret == secret && place.is_within(&rule.destination.place));
+        if rules.is_empty() || !known.is_granted(self.method, self.origin, self.path, place) {
+            return Err(Refusal::not_allowed(&known.tag, self.origin, place, self.method));
+        }
+
+        if let Some((_, rule)) = rules.iter().find(|(_, rule)| self.is_excepted(rule)) {
+            let message = format!("a rule for `{}` leaves out this method and path", known.tag);
+            let hint = format!("see `except` of the rule for {}", rule.destination.origin);
+            return Err(Refusal::forbidden(message).hint(hint).about(&known.tag, place));
+        }
+
+        let times = self.judged.times.entry(secret).or_default();
+        *times += 1;
+        let most = rules.iter().map(|(_, rule)| rule.times).max().unwrap_or(1);
+        if *times > most {
+            let message =
+                format!("`{}` stands more than {} in the request", known.tag, often(most));
+            let hint = "raise `times` of its rule in `.secrets.toml`";
+            return Err(Refusal::forbidden(message).hint(hint).about(&known.tag, place));
+        }
+
+        let number = rules[0].0;
+        if !self.judged.rules.contains(&number) {
+            self.judged.rules.push(number);
+        }
+
+        Ok(())
+    }
+
+    fn is_excepted(&self, rule: &Rule) -> bool {
+        rule.except.iter().any(|one| one.covers(self.method, self.path))
+    }
+
+    fn permit_all(&mut self, found: &[Found], place: &Place) -> Result<(), Refusal> {
+        found.iter().try_for_each(|one| self.permit(one.secret, place))
+    }
+
+    /// Replaces the target by its canonical form, with values in it.
+    fn path_and_query(&mut self, parts: &mut Parts) -> Result<(), Refusal> {
+        let policy = self.policy;
+        let values = |secret| policy.value(secret);
+        let canonical = self.path.as_str();
+        let found = policy.placeholders.find(canonical.as_bytes());
+        self.permit_all(&found, &Place::Path)?;
+        let mut target = match path::substituted(canonical, &found, &values) {
+            Some(path) => path,
+            None => {
+                return Err(Refusal::forbidden(
+                    "a value cannot be a segment `.` or `..` of the path",
+                ));
+            }
+        };
+
+        if let Some(query) = parts.uri.query() {
+            let with_placeholders =
+                pairs::with_placeholders(query.as_bytes(), &policy.placeholders);
+            for pair in &with_placeholders {
+                let place = Place::Query(pair.name.clone());
+                if let Some(secret) = pair.in_name {
+                    return Err(self.not_named(secret, "the name of a parameter"));
+                }
+
+                self.permit_all(&pair.found, &place)?;
+            }
+
+            target.push(b'?');
+            target
+                .extend(pairs::substituted(query.as_bytes(), &with_placeholders, &values).expose());
+        }
+
+        let mut uri = std::mem::take(&mut parts.uri).into_parts();
+        let target = std::str::from_utf8(target.expose()).ok().and_then(|text| text.parse().ok());
+        let target = target.ok_or_else(|| Refusal::bad_request("the target is not a valid URI"))?;
+        uri.path_and_query = Some(target);
+        parts.uri = Uri::from_parts(uri)
+            .map_err(|_| Refusal::bad_request("the target is not a valid URI"))?;
+        Ok(())
+    }
+
+    /// Returns the refusal of a placeholder in a place that no rule can name.
+    fn not_named(&self, secret: usize, place: &str) -> Refusal {
+        let tag = self.policy.tag(secret);
+        let tag = tag.map_or_else(String::new, |tag| format!(" of `{tag}`"));
+        Refusal::forbidden(format!("the placeholder{tag} cannot stand in {place}"))
+    }
+
+    /// Finds the rule for a request that the client has signed with placeholders.
+    fn sign(&mut self, parts: &mut Parts) -> Result<(), Refusal> {
+        let Some(field) = parts.headers.get(AUTHORIZATION) else { return Ok(()) };
+        let Some(claim) = sigv4::Claim::parse(field.as_bytes()) else { return Ok(()) };
+        let found = self.policy.placeholders.find(claim.key_id.as_bytes());
+        let [Found { secret: key_id, .. }] = found[..] else { return Ok(()) };
+        let signs = |(_, rule): &(usize, &Rule)| rule.key_id == Some(key_id);
+        let Some((number, rule)) = self.applicable().into_iter().find(signs) else {
+            let Some(tag) = self.policy.tag(key_id) else { return Ok(()) };
+            return Err(Refusal::not_allowed(tag, self.origin, &Place::Signature, self.method));
+        };
+
+        let secret = rule.secret;
+        for needed in [key_id, secret] {
+            let known = &self.policy.secrets[needed];
+            let place = Place::Signature;
+            if !known.is_granted(self.method, self.origin, self.path, &place)
+                || self.is_excepted(rule)
+            {
+                return Err(Refusal::not_allowed(&known.tag, self.origin, &place, self.method));
+            }
+        }
+
+        self.judged.signer = Some(number);
+        self.judged.rules.push(number);
+        Ok(())
+    }
+
+    fn headers(&mut self, parts: &mut Parts) -> Result<(), Refusal> {
+        let names: Vec<HeaderName> = parts.headers.keys().cloned().collect();
+        for name in names {
+            if name == AUTHORIZATION && self.judged.signer.is_some() {
+                continue;
+            }
+
+            if self.policy.placeholders.are_in(name.as_str().as_bytes()) {
+                return Err(Refusal::forbidden(
+                    "a placeholder cannot stand in the name of a header",
+                ));
+            }
+
+            let hyper::header::Entry::Occupied(mut fields) = parts.headers.entry(&name) else {
+                continue;
+            };
+            for field in fields.iter_mut() {
+                if let Some(changed) = self.field(&name, field.as_bytes())? {
+                    *field = changed;
+                }
+            }
+        }
+
+        Ok(())
+    }
+
+    /// Returns a header field with values in it, or `None` if it has no placeholders.
+    fn field(&mut self, name: &HeaderName, field: &[u8]) -> Result<Option<HeaderValue>, Refusal> {
+        let policy = self.policy;
+        let values = |secret| policy.value(secret);
+        let basic = if name == AUTHORIZATION { header::basic(field) } else { None };
+        let (found, changed) = match &basic {
+            Some(credentials) => {
+                let found = policy.placeholders.find(credentials.expose());
+                for one in &found {
+                    let part = header::basic_part(credentials.expose(), one.start);
+                    self.permit(one.secret, &Place::Basic(part))?;
+                }
+
+                let changed = header::with_basic(credentials.expose(), &found, &values);
+                (found, changed)
+            }
+            None => {
+                let found = policy.placeholders.find(field);
+                for one in &found {
+                    let place = match name {
+                        &COOKIE => match header::cookie_name(field, one.start) {
+                            Some(cookie) => Place::Cookie(cookie.to_owned()),
+                            None => {
+                                return Err(self.not_named(one.secret, "a cookie without a name"));
+                            }
+                        },
+                        name => Place::Header(name.as_str().to_owned()),
+                    };
+
+                    self.permit(one.secret, &place)?;
+                }
+
+                let changed = header::substituted(field, &found, &values);
+                (found, changed)
+            }
+        };
+
+        let Some(first) = found.first() else { return Ok(None) };
+        changed.map(Some).ok_or_else(|| {
+            let tag = policy.tag(first.secret).map(ToString::to_string).unwrap_or_default();
+            Refusal::forbidden(format!(
+                "the value of `{tag}` cannot stand in a header: it contains a line break or another \
+                 control character"
+            ))
+        })
+    }
+
+    /// Finds the rules that may put a value into the body, or into frames of a WebSocket.
+    fn bodies(&mut self, parts: &Parts) {
+        let kind = parts.headers.get(CONTENT_TYPE).and_then(|value| body_kind(value.as_bytes()));
+        let is_plain = parts.headers.get(CONTENT_ENCODING).is_none();
+        let (mut body, mut frames) = (Vec::new(), Vec::new());
+        for (number, rule) in self.applicable() {
+            match (&rule.destination.place, kind) {
+                (Place::Json(_), Some(BodyKind::Json)) | (Place::Form(_), Some(BodyKind::Form))
+                    if is_plain =>
+                {
+                    body.push(number);
+                }
+                (Place::WebSocket(_), _) => frames.push(number),
+                _ => {}
+            }
+        }
+
+        self.judged.body_kind = kind.filter(|_| !body.is_empty());
+        (self.judged.body, self.judged.frames) = (body, frames);
+    }
+}
+
+fn often(times: u32) -> String {
+    if times == 1 { "once".into() } else { format!("{times} times") }
+}
+
+/// Puts values into a whole body. Returns `None` if nothing changes.
+pub fn rewrite_body(
+    policy: &Policy,
+    origin: &Origin,
+    method: &str,
+    judged: &mut Judged,
+    body: &[u8],
+) -> Result<Option<SecretBytes>, Refusal> {
+    let mut changed: Option<SecretBytes> = None;
+    let path = RequestPath::parse(&judged.path)
+        .map_err(|why| Refusal::bad_request(format!("the request cannot be judged: {why}")))?;
+    for number in judged.body.clone() {
+        let Some(rule) = policy.rules.get(number) else { continue };
+        let (secret, place) = (rule.secret, &rule.destination.place);
+        let bytes = changed.as_ref().map_or(body, SecretBytes::expose);
+        let values = |secret| policy.value(secret);
+        let mut found = 0;
+        let rewritten = match place {
+            Place::Json(pointer) => {
+                let texts = json::at_pointer(bytes, pointer, &policy.placeholders);
+                let mut texts = texts.unwrap_or_default();
+                texts.iter_mut().for_each(|text| text.found.retain(|one| one.secret == secret));
+                texts.retain(|text| !text.found.is_empty());
+                found = texts.iter().map(|text| text.found.len()).sum();
+                json::substituted(bytes, &texts, &values)
+            }
+            Place::Form(name) => {
+                let mut pairs = pairs::with_placeholders(bytes, &policy.placeholders);
+                pairs.iter_mut().for_each(|pair| pair.found.retain(|one| one.secret == secret));
+                pairs.retain(|pair| pair.name == *name && !pair.found.is_empty());
+                found = pairs.iter().map(|pair| pair.found.len()).sum();
+                Some(pairs::substituted(bytes, &pairs, &values))
+            }
+            _ => None,
+        };
+
+        if found == 0 {
+            continue;
+        }
+
+        let mut judge =
+            Judge { policy, origin, method, path: &path, judged: std::mem::take(judged) };
+        let permitted = (0..found).try_for_each(|_| judge.permit(secret, place));
+        *judged = judge.judged;
+        permitted?;
+        let tag = policy.tag(secret).map(ToString::to_string).unwrap_or_default();
+        let message = format!("the value of `{tag}` cannot stand in JSON: it is not UTF-8");
+        changed = Some(rewritten.ok_or_else(|| Refusal::forbidden(message))?);
+    }
+
+    Ok(changed)
+}
+
+/// Returns the kind of a body by the field `content-type`.
+fn body_kind(field: &[u8]) -> Option<BodyKind> {
+    let text = std::str::from_utf8(field).ok()?;
+    let kind = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match kind.as_str() {
+        "application/json" => Some(BodyKind::Json),
+        "application/x-www-form-urlencoded" => Some(BodyKind::Form),
+        kind if kind.starts_with("application/") && kind.ends_with("+json") => Some(BodyKind::Json),
+        _ => None,
+    }
+}
