@@ -15,7 +15,8 @@ use hyper::upgrade::Upgraded;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{IpAddr as TlsIpAddr, ServerName};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, IpAddr as TlsIpAddr, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use secrets_core::model::{Host, Origin};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -120,8 +121,40 @@ impl Bypass {
     }
 }
 
+/// The authorities that sign certificates of origins.
+#[derive(Debug, Clone, Default)]
+pub enum Roots {
+    /// Those of the system, or of `SSL_CERT_FILE`. They are read when they are first needed
+    #[default]
+    System,
+    /// Those in this PEM
+    Pem(String),
+}
+
+impl Roots {
+    fn load(&self) -> Result<RootCertStore, String> {
+        let mut roots = RootCertStore::empty();
+        let (certificates, error) = match self {
+            Self::System => {
+                let loaded = rustls_native_certs::load_native_certs();
+                (loaded.certs, loaded.errors.first().map(ToString::to_string))
+            }
+            Self::Pem(pem) => {
+                let read = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>();
+                (read.map_err(|error| error.to_string())?, None)
+            }
+        };
+
+        match roots.add_parsable_certificates(certificates) {
+            (0, _) => Err(error.unwrap_or_else(|| "there are none".into())),
+            _ => Ok(roots),
+        }
+    }
+}
+
 /// Connects to origins.
 pub struct Connector {
+    roots: Roots,
     provider: Arc<CryptoProvider>,
     configs: OnceLock<Result<[Arc<ClientConfig>; 2], String>>,
     company: Option<CompanyProxy>,
@@ -139,9 +172,9 @@ pub enum Offer {
 }
 
 impl Connector {
-    /// Creates a connector. The system's certificates are read when they are first needed.
-    pub fn new(provider: Arc<CryptoProvider>, company: Option<CompanyProxy>) -> Self {
-        Self { provider, configs: OnceLock::new(), company, own: OnceLock::new() }
+    /// Creates a connector.
+    pub fn new(provider: Arc<CryptoProvider>, roots: Roots, company: Option<CompanyProxy>) -> Self {
+        Self { roots, provider, configs: OnceLock::new(), company, own: OnceLock::new() }
     }
 
     /// Refuses connections to this address from now on, because it is our own.
@@ -151,14 +184,7 @@ impl Connector {
 
     fn config(&self, offer: Offer) -> Result<Arc<ClientConfig>, ConnectError> {
         let configs = self.configs.get_or_init(|| {
-            let loaded = rustls_native_certs::load_native_certs();
-            let mut roots = RootCertStore::empty();
-            let (added, _) = roots.add_parsable_certificates(loaded.certs);
-            if added == 0 {
-                let why = loaded.errors.first().map(ToString::to_string);
-                return Err(why.unwrap_or_else(|| "there are none".into()));
-            }
-
+            let roots = self.roots.load()?;
             let config = |protocols: &[&[u8]]| {
                 let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
                     .with_safe_default_protocol_versions()

@@ -8,7 +8,7 @@ use secrets_core::model::{Origin, Tag};
 
 use crate::ca::{CaError, SessionCa};
 use crate::judge::Judged;
-use crate::net::{CompanyProxy, Connector};
+use crate::net::{CompanyProxy, Connector, Roots};
 use crate::policy::{Policy, Rate};
 use crate::refusal::Refusal;
 
@@ -93,12 +93,13 @@ impl Session {
         policy: Policy,
         source: Box<dyn Source>,
         observer: Box<dyn Observer>,
+        roots: Roots,
         company: Option<CompanyProxy>,
     ) -> Result<Self, CaError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let hosts = policy.rules.iter().map(|rule| &rule.destination.origin.host);
         let ca = SessionCa::new(hosts, Arc::clone(&provider))?;
-        let connector = Connector::new(provider, company);
+        let connector = Connector::new(provider, roots, company);
         let (policy, buckets) = (RwLock::new(Arc::new(policy)), Mutex::default());
         Ok(Self { policy, source, connector, observer, ca, buckets })
     }

@@ -164,7 +164,7 @@ pub(crate) async fn answer(request: Request<Incoming>, log: &Log) -> Response<An
         "sse" => {
             let event = format!("data: {{\"token\":\"hello\",\"auth\":\"{auth}\"}}\n\n");
             let mut pieces = Pieces::new(20 * event.len() as u64, event);
-            pieces.gap = Some(Duration::from_millis(100));
+            pieces.gap = Some(Duration::from_millis(number(&path).max(1)));
             let response = Response::builder().header("content-type", "text/event-stream");
             response.body(pieces.boxed_unsync()).unwrap()
         }
@@ -176,9 +176,9 @@ pub(crate) async fn answer(request: Request<Incoming>, log: &Log) -> Response<An
             pieces.trailers = Some(trailers);
             response.header("trailer", "x-checksum, x-leak").body(pieces.boxed_unsync()).unwrap()
         }
-        "drip" => response
-            .body(Drip(echo.into(), None, Duration::from_millis(20)).boxed_unsync())
-            .unwrap(),
+        "drip" => {
+            response.body(Drip(echo.into(), None, Duration::from_millis(2)).boxed_unsync()).unwrap()
+        }
         "split" => response.body(Drip(echo.into(), None, Duration::ZERO).boxed_unsync()).unwrap(),
         "redirect" => {
             let to = format!("https://elsewhere.example/?key={auth}");
