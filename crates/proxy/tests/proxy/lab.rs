@@ -172,6 +172,7 @@ impl Lab {
     pub fn connect(&self, target: &str) -> (String, TcpStream) {
         let mut stream = TcpStream::connect(self.proxy).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_nodelay(true).unwrap();
         write!(stream, "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
