@@ -132,6 +132,7 @@ impl Context {
             project,
             count: 0,
             tags: Vec::new(),
+            request: None,
         }
     }
 

@@ -320,6 +320,7 @@ impl Context {
         };
 
         lines.extend(coverage.variables.iter().map(variable));
+        lines.extend(coverage.requests.iter().map(|request| ("request", request.clone())));
         lines
     }
 

@@ -2,7 +2,7 @@
 
 use secrets_core::crypto::audit::{Action, AuditItem};
 use secrets_core::crypto::output_digest::hex;
-use secrets_core::crypto::uses::{Actor, UseEntry};
+use secrets_core::crypto::uses::{Actor, UseEntry, UsedRequest};
 use secrets_core::model::{SecretId, Timestamp};
 use secrets_core::vault::{ChangeLog, LoggedChange, PrunedLog, ReadUses, Writer};
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub(crate) struct AuditInfo {
     seq: u64,
     count: u64,
     items: Vec<AuditItemInfo>,
+    /// The request that was sent or refused
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<RequestInfo>,
     /// What `count` counts if there are no items
     #[serde(skip)]
     noun: &'static str,
@@ -55,6 +58,22 @@ struct AuditItemInfo {
     /// The secret's id
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RequestInfo {
+    method: String,
+    origin: String,
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl RequestInfo {
+    fn of(request: &UsedRequest) -> Self {
+        let UsedRequest { method, origin, path, reason } = request.clone();
+        Self { method, origin, path, reason }
+    }
 }
 
 impl AuditInfo {
@@ -83,6 +102,7 @@ impl AuditInfo {
             count: change.count,
             noun: if change.action == Action::Prune { "change" } else { "secret" },
             items: change.items.iter().map(item).collect(),
+            request: None,
             moment: *time,
         }
     }
@@ -105,6 +125,7 @@ impl AuditInfo {
             count: entry.count,
             noun: "secret",
             items: entry.tags.iter().map(item).collect(),
+            request: entry.request.as_ref().map(RequestInfo::of),
             moment: Timestamp(entry.time),
         }
     }
@@ -129,7 +150,17 @@ impl AuditInfo {
             (false, more) => names.push(format!("and {more} more")),
         }
 
-        let names = names.join(", ");
+        let mut names = names.join(", ");
+        if let Some(RequestInfo { method, origin, path, .. }) = &self.request {
+            let separator = if names.is_empty() { "" } else { " to " };
+            names = format!(
+                "{names}{separator}{} {}{}",
+                visible(method),
+                visible(origin),
+                visible(path)
+            );
+        }
+
         match &self.project {
             Some(project) if with_project && names.is_empty() => visible(project),
             Some(project) if with_project => format!("{}: {names}", visible(project)),

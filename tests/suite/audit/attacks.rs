@@ -76,6 +76,7 @@ fn entry(number: u64) -> UseEntry {
         refused: number.is_multiple_of(3),
         project: Some("web".into()),
         count: number,
+        request: None,
         tags: vec!["one".into()],
     }
 }

@@ -32,6 +32,7 @@ const FIELD_COUNT: u8 = 4;
 const FIELD_PROJECT: u8 = 5;
 const FIELD_TAGS: u8 = 6;
 const FIELD_TOKEN: u8 = 7;
+const FIELD_REQUEST: u8 = 8;
 
 /// The one who used something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,19 @@ pub enum Actor {
         /// Its name
         name: String,
     },
+}
+
+/// A request that a use is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedRequest {
+    /// Its method
+    pub method: String,
+    /// Its origin, such as `https://api.example.com`
+    pub origin: String,
+    /// Its path, without values and without its query
+    pub path: String,
+    /// The reason if it was refused
+    pub reason: Option<String>,
 }
 
 /// A use or a refusal. It has no value.
@@ -64,6 +78,8 @@ pub struct UseEntry {
     pub count: u64,
     /// The first [`MAX_TAGS`] of their tags
     pub tags: Vec<String>,
+    /// The request, if the use is one
+    pub request: Option<UsedRequest>,
 }
 
 impl UseEntry {
@@ -94,11 +110,22 @@ impl UseEntry {
             fields.add(FIELD_TOKEN, &[&id[..], &text(name)].concat());
         }
 
+        if let Some(UsedRequest { method, origin, path, reason }) = &self.request {
+            let mut request = Vec::new();
+            for part in
+                [Some(method), Some(origin), Some(path), reason.as_ref()].into_iter().flatten()
+            {
+                prefixed(&mut |piece| request.extend(piece), &[&text(part)]);
+            }
+
+            fields.add(FIELD_REQUEST, &request);
+        }
+
         fields.finish(&[]).expose().to_vec()
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let fields = Fields::decode::<8>(bytes, USES).ok()?;
+        let fields = Fields::decode::<9>(bytes, USES).ok()?;
         let text = |bytes: &[u8]| {
             let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_NAME);
             text.map(str::to_owned)
@@ -123,6 +150,14 @@ impl UseEntry {
             Some(Actor::Token { id: *id, name: text(name)? }).filter(|_| *id != OWNER)
         })?;
         let project = || fields.bytes(FIELD_PROJECT).and_then(text);
+        let request = fields.optional(FIELD_REQUEST, || {
+            let mut reader = Reader::new(fields.bytes(FIELD_REQUEST)?);
+            let mut next = || reader.prefixed().and_then(text);
+            let (method, origin, path) = (next()?, next()?, next()?);
+            let reason =
+                if reader.rest().is_empty() { None } else { Some(text(reader.prefixed()?)?) };
+            reader.finish(UsedRequest { method, origin, path, reason })
+        })?;
 
         Some(Self {
             time: u64::from_be_bytes(*fields.array(FIELD_TIME)?),
@@ -132,6 +167,7 @@ impl UseEntry {
             project: fields.optional(FIELD_PROJECT, project)?,
             count: u64::from_be_bytes(*fields.array(FIELD_COUNT)?),
             tags: tags.unwrap_or_default(),
+            request,
         })
     }
 }

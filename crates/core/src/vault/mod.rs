@@ -88,7 +88,7 @@ pub use list::Page;
 pub use next_head::{HeadPlace, SignedHead, sign};
 pub use rekey::RekeyOutcome;
 pub use revealed::RevealedValues;
-pub use secrets::{NewSecret, Scope, SecretChanges};
+pub use secrets::{NewSecret, Scope, SecretChanges, Sendable};
 pub use token_access::{Needed, OpenGrant, TokenAccess, TokenView};
 pub use tokens::{NewToken, Revoked, TokenChanges, TokenInfo};
 pub use trust::TrustMacs;

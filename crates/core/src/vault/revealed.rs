@@ -50,6 +50,13 @@ impl RevealedValues {
         Ok(opened)
     }
 
+    /// Returns values that were opened before, or others in their place.
+    pub fn of(project: &ProjectName, values: impl IntoIterator<Item = (Tag, SecretValue)>) -> Self {
+        let mut opened = Self::none(project);
+        values.into_iter().for_each(|(tag, value)| opened.put(tag, value));
+        opened
+    }
+
     fn put(&mut self, tag: Tag, value: SecretValue) {
         self.positions.insert(tag.key(), self.values.len());
         self.values.push((tag, value));

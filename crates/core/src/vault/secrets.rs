@@ -323,6 +323,69 @@ impl Scope<'_> {
     }
 }
 
+/// A secret with its value, for a request.
+pub struct Sendable {
+    /// The secret, with its destinations
+    pub secret: Secret,
+    /// Its value
+    pub value: SecretValue,
+}
+
+impl Scope<'_> {
+    /// Opens the values of all secrets that may be sent somewhere, sorted by tag key, all from one state
+    /// of the vault. Restricted secrets are left out if a token has no key for them.
+    pub fn sendable(&self) -> Result<Vec<Sendable>, VaultError> {
+        let (snapshot, state) =
+            self.vault.reading(|ahead| ahead.project(self.project, Extent::IfSmall))?;
+        let Some(project) = state.named(&*snapshot, self.project)? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        project.each(&*snapshot, |record| {
+            if !record.metadata.destinations.is_empty() && project.may_use(&record) {
+                found.push(record);
+            }
+        })?;
+
+        found.sort_by_cached_key(|found| found.metadata.tag.key());
+        with_values(&project, &*snapshot, found)
+    }
+
+    /// Opens the values of `tags` in their order, whether they may be sent or not. Tags that do not exist
+    /// are left out.
+    pub fn sendable_of(&self, tags: &[Tag]) -> Result<Vec<Sendable>, VaultError> {
+        let (snapshot, state) = self.vault.reading(|ahead| {
+            ahead.tags(self.project, tags);
+            ahead.with_values();
+        })?;
+        let Some(project) = state.named(&*snapshot, self.project)? else { return Ok(Vec::new()) };
+        let keys: Vec<TagKey> = tags.iter().map(Tag::key).collect();
+        let mut found = Vec::new();
+        project.by_tags(&*snapshot, &keys, true, |_, record| {
+            found.extend(record);
+            Ok(())
+        })?;
+        with_values(&project, &*snapshot, found)
+    }
+}
+
+/// Opens the values of records.
+fn with_values(
+    project: &Project,
+    snapshot: &dyn Snapshot,
+    found: Vec<VerifiedRecord>,
+) -> Result<Vec<Sendable>, VaultError> {
+    let wanted: Vec<ValueRef> = found.iter().map(ValueRef::from).collect();
+    let mut values: Vec<Option<SecretValue>> = found.iter().map(|_| None).collect();
+    project.values(snapshot, &wanted, |number, value| {
+        values[number] = Some(value);
+        Ok::<_, VaultError>(())
+    })?;
+
+    let sendable = |(found, value): (VerifiedRecord, Option<SecretValue>)| {
+        Some(Sendable { secret: project.secret(found), value: value? })
+    };
+    Ok(found.into_iter().zip(values).filter_map(sendable).collect())
+}
+
 impl Reveal for Scope<'_> {
     fn reveal(&self, tags: &[Tag]) -> Result<Vec<Revealed>, VaultError> {
         let (snapshot, state) = self.vault.reading(|ahead| {

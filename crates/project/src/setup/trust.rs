@@ -19,7 +19,7 @@ use secrets_files::Records;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::manifest::{Manifest, RenderEntry};
+use super::manifest::{Manifest, ProxySettings, RenderEntry};
 use super::relative;
 use crate::template::grammar::Grammar;
 use crate::template::{Plan, Template};
@@ -50,6 +50,9 @@ pub struct Coverage {
     pub secrets: Vec<String>,
     /// The variables of `[run.env]` and their templates, in the manifest's order
     pub variables: Vec<(String, String)>,
+    /// The rules of the proxy, and its other settings, in the manifest's order
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<String>,
 }
 
 /// An output of a manifest.
@@ -115,6 +118,7 @@ impl Coverage {
                 .map(|declaration| declaration.tag.to_string())
                 .collect(),
             variables: variables.collect(),
+            requests: manifest.proxy.as_ref().map(requests).unwrap_or_default(),
         })
     }
 
@@ -167,6 +171,11 @@ impl Coverage {
 
         changes.extend(self.changed_outputs(before));
         changes.extend(self.changed_variables(before));
+        for (what, now, then) in [("new", self, before), ("removed", before, self)] {
+            let differs = |one: &&String| !then.requests.contains(one);
+            let differing = now.requests.iter().filter(differs);
+            changes.extend(differing.map(|one| format!("{what} setting of the proxy: {one}")));
+        }
 
         let tags = |secrets: &[String]| secrets.iter().cloned().collect::<BTreeSet<_>>();
         let (now, then) = (tags(&self.secrets), tags(&before.secrets));
@@ -249,6 +258,17 @@ impl Coverage {
         let variables = self.variables.iter().flat_map(|(_, text)| tags_in(text));
         outputs.chain(variables).collect::<BTreeSet<_>>().len()
     }
+}
+
+/// Describes the rules of the proxy, and what else it is told.
+fn requests(proxy: &ProxySettings) -> Vec<String> {
+    let mut requests: Vec<String> = proxy.rules.iter().map(ToString::to_string).collect();
+    requests.extend(proxy.private.iter().map(|host| format!("{host} may be in this network")));
+    if proxy.tunnels_others {
+        requests.push("other hosts pass without a value".into());
+    }
+
+    requests
 }
 
 /// A variable of `[run.env]`: its name and its template.

@@ -3,6 +3,7 @@
 //!
 //! A file with an unknown key or a value of the wrong type is refused, with line and column.
 
+mod proxy;
 mod tables;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -21,6 +22,7 @@ use crate::position::{Lines, Position};
 use crate::template::grammar::{Grammar, Malformed};
 use crate::template::{Event, ScanDetails, ScanError, scan};
 use crate::variables::{is_dangerous, is_name, is_setting};
+pub use proxy::{ProxyRule, ProxySettings};
 use tables::{AlphabetWord, File, RenderTable, SecretTable, StrictTable};
 
 pub const MANIFEST: &str = ".secrets.toml";
@@ -42,6 +44,8 @@ pub struct Manifest {
     pub render: Vec<RenderEntry>,
     /// `[run.env]`, in the file's order; `None` if the file has no such table
     pub run: Option<Vec<Variable>>,
+    /// `[proxy]` and `[[proxy.rule]]`; `None` if the file has no such table
+    pub proxy: Option<ProxySettings>,
     /// The index of each declaration in `secrets`
     places: HashMap<TagKey, usize>,
 }
@@ -127,6 +131,7 @@ impl Manifest {
                 .and_then(|run| run.0.env)
                 .map(|env| variables(&lines, env))
                 .transpose()?,
+            proxy: file.proxy.map(|table| proxy::settings(&lines, table.0)).transpose()?,
         };
 
         manifest.places =
@@ -336,7 +341,8 @@ fn refused(lines: &Lines, error: &toml::de::Error) -> ManifestError {
             let found = found.split([' ', '`', '"']).next().unwrap_or_default();
             let expected = expected.trim_start_matches("struct ").trim_end_matches("Table");
             let expected = match expected {
-                "Secret" | "Generate" | "Render" | "Run" | "File" | "a map" => "a table",
+                "Secret" | "Generate" | "Render" | "Run" | "Proxy" | "Rule" | "Except" | "File"
+                | "a map" => "a table",
                 "a sequence" => "an array of tables",
                 "i64" => "an integer",
                 other => other,
@@ -440,7 +446,7 @@ mod tests {
         for (text, message) in [
             (
                 "projct = \"web\"",
-                "1:1: unknown key `projct`, expected one of `project`, `secrets`, `render`, `run`",
+                "1:1: unknown key `projct`, expected one of `project`, `secrets`, `render`, `run`, `proxy`",
             ),
             ("project = 5", "1:11: expected a string, found an integer"),
             ("project = \"a b\"", "1:11: only ASCII letters, digits, `_`, `.` and `-` are allowed"),
@@ -565,6 +571,67 @@ mod tests {
         assert_eq!(parsed(&twice.repeat(2)).unwrap_err(), "4:1: the output `o` is rendered twice");
         let chained = format!("{twice}[[render]]\ntemplate = \"o\"\noutput = \"p\"\n");
         assert_eq!(parsed(&chained).unwrap_err(), "4:1: the template `o` is an output");
+    }
+
+    #[test]
+    fn rules_of_the_proxy_are_read() {
+        let manifest = parsed(
+            "[proxy]\nothers = \"tunnel\"\nupstream = \"none\"\nprivate = [\"git.corp.example\"]\n\
+             [[proxy.rule]]\nsecret = \"stripe-key\"\nto = \"https://api.stripe.com\"\n\
+             methods = [\"POST\", \"GET\"]\npaths = [\"/v1/**\"]\nin = \"header:X-Key\"\ntimes = 2\n\
+             except = [{ methods = [\"POST\"], paths = [\"/v1/refunds/**\"] }, {}]\nenv = \"KEY\"\n\
+             shape = \"sk_test_\"\nrate = \"120/m\"\n\
+             [[proxy.rule]]\nsecret = \"aws-secret\"\nkey-id = \"aws-id\"\nsign = \"sigv4\"\n\
+             to = \"https://*.amazonaws.com/a\"\n",
+        )
+        .unwrap();
+        let proxy = manifest.proxy.unwrap();
+        assert!(proxy.tunnels_others && proxy.ignores_company && proxy.private.len() == 1);
+        let [first, second] = &proxy.rules[..] else { panic!() };
+        assert_eq!(
+            first.to_string(),
+            "stripe-key as KEY to https://api.stripe.com in header:x-key, methods GET,POST, /v1/**"
+        );
+        assert_eq!((first.times, first.rate, first.except.len()), (2, Some((120, 60)), 2));
+        assert_eq!(first.shape.as_deref(), Some("sk_test_"));
+        assert_eq!(
+            second.to_string(),
+            "aws-secret as AWS_SECRET to https://*.amazonaws.com in sigv4, methods *, /a"
+        );
+        assert_eq!(second.key_id.as_ref().unwrap().as_str(), "aws-id");
+        assert!(parsed("").unwrap().proxy.is_none());
+        assert!(parsed("[proxy]").unwrap().proxy.unwrap().rules.is_empty());
+    }
+
+    #[test]
+    fn bad_rules_of_the_proxy_are_refused() {
+        let rule = "[[proxy.rule]]\nsecret = \"a\"\nto = \"https://a.example\"\n";
+        for (text, message) in [
+            ("[proxy]\nothers = \"x\"", "2:10: unknown value, expected `refuse` or `tunnel`"),
+            ("[proxy]\nprivate = [\"a b\"]", "2:11: the host is not a valid name"),
+            ("[[proxy.rule]]\nsecret = \"a\"", "1:1: missing key `to`"),
+            (
+                "[[proxy.rule]]\nsecret = \"a\"\nto = \"http://a\"",
+                "3:6: it does not begin with `https://`",
+            ),
+            (&format!("{rule}methods = [\"GET,PUT\"]"), "4:11: a method is a word such as GET"),
+            (&format!("{rule}paths = [\"v1\"]"), "4:9: the path does not begin with `/`"),
+            (&format!("{rule}in = \"x\""), "4:6: a place is `header:NAME`"),
+            (&format!("{rule}times = 0"), "1:1: `times` must be from 1 to 100"),
+            (&format!("{rule}rate = \"9\""), "4:8: expected a rate such as `120/m`"),
+            (&format!("{rule}env = \"PATH\""), "1:1: `PATH` can change what programs run"),
+            (&format!("{rule}env = \"SECRETS_TOKEN\""), "1:1: `SECRETS_TOKEN` is a setting"),
+            (&format!("{rule}shape = \"$(x)\""), "4:9: a shape has at most 32 letters"),
+            (&format!("{rule}sign = \"sigv4\""), "1:1: `sign` and `key-id` belong together"),
+            (&format!("{rule}key = 1"), "4:1: unknown key `key`"),
+            (
+                &format!("{rule}env = \"K\"\n{}env = \"K\"", rule.replace("\"a\"", "\"b\"")),
+                "5:1: two rules set `K`",
+            ),
+        ] {
+            let error = parsed(text).unwrap_err();
+            assert!(error.starts_with(message), "{text}\n{error}");
+        }
     }
 
     /// Editors use the schema to complete and check the file.

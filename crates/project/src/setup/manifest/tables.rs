@@ -13,6 +13,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use super::proxy::ProxyTable;
 use crate::dotenv::readers::{Reader, Readers};
 use crate::template::filter::Filter;
 use crate::template::grammar::Delimiters;
@@ -41,6 +42,10 @@ pub(super) struct File {
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "RunTable"))]
     pub(super) run: Option<StrictTable<RunTable>>,
+    /// How programs use secrets through `secrets proxy` and `secrets run --proxy`
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "ProxyTable"))]
+    pub(super) proxy: Option<StrictTable<ProxyTable>>,
 }
 
 /// A secret that the project needs
