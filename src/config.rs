@@ -133,6 +133,37 @@ impl Environment {
         env::vars_os().collect()
     }
 
+    /// Returns the address of a company's proxy for https, and the list of hosts that are reached
+    /// without it. Both spellings of the variables are common; the lower-case one comes first, as in
+    /// curl.
+    pub(crate) fn company_proxy() -> Option<(String, String)> {
+        let first = |names: [&str; 2]| names.into_iter().find_map(variable);
+        let text = |value: OsString| value.to_string_lossy().into_owned();
+        let proxy =
+            first(["https_proxy", "HTTPS_PROXY"]).or_else(|| first(["all_proxy", "ALL_PROXY"]))?;
+        let bypass = first(["no_proxy", "NO_PROXY"]).map(text).unwrap_or_default();
+        Some((text(proxy), bypass))
+    }
+
+    /// Returns the file with the certificates that programs trust: that of a variable, or the system's.
+    pub(crate) fn certificates() -> Option<PathBuf> {
+        const SYSTEM: [&str; 5] = [
+            "/etc/ssl/certs/ca-certificates.crt",
+            "/etc/pki/tls/certs/ca-bundle.crt",
+            "/etc/ssl/ca-bundle.pem",
+            "/etc/ssl/cert.pem",
+            "/usr/local/share/certs/ca-root-nss.crt",
+        ];
+
+        let named = variable("SSL_CERT_FILE").map(PathBuf::from);
+        named.or_else(|| SYSTEM.into_iter().map(PathBuf::from).find(|path| path.is_file()))
+    }
+
+    /// Returns a variable of the environment, for a program that gets a changed one.
+    pub(crate) fn text_of(name: &str) -> Option<String> {
+        variable(name).map(|value| value.to_string_lossy().into_owned())
+    }
+
     /// Returns the settings of git in the environment.
     pub(crate) fn git() -> GitEnvironment {
         let path = |name| variable(name).map(PathBuf::from);

@@ -24,6 +24,7 @@ mod lock;
 mod monitor;
 mod passwd;
 mod project;
+mod proxy;
 mod recovery;
 mod redact;
 mod refs;
@@ -64,6 +65,7 @@ pub(crate) enum Command {
     Allow(allow::AllowArgs),
     Render(render::RenderArgs),
     Run(run::RunArgs),
+    Proxy(proxy::ProxyArgs),
     Redact(redact::RedactArgs),
     Scan(scan::ScanArgs),
     Import(import::ImportArgs),
@@ -118,6 +120,7 @@ impl Command {
         matches!(
             self,
             Self::Run(_)
+                | Self::Proxy(_)
                 | Self::Monitor(_)
                 | Self::Import(_)
                 | Self::Template(_)
@@ -136,6 +139,7 @@ impl Command {
             Self::Get(_) => (READ, "get"),
             Self::Render(_) => (USE, "render"),
             Self::Run(_) => (USE, "run"),
+            Self::Proxy(_) => (USE, "proxy"),
             Self::Redact(_) => (USE, "redact"),
             Self::Setup(_) => (USE, "setup"),
             Self::Check(_) => (USE, "check"),
@@ -189,6 +193,7 @@ impl Command {
             Self::Allow(args) => allow::run(&args, cx),
             Self::Render(args) => render::run(args, cx),
             Self::Run(args) => return run::run(&args, cx),
+            Self::Proxy(args) => proxy::run(&args, cx),
             Self::Redact(args) => redact::run(&args, cx),
             Self::Scan(args) => scan::run(&args, cx),
             Self::Import(args) => import::run(&args, cx),

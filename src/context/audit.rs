@@ -1,7 +1,7 @@
 //! Records uses and refusals in a log outside of the vault (docs/design/audit.md).
 
 use secrets_core::crypto::ids::VaultId;
-use secrets_core::crypto::uses::{Actor, MAX_TAGS, UseEntry};
+use secrets_core::crypto::uses::{Actor, MAX_TAGS, UseEntry, UsedRequest};
 use secrets_core::model::{ProjectName, Tag, Timestamp};
 use secrets_core::vault::{UseLog, UseLogError, UseLogKeys, Vault};
 use secrets_files::Records;
@@ -11,6 +11,39 @@ use crate::error::{Error, Kind, hint};
 
 /// The time after which people are warned again, in milliseconds.
 const DAY: u64 = 24 * 60 * 60 * 1000;
+
+/// Records uses of one command on another thread, one after the other.
+pub(crate) struct UseRecorder {
+    /// `None` without a state directory
+    log: Option<UseLog>,
+    /// The log that a token begins if the owner has none
+    own_log: Option<UseLog>,
+    entry: UseEntry,
+}
+
+impl UseRecorder {
+    /// Records a request that uses secrets, or that was refused.
+    pub(crate) fn record(
+        &self,
+        tags: Vec<String>,
+        request: UsedRequest,
+    ) -> Result<(), UseLogError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let entry = UseEntry {
+            time: Timestamp::now().0,
+            refused: request.reason.is_some(),
+            count: tags.len() as u64,
+            tags,
+            request: Some(request),
+            ..self.entry.clone()
+        };
+
+        match (log.append(&entry, &|| None), &self.own_log) {
+            (Err(UseLogError::NotBegun), Some(own)) => own.append(&entry, &|| None),
+            (recorded, _) => recorded,
+        }
+    }
+}
 
 /// The secrets that a command uses.
 pub(crate) struct Used<'a> {
@@ -96,6 +129,37 @@ impl Context {
                 Ok(())
             }
         }
+    }
+
+    /// Returns a recorder for the requests of this command, which are recorded one by one. Begins the
+    /// log, because no key for that is at hand later.
+    pub(crate) fn use_recorder(
+        &self,
+        vault: &Vault,
+        project: &ProjectName,
+    ) -> Result<UseRecorder, Error> {
+        let entry = self.entry(Some(project.to_string()));
+        let vault_id = vault.id()?;
+        let log = |vault_id| self.use_log(vault_id);
+        let failed = |error: UseLogError| {
+            let place = self.state_directory("audit").unwrap_or_default();
+            Error::new(
+                Kind::Refused,
+                format!("requests cannot be recorded in `{}`: {error}", place.display()),
+            )
+        };
+
+        let own_log = match (self.token.get(), log(vault_id)) {
+            (Some(token), Some(log)) => Some(log.of_token(&token.id)),
+            _ => None,
+        };
+        let log = log(vault_id);
+        if let Some(log) = own_log.as_ref().or(log.as_ref()) {
+            log.ensure_begun(&|| vault.use_log_keys().ok()).map_err(failed)?;
+        }
+
+        self.has_recorded.set(true);
+        Ok(UseRecorder { log, own_log, entry })
     }
 
     /// Records that this command was refused. Before the first use, only a process with the vault's

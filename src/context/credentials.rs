@@ -204,7 +204,7 @@ impl Credentials {
         self.passphrase_file() == Some(Path::new("-")) && !self.has_read_stdin.get()
     }
 
-    pub(super) fn token_file(&self) -> Option<&Path> {
+    pub(crate) fn token_file(&self) -> Option<&Path> {
         self.token_file.as_deref().or(self.environment.token_file.as_deref())
     }
 

@@ -181,6 +181,16 @@ impl Context {
         self.unlock().map(Some)
     }
 
+    /// Returns the vault through a token or an unlocked agent, for a command that reads changed values
+    /// while it runs. A passphrase is not derived again for that.
+    pub(crate) fn vault_for_reload(&self) -> Option<Vault> {
+        if let Ok(Some(vault)) = self.vault_of_token() {
+            return Some(vault);
+        }
+
+        self.vault_of_agent(AGENT_TIMEOUT).ok().flatten()
+    }
+
     fn unlock_unverified(&self) -> Result<Vault, Error> {
         if let Some(vault) = self.vault_of_token()? {
             return Ok(vault);

@@ -76,7 +76,7 @@ struct Judge<'a> {
 impl<'a> Judge<'a> {
     /// Returns the rules that apply to this request, with their numbers.
     fn applicable(&self) -> Vec<(usize, &'a Rule)> {
-        let permits = |rule: &Rule| rule.destination.permits(self.method, self.origin, self.path);
+        let permits = |rule: &Rule| rule.applies(self.method, self.origin, self.path);
         self.policy.rules.iter().enumerate().filter(|(_, rule)| permits(rule)).collect()
     }
 

@@ -16,6 +16,8 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub use hyper::header::HeaderValue;
+
 pub mod address;
 pub mod answer;
 pub mod ca;

@@ -70,6 +70,8 @@ pub struct Rule {
     pub secret: usize,
     /// The requests, and the place in them
     pub destination: Destination,
+    /// The paths, if not all of the destination's
+    pub paths: Vec<PathPattern>,
     /// What it leaves out
     pub except: Vec<Exception>,
     /// How often the value may stand in one request
@@ -83,7 +85,14 @@ pub struct Rule {
 impl Rule {
     /// Returns the rule for a destination without any limits of its own.
     pub fn new(secret: usize, destination: Destination) -> Self {
-        Self { secret, destination, except: Vec::new(), times: 1, rate: None, key_id: None }
+        let (paths, except, rate, key_id) = (Vec::new(), Vec::new(), None, None);
+        Self { secret, destination, paths, except, times: 1, rate, key_id }
+    }
+
+    /// Returns true if the rule is for this request.
+    pub fn applies(&self, method: &str, origin: &Origin, path: &RequestPath) -> bool {
+        self.destination.permits(method, origin, path)
+            && (self.paths.is_empty() || self.paths.iter().any(|one| path.is_within(one)))
     }
 }
 

@@ -2,6 +2,7 @@
 //! output.
 
 mod names;
+mod proxied;
 mod requests;
 
 use std::ffi::OsString;
@@ -9,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap_complete::ArgValueCompleter;
-use secrets_core::model::{STACK_DEPTH, Tag, overwrite_stack};
+use secrets_core::model::{STACK_DEPTH, SecretValue, Tag, overwrite_stack};
 use secrets_project::template::grammar::Grammar;
 use secrets_project::template::{Plan, Template};
 use secrets_project::variables;
@@ -32,6 +33,7 @@ Examples:
   secrets run --env 'PGPASSWORD={{ secrets.db-password }}' -- psql -h db
   secrets run --env-file app.env -- ./server     read lines NAME=TEMPLATE
   secrets run --file KEY=tls-key -- sh -c 'openssl rsa -noout -in \"$KEY\"'
+  secrets run --proxy --lock -- ./agent     pass placeholders instead of values
   secrets run --stdin registry-token -- docker login --password-stdin
   secrets run --dry-run                     list variables and sources
 
@@ -49,6 +51,11 @@ Run a shell instead and let it expand a variable.";
 /// A variable that is already set is expanded if its whole value is the placeholder of the secret
 /// with the same name, as in STRIPE_KEY='{{ secrets.stripe-key }}'. Other variables are expanded
 /// only with --expand-env. With --only, nothing is expanded by default.
+///
+/// With --proxy the program never has a value. It gets placeholders, and the variables that make it
+/// send its requests through a proxy in this process. The proxy puts the values into requests to the
+/// destinations of `secrets allow`, and takes them out of the answers. Programs of the same user can
+/// still ask an unlocked agent for values; --lock locks the vault before the program starts.
 ///
 /// Output of background processes is masked even after the program has ended. The program's exit
 /// code is passed through (128+n for a signal; Ctrl-C ends `secrets` the same way as the program).
@@ -81,6 +88,12 @@ pub(crate) struct RunArgs {
     /// Do not mask values in the program's output
     #[arg(long)]
     no_mask: bool,
+    /// Pass placeholders instead of values, and put the values into requests to their destinations
+    #[arg(long)]
+    proxy: bool,
+    /// Lock the vault before the program starts
+    #[arg(long, requires = "proxy")]
+    lock: bool,
     /// List the variables and their sources without running anything
     #[arg(long)]
     dry_run: bool,
@@ -110,10 +123,13 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
     let requests = RunRequests::new(args, cx)?;
     requests.check_program()?;
     requests.check_vault_and_trust(cx)?;
+    if args.proxy {
+        return proxied::run_proxied(args, &requests, cx);
+    }
 
     let opened = requests.open(cx)?;
     cx.credentials.forget_passphrase();
-    let mut variables = requests.variables(&opened, cx)?;
+    let mut variables = requests.variables(&opened, &[], cx)?;
     let files = requests.files(&opened, &mut variables, args.dry_run, cx)?;
 
     if args.dry_run {
@@ -133,10 +149,20 @@ fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
 
     let given = opened.into_values_except(&variables.left_out);
     let masked = (!args.no_mask).then_some(given);
+    start(args, variables.into_pairs(), stdin, masked, cx)
+}
+
+/// Starts the program and masks these values in its output.
+fn start(
+    args: &RunArgs,
+    environment: Vec<(OsString, OsString)>,
+    stdin: Option<SecretValue>,
+    masked: Option<Vec<(Tag, SecretValue)>>,
+    cx: &Context,
+) -> Result<Outcome, Error> {
     let fix = "select fewer values with `--only`";
     masked.iter().try_for_each(|given| look_for(given, "masked", fix, cx))?;
 
-    let environment = variables.into_pairs();
     let command = args.command.clone();
     let [input, output, errors] =
         raw::streams().map_err(|source| Error::new(Kind::Failure, source.to_string()))?;

@@ -52,8 +52,11 @@ impl<'a> RunRequests<'a> {
         } else {
             cx.target.manifest()?.filter(|manifest| manifest.run.is_some())
         };
-        let by_default =
-            !named && manifest.is_none() && args.files.is_empty() && args.stdin.is_none();
+        let by_default = !args.proxy
+            && !named
+            && manifest.is_none()
+            && args.files.is_empty()
+            && args.stdin.is_none();
         let declaring = if by_default { cx.target.manifest()? } else { None };
         let project = cx.target.project()?;
         let mut requests = Self {
@@ -266,7 +269,7 @@ impl<'a> RunRequests<'a> {
     /// Requires the vault, if it is needed, and trust in the manifest. Trust comes second because
     /// it may ask a question.
     pub(super) fn check_vault_and_trust(&self, cx: &Context) -> Result<(), Error> {
-        let needs_vault = self.all || !self.wanted().is_empty();
+        let needs_vault = self.all || self.args.proxy || !self.wanted().is_empty();
         if needs_vault {
             cx.require_vault()?;
         }
@@ -283,7 +286,7 @@ impl<'a> RunRequests<'a> {
     }
 
     /// Returns every requested tag, with repetitions.
-    fn wanted(&self) -> Vec<Tag> {
+    pub(super) fn wanted(&self) -> Vec<Tag> {
         let mut wanted: Vec<Tag> = self
             .inherited
             .iter()
@@ -354,10 +357,17 @@ impl<'a> RunRequests<'a> {
         Ok(())
     }
 
+    /// Returns the project whose secrets the program gets.
+    pub(super) fn project(&self) -> &'a ProjectName {
+        self.project
+    }
+
     /// Returns the program's environment. If a variable is set several times, the last one wins.
+    /// `proxied` are variables with the placeholders of secrets.
     pub(super) fn variables(
         &self,
         opened: &RevealedValues,
+        proxied: &[(String, Tag)],
         cx: &Context,
     ) -> Result<Variables, Error> {
         let mut variables = Variables::default();
@@ -375,6 +385,12 @@ impl<'a> RunRequests<'a> {
         for (tag, _) in self.declared.iter().filter(|(tag, _)| opened.has(tag)) {
             let (stored, value) = opened.value(tag)?;
             set_by_tag(&mut variables, stored, value, MANIFEST, cx);
+        }
+
+        for (name, tag) in proxied {
+            let (stored, value) = opened.value(tag)?;
+            let bytes = OsString::from_vec(value.expose().to_vec());
+            variables.set(name.into(), bytes, Some("--proxy"), vec![stored.clone()]);
         }
 
         let assign = |variables: &mut Variables, assignment: &Assignment| {

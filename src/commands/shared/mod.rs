@@ -23,6 +23,7 @@ pub(super) mod ready;
 pub(super) mod recovery_code;
 pub(super) mod references;
 pub(super) mod revocation;
+pub(super) mod sending;
 pub(super) mod status;
 pub(super) mod store;
 pub(super) mod suspects;

@@ -53,7 +53,9 @@ use secrets_files::OutputError;
 pub use adoption::Adoption;
 pub use digesting::{DigestingWriter, note};
 pub use draft::{Draft, add, name_readers, output_of};
-pub use manifest::{Declaration, Manifest, ManifestError, RenderEntry, Variable};
+pub use manifest::{
+    Declaration, Manifest, ManifestError, ProxyRule, ProxySettings, RenderEntry, Variable,
+};
 pub use modified::{AdoptableOutput, ModifiedOutput, foreign, is_dotenv};
 pub use needs::{Need, needs};
 pub use outputs::{OutputState, Outputs, ProtectedFile, ResolvedOutputs};

@@ -11,7 +11,7 @@ mod websocket;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub enum Listener {
 }
 
 /// Decides whether the other end of a socket is one of our own user's processes.
-pub type IsSameUser = fn(&dyn AsRawFd) -> bool;
+pub type IsSameUser = fn(BorrowedFd<'_>) -> bool;
 
 /// Serves connections until the future is dropped, in a `LocalSet`. `is_same_user` judges the other end of a Unix
 /// socket.
@@ -103,7 +103,11 @@ async fn accept_unix(
     is_same_user: IsSameUser,
 ) -> io::Result<tokio::net::UnixStream> {
     let (stream, _) = listener.accept().await?;
-    if is_same_user(&stream) { Ok(stream) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+    if is_same_user(stream.as_fd()) {
+        Ok(stream)
+    } else {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
 }
 
 /// Serves the requests of one client before its first tunnel.

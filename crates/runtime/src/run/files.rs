@@ -25,12 +25,25 @@ pub struct PrivateFiles {
     /// The directory, locked while this process lives. A process id alone is not enough, because
     /// the id may belong to another PID namespace.
     _lock: File,
-    _guard: Child,
+    _guard: Option<Child>,
 }
 
 impl PrivateFiles {
     /// Creates the directory in `parent`, which must be private.
     pub fn new(parent: &Path, executable: &Path) -> io::Result<Self> {
+        Self::create(parent, |directory| start_guard(directory, executable).map(Some))
+    }
+
+    /// Creates the directory without a guard, for files that are not secret. If this process is killed,
+    /// the next run removes them.
+    pub fn without_guard(parent: &Path) -> io::Result<Self> {
+        Self::create(parent, |_| Ok(None))
+    }
+
+    fn create(
+        parent: &Path,
+        guard: impl FnOnce(&Path) -> io::Result<Option<Child>>,
+    ) -> io::Result<Self> {
         remove_stale(parent);
         let (pid, nonce) = (getpid().as_raw_nonzero(), leftovers::random()?);
         let directory = parent.join(format!("{PREFIX}{pid}-{nonce:016x}"));
@@ -41,7 +54,7 @@ impl PrivateFiles {
             lock.lock().map(|()| lock)
         };
 
-        match locked().and_then(|lock| Ok((lock, start_guard(&directory, executable)?))) {
+        match locked().and_then(|lock| Ok((lock, guard(&directory)?))) {
             Ok((lock, guard)) => Ok(Self { directory, _lock: lock, _guard: guard }),
             Err(error) => {
                 let _ = fs::remove_dir(&directory);
@@ -52,9 +65,14 @@ impl PrivateFiles {
 
     /// Writes a value to the file for its tag with mode 0600. Returns the file's path.
     pub fn put(&self, tag: &Tag, value: &SecretValue) -> io::Result<PathBuf> {
-        let path = self.directory.join(tag.key().as_str());
+        self.put_bytes(tag.key().as_str(), value.expose())
+    }
+
+    /// Writes bytes to a file of this name with mode 0600. Returns the file's path.
+    pub fn put_bytes(&self, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
+        let path = self.directory.join(name);
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-            Ok(mut file) => file.write_all(value.expose()).map(|()| path),
+            Ok(mut file) => file.write_all(bytes).map(|()| path),
             // The same value may already have been written for another variable.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(path),
             Err(error) => Err(error),

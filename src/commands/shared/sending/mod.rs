@@ -1,0 +1,20 @@
+//! What `request`, `proxy` and `run --proxy` share: the secrets that may be sent, the rules, the log,
+//! and the thread that waits for networks.
+//!
+//! * `rules`: secrets and rules, from the vault and from the manifest
+//! * `reload`: values that were changed in the meantime
+//! * `teller`: records requests, and prints them
+//! * `company`: a proxy that the environment names
+//! * `service`: the proxy on its thread, and the variables for programs
+
+mod company;
+mod reload;
+mod rules;
+mod service;
+mod teller;
+
+pub(crate) use company::company_proxy;
+pub(crate) use reload::Reload;
+pub(crate) use rules::{SendingPlan, allow_hint};
+pub(crate) use service::{ProxyAddress, ProxyService};
+pub(crate) use teller::{Shown, Teller};

@@ -1,0 +1,94 @@
+//! Takes over values that were changed while a session runs. The vault is opened again without a
+//! question: with the token of the command, or through an unlocked agent.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use secrets_core::model::{ProjectName, SecretValue, Tag};
+use secrets_proxy::policy::{Policy, SessionSecret};
+use secrets_proxy::session::Source;
+
+use crate::context::{Context, Options};
+
+/// The state of the vault's file, which every change changes.
+type FileState = Option<(u64, i64, i64, u64)>;
+
+/// A source of values that are read again after each change of the vault.
+pub(crate) struct Reload {
+    vault: PathBuf,
+    project: ProjectName,
+    token_file: Option<PathBuf>,
+    seen: Mutex<Seen>,
+}
+
+/// What was seen of the vault, and the values that were replaced.
+struct Seen {
+    state: FileState,
+    former: Vec<(Tag, SecretValue)>,
+}
+
+impl Reload {
+    /// Creates a source for the vault and the token of a command.
+    pub(crate) fn new(cx: &Context, project: &ProjectName) -> Self {
+        let vault = cx.target.vault_path().unwrap_or_default();
+        let token_file = cx.credentials.token_file().map(PathBuf::from);
+        let seen = Seen { state: state_of(&vault), former: Vec::new() };
+        Self { vault, project: project.clone(), token_file, seen: Mutex::new(seen) }
+    }
+
+    /// Reads the secrets of a policy again.
+    fn read(&self, present: &Policy) -> Option<Vec<secrets_core::vault::Sendable>> {
+        let cx = Context::silent(Options {
+            vault: Some(self.vault.clone()),
+            project: Some(self.project.clone()),
+            token_file: self.token_file.clone(),
+            ..Options::default()
+        });
+        let vault = cx.vault_for_reload()?;
+        let tags: Vec<Tag> = present.secrets.iter().map(|secret| secret.tag.clone()).collect();
+        vault.scope(&self.project).sendable_of(&tags).ok()
+    }
+}
+
+fn state_of(vault: &std::path::Path) -> FileState {
+    use std::os::unix::fs::MetadataExt;
+
+    let found = std::fs::metadata(vault).ok()?;
+    Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
+}
+
+impl Source for Reload {
+    fn refreshed(&self, present: &Policy) -> Option<Policy> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = state_of(&self.vault);
+        if state == seen.state {
+            return None;
+        }
+
+        // The file may change again while it is read. Then the next request reads it again.
+        seen.state = state;
+        let found = self.read(present)?;
+        let mut secrets = Vec::with_capacity(present.secrets.len());
+        for known in &present.secrets {
+            let now = found.iter().find(|one| one.secret.metadata.tag.key() == known.tag.key());
+            let changed = now.filter(|now| now.value.expose() != known.value.expose());
+            if changed.is_some() {
+                seen.former.push((known.tag.clone(), known.value.duplicate()));
+            }
+
+            // A secret that was deleted, or may not be sent any more, keeps its number without grants.
+            secrets.push(SessionSecret {
+                tag: known.tag.clone(),
+                value: now.map_or_else(|| known.value.duplicate(), |now| now.value.duplicate()),
+                placeholder: known.placeholder.clone(),
+                grants: now.map(|now| now.secret.metadata.destinations.clone()).unwrap_or_default(),
+            });
+        }
+
+        let former = seen.former.iter().map(|(tag, value)| (tag, value));
+        let mut policy = Policy::new(secrets, present.rules.clone(), former).ok()?;
+        policy.others = present.others;
+        policy.private.clone_from(&present.private);
+        Some(policy)
+    }
+}

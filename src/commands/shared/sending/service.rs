@@ -1,0 +1,268 @@
+//! The proxy on a thread of its own, and what programs need to use it.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use secrets_core::model::{HostPattern, Place};
+use secrets_proxy::net::{CompanyProxy, Roots};
+use secrets_proxy::policy::Policy;
+use secrets_proxy::server::{Listener, serve};
+use secrets_proxy::session::{Observer, Session, Source};
+use secrets_runtime::process;
+use secrets_runtime::run::PrivateFiles;
+
+use crate::config::Environment;
+use crate::context::Context;
+use crate::error::{Error, Kind};
+
+/// Where the proxy listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ProxyAddress {
+    /// A port of the loopback interface; 0 for any
+    Tcp(u16),
+    /// A socket at this path
+    Unix(PathBuf),
+}
+
+/// A running proxy. It ends with this process.
+pub(crate) struct ProxyService {
+    /// Its address, as programs have it
+    pub(crate) url: String,
+    policy: Arc<Policy>,
+    ca: String,
+    files: PrivateFiles,
+    /// The socket's path, which is removed at the end
+    socket: Option<PathBuf>,
+}
+
+impl Drop for ProxyService {
+    fn drop(&mut self) {
+        if let Some(path) = &self.socket {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A variable for a program: its name and its value.
+pub(super) type ProxyVariables = Vec<(OsString, OsString)>;
+
+impl ProxyService {
+    /// Starts the proxy.
+    pub(crate) fn start(
+        cx: &Context,
+        policy: Policy,
+        source: Box<dyn Source>,
+        observer: Box<dyn Observer>,
+        company: Option<CompanyProxy>,
+        address: &ProxyAddress,
+    ) -> Result<Self, Error> {
+        let failed = |what: &str, source: &dyn std::fmt::Display| {
+            Error::new(Kind::Failure, format!("cannot {what}: {source}"))
+        };
+        let session = Session::new(policy, source, observer, Roots::System, company)
+            .map_err(|error| failed("start the proxy", &error))?;
+        let (ca, policy) = (session.ca.pem().to_owned(), session.policy());
+        let (listener, url, socket) = listen(address).map_err(|error| failed("listen", &error))?;
+        if let StdListener::Tcp(listener) = &listener
+            && let Ok(own) = listener.local_addr()
+        {
+            session.connector.refuse(own);
+        }
+
+        let place = cx.agents.private_directory()?;
+        let files = PrivateFiles::without_guard(place.directory())
+            .map_err(|error| failed("create a private directory", &error))?;
+        thread::Builder::new()
+            .name("secrets-proxy".into())
+            .spawn(move || run(Arc::new(session), listener))
+            .map_err(|error| failed("start the proxy", &error))?;
+        Ok(Self { url, policy, ca, files, socket })
+    }
+
+    /// Returns the variables that make programs use the proxy and trust its certificates.
+    pub(crate) fn variables(&self) -> Result<ProxyVariables, Error> {
+        let failed = |error: io::Error| {
+            Error::new(Kind::Failure, format!("cannot write the session's certificate: {error}"))
+        };
+        let bundle =
+            self.files.put_bytes("ca-bundle.pem", &bundle(&BUNDLES, &self.ca)).map_err(failed)?;
+        let own =
+            self.files.put_bytes("ca.pem", &bundle_of(&EXTRAS, None, &self.ca)).map_err(failed)?;
+
+        let mut variables: ProxyVariables = Vec::new();
+        let mut set = |name: &str, value: &Path| variables.push((name.into(), value.into()));
+        for name in ["HTTPS_PROXY", "https_proxy"] {
+            set(name, Path::new(&self.url));
+        }
+
+        let bypass = self.bypass();
+        for name in ["NO_PROXY", "no_proxy"] {
+            set(name, Path::new(&bypass));
+        }
+
+        BUNDLES.iter().for_each(|name| set(name, &bundle));
+        EXTRAS.iter().for_each(|name| set(name, &own));
+        set("NODE_USE_ENV_PROXY", Path::new("1"));
+        self.git(&mut set);
+        Ok(variables)
+    }
+
+    /// Returns NO_PROXY: this machine and the hosts that were listed, but no host of a rule.
+    fn bypass(&self) -> String {
+        let inherited = ["no_proxy", "NO_PROXY"].into_iter().find_map(Environment::text_of);
+        let inherited = inherited.unwrap_or_default();
+        let listed = inherited.split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty());
+        let hosts: Vec<String> = self
+            .policy
+            .rules
+            .iter()
+            .map(|rule| match &rule.destination.origin.host {
+                HostPattern::Exact(host) => host.to_string(),
+                HostPattern::Below(parent) => format!("x.{parent}"),
+            })
+            .collect();
+        let covers_a_rule = |entry: &str| {
+            let name = entry.trim_start_matches('*').trim_start_matches('.');
+            hosts.iter().any(|host| {
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                name.is_empty()
+                    || host == name
+                    || host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
+            })
+        };
+
+        let mut entries: Vec<&str> = Vec::new();
+        for entry in ["localhost", "127.0.0.1", "::1"].into_iter().chain(listed) {
+            if !covers_a_rule(entry) && !entries.contains(&entry) {
+                entries.push(entry);
+            }
+        }
+
+        entries.join(",")
+    }
+
+    /// Tells git the placeholders for the hosts of rules. Its settings come after those that are
+    /// inherited.
+    fn git(&self, set: &mut dyn FnMut(&str, &Path)) {
+        let inherited = Environment::text_of("GIT_CONFIG_COUNT");
+        let first: usize = inherited.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let mut number = first;
+        for rule in &self.policy.rules {
+            let is_for_git = matches!(&rule.destination.place, Place::Basic(_))
+                || rule.destination.place == Place::authorization();
+            let HostPattern::Exact(_) = &rule.destination.origin.host else { continue };
+            let Some(secret) = self.policy.secrets.get(rule.secret).filter(|_| is_for_git) else {
+                continue;
+            };
+            let key = format!("credential.{}.helper", rule.destination.origin);
+            let helper = format!(
+                "!f() {{ test \"$1\" = get && printf 'username=secrets\\npassword={}\\n'; }}; f",
+                secret.placeholder
+            );
+            // An empty helper removes those of other files, which could store the placeholder.
+            for value in ["", &helper] {
+                set(&format!("GIT_CONFIG_KEY_{number}"), Path::new(&key));
+                set(&format!("GIT_CONFIG_VALUE_{number}"), Path::new(value));
+                number += 1;
+            }
+        }
+
+        if number > first {
+            set("GIT_CONFIG_COUNT", Path::new(&number.to_string()));
+        }
+    }
+}
+
+/// Variables with a file that replaces the system's certificates.
+const BUNDLES: [&str; 8] = [
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "CARGO_HTTP_CAINFO",
+    "PIP_CERT",
+    "npm_config_cafile",
+    "AWS_CA_BUNDLE",
+];
+/// Variables with a file that is added to them.
+const EXTRAS: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
+
+/// Returns the certificates of the system, of files that variables name, and ours.
+fn bundle(names: &[&str], ours: &str) -> Vec<u8> {
+    bundle_of(names, Environment::certificates(), ours)
+}
+
+fn bundle_of(names: &[&str], system: Option<PathBuf>, ours: &str) -> Vec<u8> {
+    let inherited = names.iter().filter_map(|name| Environment::text_of(name)).map(PathBuf::from);
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for path in system.into_iter().chain(inherited) {
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+
+    let mut pem = Vec::new();
+    for path in paths {
+        // A file that cannot be read is of no use to the program either.
+        pem.extend(std::fs::read(path).unwrap_or_default());
+        if !pem.ends_with(b"\n") {
+            pem.push(b'\n');
+        }
+    }
+
+    pem.extend(ours.as_bytes());
+    pem
+}
+
+enum StdListener {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+fn listen(address: &ProxyAddress) -> io::Result<(StdListener, String, Option<PathBuf>)> {
+    match address {
+        ProxyAddress::Tcp(port) => {
+            let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port))?;
+            listener.set_nonblocking(true)?;
+            let own: SocketAddr = listener.local_addr()?;
+            Ok((StdListener::Tcp(listener), format!("http://{own}"), None))
+        }
+        ProxyAddress::Unix(path) => {
+            let listener = std::os::unix::net::UnixListener::bind(path)?;
+            listener.set_nonblocking(true)?;
+            let url = format!("unix:{}", path.display());
+            Ok((StdListener::Unix(listener), url, Some(path.clone())))
+        }
+    }
+}
+
+/// Returns true if the other end of a socket is a process of our own user.
+fn is_same_user(socket: BorrowedFd<'_>) -> bool {
+    process::is_same_user(&socket)
+}
+
+fn run(session: Arc<Session>, listener: StdListener) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return;
+    };
+    let set = tokio::task::LocalSet::new();
+    set.block_on(&runtime, async move {
+        let listener = match listener {
+            StdListener::Tcp(listener) => {
+                tokio::net::TcpListener::from_std(listener).map(Listener::Tcp)
+            }
+            StdListener::Unix(listener) => {
+                tokio::net::UnixListener::from_std(listener).map(Listener::Unix)
+            }
+        };
+
+        if let Ok(listener) = listener {
+            serve(session, listener, is_same_user).await;
+        }
+    });
+}
