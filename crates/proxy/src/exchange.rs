@@ -19,7 +19,7 @@ use crate::answer::{
     BoxError, Decoders, ScrubbedBody, Scrubber, UnknownCoding, boxed, is_scrubbed_whole,
 };
 use crate::idle::WithIdleLimit;
-use crate::judge::{Judged, judge, rewrite_body};
+use crate::judge::{Judged, judge, kind_of, rewrite_body, rewrite_whole};
 use crate::net::ConnectError;
 use crate::origin::{OriginConnection, PassedBody, SendError, full};
 use crate::policy::Policy;
@@ -55,6 +55,14 @@ pub struct Exchange {
     method: String,
 }
 
+/// The body of a request.
+pub enum RequestBody {
+    /// The body of a client's request. Placeholders in it that no rule names pass
+    Passed(PassedBody),
+    /// A body of our own, in which every placeholder must be allowed
+    Own(Bytes),
+}
+
 /// A request that is ready to be sent.
 pub struct Ready {
     /// The request with its values
@@ -75,7 +83,7 @@ impl Exchange {
     pub async fn prepare(
         &mut self,
         mut parts: request::Parts,
-        body: PassedBody,
+        body: RequestBody,
         is_upgrade: bool,
     ) -> Result<Ready, Refusal> {
         parts.method.as_str().clone_into(&mut self.method);
@@ -103,13 +111,29 @@ impl Exchange {
         &self,
         parts: &mut request::Parts,
         judged: &mut Judged,
-        body: PassedBody,
+        body: RequestBody,
         claim: Option<Claim>,
     ) -> Result<PassedBody, Refusal> {
-        let mut body = WithIdleLimit::new(body).boxed_unsync();
+        let origin = self.connection.origin();
+        let mut body = match body {
+            RequestBody::Passed(body) => WithIdleLimit::new(body).boxed_unsync(),
+            RequestBody::Own(bytes) => {
+                let kind = kind_of(&parts.headers);
+                let changed =
+                    rewrite_whole(&self.policy, origin, &self.method, judged, kind, &bytes)?;
+                let bytes =
+                    changed.map_or(bytes, |changed| Bytes::copy_from_slice(changed.expose()));
+                if !bytes.is_empty() {
+                    parts.headers.insert(CONTENT_LENGTH, bytes.len().into());
+                }
+
+                judged.body_kind = None;
+                full(bytes)
+            }
+        };
+
         if judged.body_kind.is_some() {
             let whole = whole_body(body, REWRITTEN, "a field of it is replaced").await?;
-            let origin = self.connection.origin();
             let changed = rewrite_body(&self.policy, origin, &self.method, judged, &whole)?;
             let bytes = changed.map_or(whole, |changed| Bytes::copy_from_slice(changed.expose()));
             parts.headers.insert(CONTENT_LENGTH, bytes.len().into());

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use hyper::Uri;
 use hyper::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue,
 };
 use hyper::http::request::Parts;
 use secrets_core::model::{Origin, Place, RequestPath, SecretBytes};
@@ -16,7 +16,7 @@ use secrets_core::model::{Origin, Place, RequestPath, SecretBytes};
 use crate::placeholders::Found;
 use crate::policy::{Policy, Rule};
 use crate::refusal::Refusal;
-use crate::rewrite::{header, json, pairs, path};
+use crate::rewrite::{header, json, pairs, path, raw};
 use crate::sigv4;
 
 /// A request that may be sent.
@@ -276,7 +276,7 @@ impl<'a> Judge<'a> {
 
     /// Finds the rules that may put a value into the body, or into frames of a WebSocket.
     fn bodies(&mut self, parts: &Parts) {
-        let kind = parts.headers.get(CONTENT_TYPE).and_then(|value| body_kind(value.as_bytes()));
+        let kind = kind_of(&parts.headers);
         let is_plain = parts.headers.get(CONTENT_ENCODING).is_none();
         let (mut body, mut frames) = (Vec::new(), Vec::new());
         for (number, rule) in self.applicable() {
@@ -351,6 +351,81 @@ pub fn rewrite_body(
     }
 
     Ok(changed)
+}
+
+/// Puts values into a whole body of our own, in which every placeholder must be allowed.
+pub fn rewrite_whole(
+    policy: &Policy,
+    origin: &Origin,
+    method: &str,
+    judged: &mut Judged,
+    kind: Option<BodyKind>,
+    body: &[u8],
+) -> Result<Option<SecretBytes>, Refusal> {
+    let found = policy.placeholders.find(body);
+    if found.is_empty() {
+        return Ok(None);
+    }
+
+    let path = RequestPath::parse(&judged.path)
+        .map_err(|why| Refusal::bad_request(format!("the request cannot be judged: {why}")))?;
+    let mut judge = Judge { policy, origin, method, path: &path, judged: std::mem::take(judged) };
+    let rewritten = judge.whole(kind, body, &found);
+    *judged = judge.judged;
+    rewritten.map(Some)
+}
+
+impl Judge<'_> {
+    fn whole(
+        &mut self,
+        kind: Option<BodyKind>,
+        body: &[u8],
+        found: &[Found],
+    ) -> Result<SecretBytes, Refusal> {
+        let policy = self.policy;
+        let values = |secret| policy.value(secret);
+        let texts = match kind {
+            Some(BodyKind::Json) => json::all(body, &policy.placeholders),
+            _ => None,
+        };
+
+        if let Some(texts) = texts {
+            let named: usize = texts.iter().map(|(_, text)| text.found.len()).sum();
+            if named < found.len() {
+                return Err(self.not_named(found[0].secret, "the name of a member"));
+            }
+
+            for (pointer, text) in &texts {
+                self.permit_all(&text.found, &Place::Json(pointer.clone()))?;
+            }
+
+            let texts: Vec<json::Text> = texts.into_iter().map(|(_, text)| text).collect();
+            let message = "a value that is not UTF-8 cannot stand in JSON";
+            return json::substituted(body, &texts, &values)
+                .ok_or_else(|| Refusal::forbidden(message));
+        }
+
+        if kind == Some(BodyKind::Form) {
+            let pairs = pairs::with_placeholders(body, &policy.placeholders);
+            for pair in &pairs {
+                if let Some(secret) = pair.in_name {
+                    return Err(self.not_named(secret, "the name of a field"));
+                }
+
+                self.permit_all(&pair.found, &Place::Form(pair.name.clone()))?;
+            }
+
+            return Ok(pairs::substituted(body, &pairs, &values));
+        }
+
+        self.permit_all(found, &Place::Body)?;
+        Ok(raw(body, found, &values))
+    }
+}
+
+/// Returns the kind of a body by its header `content-type`.
+pub fn kind_of(headers: &HeaderMap) -> Option<BodyKind> {
+    headers.get(CONTENT_TYPE).and_then(|value| body_kind(value.as_bytes()))
 }
 
 /// Returns the kind of a body by the field `content-type`.

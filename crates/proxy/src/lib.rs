@@ -2,6 +2,7 @@
 //! `secrets request`.
 //!
 //! * [`server`]: the proxy: tunnels, requests in them, WebSockets
+//! * [`client`]: requests of our own
 //! * [`session`]: what the proxy and the client share: policy, certificate authority, connections, log
 //! * [`exchange`]: one request and its answer
 //! * [`judge`]: judges a request and puts values into it
@@ -22,6 +23,7 @@ pub mod address;
 pub mod answer;
 pub mod ca;
 pub mod caller;
+pub mod client;
 pub mod exchange;
 mod idle;
 pub mod judge;

@@ -19,6 +19,8 @@ pub struct SessionSecret {
     pub value: SecretValue,
     /// The text that programs get in place of the value
     pub placeholder: String,
+    /// The text that stands for the value in answers, if not the placeholder
+    pub shown: Option<String>,
     /// Where the vault lets it be sent
     pub grants: Destinations,
 }

@@ -110,6 +110,11 @@ impl Sink for Output<'_> {
     fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Infallible> {
         self.has_replaced = true;
         let known = self.policy.secrets.iter().find(|secret| secret.tag.key() == found.tag.key());
+        if let Some(shown) = known.and_then(|secret| secret.shown.as_ref()) {
+            self.bytes.extend_from_slice(shown.as_bytes());
+            return Ok(());
+        }
+
         let placeholder = known.map_or("", |secret| &secret.placeholder).as_bytes();
         match found.form {
             Form::Hex => placeholder.iter().for_each(|byte| {

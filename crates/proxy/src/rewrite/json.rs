@@ -45,6 +45,52 @@ pub fn at_pointer(bytes: &[u8], pointer: &str, placeholders: &Placeholders) -> O
     Some(texts)
 }
 
+/// Returns all strings with placeholders and their pointers, in their order. Returns `None` for bytes
+/// that are not JSON, and for JSON that is nested more than 128 times.
+pub fn all(bytes: &[u8], placeholders: &Placeholders) -> Option<Vec<(String, Text)>> {
+    let body = std::str::from_utf8(bytes).ok()?;
+    let raw: &RawValue = serde_json::from_str(body).ok()?;
+    let mut texts = Vec::new();
+    collect(body, raw, &mut String::new(), DEPTH, placeholders, &mut texts)?;
+    Some(texts)
+}
+
+/// The depth to which placeholders are looked for.
+const DEPTH: usize = 128;
+
+fn collect(
+    body: &str,
+    raw: &RawValue,
+    pointer: &mut String,
+    depth: usize,
+    placeholders: &Placeholders,
+    texts: &mut Vec<(String, Text)>,
+) -> Option<()> {
+    if !placeholders.are_in(raw.get().as_bytes()) {
+        return Some(());
+    }
+
+    if let Ok(text) = serde_json::from_str::<Cow<'_, str>>(raw.get()) {
+        let found = placeholders.find(text.as_bytes());
+        let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
+        let range = start..start + raw.get().len();
+        texts.push((pointer.clone(), Text { found, text: text.into_owned(), range }));
+        return Some(());
+    }
+
+    let depth = depth.checked_sub(1)?;
+    let children: Children<'_> = serde_json::from_str(raw.get()).ok()?;
+    for (name, child) in children.0 {
+        let length = pointer.len();
+        pointer.push('/');
+        pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+        collect(body, child, pointer, depth, placeholders, texts)?;
+        pointer.truncate(length);
+    }
+
+    Some(())
+}
+
 /// Calls `visit` for every value at the end of a pointer.
 fn descend<'a>(raw: &'a RawValue, parts: &[String], visit: &mut dyn FnMut(&'a RawValue)) {
     let Some((first, rest)) = parts.split_first() else { return visit(raw) };
@@ -141,6 +187,20 @@ mod tests {
         assert_eq!(rewritten(escaped, "/a~1b/1/~0", b"v").as_deref(), Some(expected));
         let twice = r#"{"k":"PLACEHOLDER","\u006b":"PLACEHOLDER"}"#;
         assert_eq!(rewritten(twice, "/k", b"v").as_deref(), Some(r#"{"k":"v","\u006b":"v"}"#));
+    }
+
+    #[test]
+    fn all_strings_with_placeholders_are_named() {
+        let placeholders = Placeholders::new(["PLACEHOLDER"]).unwrap();
+        let body =
+            br#"{"a/b":["x","PLACEHOLDER"],"c":{"~":"PLACEHOLDER PLACEHOLDER"},"PLACEHOLDER":1}"#;
+        let texts = all(body, &placeholders).unwrap();
+        let pointers: Vec<_> =
+            texts.iter().map(|(at, text)| (at.as_str(), text.found.len())).collect();
+        assert_eq!(pointers, [("/a~1b/1", 1), ("/c/~0", 2)]);
+        assert!(all(b"PLACEHOLDER", &placeholders).is_none());
+        let deep = [&b"[".repeat(129)[..], b"\"PLACEHOLDER\"", &b"]".repeat(129)].concat();
+        assert!(all(&deep, &placeholders).is_none());
     }
 
     #[test]

@@ -37,6 +37,11 @@ fn replaced(
     out
 }
 
+/// Puts values in place of the placeholders in bytes of any kind.
+pub fn raw(bytes: &[u8], found: &[Found], values: Values<'_>) -> SecretBytes {
+    replaced(bytes, found, values, copied)
+}
+
 fn copied(text: &[u8], out: &mut SecretBytes) {
     out.extend(text);
 }

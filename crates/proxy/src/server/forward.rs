@@ -15,7 +15,7 @@ use tokio::task::spawn_local;
 
 use super::websocket;
 use crate::answer::boxed;
-use crate::exchange::{Exchange, answer_of, refusal_of};
+use crate::exchange::{Exchange, RequestBody, answer_of, refusal_of};
 use crate::net::Offer;
 use crate::origin::{OriginConnection, PassedBody};
 use crate::refusal::Refusal;
@@ -104,7 +104,7 @@ async fn exchanged(
 ) -> Response<PassedBody> {
     let path = shown(parts.uri.path());
     let mut exchange = Exchange::new(session, connection);
-    let ready = match exchange.prepare(parts, body, false).await {
+    let ready = match exchange.prepare(parts, RequestBody::Passed(body), false).await {
         Ok(ready) => ready,
         Err(refusal) => {
             exchange.refused(&path, &refusal);
@@ -153,7 +153,7 @@ async fn upgraded(
     parts.headers.remove(SEC_WEBSOCKET_EXTENSIONS);
     let path = shown(parts.uri.path());
     let mut exchange = Exchange::new(session, connection);
-    let ready = match exchange.prepare(parts, body, true).await {
+    let ready = match exchange.prepare(parts, RequestBody::Passed(body), true).await {
         Ok(ready) => ready,
         Err(refusal) => {
             exchange.refused(&path, &refusal);

@@ -81,6 +81,7 @@ impl Source for Reload {
                 tag: known.tag.clone(),
                 value: now.map_or_else(|| known.value.duplicate(), |now| now.value.duplicate()),
                 placeholder: known.placeholder.clone(),
+                shown: known.shown.clone(),
                 grants: now.map(|now| now.secret.metadata.destinations.clone()).unwrap_or_default(),
             });
         }

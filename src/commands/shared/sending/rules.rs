@@ -180,6 +180,7 @@ fn session_secrets(
             tag: metadata.tag,
             value: one.value,
             placeholder,
+            shown: None,
             grants: metadata.destinations,
         })
     };
