@@ -30,6 +30,7 @@ mod redact;
 mod refs;
 mod rekey;
 mod render;
+mod request;
 mod restore;
 mod run;
 mod salvage;
@@ -65,6 +66,7 @@ pub(crate) enum Command {
     Allow(allow::AllowArgs),
     Render(render::RenderArgs),
     Run(run::RunArgs),
+    Request(request::RequestArgs),
     Proxy(proxy::ProxyArgs),
     Redact(redact::RedactArgs),
     Scan(scan::ScanArgs),
@@ -120,6 +122,7 @@ impl Command {
         matches!(
             self,
             Self::Run(_)
+                | Self::Request(_)
                 | Self::Proxy(_)
                 | Self::Monitor(_)
                 | Self::Import(_)
@@ -139,6 +142,7 @@ impl Command {
             Self::Get(_) => (READ, "get"),
             Self::Render(_) => (USE, "render"),
             Self::Run(_) => (USE, "run"),
+            Self::Request(_) => (USE, "request"),
             Self::Proxy(_) => (USE, "proxy"),
             Self::Redact(_) => (USE, "redact"),
             Self::Setup(_) => (USE, "setup"),
@@ -193,6 +197,7 @@ impl Command {
             Self::Allow(args) => allow::run(&args, cx),
             Self::Render(args) => render::run(args, cx),
             Self::Run(args) => return run::run(&args, cx),
+            Self::Request(args) => request::run(&args, cx),
             Self::Proxy(args) => proxy::run(&args, cx),
             Self::Redact(args) => redact::run(&args, cx),
             Self::Scan(args) => scan::run(&args, cx),

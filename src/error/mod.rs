@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     Damaged,
     Refused,
     Differs,
+    /// An answer whose status is 400 or more
+    FailedAnswer,
     Interrupted,
 }
 
@@ -51,13 +53,14 @@ impl Kind {
             Self::Damaged => 6,
             Self::Refused => 7,
             Self::Differs => 8,
+            Self::FailedAnswer => 9,
             Self::Interrupted => 130,
         }
     }
 
     fn json_type(self) -> &'static str {
         match self {
-            Self::Failure | Self::Interrupted => "INTERNAL_ERROR",
+            Self::Failure | Self::FailedAnswer | Self::Interrupted => "INTERNAL_ERROR",
             Self::Usage => "BAD_REQUEST",
             Self::NotFound => "NOT_FOUND",
             Self::Conflict | Self::Differs => "CONFLICT",

@@ -45,6 +45,39 @@ pub(crate) fn quoted(text: &str, columns: usize) -> String {
     format!("\"{}\"", clipped(text, columns.saturating_sub(2)).replace('"', "'"))
 }
 
+/// Escapes a text that comes in pieces, keeping newlines and tabs. Bytes that are not UTF-8 become `U+FFFD`.
+#[derive(Default)]
+pub(crate) struct VisibleStream {
+    /// The beginning of a character that is not complete
+    held: Vec<u8>,
+}
+
+impl VisibleStream {
+    /// Returns what can be shown after the next piece.
+    pub(crate) fn push(&mut self, piece: &[u8]) -> String {
+        let bytes = [&std::mem::take(&mut self.held)[..], piece].concat();
+        let complete = match std::str::from_utf8(&bytes) {
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            _ => match bytes.utf8_chunks().last().map(|chunk| chunk.invalid()) {
+                Some(rest) if is_begun(rest) => bytes.len() - rest.len(),
+                _ => bytes.len(),
+            },
+        };
+        self.held = bytes[complete..].to_vec();
+        visible_lines(&String::from_utf8_lossy(&bytes[..complete]))
+    }
+
+    /// Returns the rest.
+    pub(crate) fn finish(&mut self) -> String {
+        visible_lines(&String::from_utf8_lossy(&std::mem::take(&mut self.held)))
+    }
+}
+
+/// Returns true for the beginning of a character that more bytes could complete.
+fn is_begun(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
+}
+
 fn escape_except(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -108,6 +141,23 @@ mod tests {
         }
 
         assert_eq!(visible_lines("a\nb\x1b"), "a\nb\\u{1b}");
+    }
+
+    #[test]
+    fn a_stream_is_shown_in_pieces_of_any_size() {
+        let text = "a\x1b[31m é漢😀\n".as_bytes();
+        let whole = [text, b"\xff\xc3", text, b"\xe6\xbc"].concat();
+        let shown = |size: usize| {
+            let mut stream = VisibleStream::default();
+            let mut out: String = whole.chunks(size).map(|piece| stream.push(piece)).collect();
+            out.push_str(&stream.finish());
+            out
+        };
+
+        let expected = visible_lines(&String::from_utf8_lossy(&whole));
+        for size in [1, 2, 3, 5, 100] {
+            assert_eq!(shown(size), expected, "{size}");
+        }
     }
 
     #[test]

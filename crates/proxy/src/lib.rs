@@ -17,7 +17,8 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub use hyper::header::HeaderValue;
+pub use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+pub use hyper::{Method, Response};
 
 pub mod address;
 pub mod answer;

@@ -15,6 +15,6 @@ mod teller;
 
 pub(crate) use company::company_proxy;
 pub(crate) use reload::Reload;
-pub(crate) use rules::{SendingPlan, allow_hint};
+pub(crate) use rules::{SendingPlan, allow_hint, local};
 pub(crate) use service::{ProxyAddress, ProxyService};
 pub(crate) use teller::{Shown, Teller};

@@ -104,7 +104,7 @@ impl SendingPlan {
 
 /// Returns the host of a destination that names this machine itself: an address, or `localhost`. Whoever
 /// grants it means it.
-fn local(destination: &Destination) -> Option<HostPattern> {
+pub(crate) fn local(destination: &Destination) -> Option<HostPattern> {
     match &destination.origin.host {
         host @ HostPattern::Exact(exact) => match exact.name() {
             Some(name) => {

@@ -1,0 +1,131 @@
+//! `--save`: stores strings of a JSON answer as secrets, without showing them.
+
+use bytes::Bytes;
+use secrets_core::model::{ProjectName, SecretBytes, SecretRef, SecretValue, Tag};
+use secrets_core::vault::{NewSecret, SecretChanges, Vault};
+use secrets_mask::{MaskedSpan, Masker, Needles, Sink};
+
+use super::super::shared::label::described;
+use crate::context::Context;
+use crate::error::{Error, Kind, hint};
+
+/// A string to store: the tag, and where the string is in the answer.
+pub(super) struct Saved {
+    tag: Tag,
+    pointer: String,
+}
+
+/// A value that was found.
+pub(super) struct Value {
+    tag: Tag,
+    value: SecretValue,
+}
+
+/// Parses `TAG=/POINTER`.
+pub(super) fn parse(options: &[String]) -> Result<Vec<Saved>, Error> {
+    let mut saves: Vec<Saved> = Vec::new();
+    for option in options {
+        let (tag, pointer) =
+            option.split_once('=').filter(|(_, pointer)| pointer.starts_with('/')).ok_or_else(
+                || Error::usage("`--save` needs `TAG=/POINTER`, for example `token=/access_token`"),
+            )?;
+        let tag = Tag::parse(tag)
+            .map_err(|why| Error::usage(format!("invalid tag in `--save`: {why}")))?;
+        if saves.iter().any(|other| other.tag.key() == tag.key()) {
+            return Err(Error::usage(format!("`--save` names `{tag}` twice")));
+        }
+
+        saves.push(Saved { tag, pointer: pointer.to_owned() });
+    }
+
+    Ok(saves)
+}
+
+/// Takes the strings from an answer. Returns them, and the answer without them.
+pub(super) fn take(saves: &[Saved], answer: Bytes) -> Result<(Vec<Value>, Bytes), Error> {
+    if saves.is_empty() {
+        return Ok((Vec::new(), answer));
+    }
+
+    let document: serde_json::Value = serde_json::from_slice(&answer)
+        .map_err(|_| Error::new(Kind::Failure, "the answer is not JSON, so nothing was stored"))?;
+    let mut values = Vec::with_capacity(saves.len());
+    for Saved { tag, pointer } in saves {
+        let text = match document.pointer(pointer) {
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(serde_json::Value::Number(number)) => number.to_string(),
+            Some(_) => {
+                let message =
+                    format!("`{pointer}` of the answer is not a string, so nothing was stored");
+                return Err(Error::new(Kind::Failure, message));
+            }
+            None => {
+                let message = format!("the answer has no `{pointer}`, so nothing was stored");
+                return Err(Error::new(Kind::Failure, message));
+            }
+        };
+        let value =
+            SecretValue::new(SecretBytes::from_vec(text.into_bytes()), false).map_err(|why| {
+                Error::new(Kind::Failure, format!("`{pointer}` cannot be stored: {why}"))
+            })?;
+        values.push(Value { tag: tag.clone(), value });
+    }
+
+    let answer = masked(&values, &answer);
+    Ok((values, answer))
+}
+
+/// Returns an answer with the tags in place of the values.
+fn masked(values: &[Value], answer: &[u8]) -> Bytes {
+    struct Out(Vec<u8>);
+
+    impl Sink for Out {
+        type Error = std::convert::Infallible;
+
+        fn literal(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+            self.0.extend_from_slice(bytes);
+            Ok(())
+        }
+
+        fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Self::Error> {
+            self.0.extend_from_slice(format!("\u{2039}{}\u{203a}", found.tag).as_bytes());
+            Ok(())
+        }
+    }
+
+    let needles = Needles::new(values.iter().map(|value| (&value.tag, value.value.expose())));
+    let (mut masker, mut out) = (Masker::new(&needles), Out(Vec::with_capacity(answer.len())));
+    let (Ok(()), Ok(())) = (masker.push(answer, &mut out), masker.finish(&mut out));
+    Bytes::from(out.0)
+}
+
+/// Stores values.
+pub(super) fn store(
+    values: Vec<Value>,
+    replaces: bool,
+    vault: &Vault,
+    project: &ProjectName,
+    cx: &Context,
+) -> Result<(), Error> {
+    for Value { tag, value } in values {
+        let secret = match vault.find(project, &tag)? {
+            Some(existing) if replaces => {
+                let changes = SecretChanges { value: Some(value), ..SecretChanges::default() };
+                let wanted = SecretRef::Id(existing.id);
+                cx.written(vault, vault.update(project, &wanted, Some(existing.version), changes)?)
+            }
+            Some(_) => {
+                let message =
+                    format!("`{tag}` exists in project `{project}`, so the answer was not stored");
+                return Err(Error::new(Kind::Conflict, message).hint(hint!(
+                    "replace its value with `--replace`, or choose another tag than `{}`",
+                    tag
+                )));
+            }
+            None => cx.written(vault, vault.create(project, NewSecret::new(tag, value))?),
+        };
+        cx.ui.status(&format!("stored {}", described(&secret)));
+    }
+
+    Ok(())
+}
