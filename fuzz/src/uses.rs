@@ -8,7 +8,7 @@ use super::world::{VAULT_ID, patch};
 use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::padding::pad;
 use terminal_secrets::crypto::tree::value_hash;
-use terminal_secrets::crypto::uses::{Actor, Position, SegmentHeader, UseEntry};
+use terminal_secrets::crypto::uses::{Actor, Position, SegmentHeader, UseEntry, UsedRequest};
 
 /// The fields of an entry, as they are encoded: time, action, count, project.
 const PLAIN: &[u8] =
@@ -32,6 +32,12 @@ fn entry() -> UseEntry {
         project: Some("web".into()),
         count: 2,
         tags: vec!["api-key".into(), "db".into()],
+        request: Some(UsedRequest {
+            method: "GET".into(),
+            origin: "https://a.example".into(),
+            path: "/v1".into(),
+            reason: Some("why".into()),
+        }),
     }
 }
 

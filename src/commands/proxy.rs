@@ -1,14 +1,20 @@
 //! `secrets proxy`: a proxy that puts values into requests, for programs that are started elsewhere.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap_complete::ArgValueCompleter;
 use rustix::event::{PollFd, PollFlags, poll};
-use secrets_core::model::Tag;
+use secrets_core::model::{SecretRef, Tag};
 use secrets_files::DeferSignals;
 
+use secrets_project::setup::ProxySettings;
+use secrets_proxy::client::check;
+use secrets_proxy::policy::Others;
+
 use super::shared::sending::{
-    ProxyAddress, ProxyService, Reload, SendingPlan, Shown, Teller, company_proxy,
+    Draft, DraftOptions, ProxyAddress, ProxyService, Reload, SendingPlan, Shown, Teller,
+    allow_hint, company_proxy, planned, refused,
 };
 use crate::completion;
 use crate::context::Context;
@@ -20,6 +26,7 @@ Examples:
   secrets proxy                         print variables, then serve
   secrets proxy --print-env fish > proxy.fish
   secrets proxy --only stripe-key --listen 127.0.0.1:7719
+  secrets proxy check POST https://api.example.com/items
   secrets run --proxy -- ./agent        start a program with a proxy of its own
 
 Programs get placeholders in their environment. The proxy puts values into
@@ -33,8 +40,10 @@ request, and takes them out of the answers. Other hosts are refused unless
 /// the foreground and prints a line for each request on stderr. It ends with Ctrl-C. The placeholders
 /// and the certificate are new each time. Only processes of the same user can connect.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct ProxyArgs {
+    #[command(subcommand)]
+    command: Option<ProxyCommand>,
     /// Listen on this port of 127.0.0.1, or on a socket with unix:PATH
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = address)]
     listen: ProxyAddress,
@@ -44,6 +53,34 @@ pub(crate) struct ProxyArgs {
     /// Use only these secrets
     #[arg(long, value_name = "TAG,...", value_delimiter = ',', add = ArgValueCompleter::new(completion::tags_with_commas))]
     only: Vec<Tag>,
+}
+
+#[derive(clap::Subcommand)]
+enum ProxyCommand {
+    Check(CheckArgs),
+}
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  secrets proxy check GET https://api.stripe.com/v1/charges \\
+      -H 'Authorization: Bearer {{ secrets.stripe-key }}'";
+
+/// Check whether the proxy would send a request, without sending it
+///
+/// Prints the request with tags in place of values, and the destinations that allow it. Exit code 7
+/// means that the proxy would refuse it.
+#[derive(clap::Args)]
+#[command(after_help = CHECK_EXAMPLES, override_usage = "secrets proxy check [OPTIONS] [METHOD] URL")]
+struct CheckArgs {
+    /// Check this request: a method and a URL, or a URL
+    #[arg(required = true, num_args = 1..=2, value_name = "METHOD|URL", value_hint = clap::ValueHint::Url)]
+    target: Vec<String>,
+    /// Add a header
+    #[arg(short = 'H', long = "header", value_name = "NAME: TEMPLATE")]
+    headers: Vec<String>,
+    /// Add a body: a template, @FILE for a template in a file, or - for stdin
+    #[arg(short = 'd', long, value_name = "TEMPLATE|@FILE|-")]
+    data: Option<String>,
 }
 
 fn address(text: &str) -> Result<ProxyAddress, String> {
@@ -65,14 +102,77 @@ fn address(text: &str) -> Result<ProxyAddress, String> {
     }
 }
 
-pub(crate) fn run(args: &ProxyArgs, cx: &Context) -> Result<(), Error> {
-    cx.require_vault()?;
+/// Returns the settings of a trusted manifest.
+fn settings(cx: &Context) -> Result<Option<&ProxySettings>, Error> {
     let manifest = cx.target.manifest()?.filter(|manifest| manifest.proxy.is_some());
     if let Some(manifest) = manifest {
         cx.require_trust(manifest)?;
     }
 
-    let settings = manifest.and_then(|manifest| manifest.proxy.as_ref());
+    Ok(manifest.and_then(|manifest| manifest.proxy.as_ref()))
+}
+
+pub(crate) fn run(args: &ProxyArgs, cx: &Context) -> Result<(), Error> {
+    match &args.command {
+        Some(ProxyCommand::Check(args)) => check_request(args, cx),
+        None => serve(args, cx),
+    }
+}
+
+fn check_request(args: &CheckArgs, cx: &Context) -> Result<(), Error> {
+    let CheckArgs { target, headers, data } = args;
+    let options =
+        DraftOptions { target, headers, data: data.as_deref(), ..DraftOptions::default() };
+    let draft = Draft::new(&options, cx)?;
+    cx.require_vault()?;
+    let (settings, project) = (settings(cx)?, cx.trusted_project()?);
+    let vault = cx.unlock()?;
+    let SendingPlan { mut policy, .. } = SendingPlan::open(cx, &vault, project, settings, &[])?;
+    for secret in &mut policy.secrets {
+        secret.shown = Some(format!("\u{2039}{}\u{203a}", secret.tag));
+    }
+
+    let mut placeholders = Vec::new();
+    for tag in draft.references() {
+        let known = policy.secrets.iter().find(|secret| secret.tag.key() == tag.key());
+        match known {
+            Some(secret) => placeholders.push(secret.placeholder.clone()),
+            None => {
+                let secret = vault.get(project, &SecretRef::Tag(tag.clone()))?;
+                let tag = secret.metadata.tag;
+                let message =
+                    format!("`{tag}` has no placeholder: no rule or destination is for it");
+                return Err(Error::new(Kind::Refused, message).hint(allow_hint(&tag)));
+            }
+        }
+    }
+
+    let policy = Arc::new(policy);
+    let (origin, outgoing) = draft.outgoing(&placeholders)?;
+    if !policy.has_rule_for(&origin) {
+        let message = format!("no rule names {origin}");
+        let what = match policy.others {
+            Others::Tunnel => {
+                return Ok(cx.ui.status(&format!("{message}, so it passes without a value")));
+            }
+            Others::Refuse => Error::new(Kind::Refused, message),
+        };
+        return Err(what.hint(Hint::in_project(
+            "allow a secret to be sent there with `secrets allow TAG --to URL`",
+        )));
+    }
+
+    let checked = check(&policy, &origin, &outgoing).map_err(|why| refused(&why))?;
+    let planned = planned(&policy, &origin, &outgoing, checked, false);
+    let reasons: Vec<String> = planned.reasons.clone();
+    cx.ui.print(&planned)?;
+    reasons.iter().for_each(|reason| cx.ui.status(reason));
+    Ok(())
+}
+
+fn serve(args: &ProxyArgs, cx: &Context) -> Result<(), Error> {
+    cx.require_vault()?;
+    let settings = settings(cx)?;
     let project = cx.trusted_project()?;
     let vault = cx.unlock()?;
     let SendingPlan { policy, variables } =

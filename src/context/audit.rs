@@ -159,12 +159,17 @@ impl Context {
         }
 
         self.has_recorded.set(true);
+        self.records_requests.set(true);
         Ok(UseRecorder { log, own_log, entry })
     }
 
     /// Records that this command was refused. Before the first use, only a process with the vault's
     /// keys can begin the log.
     pub(crate) fn record_refusal(&self) {
+        if self.records_requests.get() {
+            return;
+        }
+
         let Some(vault_id) = self.vault_id_to_record() else { return };
         let project = self.target.known_project().map(ToString::to_string);
         let entry = UseEntry { refused: true, ..self.entry(project) };

@@ -79,6 +79,8 @@ pub(crate) struct Context {
     command: String,
     /// Whether this command has recorded its use
     has_recorded: Cell<bool>,
+    /// Whether this command records its requests and their refusals one by one
+    records_requests: Cell<bool>,
     /// The SHA-256 of `--trust-manifest`
     trusted_fingerprint: Option<String>,
     /// The coverage of the manifest when this process trusted it
@@ -112,6 +114,7 @@ impl Context {
             warned_about_modes: Cell::new(false),
             command: String::new(),
             has_recorded: Cell::new(false),
+            records_requests: Cell::new(false),
             trusted_fingerprint: trust_manifest,
             trusted: RefCell::default(),
             consent: RefCell::default(),

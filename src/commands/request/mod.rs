@@ -5,7 +5,6 @@
 //! with the answer masked.
 
 mod answer;
-mod draft;
 mod save;
 
 use std::io;
@@ -14,22 +13,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrets_core::model::{Destination, Methods, Origin, Place, ProjectName, Tag};
+use secrets_core::model::{Destination, Methods, Origin, Place, ProjectName, SecretRef, Tag};
 use secrets_core::vault::Vault;
-use secrets_proxy::client::{Checked, Client, Outgoing, check};
+use secrets_proxy::client::{Client, Outgoing, check};
 use secrets_proxy::net::Roots;
 use secrets_proxy::policy::Policy;
-use secrets_proxy::refusal::Refusal;
 use secrets_proxy::session::{Fixed, Session};
 
 use super::shared::destinations::{check_fits, check_width};
-use super::shared::sending::{Shown, Teller, company_proxy, local};
+use super::shared::sending::{
+    Draft, DraftOptions, Shown, Teller, company_proxy, local, local_of, planned, refused,
+    same_origin,
+};
 use crate::context::Context;
-use crate::error::{Error, Hint, Kind};
-use crate::output::{PlannedRequest, described};
+use crate::error::{Error, Kind};
+use crate::output::described;
 use crate::ui::prompt;
 use answer::Printed;
-use draft::Draft;
 use save::Saved;
 
 const EXAMPLES: &str = "\
@@ -115,23 +115,37 @@ enum Follow {
 }
 
 pub(crate) fn run(args: &RequestArgs, cx: &Context) -> Result<(), Error> {
-    let draft = Draft::new(args, cx)?;
+    let options = DraftOptions {
+        target: &args.target,
+        headers: &args.headers,
+        data: args.data.as_deref(),
+        forms: &args.forms,
+        user: args.user.as_deref(),
+        bearer: args.bearer.as_ref(),
+    };
+    let draft = Draft::new(&options, cx)?;
     let saves = save::parse(&args.save)?;
     let (policy, vault) = if draft.has_references() || !saves.is_empty() {
         cx.require_vault()?;
         let project = cx.trusted_project()?;
         let vault = cx.unlock()?;
+        save::check(&saves, args.replace, &vault, project)?;
         let policy = policy(args, &draft, &vault, project, cx)?;
         (policy, Some(vault))
     } else {
         (empty_policy()?, None)
     };
 
+    // An address of this machine that somebody has typed is meant.
+    let mut policy = policy;
+    policy.private.extend(local(draft.origin()));
     let policy = Arc::new(policy);
-    let (origin, outgoing) = draft.outgoing(&policy)?;
+    let placeholders: Vec<String> =
+        policy.secrets.iter().map(|secret| secret.placeholder.clone()).collect();
+    let (origin, outgoing) = draft.outgoing(&placeholders)?;
     if args.dry_run || args.explain {
         let checked = check(&policy, &origin, &outgoing).map_err(|why| refused(&why))?;
-        return print_plan(args, &policy, &origin, &outgoing, checked, cx);
+        return cx.ui.print(&planned(&policy, &origin, &outgoing, checked, args.explain));
     }
 
     send(args, policy, vault, &origin, outgoing, saves, cx)
@@ -152,7 +166,11 @@ fn policy(
 ) -> Result<Policy, Error> {
     let tags = draft.tags();
     let mut sendable = vault.scope(project).sendable_of(&tags)?;
-    draft.require_all(&sendable, project)?;
+    if let Some(missing) = draft.missing(&sendable) {
+        // The vault names the nearest tag.
+        vault.get(project, &SecretRef::Tag(missing))?;
+        return Err(Error::internal("a secret was not opened"));
+    }
 
     let origin = draft.origin();
     let is_sent_there = |destination: &Destination| destination.origin.contains(origin);
@@ -189,7 +207,7 @@ fn policy(
     let secrets = draft.session_secrets(&sendable)?;
     let rules = Policy::rules_of(&secrets);
     let private: Vec<_> =
-        secrets.iter().flat_map(|secret| secret.grants.iter()).filter_map(local).collect();
+        secrets.iter().flat_map(|secret| secret.grants.iter()).filter_map(local_of).collect();
     let mut policy = Policy::new(secrets, rules, [])
         .map_err(|error| Error::new(Kind::Failure, format!("too many placeholders: {error}")))?;
     policy.private = private;
@@ -211,7 +229,7 @@ fn allow(
     places: &[Place],
     cx: &Context,
 ) -> Result<(), Error> {
-    let wanted = secrets_core::model::SecretRef::Tag(tag.clone());
+    let wanted = SecretRef::Tag(tag.clone());
     let (pattern, path) = Destination::parse_address(&origin.to_string())
         .map_err(|_| Error::internal("the origin is not valid"))?;
     let destinations: Vec<Destination> = places
@@ -238,48 +256,6 @@ fn allow(
     }
 
     Ok(())
-}
-
-/// Returns a refusal as an error of the command line.
-fn refused(refusal: &Refusal) -> Error {
-    let kind = match refusal.status {
-        400 | 405 | 413 => Kind::Usage,
-        502 | 508 => Kind::Failure,
-        _ => Kind::Refused,
-    };
-    let error = Error::new(kind, refusal.message.clone());
-    match &refusal.hint {
-        Some(hint) => error.hint(Hint::in_project(Hint::parse(hint, &[]))),
-        None => error,
-    }
-}
-
-fn print_plan(
-    args: &RequestArgs,
-    policy: &Policy,
-    origin: &Origin,
-    outgoing: &Outgoing,
-    checked: Checked,
-    cx: &Context,
-) -> Result<(), Error> {
-    let reasons: Vec<String> = checked
-        .rules
-        .iter()
-        .filter_map(|number| policy.rules.get(*number))
-        .filter_map(|rule| {
-            let tag = policy.tag(rule.secret)?;
-            Some(format!("`{tag}` may be sent to {}", described(&rule.destination)))
-        })
-        .collect();
-    let planned = PlannedRequest {
-        method: outgoing.method.to_string(),
-        url: format!("{origin}{}", checked.target),
-        headers: checked.headers,
-        body: checked.body,
-        reasons,
-        is_explained: args.explain,
-    };
-    cx.ui.print(&planned)
 }
 
 /// Sends the request and prints the answer.
@@ -391,7 +367,7 @@ async fn exchange(
         if status.is_redirection()
             && let Some(to) = answer::location(&response)
         {
-            let next = args.follow.and_then(|_| draft::same_origin(&origin, &outgoing.target, &to));
+            let next = args.follow.and_then(|_| same_origin(&origin, &outgoing.target, &to));
             match next {
                 Some(target) if followed < REDIRECTS => {
                     followed += 1;

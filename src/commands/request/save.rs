@@ -7,7 +7,7 @@ use secrets_mask::{MaskedSpan, Masker, Needles, Sink};
 
 use super::super::shared::label::described;
 use crate::context::Context;
-use crate::error::{Error, Kind, hint};
+use crate::error::{Error, Kind};
 
 /// A string to store: the tag, and where the string is in the answer.
 pub(super) struct Saved {
@@ -39,6 +39,28 @@ pub(super) fn parse(options: &[String]) -> Result<Vec<Saved>, Error> {
     }
 
     Ok(saves)
+}
+
+/// Fails before anything is sent if a secret exists that may not be replaced.
+pub(super) fn check(
+    saves: &[Saved],
+    replaces: bool,
+    vault: &Vault,
+    project: &ProjectName,
+) -> Result<(), Error> {
+    for Saved { tag, .. } in saves.iter().filter(|_| !replaces) {
+        if vault.find(project, tag)?.is_some() {
+            return Err(exists(tag, project).hint(
+                "nothing was sent; replace its value with `--replace`, or choose another tag",
+            ));
+        }
+    }
+
+    Ok(())
+}
+
+fn exists(tag: &Tag, project: &ProjectName) -> Error {
+    Error::new(Kind::Conflict, format!("`{tag}` already exists in project `{project}`"))
 }
 
 /// Takes the strings from an answer. Returns them, and the answer without them.
@@ -114,14 +136,8 @@ pub(super) fn store(
                 let wanted = SecretRef::Id(existing.id);
                 cx.written(vault, vault.update(project, &wanted, Some(existing.version), changes)?)
             }
-            Some(_) => {
-                let message =
-                    format!("`{tag}` exists in project `{project}`, so the answer was not stored");
-                return Err(Error::new(Kind::Conflict, message).hint(hint!(
-                    "replace its value with `--replace`, or choose another tag than `{}`",
-                    tag
-                )));
-            }
+            // It was created while the request was under way.
+            Some(_) => return Err(exists(&tag, project).hint("the answer was not stored")),
             None => cx.written(vault, vault.create(project, NewSecret::new(tag, value))?),
         };
         cx.ui.status(&format!("stored {}", described(&secret)));

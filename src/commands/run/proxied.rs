@@ -41,7 +41,7 @@ pub(super) fn run_proxied(
     }
 
     let placeholders = placeholders(requests, &policy)?;
-    refuse_others(requests, &placeholders, &vault, cx)?;
+    refuse_others(requests, &placeholders, &vault)?;
     let named: Vec<(String, Tag)> = named
         .into_iter()
         .map(|(name, number)| (name, policy.secrets[number].tag.clone()))
@@ -111,7 +111,6 @@ fn refuse_others(
     requests: &RunRequests<'_>,
     placeholders: &RevealedValues,
     vault: &Vault,
-    cx: &Context,
 ) -> Result<(), Error> {
     let Some(tag) = requests.wanted().into_iter().find(|tag| !placeholders.has(tag)) else {
         return Ok(());
@@ -125,7 +124,7 @@ fn refuse_others(
     let tag = found.metadata.tag;
     let message =
         format!("the program would get the value of `{tag}`, because it may not be sent anywhere");
-    Err(Error::new(Kind::Refused, message).hint(allow_hint(cx, &tag, "https://HOST", None)))
+    Err(Error::new(Kind::Refused, message).hint(allow_hint(&tag)))
 }
 
 /// Locks the vault, or warns that the program could ask its agent.

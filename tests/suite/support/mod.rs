@@ -27,6 +27,7 @@ pub mod remote;
 pub mod repository;
 #[macro_use]
 mod run;
+pub mod served;
 pub mod specimen;
 pub mod terminal;
 pub mod traces;

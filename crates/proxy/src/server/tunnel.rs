@@ -28,7 +28,7 @@ use crate::net::Offer;
 use crate::origin::{OriginConnection, PassedBody, SendError};
 use crate::policy::Others;
 use crate::refusal::Refusal;
-use crate::session::{Finished, Session};
+use crate::session::{Finished, Session, Use};
 
 /// How long a client may take for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -80,6 +80,9 @@ fn unnamed(session: &Session, origin: &Origin) -> Refusal {
         "allow a secret to be sent there with `secrets allow TAG --to {origin}`, or let hosts without a \
          rule pass with `others = \"tunnel\"` in `[proxy]` of .secrets.toml"
     ));
+    let (tags, refused) = (Vec::new(), Some(&refusal));
+    let used = Use { tags, origin, method: "CONNECT", path: "", refusal: refused };
+    let _ = session.observer.record(&used);
     session.observer.finished(&Finished {
         origin,
         method: "CONNECT",

@@ -2,19 +2,25 @@
 //! and the thread that waits for networks.
 //!
 //! * `rules`: secrets and rules, from the vault and from the manifest
+//! * `draft`: a request as a command line describes it
+//! * `plan`: a request that is only judged, and refusals
 //! * `reload`: values that were changed in the meantime
 //! * `teller`: records requests, and prints them
 //! * `company`: a proxy that the environment names
 //! * `service`: the proxy on its thread, and the variables for programs
 
 mod company;
+mod draft;
+mod plan;
 mod reload;
 mod rules;
 mod service;
 mod teller;
 
 pub(crate) use company::company_proxy;
+pub(crate) use draft::{Draft, DraftOptions, same_origin};
+pub(crate) use plan::{planned, refused};
 pub(crate) use reload::Reload;
-pub(crate) use rules::{SendingPlan, allow_hint, local};
+pub(crate) use rules::{SendingPlan, allow_hint, local, local_of};
 pub(crate) use service::{ProxyAddress, ProxyService};
 pub(crate) use teller::{Shown, Teller};

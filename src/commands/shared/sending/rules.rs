@@ -1,7 +1,9 @@
 //! The secrets and the rules of a session: those of the vault, or those of the manifest as far as the
 //! vault grants them.
 
-use secrets_core::model::{Destination, HostPattern, Place, ProjectName, Tag};
+use secrets_core::model::{
+    Destination, HostPattern, Methods, Origin, PathPattern, Place, ProjectName, SecretRef, Tag,
+};
 use secrets_core::vault::{Sendable, Vault, VaultError};
 use secrets_project::setup::{ProxyRule, ProxySettings};
 use secrets_project::variables::{is_dangerous, is_name, is_setting, name_of};
@@ -53,7 +55,7 @@ impl SendingPlan {
 
         for tag in only {
             if position(&sendable, tag).is_none() {
-                return Err(not_sendable(cx, vault, project, tag, rules.is_empty()));
+                return Err(not_sendable(vault, project, tag, rules.is_empty()));
             }
         }
 
@@ -91,7 +93,7 @@ impl SendingPlan {
         let mut private: Vec<HostPattern> =
             settings.map(|settings| settings.private.clone()).unwrap_or_default();
         private.extend(
-            policy.secrets.iter().flat_map(|secret| secret.grants.iter()).filter_map(local),
+            policy.secrets.iter().flat_map(|secret| secret.grants.iter()).filter_map(local_of),
         );
         policy.private = private;
         if settings.is_some_and(|settings| settings.tunnels_others) {
@@ -102,16 +104,23 @@ impl SendingPlan {
     }
 }
 
-/// Returns the host of a destination that names this machine itself: an address, or `localhost`. Whoever
-/// grants it means it.
-pub(crate) fn local(destination: &Destination) -> Option<HostPattern> {
+/// Returns the host of an origin that names this machine or an address itself. No name has to be
+/// resolved for it, so whoever writes it means it.
+pub(crate) fn local(origin: &Origin) -> Option<HostPattern> {
+    let is_meant = match origin.host.name() {
+        Some(name) => name == "localhost" || name.ends_with(".localhost"),
+        None => true,
+    };
+
+    is_meant.then(|| HostPattern::Exact(origin.host.clone()))
+}
+
+/// Returns the same for the origin of a destination.
+pub(crate) fn local_of(destination: &Destination) -> Option<HostPattern> {
     match &destination.origin.host {
-        host @ HostPattern::Exact(exact) => match exact.name() {
-            Some(name) => {
-                (name == "localhost" || name.ends_with(".localhost")).then(|| host.clone())
-            }
-            None => Some(host.clone()),
-        },
+        HostPattern::Exact(host) => {
+            local(&Origin { host: host.clone(), port: destination.origin.port })
+        }
         HostPattern::Below(_) => None,
     }
 }
@@ -121,19 +130,13 @@ fn position(sendable: &[Sendable], tag: &Tag) -> Option<usize> {
 }
 
 fn missing_secret(tag: &Tag, project: &ProjectName) -> Error {
-    let wanted = secrets_core::model::SecretRef::Tag(tag.clone());
+    let wanted = SecretRef::Tag(tag.clone());
     VaultError::NoSecret { wanted, project: project.clone(), nearest: None }.into()
 }
 
 /// Returns the error for a secret that `--only` names and that may not be sent.
-fn not_sendable(
-    cx: &Context,
-    vault: &Vault,
-    project: &ProjectName,
-    tag: &Tag,
-    is_by_grants: bool,
-) -> Error {
-    let wanted = secrets_core::model::SecretRef::Tag(tag.clone());
+fn not_sendable(vault: &Vault, project: &ProjectName, tag: &Tag, is_by_grants: bool) -> Error {
+    let wanted = SecretRef::Tag(tag.clone());
     if let Err(error) = vault.get(project, &wanted) {
         return error.into();
     }
@@ -145,22 +148,12 @@ fn not_sendable(
     }
 
     let error = Error::new(Kind::Refused, format!("`{tag}` may not be sent anywhere"));
-    error.hint(allow_hint(cx, tag, "https://HOST", None))
+    error.hint(allow_hint(tag))
 }
 
-/// Returns the hint that allows a secret to be sent to an origin.
-pub(crate) fn allow_hint(cx: &Context, tag: &Tag, origin: &str, place: Option<&Place>) -> Hint {
-    let _ = cx;
-    let default = Place::authorization();
-    match place.filter(|place| **place != default) {
-        Some(place) => Hint::in_project(hint!(
-            "allow it with `secrets allow {} --to {} --in {}`",
-            tag,
-            origin,
-            place
-        )),
-        None => Hint::in_project(hint!("allow it with `secrets allow {} --to {}`", tag, origin)),
-    }
+/// Returns the hint that allows a secret to be sent somewhere.
+pub(crate) fn allow_hint(tag: &Tag) -> Hint {
+    Hint::in_project(hint!("allow it with `secrets allow {} --to https://HOST`", tag))
 }
 
 /// Draws a placeholder for each secret.
@@ -194,12 +187,12 @@ fn session_rule(rule: &ProxyRule, secrets: &[SessionSecret]) -> Result<Rule, Err
     let lost = || Error::internal("the secret of a rule was not opened");
     let secret = number(&rule.secret).ok_or_else(lost)?;
     let key_id = rule.key_id.as_ref().map(|tag| number(tag).ok_or_else(lost)).transpose()?;
-    let any = secrets_core::model::PathPattern::any();
+    let any = PathPattern::any();
     let paths = if rule.paths.is_empty() { std::slice::from_ref(&any) } else { &rule.paths };
 
     for needed in [Some(secret), key_id].into_iter().flatten() {
         let secret = &secrets[needed];
-        let is_granted = |path: &secrets_core::model::PathPattern| {
+        let is_granted = |path: &PathPattern| {
             secret.grants.iter().any(|grant| {
                 rule.origin.is_within(&grant.origin)
                     && rule.methods.are_within(&grant.methods)
@@ -234,12 +227,12 @@ fn session_rule(rule: &ProxyRule, secrets: &[SessionSecret]) -> Result<Rule, Err
 }
 
 /// The error for a rule that goes beyond what the vault grants.
-fn wider(rule: &ProxyRule, tag: &Tag, path: &secrets_core::model::PathPattern) -> Error {
+fn wider(rule: &ProxyRule, tag: &Tag, path: &PathPattern) -> Error {
     let path = if path.is_any() { "" } else { path.as_str() };
     let line = rule.position.line;
     let to = format!("{}{path}", rule.origin);
     let methods = match &rule.methods {
-        secrets_core::model::Methods::Any => String::new(),
+        Methods::Any => String::new(),
         methods => format!(" with {methods}"),
     };
     let message = format!(

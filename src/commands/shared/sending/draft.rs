@@ -6,19 +6,16 @@ use std::path::Path;
 
 use base64ct::{Base64, Encoding as _};
 use bytes::Bytes;
-use secrets_core::model::{
-    BasicPart, Origin, Place, ProjectName, SecretBytes, SecretRef, SecretValue, Tag, TagKey,
-};
-use secrets_core::vault::{Sendable, VaultError};
+use secrets_core::model::{BasicPart, Origin, Place, SecretBytes, SecretValue, Tag, TagKey};
+use secrets_core::vault::Sendable;
 use secrets_project::template::filter::Filter;
 use secrets_project::template::grammar::Grammar;
 use secrets_project::template::{Event, Plan, Template, each_event};
 use secrets_proxy::client::Outgoing;
 use secrets_proxy::placeholder;
-use secrets_proxy::policy::{Policy, SessionSecret};
+use secrets_proxy::policy::SessionSecret;
 use secrets_proxy::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::RequestArgs;
 use crate::context::Context;
 use crate::error::{Error, Kind, malformed};
 use crate::ui::input;
@@ -70,8 +67,21 @@ enum Body {
     Form(Vec<(String, Text)>),
 }
 
+/// A request as a command line describes it.
+#[derive(Default)]
+pub(crate) struct DraftOptions<'a> {
+    /// A URL, or a method and a URL
+    pub(crate) target: &'a [String],
+    pub(crate) headers: &'a [String],
+    /// The body: a template, `@FILE` or `-`
+    pub(crate) data: Option<&'a str>,
+    pub(crate) forms: &'a [String],
+    pub(crate) user: Option<&'a str>,
+    pub(crate) bearer: Option<&'a Tag>,
+}
+
 /// A request before it is sent.
-pub(super) struct Draft {
+pub(crate) struct Draft {
     method: Method,
     origin: Origin,
     target: Text,
@@ -85,8 +95,8 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn new(args: &RequestArgs, cx: &Context) -> Result<Self, Error> {
-        let (method, url) = match &args.target[..] {
+    pub(crate) fn new(args: &DraftOptions<'_>, cx: &Context) -> Result<Self, Error> {
+        let (method, url) = match args.target {
             [url] => (None, url),
             [method, url] => (Some(method), url),
             _ => return Err(Error::usage("`request` takes a method and a URL")),
@@ -116,7 +126,7 @@ impl Draft {
             numbers: HashMap::new(),
         };
         draft.target = draft.text("the URL", rest.as_bytes())?;
-        for header in &args.headers {
+        for header in args.headers {
             let (name, value) = header.split_once(':').ok_or_else(|| {
                 Error::usage(
                     "a header (not shown, in case it is a secret) has no `:` after its name",
@@ -134,24 +144,24 @@ impl Draft {
             draft.headers.push((name, value));
         }
 
-        if let Some(user) = &args.user {
-            let (name, _) = user.split_once(':').ok_or_else(|| {
-                Error::usage("`--user` needs `USER:TEMPLATE`")
-                    .hint("leave the password empty with `USER:`")
-            })?;
-            let _ = name;
+        if let Some(user) = args.user {
+            if !user.contains(':') {
+                return Err(Error::usage("`--user` needs `USER:TEMPLATE`")
+                    .hint("leave the password empty with `USER:`"));
+            }
+
             draft.credentials = Some(draft.text("--user", user.as_bytes())?);
         }
 
-        draft.bearer = args.bearer.as_ref().map(|tag| draft.reference(tag, Vec::new()));
+        draft.bearer = args.bearer.map(|tag| draft.reference(tag, Vec::new()));
         draft.body = draft.body(args, cx)?;
         Ok(draft)
     }
 
-    fn body(&mut self, args: &RequestArgs, cx: &Context) -> Result<Body, Error> {
+    fn body(&mut self, args: &DraftOptions<'_>, cx: &Context) -> Result<Body, Error> {
         if !args.forms.is_empty() {
             let mut fields = Vec::new();
-            for field in &args.forms {
+            for field in args.forms {
                 let (name, value) = field
                     .split_once('=')
                     .ok_or_else(|| Error::usage("`--form` needs `NAME=TEMPLATE`"))?;
@@ -164,7 +174,7 @@ impl Draft {
             return Ok(Body::Form(fields));
         }
 
-        let Some(data) = &args.data else { return Ok(Body::None) };
+        let Some(data) = args.data else { return Ok(Body::None) };
         let (name, bytes) = if data == "-" {
             cx.credentials.keep_stdin()?;
             let mut bytes = Vec::new();
@@ -178,7 +188,7 @@ impl Draft {
             let (text, _) = input::file(Path::new(path), MAX_BODY + 1).map_err(failed)?;
             (path.to_owned(), text.expose().to_vec())
         } else {
-            ("--data".to_owned(), data.clone().into_bytes())
+            ("--data".to_owned(), data.as_bytes().to_vec())
         };
 
         if bytes.len() > MAX_BODY {
@@ -223,16 +233,16 @@ impl Draft {
         number
     }
 
-    pub(super) fn has_references(&self) -> bool {
+    pub(crate) fn has_references(&self) -> bool {
         !self.references.is_empty()
     }
 
-    pub(super) fn origin(&self) -> &Origin {
+    pub(crate) fn origin(&self) -> &Origin {
         &self.origin
     }
 
     /// Returns the tags in all templates, each once.
-    pub(super) fn tags(&self) -> Vec<Tag> {
+    pub(crate) fn tags(&self) -> Vec<Tag> {
         let mut tags: Vec<Tag> = Vec::new();
         for (_, tag) in &self.references {
             if !tags.iter().any(|known| known.key() == tag.key()) {
@@ -243,25 +253,15 @@ impl Draft {
         tags
     }
 
-    /// Fails if a secret does not exist.
-    pub(super) fn require_all(
-        &self,
-        sendable: &[Sendable],
-        project: &ProjectName,
-    ) -> Result<(), Error> {
+    /// Returns a tag whose secret is not among those that were opened.
+    pub(crate) fn missing(&self, sendable: &[Sendable]) -> Option<Tag> {
         let is_there =
             |tag: &Tag| sendable.iter().any(|one| one.secret.metadata.tag.key() == tag.key());
-        match self.tags().into_iter().find(|tag| !is_there(tag)) {
-            Some(tag) => {
-                let wanted = SecretRef::Tag(tag);
-                Err(VaultError::NoSecret { wanted, project: project.clone(), nearest: None }.into())
-            }
-            None => Ok(()),
-        }
+        self.tags().into_iter().find(|tag| !is_there(tag))
     }
 
     /// Returns the places in which a secret stands, as far as they are known before it is opened.
-    pub(super) fn places(&self, tag: &Tag) -> Vec<Place> {
+    pub(crate) fn places(&self, tag: &Tag) -> Vec<Place> {
         let is_it = |number: usize| self.references[number].1.key() == tag.key();
         let has = |text: &Text| text.references().any(is_it);
         let mut places: Vec<Place> = Vec::new();
@@ -298,7 +298,7 @@ impl Draft {
     }
 
     /// Draws a placeholder for each reference. That of a filtered one stands for the filtered value.
-    pub(super) fn session_secrets(
+    pub(crate) fn session_secrets(
         &self,
         sendable: &[Sendable],
     ) -> Result<Vec<SessionSecret>, Error> {
@@ -336,12 +336,15 @@ impl Draft {
         Ok(secrets)
     }
 
-    /// Returns the request with placeholders.
-    pub(super) fn outgoing(self, policy: &Policy) -> Result<(Origin, Outgoing), Error> {
-        let placeholders: Vec<String> =
-            policy.secrets.iter().map(|secret| secret.placeholder.clone()).collect();
+    /// Returns the tag of each reference.
+    pub(crate) fn references(&self) -> impl Iterator<Item = &Tag> {
+        self.references.iter().map(|(_, tag)| tag)
+    }
+
+    /// Returns the request with these placeholders, one for each reference.
+    pub(crate) fn outgoing(self, placeholders: &[String]) -> Result<(Origin, Outgoing), Error> {
         let same = |bytes: &[u8]| bytes.to_vec();
-        let target = String::from_utf8(self.target.with(&placeholders, url_bytes));
+        let target = String::from_utf8(self.target.with(placeholders, url_bytes));
         let target = target.map_err(|_| Error::usage("the URL is not valid"))?;
 
         let mut headers = HeaderMap::new();
@@ -351,7 +354,7 @@ impl Draft {
             })
         };
         if let Some(credentials) = &self.credentials {
-            let encoded = Base64::encode_string(&credentials.with(&placeholders, same));
+            let encoded = Base64::encode_string(&credentials.with(placeholders, same));
             headers.insert("authorization", field(format!("Basic {encoded}").into_bytes())?);
         }
 
@@ -363,7 +366,7 @@ impl Draft {
         let body = match &self.body {
             Body::None => Vec::new(),
             Body::Data(text) => {
-                let bytes = text.with(&placeholders, same);
+                let bytes = text.with(placeholders, same);
                 let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok();
                 let kind =
                     if is_json { "application/json" } else { "application/x-www-form-urlencoded" };
@@ -375,7 +378,7 @@ impl Draft {
                     [
                         form_bytes(name.as_bytes()),
                         b"=".to_vec(),
-                        text.with(&placeholders, form_bytes),
+                        text.with(placeholders, form_bytes),
                     ]
                     .concat()
                 };
@@ -393,7 +396,7 @@ impl Draft {
         }
 
         for (name, text) in &self.headers {
-            headers.append(name.clone(), field(text.with(&placeholders, same))?);
+            headers.append(name.clone(), field(text.with(placeholders, same))?);
         }
 
         if !headers.contains_key("accept") {
@@ -462,7 +465,7 @@ fn escaped(bytes: &[u8], is_plain: impl Fn(u8) -> bool) -> Vec<u8> {
 
 /// Returns the target of a redirect if it stays at the same scheme, host and port (RFC 3986, section
 /// 5.2).
-pub(super) fn same_origin(origin: &Origin, target: &str, to: &str) -> Option<String> {
+pub(crate) fn same_origin(origin: &Origin, target: &str, to: &str) -> Option<String> {
     if to.contains("://") {
         let (other, rest) = split_url(to).ok()?;
         return (other == *origin).then_some(rest);
