@@ -12,7 +12,7 @@ use hyper::header::{
     HeaderName, HeaderValue, IF_RANGE, RANGE, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::{request, response};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use secrets_core::model::Tag;
 
 use crate::answer::{
@@ -92,18 +92,47 @@ impl Exchange {
         let claim = parts.headers.get(hyper::header::AUTHORIZATION);
         let claim = claim.and_then(|field| Claim::parse(field.as_bytes()));
         let mut judged = judge(&self.policy, origin, &mut parts)?;
-        let body = self.body(&mut parts, &mut judged, body, claim).await?;
+        if is_upgrade {
+            // The rules for frames are used from here on.
+            for number in judged.frames.clone() {
+                if !judged.rules.contains(&number) {
+                    judged.rules.push(number);
+                }
+            }
+        }
 
+        // All headers are final before the request is signed.
+        self.limit_encodings(&mut parts.headers, &judged);
+        let body = self.body(&mut parts, &mut judged, body, claim).await?;
         self.session.count(&self.policy, &judged)?;
         if !judged.rules.is_empty() {
-            // Pieces of an answer can begin inside a value, where nothing finds it.
-            parts.headers.remove(RANGE);
-            parts.headers.remove(IF_RANGE);
             self.record(&judged.path, self.tags(&judged), None)?;
         }
 
-        parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         Ok(Ready { request: Request::from_parts(parts, body), judged })
+    }
+
+    /// Removes headers with which a client asks for answers that cannot be searched for values.
+    fn limit_encodings(&self, headers: &mut HeaderMap, judged: &Judged) {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        for name in ["accept-charset", "a-im", "connect-accept-encoding", "grpc-accept-encoding"] {
+            headers.remove(name);
+        }
+
+        // A piece of an answer can begin inside a value, where nothing finds it. A signed request has no
+        // value in it.
+        let sends = |number: &usize| {
+            self.policy.rules.get(*number).is_some_and(|rule| rule.key_id.is_none())
+        };
+        if judged.rules.iter().chain(&judged.body).any(sends) {
+            for name in [RANGE, IF_RANGE] {
+                headers.remove(name);
+            }
+
+            for name in ["request-range", "x-ms-range"] {
+                headers.remove(name);
+            }
+        }
     }
 
     /// Puts values into the body, and signs the request, if rules ask for it.
@@ -116,7 +145,11 @@ impl Exchange {
     ) -> Result<PassedBody, Refusal> {
         let origin = self.connection.origin();
         let mut body = match body {
-            RequestBody::Passed(body) => WithIdleLimit::new(body).boxed_unsync(),
+            RequestBody::Passed(body) if parts.version < Version::HTTP_2 => {
+                WithIdleLimit::new(body).boxed_unsync()
+            }
+            // HTTP/2 asks a silent client whether it still lives.
+            RequestBody::Passed(body) => body,
             RequestBody::Own(bytes) => {
                 let kind = kind_of(&parts.headers);
                 let changed =
@@ -142,12 +175,17 @@ impl Exchange {
 
         let (Some(number), Some(claim)) = (judged.signer, claim) else { return Ok(body) };
         let Some(rule) = self.policy.rules.get(number) else { return Ok(body) };
+        sigv4::check_date(&parts.headers)?;
         let payload = match sigv4::payload(&parts.headers)? {
             Payload::Given(given) if judged.body_kind.is_none() => given,
-            Payload::Given(_) | Payload::Whole => {
+            payload => {
                 let whole = whole_body(body, SIGNED, "it is signed").await?;
                 let hash = sigv4::hash_of(&whole);
                 body = full(whole);
+                if payload != Payload::Whole {
+                    sigv4::set_payload(&mut parts.headers, &hash);
+                }
+
                 hash
             }
         };
@@ -206,23 +244,14 @@ impl Exchange {
         response: Response<Incoming>,
     ) -> Result<Response<PassedBody>, Refusal> {
         let (mut parts, body) = response.into_parts();
+        let decoders = decoders(&parts.headers)?;
         remove_hop_by_hop(&mut parts.headers, false);
         let scrubber = Scrubber::new(Arc::clone(&self.policy));
-        scrubber.headers(&mut parts.headers);
+        scrubber.head(&mut parts);
         if has_no_body(&self.method, parts.status) {
-            return Ok(Response::from_parts(parts, body.map_err(boxed).boxed_unsync()));
+            // Whatever an origin sends after such a head does not belong to the answer.
+            return Ok(Response::from_parts(parts, full(Bytes::new())));
         }
-
-        let codings: Vec<HeaderValue> =
-            parts.headers.get_all(CONTENT_ENCODING).iter().cloned().collect();
-        let decoders = Decoders::new(codings.iter().map(HeaderValue::as_bytes));
-        let decoders = decoders.map_err(|UnknownCoding(coding)| {
-            let coding: String = coding.chars().filter(|c| !c.is_control()).take(40).collect();
-            Refusal::new(
-                502,
-                format!("the answer is encoded as `{coding}`, which cannot be searched for values"),
-            )
-        })?;
 
         let is_identity = decoders.is_identity();
         let length = body.size_hint().exact();
@@ -231,7 +260,7 @@ impl Exchange {
             parts.headers.remove(CONTENT_LENGTH);
         }
 
-        let body = WithIdleLimit::new(body.map_err(boxed));
+        let body = body.map_err(boxed);
         if is_identity && is_scrubbed_whole(length) {
             return whole_answer(parts, body, &scrubber).await;
         }
@@ -266,6 +295,27 @@ impl Exchange {
         let _ = self.record(path, tags, Some(refusal));
         self.finished(path, None, refusal.status, Some(refusal.message.clone()));
     }
+}
+
+/// Returns the decoders for the body of an answer.
+fn decoders(headers: &HeaderMap) -> Result<Decoders, Refusal> {
+    let unknown = |coding: &str| {
+        let coding: String = coding.chars().filter(|c| !c.is_control()).take(40).collect();
+        let message =
+            format!("the answer is encoded as `{coding}`, which cannot be searched for values");
+        Refusal::new(502, message)
+    };
+
+    // These protocols compress their messages inside of the body.
+    for name in ["grpc-encoding", "connect-content-encoding"] {
+        let coding = headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        if let Some(coding) = coding.filter(|coding| coding != "identity") {
+            return Err(unknown(&coding));
+        }
+    }
+
+    let codings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+    Decoders::new(codings).map_err(|UnknownCoding(coding)| unknown(&coding))
 }
 
 /// Reads a small answer and scrubs it, so that its length is known again.
@@ -334,6 +384,11 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, is_upgrade: bool) {
 
     for name in HOP_BY_HOP.map(HeaderName::from_static).iter().filter(|name| !keeps(name)) {
         headers.remove(name);
+    }
+
+    if is_upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
 
     // gRPC asks for trailers with it, and HTTP/2 allows this one word.

@@ -11,7 +11,7 @@ use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue,
 };
 use hyper::http::request::Parts;
-use secrets_core::model::{Origin, Place, RequestPath, SecretBytes};
+use secrets_core::model::{Methods, Origin, Place, RequestPath, SecretBytes};
 
 use crate::placeholders::Found;
 use crate::policy::{Policy, Rule};
@@ -50,6 +50,11 @@ pub enum BodyKind {
 /// Judges a request to an origin, and puts values into its head.
 pub fn judge(policy: &Policy, origin: &Origin, parts: &mut Parts) -> Result<Judged, Refusal> {
     let method = parts.method.as_str().to_owned();
+    if method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        // Some servers read `post` as POST.
+        return Err(Refusal::bad_request("a method with lower-case letters is refused"));
+    }
+
     if matches!(method.as_str(), "CONNECT" | "TRACE" | "TRACK") {
         return Err(Refusal::new(405, format!("{method} requests are refused")));
     }
@@ -62,6 +67,7 @@ pub fn judge(policy: &Policy, origin: &Origin, parts: &mut Parts) -> Result<Judg
     judge.sign(parts)?;
     judge.headers(parts)?;
     judge.bodies(parts);
+    judge.overrides(parts)?;
     Ok(Judged { path: path.as_str().to_owned(), ..judge.judged })
 }
 
@@ -108,12 +114,46 @@ impl<'a> Judge<'a> {
             return Err(Refusal::forbidden(message).hint(hint).about(&known.tag, place));
         }
 
-        let number = rules[0].0;
-        if !self.judged.rules.contains(&number) {
-            self.judged.rules.push(number);
+        // Each of them may have a rate of its own.
+        for (number, _) in rules {
+            if !self.judged.rules.contains(&number) {
+                self.judged.rules.push(number);
+            }
         }
 
         Ok(())
+    }
+
+    /// Refuses headers that make some servers take another method or path than those that were judged,
+    /// if a rule with a value is limited to some.
+    fn overrides(&self, parts: &Parts) -> Result<(), Refusal> {
+        const OVERRIDES: [&str; 5] = [
+            "x-http-method",
+            "x-http-method-override",
+            "x-method-override",
+            "x-original-url",
+            "x-rewrite-url",
+        ];
+
+        let is_limited = |number: &usize| {
+            self.policy.rules.get(*number).is_some_and(|rule| {
+                let grants = self.policy.secrets.get(rule.secret).map(|secret| &secret.grants);
+                let destinations = grants.into_iter().flatten().chain([&rule.destination]);
+                let mut destinations = destinations.filter(|one| one.origin.contains(self.origin));
+                !rule.except.is_empty()
+                    || !rule.paths.is_empty()
+                    || destinations.any(|one| one.methods != Methods::Any || !one.path.is_any())
+            })
+        };
+        let rules = self.judged.rules.iter().chain(&self.judged.body);
+        let name = OVERRIDES.into_iter().find(|name| parts.headers.contains_key(*name));
+        match name {
+            Some(name) if rules.clone().any(is_limited) => Err(Refusal::forbidden(format!(
+                "the header `{name}` could change the method or the path"
+            ))
+            .hint("leave it out")),
+            _ => Ok(()),
+        }
     }
 
     fn is_excepted(&self, rule: &Rule) -> bool {
@@ -179,25 +219,23 @@ impl<'a> Judge<'a> {
         let Some(claim) = sigv4::Claim::parse(field.as_bytes()) else { return Ok(()) };
         let found = self.policy.placeholders.find(claim.key_id.as_bytes());
         let [Found { secret: key_id, .. }] = found[..] else { return Ok(()) };
-        let signs = |(_, rule): &(usize, &Rule)| rule.key_id == Some(key_id);
-        let Some((number, rule)) = self.applicable().into_iter().find(signs) else {
+        let mut rules = self.applicable();
+        rules.retain(|(_, rule)| rule.key_id == Some(key_id));
+        let Some((number, rule)) = rules.first().copied() else {
             let Some(tag) = self.policy.tag(key_id) else { return Ok(()) };
             return Err(Refusal::not_allowed(tag, self.origin, &Place::Signature, self.method));
         };
 
-        let secret = rule.secret;
-        for needed in [key_id, secret] {
-            let known = &self.policy.secrets[needed];
-            let place = Place::Signature;
-            if !known.is_granted(self.method, self.origin, self.path, &place)
-                || self.is_excepted(rule)
-            {
+        for needed in [key_id, rule.secret] {
+            let (known, place) = (&self.policy.secrets[needed], Place::Signature);
+            let is_granted = known.is_granted(self.method, self.origin, self.path, &place);
+            if !is_granted || rules.iter().any(|(_, rule)| self.is_excepted(rule)) {
                 return Err(Refusal::not_allowed(&known.tag, self.origin, &place, self.method));
             }
         }
 
         self.judged.signer = Some(number);
-        self.judged.rules.push(number);
+        self.judged.rules.extend(rules.iter().map(|(number, _)| *number));
         Ok(())
     }
 
@@ -231,7 +269,9 @@ impl<'a> Judge<'a> {
     fn field(&mut self, name: &HeaderName, field: &[u8]) -> Result<Option<HeaderValue>, Refusal> {
         let policy = self.policy;
         let values = |secret| policy.value(secret);
-        let basic = if name == AUTHORIZATION { header::basic(field) } else { None };
+        // A value may be Basic credentials as a whole, so its placeholder is looked for first.
+        let is_plain = name != AUTHORIZATION || policy.placeholders.are_in(field);
+        let basic = if is_plain { None } else { header::basic(field) };
         let (found, changed) = match &basic {
             Some(credentials) => {
                 let found = policy.placeholders.find(credentials.expose());
@@ -286,7 +326,15 @@ impl<'a> Judge<'a> {
                 {
                     body.push(number);
                 }
-                (Place::WebSocket(_), _) => frames.push(number),
+                (place @ Place::WebSocket(_), _) => {
+                    let secret = self.policy.secrets.get(rule.secret);
+                    let is_granted = secret.is_some_and(|secret| {
+                        secret.is_granted(self.method, self.origin, self.path, place)
+                    });
+                    if is_granted && !self.is_excepted(rule) {
+                        frames.push(number);
+                    }
+                }
                 _ => {}
             }
         }

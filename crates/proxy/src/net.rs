@@ -156,7 +156,7 @@ impl Roots {
 pub struct Connector {
     roots: Roots,
     provider: Arc<CryptoProvider>,
-    configs: OnceLock<Result<[Arc<ClientConfig>; 2], String>>,
+    configs: OnceLock<Result<[Arc<ClientConfig>; 3], String>>,
     company: Option<CompanyProxy>,
     /// Our own address, which no name may lead to
     own: OnceLock<SocketAddr>,
@@ -169,6 +169,8 @@ pub enum Offer {
     Any,
     /// HTTP/1.1 only
     Http1,
+    /// HTTP/2 only
+    Http2,
 }
 
 impl Connector {
@@ -195,11 +197,15 @@ impl Connector {
                 Ok::<_, String>(Arc::new(config))
             };
 
-            Ok([config(&[b"h2", b"http/1.1"])?, config(&[b"http/1.1"])?])
+            Ok([config(&[b"h2", b"http/1.1"])?, config(&[b"http/1.1"])?, config(&[b"h2"])?])
         });
 
         match configs {
-            Ok([any, http1]) => Ok(Arc::clone(if offer == Offer::Any { any } else { http1 })),
+            Ok([any, http1, http2]) => Ok(Arc::clone(match offer {
+                Offer::Any => any,
+                Offer::Http1 => http1,
+                Offer::Http2 => http2,
+            })),
             Err(why) => Err(ConnectError::Roots(why.clone())),
         }
     }
@@ -227,8 +233,9 @@ impl Connector {
         let addresses: Vec<SocketAddr> = match &origin.host {
             Host::Address(address) => vec![SocketAddr::new(*address, origin.port)],
             Host::Name(name) => {
-                let found = tokio::net::lookup_host((name.as_str(), origin.port)).await;
-                found.map_err(|_| ConnectError::Unknown(host.clone()))?.collect()
+                let found = tokio::net::lookup_host((name.as_str(), origin.port));
+                let found = timeout(CONNECT_TIMEOUT, found).await.ok().and_then(Result::ok);
+                found.ok_or_else(|| ConnectError::Unknown(host.clone()))?.collect()
             }
         };
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
-use hyper::header::HOST;
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Request, Response, Uri, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use secrets_core::model::Origin;
@@ -116,28 +116,43 @@ impl OriginConnection {
                 *request.uri_mut() = uri.build().unwrap_or_default();
                 *request.version_mut() = Version::HTTP_2;
                 request.headers_mut().remove(HOST);
-                let mut sender = {
-                    let mut shared = sender.lock().await;
-                    if shared.is_closed() {
-                        let stream = connector
-                            .connect_tls(&self.origin, self.may_be_private, Offer::Any)
-                            .await?;
-                        *shared = http2_over(stream)
-                            .await
-                            .map_err(|source| failed(&self.origin, source))?;
+                let mut open = sender.lock().await.clone();
+                if open.ready().await.is_ok() {
+                    match open.try_send_request(request).await {
+                        Ok(answer) => return Ok(answer),
+                        // The origin has ended the connection before it got the request.
+                        Err(mut error) => match error.take_message() {
+                            Some(unsent) => request = unsent,
+                            None => return Err(failed(&self.origin, error.into_error())),
+                        },
                     }
+                }
 
-                    shared.clone()
-                };
+                let mut shared = sender.lock().await;
+                if shared.is_closed() {
+                    let (private, offer) = (self.may_be_private, Offer::Http2);
+                    let stream = connector.connect_tls(&self.origin, private, offer).await?;
+                    *shared =
+                        http2_over(stream).await.map_err(|source| failed(&self.origin, source))?;
+                }
 
-                sender.ready().await.map_err(|source| failed(&self.origin, source))?;
-                sender.send_request(request).await.map_err(|source| failed(&self.origin, source))
+                let mut open = shared.clone();
+                drop(shared);
+                open.ready().await.map_err(|source| failed(&self.origin, source))?;
+                open.send_request(request).await.map_err(|source| failed(&self.origin, source))
             }
             Sender::Http1(sender) => {
                 *request.uri_mut() = target.map(Uri::from).unwrap_or_default();
                 *request.version_mut() = Version::HTTP_11;
                 if let Ok(host) = authority.parse() {
                     request.headers_mut().insert(HOST, host);
+                }
+
+                // A GET request with a body of unknown length would lose it.
+                let has_length = request.headers().contains_key(CONTENT_LENGTH);
+                if !has_length && !request.body().is_end_stream() {
+                    let chunked = HeaderValue::from_static("chunked");
+                    request.headers_mut().insert(TRANSFER_ENCODING, chunked);
                 }
 
                 let mut sender = sender.lock().await;

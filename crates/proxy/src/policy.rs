@@ -143,7 +143,8 @@ impl Policy {
     }
 
     /// Returns the rules for all destinations that the vault grants. A signature takes two secrets: the
-    /// id of a key has the form of Amazon's, and the other one with the same destination is the key.
+    /// id of a key has the form of Amazon's. Of several with the same destination, the one belongs to a key
+    /// whose tag begins most like the key's.
     pub fn rules_of(secrets: &[SessionSecret]) -> Vec<Rule> {
         let is_key_id = |secret: &SessionSecret| {
             let value = secret.value.expose();
@@ -162,9 +163,16 @@ impl Policy {
                         continue;
                     }
 
-                    rule.key_id = secrets.iter().position(|other| {
+                    let is_candidate = |(_, other): &(usize, &SessionSecret)| {
                         is_key_id(other) && other.grants.iter().any(|one| one == grant)
-                    });
+                    };
+                    let alike = |(_, other): &(usize, &SessionSecret)| {
+                        let (one, two) = (other.tag.key(), secret.tag.key());
+                        let pairs = one.as_str().bytes().zip(two.as_str().bytes());
+                        pairs.take_while(|(one, two)| one == two).count()
+                    };
+                    let candidates = secrets.iter().enumerate().filter(is_candidate);
+                    rule.key_id = candidates.max_by_key(alike).map(|(number, _)| number);
                 }
 
                 rules.push(rule);

@@ -81,7 +81,7 @@ pub struct Session {
     /// The authority that signs for the origins of rules
     pub ca: SessionCa,
     /// The requests of each rule that were counted last
-    buckets: Mutex<Vec<Bucket>>,
+    buckets: Mutex<Vec<Option<Bucket>>>,
 }
 
 impl Session {
@@ -125,10 +125,11 @@ impl Session {
             let Some(rule) = policy.rules.get(number) else { continue };
             let Some(rate) = rule.rate else { continue };
             if buckets.len() <= number {
-                buckets.resize_with(number + 1, || Bucket::full(rate));
+                buckets.resize_with(number + 1, || None);
             }
 
-            if let Err(seconds) = buckets[number].take(rate, Instant::now()) {
+            let bucket = buckets[number].get_or_insert_with(|| Bucket::full(rate));
+            if let Err(seconds) = bucket.take(rate, Instant::now()) {
                 let tag = policy.tag(rule.secret).map(ToString::to_string).unwrap_or_default();
                 let message = format!(
                     "too many requests with `{tag}`; the next one is possible in {seconds} s"

@@ -80,6 +80,28 @@ pub fn payload(headers: &HeaderMap) -> Result<Payload, Refusal> {
     .hint("configure the client to send unsigned chunks or a whole hash, for example by using https"))
 }
 
+/// Replaces the hash of a body that the client has given.
+pub fn set_payload(headers: &mut HeaderMap, hash: &str) {
+    if let Ok(value) = HeaderValue::from_str(hash) {
+        headers.insert(CONTENT, value);
+    }
+}
+
+/// Fails for a date that is further from our clock than AWS accepts, so that nobody can collect
+/// signatures for later.
+pub fn check_date(headers: &HeaderMap) -> Result<(), Refusal> {
+    let date = headers.get(DATE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let parsed = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", date).ok();
+    let moment = parsed.and_then(|date| date.to_zoned(jiff::tz::TimeZone::UTC).ok());
+    let distance = moment
+        .map(|date| (date.timestamp().as_second() - jiff::Timestamp::now().as_second()).abs());
+    match distance {
+        Some(0..=900) => Ok(()),
+        Some(_) => Err(Refusal::bad_request("the request is signed for a time that is not now")),
+        None => Err(Refusal::bad_request("the request is signed without a valid `x-amz-date`")),
+    }
+}
+
 /// The parts of a request that are signed besides its headers.
 pub struct Signed<'a> {
     /// The method
@@ -110,6 +132,10 @@ pub fn sign(
         headers.get(DATE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     if date.len() != 16 || !date.starts_with(day.as_str()) || day.len() != 8 {
         return Err(Refusal::bad_request("the request is signed without a valid `x-amz-date`"));
+    }
+
+    if !claim.headers.iter().any(|name| name == HOST.as_str()) {
+        return Err(Refusal::bad_request("the request is signed without its host"));
     }
 
     let Ok(key_id) = std::str::from_utf8(key_id) else {

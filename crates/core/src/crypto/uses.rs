@@ -381,7 +381,17 @@ mod tests {
             project: Some("web".into()),
             count: tags as u64,
             tags: (0..tags.min(MAX_TAGS)).map(|number| format!("tag-{number}")).collect(),
+            request: None,
         }
+    }
+
+    fn request(reason: Option<&str>) -> Option<UsedRequest> {
+        Some(UsedRequest {
+            method: "POST".into(),
+            origin: "https://api.example.com".into(),
+            path: "/v1/charges".into(),
+            reason: reason.map(str::to_owned),
+        })
     }
 
     fn begin() -> (Position, Vec<u8>, Key) {
@@ -394,7 +404,9 @@ mod tests {
     #[test]
     fn entries_round_trip() {
         let least = UseEntry { actor: Actor::Owner, refused: false, project: None, ..entry(0) };
-        for entry in [entry(3), entry(100), least] {
+        let sent = UseEntry { refused: false, request: request(None), ..entry(1) };
+        let refused = UseEntry { request: request(Some("the address is private")), ..entry(0) };
+        for entry in [entry(3), entry(100), least, sent, refused] {
             assert_eq!(UseEntry::decode(&entry.encode()), Some(entry));
         }
 

@@ -26,7 +26,11 @@ const MOST: usize = 4;
 pub struct UnknownCoding(pub String);
 
 /// The decoders of a body, the one that was applied last first.
-pub struct Decoders(Vec<Decoder>);
+pub struct Decoders {
+    decoders: Vec<Decoder>,
+    /// True after the first byte. A body without any is not encoded
+    has_begun: bool,
+}
 
 impl Decoders {
     /// Returns the decoders for the fields `content-encoding` of an answer, in their order.
@@ -47,12 +51,12 @@ impl Decoders {
         }
 
         decoders.reverse();
-        Ok(Self(decoders))
+        Ok(Self { decoders, has_begun: false })
     }
 
     /// Returns true if the body is not encoded.
     pub fn is_identity(&self) -> bool {
-        self.0.is_empty()
+        self.decoders.is_empty()
     }
 
     /// Decodes the next bytes of a body, and passes what comes out to `take`, in bounded pieces.
@@ -61,13 +65,18 @@ impl Decoders {
         input: &[u8],
         take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        decode_all(&mut self.0, input, take)
+        self.has_begun |= !input.is_empty();
+        decode_all(&mut self.decoders, input, take)
     }
 
     /// Ends the body. Fails if it was cut short.
     pub fn finish(&mut self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        for number in 0..self.0.len() {
-            let (done, rest) = self.0.split_at_mut(number + 1);
+        if !self.has_begun {
+            return Ok(());
+        }
+
+        for number in 0..self.decoders.len() {
+            let (done, rest) = self.decoders.split_at_mut(number + 1);
             let Some(decoder) = done.last_mut() else { break };
             decoder.finish(&mut |output| decode_all(rest, output, take))?;
         }
@@ -104,7 +113,7 @@ impl Decoder {
             "deflate" => Self::Deflate(Box::new(ZlibDecoder::new(Vec::new()))),
             "br" => {
                 let alloc = StandardAlloc::default;
-                let state = Box::new(Brotli::new(alloc(), alloc(), alloc()));
+                let state = Box::new(Brotli::new_strict(alloc(), alloc(), alloc()));
                 Self::Brotli { state, is_done: false }
             }
             "zstd" => {
@@ -362,7 +371,7 @@ mod tests {
             assert_eq!(decode("zstd", &frames, piece).unwrap(), b"one two");
         }
 
-        for empty in ["identity", "zstd"] {
+        for empty in ["identity", "zstd", "gzip", "br", "deflate, gzip"] {
             assert_eq!(decode(empty, b"", 1).unwrap(), b"", "{empty}");
         }
     }

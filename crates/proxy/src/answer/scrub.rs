@@ -8,7 +8,9 @@ use std::task::{Context, Poll, ready};
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::ext::ReasonPhrase;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::http::response::Parts;
 use secrets_mask::{Form, MaskedSpan, Masker, Needles, Sink};
 
 use super::BoxError;
@@ -45,8 +47,21 @@ impl Scrubber {
         out.has_replaced.then(|| out.bytes.freeze())
     }
 
-    /// Removes values from headers or trailers.
+    /// Removes values from the head of an answer: headers and the reason in the status line.
+    pub fn head(&self, parts: &mut Parts) {
+        parts.extensions.remove::<ReasonPhrase>();
+        self.headers(&mut parts.headers);
+    }
+
+    /// Removes values from headers or trailers. A field with a value in its name is removed.
     pub fn headers(&self, headers: &mut HeaderMap) {
+        let names: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| self.text(name.as_str().as_bytes()).is_some())
+            .cloned()
+            .collect();
+        names.iter().for_each(|name| drop(headers.remove(name)));
+
         for field in headers.values_mut() {
             if let Some(clean) = self.text(field.as_bytes()) {
                 // A placeholder can stand in every field.
@@ -140,27 +155,49 @@ pub struct ScrubbedBody<B> {
     masker: Masker<Arc<Needles>>,
     decoders: Decoders,
     scrubber: Scrubber,
+    /// Bytes that are not decoded yet
+    encoded: Bytes,
     trailers: Option<HeaderMap>,
+    /// True after the last byte of the inner body
+    has_ended: bool,
     is_done: bool,
 }
+
+/// The most encoded bytes that are decoded before the result is passed on.
+const PIECE: usize = 4 * 1024;
+/// The most bytes that such a piece may expand to.
+const EXPANDED: usize = 64 << 20;
 
 impl<B> ScrubbedBody<B> {
     /// Wraps a body.
     pub fn new(inner: B, decoders: Decoders, scrubber: Scrubber) -> Self {
         let masker = Masker::new(Arc::clone(&scrubber.0.needles));
-        Self { inner, masker, decoders, scrubber, trailers: None, is_done: false }
+        let (encoded, trailers) = (Bytes::new(), None);
+        Self {
+            inner,
+            masker,
+            decoders,
+            scrubber,
+            encoded,
+            trailers,
+            has_ended: false,
+            is_done: false,
+        }
     }
 
-    /// Decodes and scrubs the next bytes.
-    fn scrub(&mut self, data: &[u8]) -> std::io::Result<Bytes> {
+    /// Scrubs the next bytes, and decodes them before if they are encoded.
+    fn scrub(&mut self) -> std::io::Result<Bytes> {
+        let is_identity = self.decoders.is_identity();
+        let length = if is_identity { self.encoded.len() } else { self.encoded.len().min(PIECE) };
+        let data = self.encoded.split_to(length);
         let mut out = Output::new(&self.scrubber.0, data.len() + 64);
-        if self.decoders.is_identity() {
-            let Ok(()) = self.masker.push(data, &mut out);
+        if is_identity {
+            let Ok(()) = self.masker.push(&data, &mut out);
         } else {
             let masker = &mut self.masker;
-            self.decoders.decode(data, &mut |plain| {
+            self.decoders.decode(&data, &mut |plain| {
                 let Ok(()) = masker.push(plain, &mut out);
-                Ok(())
+                check_size(out.bytes.len())
             })?;
         }
 
@@ -173,13 +210,25 @@ impl<B> ScrubbedBody<B> {
         let masker = &mut self.masker;
         self.decoders.finish(&mut |plain| {
             let Ok(()) = masker.push(plain, &mut out);
-            Ok(())
+            check_size(out.bytes.len())
         })?;
 
         let Ok(()) = self.masker.finish(&mut out);
         self.is_done = true;
         Ok(out.bytes.freeze())
     }
+}
+
+/// Fails for a small piece that expands to more than anybody sends in good faith.
+fn check_size(length: usize) -> std::io::Result<()> {
+    if length <= EXPANDED {
+        return Ok(());
+    }
+
+    Err(std::io::Error::new(
+        std::io::ErrorKind::InvalidData,
+        "the answer expands to too many bytes",
+    ))
 }
 
 impl<B> Body for ScrubbedBody<B>
@@ -195,29 +244,32 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        if let Some(trailers) = this.trailers.take() {
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-        }
-
         while !this.is_done {
-            let next = ready!(Pin::new(&mut this.inner).poll_frame(cx));
-            let scrubbed = match next {
-                Some(Err(error)) => {
-                    this.is_done = true;
-                    return Poll::Ready(Some(Err(error.into())));
-                }
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => this.scrub(&data),
-                    Err(frame) => {
-                        if let Ok(mut trailers) = frame.into_trailers() {
-                            this.scrubber.headers(&mut trailers);
-                            this.trailers = Some(trailers);
-                        }
-
-                        this.finish()
+            let scrubbed = if !this.encoded.is_empty() {
+                this.scrub()
+            } else if this.has_ended {
+                this.finish()
+            } else {
+                match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+                    Some(Err(error)) => {
+                        this.is_done = true;
+                        return Poll::Ready(Some(Err(error.into())));
                     }
-                },
-                None => this.finish(),
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => this.encoded = data,
+                        Err(frame) => {
+                            if let Ok(mut trailers) = frame.into_trailers() {
+                                this.scrubber.headers(&mut trailers);
+                                this.trailers = Some(trailers);
+                            }
+
+                            this.has_ended = true;
+                        }
+                    },
+                    None => this.has_ended = true,
+                }
+
+                continue;
             };
 
             match scrubbed {

@@ -290,13 +290,18 @@ fn requests_to_aws_are_signed_again() {
         assert_eq!(policy.rules[0].key_id, Some(1));
     };
     let lab = Lab::of(Plan { grants, change: Box::new(change), ..Plan::default() });
-    let field = format!(
-        "AWS4-HMAC-SHA256 Credential={OTHER_PLACEHOLDER}/20260101/us-east-1/s3/aws4_request, \
-         SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=00"
-    );
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let (day, date) = (now.strftime("%Y%m%d").to_string(), now.strftime("%Y%m%dT%H%M%SZ"));
+    let date = date.to_string();
+    let claim = |day: &str, headers: &str| {
+        format!(
+            "AWS4-HMAC-SHA256 Credential={OTHER_PLACEHOLDER}/{day}/us-east-1/s3/aws4_request, \
+             SignedHeaders={headers}, Signature=00"
+        )
+    };
+    let field = claim(&day, "host;x-amz-content-sha256;x-amz-date");
     let send = |content: &str, body: &[u8]| {
-        let mut fields =
-            vec![("Authorization", field.as_str()), ("X-Amz-Date", "20260101T000000Z")];
+        let mut fields = vec![("Authorization", field.as_str()), ("X-Amz-Date", date.as_str())];
         if !content.is_empty() {
             fields.push(("X-Amz-Content-Sha256", content));
         }
@@ -310,7 +315,7 @@ fn requests_to_aws_are_signed_again() {
         let received = lab.origin.log.one();
         let sent = received.header("authorization");
         assert!(
-            sent.starts_with(&format!("AWS4-HMAC-SHA256 Credential={KEY_ID}/20260101/")),
+            sent.starts_with(&format!("AWS4-HMAC-SHA256 Credential={KEY_ID}/{day}/")),
             "{sent}"
         );
         assert!(!sent.ends_with("Signature=00") && !sent.contains(VALUE), "{sent}");
@@ -320,6 +325,17 @@ fn requests_to_aws_are_signed_again() {
 
     let answer = send("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", b"the body");
     assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("each chunk"), "{answer}");
+    for (day, date, headers, why) in [
+        ("20260101", "20260101T000000Z", "host;x-amz-date", "a time that is not now"),
+        (day.as_str(), "now", "host;x-amz-date", "without a valid `x-amz-date`"),
+        (day.as_str(), date.as_str(), "x-amz-date", "without its host"),
+    ] {
+        let field = claim(day, headers);
+        let fields = [("Authorization", field.as_str()), ("X-Amz-Date", date)];
+        let answer = lab.send("PUT /echo", &fields, b"");
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(why), "{answer}");
+    }
+
     let presigned =
         format!("GET /echo?X-Amz-Credential={OTHER_PLACEHOLDER}%2F20260101&X-Amz-Signature=00");
     let answer = lab.send(&presigned, &[], b"");
