@@ -17,7 +17,8 @@ install -m 755 "$binary" "$folder/$name"
 packaging/sbom.sh "$folder/$name" "$folder/$name.cdx.json"
 packaging/deb.sh "$folder"
 
-# A rebuild needs the same compilers. cc compiles SQLite.
+# A rebuild needs the same compilers. cc compiles SQLite, ring's C and assembly, and a few lines of
+# signal-hook.
 {
     echo "source $(git rev-parse HEAD)"
     rustc -vV

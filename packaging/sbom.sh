@@ -4,7 +4,8 @@
 #
 # cargo-cyclonedx writes it from cargo's metadata. This script adds the binary's hash and SQLite,
 # removes crates that only tests enable and the path of this machine, and compares the result with
-# the dependency tree. The same sources give the same bytes.
+# the dependency tree. ring's C and assembly have no version of their own, so ring's entry covers
+# them. The same sources give the same bytes.
 set -euo pipefail
 binary=$(realpath "$1")
 output=$(realpath "$2")
@@ -19,8 +20,9 @@ sqlite_sources=$(cargo metadata --locked --format-version 1 --filter-platform "$
     jq -r '.packages[] | select(.name == "libsqlite3-sys").manifest_path | rtrimstr("/Cargo.toml")')
 sqlite=$(sed -n 's/^#define SQLITE_VERSION  *"\(.*\)"/\1/p' "$sqlite_sources/sqlite3/sqlite3.h")
 
+# cargo-cyclonedx writes one file for each program of the workspace, also for the tests' server.
 raw=secrets_bin.cdx.json
-trap 'rm -f "$raw"' EXIT
+trap 'rm -f "$raw" tests/origin/test-origin_bin.cdx.json' EXIT
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)} \
     cargo cyclonedx --quiet --format json --describe binaries --no-build-deps --spec-version 1.5
 

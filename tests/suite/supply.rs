@@ -9,31 +9,36 @@ use std::process::Command;
 
 use crate::support::files::root;
 
-/// The number of crates in the binary. Cargo.toml asks for 38 of them, each with its reason there.
+/// The number of crates in the binary. Cargo.toml asks for 57 of them, each with its reason there.
 /// With their dependencies, the cryptography accounts for 41, TOML, JSON, YAML, CSV and XML for 23,
 /// the command line for 19, walking trees for 13, git's objects for 2 (`miniz_oxide`; a git library
 /// would add 46) and SQLite for 9. `age` (`export`) adds 89: the previous generation of RustCrypto,
 /// p256 and ML-KEM for kinds of keys that we do not accept, futures, and fluent for messages that
 /// we do not show. Its features cannot leave any of them out. zxcvbn, which rates passphrases, adds
 /// 11: regular expressions with look-around, and a calendar. That is the price of a file that other
-/// programs can open. The authors of each crate can reach every value. A change that adds one
-/// explains here what it is worth, and a change that removes one lowers the number.
-const IN_THE_BINARY: usize = 223;
+/// programs can open. `secrets-proxy`, which sends values in requests, adds 38: 15 for HTTP/1.1 and
+/// HTTP/2 (hyper), 12 for TLS and certificates (rustls, rcgen and ring, which also brings C and
+/// assembly), 7 to decompress answers, tokio with two more, and `bytes`. psl, which knows the
+/// domains below which anybody can get a host, adds 2. The authors of each crate can reach every
+/// value. A change that adds one explains here what it is worth, and a change that removes one
+/// lowers the number.
+const IN_THE_BINARY: usize = 263;
 
 /// The crates of this workspace, which do not count.
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     "terminal-secrets",
     "secrets-age",
     "secrets-core",
     "secrets-files",
     "secrets-mask",
     "secrets-project",
+    "secrets-proxy",
     "secrets-runtime",
 ];
 
 /// The same, plus the crates that run on the machine of somebody who builds the program: macros,
 /// build scripts and their dependencies.
-const TO_BUILD: usize = 258;
+const TO_BUILD: usize = 299;
 
 /// Returns the crates of this machine's binary, by cargo's kinds of edges.
 fn crates(edges: &str) -> BTreeSet<String> {

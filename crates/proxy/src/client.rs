@@ -4,16 +4,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::header::{HeaderMap, USER_AGENT};
-use hyper::{Method, Request, Response, Uri};
-use secrets_core::model::{Origin, Tag};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderName, LOCATION, USER_AGENT};
+use hyper::http::response::Parts;
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use secrets_core::model::{Destinations, Origin, SecretBytes, SecretValue, Tag};
 
-use crate::answer::Scrubber;
+use crate::answer::{BoxError, Scrubber};
 use crate::exchange::{Exchange, RequestBody, refusal_of};
-use crate::judge::{judge, kind_of, rewrite_whole};
+use crate::judge::{Judged, judge, kind_of, rewrite_whole};
 use crate::net::Offer;
 use crate::origin::{OriginConnection, PassedBody};
-use crate::policy::Policy;
+use crate::policy::{Policy, SessionSecret};
 use crate::refusal::Refusal;
 use crate::session::Session;
 
@@ -61,17 +64,21 @@ pub struct Checked {
     pub rules: Vec<usize>,
 }
 
-/// Judges a request without sending it.
+/// Judges a request without sending it. What is returned was made without the values.
+///
+/// # Errors
+/// Fails as sending would.
 pub fn check(
     policy: &Arc<Policy>,
     origin: &Origin,
     outgoing: &Outgoing,
 ) -> Result<Checked, Refusal> {
-    let (mut parts, ()) = outgoing.request()?.into_parts();
-    let mut judged = judge(policy, origin, &mut parts)?;
-    let (kind, method) = (kind_of(&parts.headers), outgoing.method.as_str());
-    let body = rewrite_whole(policy, origin, method, &mut judged, kind, &outgoing.body)?;
-    let scrubber = Scrubber::new(Arc::clone(policy));
+    // Only this one knows whether a value can stand where it should.
+    rewritten(policy, origin, outgoing)?;
+
+    let stand_in = Arc::new(without_values(policy)?);
+    let (parts, body, judged) = rewritten(&stand_in, origin, outgoing)?;
+    let scrubber = Scrubber::new(stand_in);
     let clean =
         |bytes: &[u8]| scrubber.text(bytes).map_or_else(|| bytes.to_vec(), |clean| clean.to_vec());
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -82,6 +89,35 @@ pub fn check(
         body: clean(body.as_ref().map_or(&outgoing.body, |body| body.expose())),
         rules: judged.rules,
     })
+}
+
+type Rewritten = (hyper::http::request::Parts, Option<SecretBytes>, Judged);
+
+/// Judges a request and puts the values of a policy into it.
+fn rewritten(policy: &Policy, origin: &Origin, outgoing: &Outgoing) -> Result<Rewritten, Refusal> {
+    let (mut parts, ()) = outgoing.request()?.into_parts();
+    let mut judged = judge(policy, origin, &mut parts)?;
+    let (kind, method) = (kind_of(&parts.headers), outgoing.method.as_str());
+    let body = rewrite_whole(policy, origin, method, &mut judged, kind, &outgoing.body)?;
+    Ok((parts, body, judged))
+}
+
+/// Returns the same policy with placeholders for values.
+fn without_values(policy: &Policy) -> Result<Policy, Refusal> {
+    let invalid = || Refusal::new(502, "a placeholder is not valid");
+    let stand_in = |secret: &SessionSecret| {
+        let placeholder = SecretBytes::copy_of(secret.placeholder.as_bytes());
+        Ok(SessionSecret {
+            tag: secret.tag.clone(),
+            value: SecretValue::new(placeholder, true).map_err(|_| invalid())?,
+            placeholder: secret.placeholder.clone(),
+            shown: secret.shown.clone(),
+            grants: secret.grants.clone(),
+        })
+    };
+
+    let secrets = policy.secrets.iter().map(stand_in).collect::<Result<_, Refusal>>()?;
+    Policy::new(secrets, policy.rules.clone(), []).map_err(|_| invalid())
 }
 
 /// A connection for requests to one origin.
@@ -102,8 +138,11 @@ impl Client {
         }
     }
 
-    /// Sends a request. Returns the answer without values.
-    pub async fn send(&self, outgoing: &Outgoing) -> Result<Response<PassedBody>, Refusal> {
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// Fails if the request is refused, or if there is no answer.
+    pub async fn send(&self, outgoing: &Outgoing) -> Result<Answer, Refusal> {
         let (parts, ()) = outgoing.request()?.into_parts();
         let path = parts.uri.path().to_owned();
         let mut exchange = Exchange::new(Arc::clone(&self.session), Arc::clone(&self.connection));
@@ -117,11 +156,134 @@ impl Client {
         };
 
         let response = exchange.send(ready.request).await?;
-        exchange.scrubbed(response).await
+        Ok(Answer { exchange, response })
+    }
+}
+
+/// An answer whose body was not read yet.
+pub struct Answer {
+    exchange: Exchange,
+    response: Response<Incoming>,
+}
+
+/// Where a redirect leads.
+pub struct Location {
+    /// With placeholders for values, to be sent
+    pub target: String,
+    /// As a person may see it
+    pub shown: String,
+}
+
+impl Answer {
+    /// Returns the status.
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
     }
 
-    /// Returns the tags of the secrets of the session.
-    pub fn tags(&self) -> Vec<Tag> {
-        self.session.policy().secrets.iter().map(|secret| secret.tag.clone()).collect()
+    /// Returns a header as a number.
+    pub fn number(&self, name: &HeaderName) -> Option<u64> {
+        self.response.headers().get(name)?.to_str().ok()?.parse().ok()
+    }
+
+    /// Returns where a redirect leads.
+    pub fn location(&self) -> Option<Location> {
+        let field = self.response.headers().get(LOCATION)?.as_bytes();
+        let scrubber = Scrubber::new(Arc::clone(&self.exchange.policy));
+        let text = |scrubber: &Scrubber| {
+            let clean = scrubber.text(field);
+            String::from_utf8_lossy(clean.as_deref().unwrap_or(field)).into_owned()
+        };
+        Some(Location { target: text(&scrubber.with_placeholders()), shown: text(&scrubber) })
+    }
+
+    /// Returns the answer without values.
+    ///
+    /// # Errors
+    /// Fails if its encoding is not known.
+    pub async fn scrubbed(self) -> Result<Response<PassedBody>, Refusal> {
+        self.exchange.scrubbed(self.response).await
+    }
+
+    /// Reads the answer as a whole, with the values in it.
+    ///
+    /// # Errors
+    /// Fails if its encoding is not known, if it is cut short, or if it has more than `most` bytes.
+    pub async fn whole(self, most: usize) -> Result<WholeAnswer, Refusal> {
+        let (parts, decoders, mut body) = self.exchange.decoded(self.response)?;
+        let mut decoders = decoders;
+        let mut whole = SecretBytes::with_capacity(0);
+        let mut is_too_long = false;
+        let mut take = |plain: &[u8]| {
+            is_too_long |= whole.expose().len() + plain.len() > most;
+            if is_too_long {
+                return Err(std::io::ErrorKind::FileTooLarge.into());
+            }
+
+            whole.extend(plain);
+            Ok(())
+        };
+
+        let outcome: Result<(), BoxError> = async {
+            while let Some(frame) = body.frame().await {
+                if let Ok(data) = frame?.into_data() {
+                    decoders.decode(&data, &mut take)?;
+                }
+            }
+
+            Ok(decoders.finish(&mut take)?)
+        }
+        .await;
+        match outcome {
+            Ok(()) => Ok(WholeAnswer { parts, body: whole, policy: self.exchange.policy }),
+            Err(_) if is_too_long => {
+                let message = format!("the answer is larger than {} MiB", most >> 20);
+                let hint = "without `--json` and `--save`, answers of any size are printed";
+                Err(Refusal::new(502, message).hint(hint))
+            }
+            Err(error) => Err(Refusal::new(502, format!("the answer was cut short: {error}"))),
+        }
+    }
+}
+
+/// A whole answer with values in it.
+pub struct WholeAnswer {
+    parts: Parts,
+    body: SecretBytes,
+    policy: Arc<Policy>,
+}
+
+impl WholeAnswer {
+    /// Returns the body with the values in it.
+    pub fn body(&self) -> &[u8] {
+        self.body.expose()
+    }
+
+    /// Returns the answer without the values of the session and without `others`, which are shown as
+    /// their tags.
+    ///
+    /// # Errors
+    /// Fails if there are too many values.
+    pub fn scrubbed(mut self, others: &[(&Tag, &SecretValue)]) -> Result<Response<Bytes>, Refusal> {
+        let others = others.iter().map(|(tag, value)| {
+            let shown = format!("\u{2039}{tag}\u{203a}");
+            SessionSecret {
+                tag: (*tag).clone(),
+                value: value.duplicate(),
+                placeholder: shown.clone(),
+                shown: Some(shown),
+                grants: Destinations::default(),
+            }
+        });
+        let others = Policy::new(others.collect(), Vec::new(), [])
+            .map_err(|_| Refusal::new(502, "the answer has too many values"))?;
+        let mut body: Option<Bytes> = None;
+        for scrubber in [Scrubber::new(Arc::new(others)), Scrubber::new(self.policy)] {
+            scrubber.head(&mut self.parts);
+            let text = body.as_deref().unwrap_or(self.body.expose());
+            body = scrubber.text(text).or(body);
+        }
+
+        let body = body.unwrap_or_else(|| Bytes::copy_from_slice(self.body.expose()));
+        Ok(Response::from_parts(self.parts, body))
     }
 }

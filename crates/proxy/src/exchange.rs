@@ -13,7 +13,7 @@ use hyper::header::{
 };
 use hyper::http::{request, response};
 use hyper::{Method, Request, Response, StatusCode, Version};
-use secrets_core::model::Tag;
+use secrets_core::model::{Origin, Tag};
 
 use crate::answer::{
     BoxError, Decoders, ScrubbedBody, Scrubber, UnknownCoding, boxed, is_scrubbed_whole,
@@ -76,6 +76,21 @@ impl Exchange {
     pub fn new(session: Arc<Session>, connection: Arc<OriginConnection>) -> Self {
         let (policy, begun) = (session.policy(), Instant::now());
         Self { session, connection, policy, begun, method: String::new() }
+    }
+
+    /// Returns the session.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Returns the origin.
+    pub fn origin(&self) -> &Origin {
+        self.connection.origin()
+    }
+
+    /// Returns the method of the request that was prepared.
+    pub fn method(&self) -> &str {
+        &self.method
     }
 
     /// Judges a request and puts values into it. `is_upgrade` keeps the headers that ask for a
@@ -238,30 +253,43 @@ impl Exchange {
         sent.map_err(|error| refusal_of(&error))
     }
 
+    /// Returns an answer's head for another connection, and its body with the decoders for it.
+    ///
+    /// # Errors
+    /// Fails if the encoding of the body is not known.
+    pub fn decoded(
+        &self,
+        response: Response<Incoming>,
+    ) -> Result<(response::Parts, Decoders, PassedBody), Refusal> {
+        let (mut parts, body) = response.into_parts();
+        let decoders = decoders(&parts.headers)?;
+        remove_hop_by_hop(&mut parts.headers, false);
+        if has_no_body(&self.method, parts.status) {
+            // Whatever an origin sends after such a head does not belong to the answer.
+            return Ok((parts, decoders, full(Bytes::new())));
+        }
+
+        if !decoders.is_identity() {
+            parts.headers.remove(CONTENT_ENCODING);
+            parts.headers.remove(CONTENT_LENGTH);
+        }
+
+        Ok((parts, decoders, body.map_err(boxed).boxed_unsync()))
+    }
+
     /// Returns the answer without values.
     pub async fn scrubbed(
         &self,
         response: Response<Incoming>,
     ) -> Result<Response<PassedBody>, Refusal> {
-        let (mut parts, body) = response.into_parts();
-        let decoders = decoders(&parts.headers)?;
-        remove_hop_by_hop(&mut parts.headers, false);
+        let (mut parts, decoders, body) = self.decoded(response)?;
         let scrubber = Scrubber::new(Arc::clone(&self.policy));
         scrubber.head(&mut parts);
         if has_no_body(&self.method, parts.status) {
-            // Whatever an origin sends after such a head does not belong to the answer.
-            return Ok(Response::from_parts(parts, full(Bytes::new())));
+            return Ok(Response::from_parts(parts, body));
         }
 
-        let is_identity = decoders.is_identity();
-        let length = body.size_hint().exact();
-        if !is_identity {
-            parts.headers.remove(CONTENT_ENCODING);
-            parts.headers.remove(CONTENT_LENGTH);
-        }
-
-        let body = body.map_err(boxed);
-        if is_identity && is_scrubbed_whole(length) {
+        if decoders.is_identity() && is_scrubbed_whole(body.size_hint().exact()) {
             return whole_answer(parts, body, &scrubber).await;
         }
 

@@ -17,7 +17,7 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+pub use hyper::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 pub use hyper::{Method, Response};
 
 pub mod address;

@@ -108,6 +108,14 @@ pub enum Others {
     Tunnel,
 }
 
+/// Returns true for a value with the form of the id of one of Amazon's keys.
+pub fn is_key_id(value: &[u8]) -> bool {
+    let is_upper = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+    matches!(value.get(..4), Some(b"AKIA" | b"ASIA"))
+        && value.len() <= 128
+        && value.iter().all(is_upper)
+}
+
 /// The secrets and the rules of a session.
 pub struct Policy {
     /// The secrets
@@ -146,25 +154,18 @@ impl Policy {
     /// id of a key has the form of Amazon's. Of several with the same destination, the one belongs to a key
     /// whose tag begins most like the key's.
     pub fn rules_of(secrets: &[SessionSecret]) -> Vec<Rule> {
-        let is_key_id = |secret: &SessionSecret| {
-            let value = secret.value.expose();
-            let is_upper = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit();
-            matches!(value.get(..4), Some(b"AKIA" | b"ASIA"))
-                && value.len() <= 128
-                && value.iter().all(is_upper)
-        };
-
         let mut rules = Vec::new();
         for (number, secret) in secrets.iter().enumerate() {
             for grant in &secret.grants {
                 let mut rule = Rule::new(number, grant.clone());
                 if grant.place == Place::Signature {
-                    if is_key_id(secret) {
+                    if is_key_id(secret.value.expose()) {
                         continue;
                     }
 
                     let is_candidate = |(_, other): &(usize, &SessionSecret)| {
-                        is_key_id(other) && other.grants.iter().any(|one| one == grant)
+                        is_key_id(other.value.expose())
+                            && other.grants.iter().any(|one| one == grant)
                     };
                     let alike = |(_, other): &(usize, &SessionSecret)| {
                         let (one, two) = (other.tag.key(), secret.tag.key());

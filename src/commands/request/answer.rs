@@ -7,10 +7,10 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use secrets_files::{Output, StagedOutput};
 use secrets_project::template::output;
-use secrets_proxy::client::Outgoing;
-use secrets_proxy::origin::PassedBody;
-use secrets_proxy::{HeaderMap, Method, Response};
+use secrets_proxy::client::{Answer, Outgoing};
+use secrets_proxy::{HeaderMap, Method, RETRY_AFTER};
 
+use super::super::shared::sending::refused;
 use super::RequestArgs;
 use super::save::{self, Saved};
 use crate::context::Context;
@@ -58,39 +58,21 @@ impl<'c> Printed<'c> {
     /// Prints an answer. Returns the values to store.
     pub(super) async fn print(
         &self,
-        response: Response<PassedBody>,
+        answer: Answer,
         saves: &[Saved],
     ) -> Result<Vec<save::Value>, Error> {
-        let (parts, body) = response.into_parts();
-        let status = parts.status.as_u16();
-        let is_failed = self.args.fail && status >= 400;
-        if self.cx.ui.is_json() || !saves.is_empty() {
-            let whole = whole(body).await?;
-            let (values, whole) =
-                if is_failed { (Vec::new(), whole) } else { save::take(saves, whole)? };
-            if is_failed {
-                return Ok(values);
-            }
-
-            if self.cx.ui.is_json() {
-                self.cx.ui.print(&AnswerInfo::new(status, &parts.headers, &whole))?;
-            } else {
-                self.head(status, &parts.headers)?;
-                let mut sink = Sink::new(self.output.as_ref())?;
-                sink.write(&whole)?;
-                sink.finish()?;
-            }
-
-            return Ok(values);
-        }
-
-        if is_failed {
+        let status = answer.status().as_u16();
+        if self.args.fail && status >= 400 {
             return Ok(Vec::new());
         }
 
+        if self.cx.ui.is_json() || !saves.is_empty() {
+            return self.print_whole(answer, saves).await;
+        }
+
+        let (parts, mut body) = answer.scrubbed().await.map_err(|why| refused(&why))?.into_parts();
         self.head(status, &parts.headers)?;
         let mut sink = Sink::new(self.output.as_ref())?;
-        let mut body = body;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| cut_short(&*error))?;
             if let Ok(data) = frame.into_data() {
@@ -100,6 +82,30 @@ impl<'c> Printed<'c> {
 
         sink.finish()?;
         Ok(Vec::new())
+    }
+
+    /// Prints an answer as a whole. Values to store are taken from it before it is masked, so that a
+    /// string which looks like a known value is stored as it came.
+    async fn print_whole(
+        &self,
+        answer: Answer,
+        saves: &[Saved],
+    ) -> Result<Vec<save::Value>, Error> {
+        let whole = answer.whole(WHOLE).await.map_err(|why| refused(&why))?;
+        let values = save::take(saves, whole.body())?;
+        let others: Vec<_> = values.iter().map(save::Value::named).collect();
+        let (parts, body) = whole.scrubbed(&others).map_err(|why| refused(&why))?.into_parts();
+        let status = parts.status.as_u16();
+        if self.cx.ui.is_json() {
+            self.cx.ui.print(&AnswerInfo::new(status, &parts.headers, &body))?;
+        } else {
+            self.head(status, &parts.headers)?;
+            let mut sink = Sink::new(self.output.as_ref())?;
+            sink.write(&body)?;
+            sink.finish()?;
+        }
+
+        Ok(values)
     }
 
     /// Prints the status and the headers if they are asked for.
@@ -122,18 +128,6 @@ impl<'c> Printed<'c> {
 
 fn cut_short(error: &dyn std::fmt::Display) -> Error {
     Error::new(Kind::Failure, format!("the answer was cut short: {error}"))
-}
-
-async fn whole(body: PassedBody) -> Result<Bytes, Error> {
-    let limited = http_body_util::Limited::new(body, WHOLE);
-    match limited.collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Error::new(Kind::Failure, "the answer is larger than 64 MiB")
-                .hint("without `--json` and `--save`, answers of any size are printed"))
-        }
-        Err(error) => Err(cut_short(&*error)),
-    }
 }
 
 /// Where the body goes.
@@ -182,15 +176,8 @@ fn stdout(bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// Returns how long the origin asks to wait.
-pub(super) fn wait(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds.min(LONGEST_WAIT)))
-}
-
-/// Returns where a redirect leads.
-pub(super) fn location(response: &Response<PassedBody>) -> Option<String> {
-    let field = response.headers().get("location")?;
-    Some(String::from_utf8_lossy(field.as_bytes()).into_owned())
+pub(super) fn wait(answer: &Answer) -> Option<Duration> {
+    Some(Duration::from_secs(answer.number(&RETRY_AFTER)?.min(LONGEST_WAIT)))
 }
 
 /// Changes a request as a redirect asks for (RFC 9110, section 15.4).

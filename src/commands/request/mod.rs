@@ -21,6 +21,7 @@ use secrets_proxy::policy::Policy;
 use secrets_proxy::session::{Fixed, Session};
 
 use super::shared::destinations::{check_fits, check_width};
+use super::shared::look_for::warn_of_short;
 use super::shared::sending::{
     Draft, DraftOptions, Shown, Teller, company_proxy, local, local_of, planned, refused,
     same_origin,
@@ -181,7 +182,7 @@ fn policy(
             continue;
         }
 
-        let places = draft.places(&metadata.tag);
+        let places = draft.places(&metadata.tag)?;
         if !prompt::is_possible()
             || metadata.destinations.iter().next().is_some()
             || places.is_empty()
@@ -208,7 +209,11 @@ fn policy(
     let rules = Policy::rules_of(&secrets);
     let private: Vec<_> =
         secrets.iter().flat_map(|secret| secret.grants.iter()).filter_map(local_of).collect();
-    let mut policy = Policy::new(secrets, rules, [])
+    let values = secrets.iter().map(|secret| (&secret.tag, &secret.value));
+    warn_of_short(values, "masked in the answer", cx);
+    // A template may have sent a value through filters. An answer may have it as it is stored, too.
+    let stored = sendable.iter().map(|one| (&one.secret.metadata.tag, &one.value));
+    let mut policy = Policy::new(secrets, rules, stored)
         .map_err(|error| Error::new(Kind::Failure, format!("too many placeholders: {error}")))?;
     policy.private = private;
     if let Some(proxy) = cx.target.manifest()?.and_then(|manifest| manifest.proxy.as_ref()) {
@@ -360,14 +365,14 @@ async fn exchange(
         let status = response.status();
         if matches!(status.as_u16(), 429 | 502 | 503 | 504) && tries < args.retry && is_repeatable {
             tries += 1;
-            tokio::time::sleep(answer::wait(response.headers()).unwrap_or(pause)).await;
+            tokio::time::sleep(answer::wait(&response).unwrap_or(pause)).await;
             continue;
         }
 
         if status.is_redirection()
-            && let Some(to) = answer::location(&response)
+            && let Some(to) = response.location()
         {
-            let next = args.follow.and_then(|_| same_origin(&origin, &outgoing.target, &to));
+            let next = args.follow.and_then(|_| same_origin(&origin, &outgoing.target, &to.target));
             match next {
                 Some(target) if followed < REDIRECTS => {
                     followed += 1;
@@ -378,7 +383,7 @@ async fn exchange(
                     let message = format!("more than {REDIRECTS} redirects");
                     return Err(Error::new(Kind::Failure, message));
                 }
-                None => printed.redirect(status.as_u16(), &to, args.follow.is_some()),
+                None => printed.redirect(status.as_u16(), &to.shown, args.follow.is_some()),
             }
         }
 

@@ -1,9 +1,7 @@
 //! `--save`: stores strings of a JSON answer as secrets, without showing them.
 
-use bytes::Bytes;
 use secrets_core::model::{ProjectName, SecretBytes, SecretRef, SecretValue, Tag};
 use secrets_core::vault::{NewSecret, SecretChanges, Vault};
-use secrets_mask::{MaskedSpan, Masker, Needles, Sink};
 
 use super::super::shared::label::described;
 use crate::context::Context;
@@ -19,6 +17,13 @@ pub(super) struct Saved {
 pub(super) struct Value {
     tag: Tag,
     value: SecretValue,
+}
+
+impl Value {
+    /// Returns the value with its tag.
+    pub(super) fn named(&self) -> (&Tag, &SecretValue) {
+        (&self.tag, &self.value)
+    }
 }
 
 /// Parses `TAG=/POINTER`.
@@ -63,13 +68,13 @@ fn exists(tag: &Tag, project: &ProjectName) -> Error {
     Error::new(Kind::Conflict, format!("`{tag}` already exists in project `{project}`"))
 }
 
-/// Takes the strings from an answer. Returns them, and the answer without them.
-pub(super) fn take(saves: &[Saved], answer: Bytes) -> Result<(Vec<Value>, Bytes), Error> {
+/// Takes the strings from an answer.
+pub(super) fn take(saves: &[Saved], answer: &[u8]) -> Result<Vec<Value>, Error> {
     if saves.is_empty() {
-        return Ok((Vec::new(), answer));
+        return Ok(Vec::new());
     }
 
-    let document: serde_json::Value = serde_json::from_slice(&answer)
+    let document: serde_json::Value = serde_json::from_slice(answer)
         .map_err(|_| Error::new(Kind::Failure, "the answer is not JSON, so nothing was stored"))?;
     let mut values = Vec::with_capacity(saves.len());
     for Saved { tag, pointer } in saves {
@@ -93,32 +98,7 @@ pub(super) fn take(saves: &[Saved], answer: Bytes) -> Result<(Vec<Value>, Bytes)
         values.push(Value { tag: tag.clone(), value });
     }
 
-    let answer = masked(&values, &answer);
-    Ok((values, answer))
-}
-
-/// Returns an answer with the tags in place of the values.
-fn masked(values: &[Value], answer: &[u8]) -> Bytes {
-    struct Out(Vec<u8>);
-
-    impl Sink for Out {
-        type Error = std::convert::Infallible;
-
-        fn literal(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
-            self.0.extend_from_slice(bytes);
-            Ok(())
-        }
-
-        fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Self::Error> {
-            self.0.extend_from_slice(format!("\u{2039}{}\u{203a}", found.tag).as_bytes());
-            Ok(())
-        }
-    }
-
-    let needles = Needles::new(values.iter().map(|value| (&value.tag, value.value.expose())));
-    let (mut masker, mut out) = (Masker::new(&needles), Out(Vec::with_capacity(answer.len())));
-    let (Ok(()), Ok(())) = (masker.push(answer, &mut out), masker.finish(&mut out));
-    Bytes::from(out.0)
+    Ok(values)
 }
 
 /// Stores values.

@@ -69,12 +69,13 @@ fn a_secret_without_a_destination_has_no_placeholder() {
         "-c",
         "echo $URL",
     ]);
-    let text = String::from_utf8(run.run().succeeds().bytes()).unwrap();
+    let run = run.run().succeeds().stderr("`STRIPE_KEY` is a placeholder\n");
+    let text = String::from_utf8(run.bytes()).unwrap();
     assert!(
         text.starts_with("x:sk_test_") && text.ends_with("@y\n") && !text.contains(KEY),
         "{text}"
     );
-    served.command(["run", "--lock", "--", "true"]).run().fails_with(2).stderr_has("--proxy");
+    served.command(["run", "--lock", "--", "true"]).run().fails_with(125).stderr_has("--proxy");
 }
 
 #[test]
@@ -208,7 +209,11 @@ fn a_changed_value_is_used_by_a_running_proxy() {
         let sandbox = Sandbox::with_secrets(&[("stripe-key", KEY)]);
         let served = Served::of(if is_with_token { sandbox } else { sandbox.unlocked() });
         served.allow("stripe-key", &[]);
-        served.sandbox.run(["token", "create", "t", "--level", "use", "-q", "--output", "t"]);
+        if is_with_token {
+            let create = ["token", "create", "t", "--level", "use", "-q", "--output", "t"];
+            served.sandbox.run(create).succeeds().stdout("");
+        }
+
         let script = format!(
             "call() {{ curl -sS {0} -H \"Authorization: Bearer $STRIPE_KEY\"; }}; call; echo next; read x; call",
             served.url("/echo")

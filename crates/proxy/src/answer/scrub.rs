@@ -27,22 +27,31 @@ pub fn is_scrubbed_whole(length: Option<u64>) -> bool {
 
 /// Scrubs pieces of text that belong to one policy.
 #[derive(Clone)]
-pub struct Scrubber(Arc<Policy>);
+pub struct Scrubber {
+    policy: Arc<Policy>,
+    /// True to write placeholders, also for secrets that are shown as something else
+    has_placeholders: bool,
+}
 
 impl Scrubber {
     /// Creates a scrubber for the values of a policy.
     pub fn new(policy: Arc<Policy>) -> Self {
-        Self(policy)
+        Self { policy, has_placeholders: false }
+    }
+
+    /// Returns a scrubber that always writes placeholders, so that the text can be sent again.
+    pub fn with_placeholders(&self) -> Self {
+        Self { has_placeholders: true, ..self.clone() }
     }
 
     /// Returns a whole text without values, or `None` if there are none in it.
     pub fn text(&self, text: &[u8]) -> Option<Bytes> {
-        if self.0.needles.is_empty() {
+        if self.policy.needles.is_empty() {
             return None;
         }
 
-        let mut masker = Masker::new(&*self.0.needles);
-        let mut out = Output::new(&self.0, text.len());
+        let mut masker = Masker::new(&*self.policy.needles);
+        let mut out = Output::new(self, text.len());
         let (Ok(()), Ok(())) = (masker.push(text, &mut out), masker.finish(&mut out));
         out.has_replaced.then(|| out.bytes.freeze())
     }
@@ -74,7 +83,7 @@ impl Scrubber {
 impl Scrubber {
     /// Returns a scrubber for a text that comes in pieces.
     pub fn stream(&self) -> StreamScrubber {
-        let masker = Masker::new(Arc::clone(&self.0.needles));
+        let masker = Masker::new(Arc::clone(&self.policy.needles));
         StreamScrubber { masker, scrubber: self.clone() }
     }
 }
@@ -88,29 +97,29 @@ pub struct StreamScrubber {
 impl StreamScrubber {
     /// Returns what can be shown after the next piece.
     pub fn push(&mut self, piece: &[u8]) -> BytesMut {
-        let mut out = Output::new(&self.scrubber.0, piece.len() + 64);
+        let mut out = Output::new(&self.scrubber, piece.len() + 64);
         let Ok(()) = self.masker.push(piece, &mut out);
         out.bytes
     }
 
     /// Returns the rest.
     pub fn finish(&mut self) -> BytesMut {
-        let mut out = Output::new(&self.scrubber.0, 64);
+        let mut out = Output::new(&self.scrubber, 64);
         let Ok(()) = self.masker.finish(&mut out);
         out.bytes
     }
 }
 
 /// Collects text without values.
-struct Output<'p> {
-    policy: &'p Policy,
+struct Output<'s> {
+    scrubber: &'s Scrubber,
     bytes: BytesMut,
     has_replaced: bool,
 }
 
-impl<'p> Output<'p> {
-    fn new(policy: &'p Policy, capacity: usize) -> Self {
-        Self { policy, bytes: BytesMut::with_capacity(capacity), has_replaced: false }
+impl<'s> Output<'s> {
+    fn new(scrubber: &'s Scrubber, capacity: usize) -> Self {
+        Self { scrubber, bytes: BytesMut::with_capacity(capacity), has_replaced: false }
     }
 }
 
@@ -124,8 +133,10 @@ impl Sink for Output<'_> {
 
     fn masked(&mut self, found: &MaskedSpan<'_>) -> Result<(), Infallible> {
         self.has_replaced = true;
-        let known = self.policy.secrets.iter().find(|secret| secret.tag.key() == found.tag.key());
-        if let Some(shown) = known.and_then(|secret| secret.shown.as_ref()) {
+        let mut secrets = self.scrubber.policy.secrets.iter();
+        let known = secrets.find(|secret| secret.tag.key() == found.tag.key());
+        let shown = known.and_then(|secret| secret.shown.as_ref());
+        if let Some(shown) = shown.filter(|_| !self.scrubber.has_placeholders) {
             self.bytes.extend_from_slice(shown.as_bytes());
             return Ok(());
         }
@@ -171,7 +182,7 @@ const EXPANDED: usize = 64 << 20;
 impl<B> ScrubbedBody<B> {
     /// Wraps a body.
     pub fn new(inner: B, decoders: Decoders, scrubber: Scrubber) -> Self {
-        let masker = Masker::new(Arc::clone(&scrubber.0.needles));
+        let masker = Masker::new(Arc::clone(&scrubber.policy.needles));
         let (encoded, trailers) = (Bytes::new(), None);
         Self {
             inner,
@@ -190,7 +201,7 @@ impl<B> ScrubbedBody<B> {
         let is_identity = self.decoders.is_identity();
         let length = if is_identity { self.encoded.len() } else { self.encoded.len().min(PIECE) };
         let data = self.encoded.split_to(length);
-        let mut out = Output::new(&self.scrubber.0, data.len() + 64);
+        let mut out = Output::new(&self.scrubber, data.len() + 64);
         if is_identity {
             let Ok(()) = self.masker.push(&data, &mut out);
         } else {
@@ -206,7 +217,7 @@ impl<B> ScrubbedBody<B> {
 
     /// Returns the rest of the body.
     fn finish(&mut self) -> std::io::Result<Bytes> {
-        let mut out = Output::new(&self.scrubber.0, 64);
+        let mut out = Output::new(&self.scrubber, 64);
         let masker = &mut self.masker;
         self.decoders.finish(&mut |plain| {
             let Ok(()) = masker.push(plain, &mut out);

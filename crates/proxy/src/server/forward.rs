@@ -13,8 +13,8 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use secrets_core::model::Origin;
 use tokio::task::spawn_local;
 
-use super::websocket;
-use crate::answer::boxed;
+use super::websocket::Frames;
+use crate::answer::{Scrubber, boxed};
 use crate::exchange::{Exchange, RequestBody, answer_of, refusal_of};
 use crate::net::Offer;
 use crate::origin::{OriginConnection, PassedBody};
@@ -175,8 +175,17 @@ async fn upgraded(
         return exchange.scrubbed(response).await.unwrap_or_else(|refusal| answer_of(&refusal));
     }
 
+    let answer = &response.headers();
+    let is_plain =
+        answer.get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+            && !answer.contains_key(SEC_WEBSOCKET_EXTENSIONS);
+    if !is_plain {
+        let why = "the origin switched to a protocol that cannot be searched for values";
+        return answer_of(&Refusal::new(502, why));
+    }
+
     let server = hyper::upgrade::on(&mut response);
-    let frames = websocket::Frames::new(Arc::clone(&exchange.policy), ready.judged.frames);
+    let frames = Frames::new(&exchange, &ready.judged);
     spawn_local(async move {
         if let (Ok(client), Ok(server)) = tokio::join!(client, server) {
             frames.pass(client, server).await;
@@ -184,6 +193,6 @@ async fn upgraded(
     });
 
     let (mut head, _) = response.into_parts();
-    crate::answer::Scrubber::new(Arc::clone(&exchange.policy)).headers(&mut head.headers);
+    Scrubber::new(Arc::clone(&exchange.policy)).head(&mut head);
     Response::from_parts(head, crate::origin::full(bytes::Bytes::new()))
 }

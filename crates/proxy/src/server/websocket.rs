@@ -1,6 +1,6 @@
-//! Frames of a WebSocket (RFC 6455). Values in text frames of the origin are replaced by
-//! placeholders, and placeholders in text messages of the client by values where a rule names them.
-//! Everything else passes as it is.
+//! Frames of a WebSocket (RFC 6455). Values in messages of the origin are replaced by placeholders, and
+//! placeholders in text messages of the client by values where a rule names them. Each message is
+//! judged by the rules and grants of its moment.
 
 use std::io;
 use std::sync::Arc;
@@ -8,12 +8,14 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use secrets_core::model::Place;
+use secrets_core::model::{Origin, Place, RequestPath};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 
 use crate::answer::{Scrubber, StreamScrubber};
-use crate::policy::Policy;
+use crate::exchange::Exchange;
+use crate::judge::Judged;
 use crate::rewrite::json;
+use crate::session::Session;
 
 /// The most bytes of a frame of the origin that are scrubbed at once.
 const PIECE: usize = 64 * 1024;
@@ -22,18 +24,32 @@ const MESSAGE: usize = 1 << 20;
 
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
+const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
+const PONG: u8 = 10;
+/// The longest payload of a control frame (RFC 6455, section 5.5).
+const CONTROL: u64 = 125;
 
 /// Passes the frames of one connection on.
 pub(super) struct Frames {
-    policy: Arc<Policy>,
+    session: Arc<Session>,
+    origin: Origin,
+    method: String,
+    path: Option<RequestPath>,
     /// The numbers of the rules for frames
     rules: Vec<usize>,
 }
 
 impl Frames {
-    pub(super) fn new(policy: Arc<Policy>, rules: Vec<usize>) -> Self {
-        Self { policy, rules }
+    /// Takes over a connection after the exchange that opened it.
+    pub(super) fn new(exchange: &Exchange, judged: &Judged) -> Self {
+        Self {
+            session: Arc::clone(exchange.session()),
+            origin: exchange.origin().clone(),
+            method: exchange.method().to_owned(),
+            path: RequestPath::parse(&judged.path).ok(),
+            rules: judged.frames.clone(),
+        }
     }
 
     /// Passes frames until both directions have ended.
@@ -42,7 +58,8 @@ impl Frames {
         let (server_reader, server_writer) = split(TokioIo::new(server));
         let up = self.up(client_reader, server_writer);
         let down = self.down(server_reader, client_writer);
-        let _ = tokio::join!(up, down);
+        // Nothing is of use to one side after the other has failed.
+        let _ = tokio::try_join!(up, down);
     }
 
     /// Passes the client's frames to the origin.
@@ -80,16 +97,23 @@ impl Frames {
         to.shutdown().await
     }
 
-    /// Puts values into a text message where rules name a place in it.
+    /// Puts values into a text message where rules name a place in it, each as often as its rule says.
     fn with_values(&self, message: Vec<u8>) -> Vec<u8> {
-        let policy = &self.policy;
+        let policy = self.session.policy();
+        let Some(path) = &self.path else { return message };
         if !policy.placeholders.are_in(&message) {
             return message;
         }
 
         let mut message = message;
         for rule in self.rules.iter().filter_map(|number| policy.rules.get(*number)) {
-            let Place::WebSocket(pointer) = &rule.destination.place else { continue };
+            let place = &rule.destination.place;
+            let Place::WebSocket(pointer) = place else { continue };
+            let secret = policy.secrets.get(rule.secret);
+            if !secret.is_some_and(|one| one.is_granted(&self.method, &self.origin, path, place)) {
+                continue;
+            }
+
             let found = json::at_pointer(&message, pointer, &policy.placeholders);
             let mut texts = found.unwrap_or_default();
             texts.iter_mut().for_each(|text| text.found.retain(|one| one.secret == rule.secret));
@@ -114,37 +138,33 @@ impl Frames {
         from: ReadHalf<TokioIo<Upgraded>>,
         mut to: WriteHalf<TokioIo<Upgraded>>,
     ) -> io::Result<()> {
-        let scrubber = Scrubber::new(Arc::clone(&self.policy));
         let mut frames = FrameReader::new(from);
-        let mut text: Option<TextMessage> = None;
+        let mut message: Option<Message> = None;
         while let Some(head) = frames.head().await? {
-            // An origin never masks its frames (RFC 6455, section 5.1).
-            if head.key.is_some() {
+            if !head.is_of_an_origin() {
                 return Err(io::ErrorKind::InvalidData.into());
             }
 
-            match head.opcode {
-                TEXT => text = Some(TextMessage::new(&scrubber)),
-                CLOSE if head.length <= 125 => {
-                    let payload = frames.payload(&head).await?;
-                    let clean = scrubber.text(&payload).map_or(payload, |clean| clean.to_vec());
-                    let clean = &clean[..clean.len().min(125)];
-                    to.write_all(&Head { length: clean.len() as u64, ..head }.encode()).await?;
-                    to.write_all(clean).await?;
-                    to.flush().await?;
-                    continue;
-                }
-                _ => {}
+            let scrubber = Scrubber::new(self.session.policy());
+            if head.opcode >= CLOSE {
+                let payload = frames.payload(&head).await?;
+                let clean = scrubber.text(&payload).map_or(payload, |clean| clean.to_vec());
+                let clean = &clean[..clean.len().min(CONTROL as usize)];
+                to.write_all(&Head { length: clean.len() as u64, ..head }.encode()).await?;
+                to.write_all(clean).await?;
+                to.flush().await?;
+                continue;
             }
 
-            match &mut text {
-                Some(message) if matches!(head.opcode, TEXT | CONTINUATION) => {
-                    message.pass(&mut frames, &head, &mut to).await?;
-                    if head.is_last {
-                        text = None;
-                    }
-                }
-                _ => pass_on(&mut frames, &head, &mut to).await?,
+            // A message begins with its kind, and goes on without one.
+            let present = match (&mut message, head.opcode) {
+                (Some(present), CONTINUATION) => present,
+                (empty @ None, TEXT | BINARY) => empty.insert(Message::new(&scrubber, head.opcode)),
+                _ => return Err(io::ErrorKind::InvalidData.into()),
+            };
+            present.pass(&mut frames, &head, &mut to).await?;
+            if head.is_last {
+                message = None;
             }
         }
 
@@ -152,15 +172,16 @@ impl Frames {
     }
 }
 
-/// A text message of the origin, which may come in several frames.
-struct TextMessage {
+/// A message of the origin, which may come in several frames.
+struct Message {
     scrubber: StreamScrubber,
-    has_begun: bool,
+    /// The kind of the next frame
+    opcode: u8,
 }
 
-impl TextMessage {
-    fn new(scrubber: &Scrubber) -> Self {
-        Self { scrubber: scrubber.stream(), has_begun: false }
+impl Message {
+    fn new(scrubber: &Scrubber, opcode: u8) -> Self {
+        Self { scrubber: scrubber.stream(), opcode }
     }
 
     /// Scrubs one frame of the message. What may become a value is held back until the next one.
@@ -182,8 +203,7 @@ impl TextMessage {
             }
 
             if !clean.is_empty() || is_last {
-                let opcode = if self.has_begun { CONTINUATION } else { TEXT };
-                self.has_begun = true;
+                let opcode = std::mem::replace(&mut self.opcode, CONTINUATION);
                 let length = clean.len() as u64;
                 to.write_all(&Head { is_last, opcode, reserved: 0, length, key: None }.encode())
                     .await?;
@@ -235,6 +255,17 @@ struct Head {
 }
 
 impl Head {
+    /// Returns true for a frame as an origin may send it: not masked, without extensions, of a known kind,
+    /// and short and whole if it controls the connection (RFC 6455, sections 5.1, 5.2 and 5.5).
+    fn is_of_an_origin(&self) -> bool {
+        let is_known = match self.opcode {
+            CONTINUATION..=BINARY => true,
+            CLOSE..=PONG => self.is_last && self.length <= CONTROL,
+            _ => false,
+        };
+        is_known && self.key.is_none() && self.reserved == 0
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![u8::from(self.is_last) << 7 | self.reserved << 4 | self.opcode];
         let mask = u8::from(self.key.is_some()) << 7;

@@ -84,8 +84,12 @@ fn frames_pass_and_values_in_them_do_not() {
     assert_eq!(receive(&mut stream), (1, text));
     send(&mut stream, 1, format!("{VALUE} and {OTHER}").as_bytes());
     assert_eq!(receive(&mut stream), (1, format!("{PLACEHOLDER} and {OTHER_PLACEHOLDER}")));
+    send(&mut stream, 2, VALUE.as_bytes());
+    assert_eq!(receive(&mut stream), (2, PLACEHOLDER.into()));
     send(&mut stream, 9, b"ping");
     assert_eq!(receive(&mut stream), (10, "ping".into()));
+    send(&mut stream, 9, VALUE.as_bytes());
+    assert_eq!(receive(&mut stream), (10, PLACEHOLDER.into()));
     send(&mut stream, 8, b"\x03\xe8bye");
     assert_eq!(receive(&mut stream).0, 8);
 }

@@ -86,7 +86,8 @@ pub(crate) struct Draft {
     origin: Origin,
     target: Text,
     headers: Vec<(HeaderName, Text)>,
-    credentials: Option<Text>,
+    /// The user and the password of Basic credentials
+    credentials: Option<(Text, Text)>,
     bearer: Option<usize>,
     body: Body,
     /// The references, each with the tag as first spelled
@@ -145,12 +146,12 @@ impl Draft {
         }
 
         if let Some(user) = args.user {
-            if !user.contains(':') {
-                return Err(Error::usage("`--user` needs `USER:TEMPLATE`")
-                    .hint("leave the password empty with `USER:`"));
-            }
-
-            draft.credentials = Some(draft.text("--user", user.as_bytes())?);
+            let (user, password) = split_user(user).ok_or_else(|| {
+                Error::usage("`--user` needs `USER:TEMPLATE`")
+                    .hint("leave the password empty with `USER:`")
+            })?;
+            let user = draft.text("--user", user.as_bytes())?;
+            draft.credentials = Some((user, draft.text("--user", password.as_bytes())?));
         }
 
         draft.bearer = args.bearer.map(|tag| draft.reference(tag, Vec::new()));
@@ -261,13 +262,20 @@ impl Draft {
     }
 
     /// Returns the places in which a secret stands, as far as they are known before it is opened.
-    pub(crate) fn places(&self, tag: &Tag) -> Vec<Place> {
+    ///
+    /// # Errors
+    /// Fails if a value cannot stand in one of them.
+    pub(crate) fn places(&self, tag: &Tag) -> Result<Vec<Place>, Error> {
+        let parsed = |place: String| {
+            Place::parse(&place)
+                .map_err(|why| Error::usage(format!("`{tag}` cannot be sent in `{place}`: {why}")))
+        };
         let is_it = |number: usize| self.references[number].1.key() == tag.key();
         let has = |text: &Text| text.references().any(is_it);
         let mut places: Vec<Place> = Vec::new();
         for (name, text) in &self.headers {
             if has(text) && *name != "cookie" {
-                places.push(Place::Header(name.to_string()));
+                places.push(parsed(format!("header:{name}"))?);
             }
         }
 
@@ -275,13 +283,16 @@ impl Draft {
             places.push(Place::authorization());
         }
 
-        if self.credentials.as_ref().is_some_and(has) {
-            places.push(Place::Basic(BasicPart::Password));
+        if let Some((user, password)) = &self.credentials {
+            let parts = [(user, BasicPart::User), (password, BasicPart::Password)];
+            let parts = parts.into_iter().filter(|(text, _)| has(text));
+            places.extend(parts.map(|(_, part)| Place::Basic(part)));
         }
 
         if let Body::Form(fields) = &self.body {
-            let named = fields.iter().filter(|(_, text)| has(text));
-            places.extend(named.map(|(name, _)| Place::Form(name.clone())));
+            for (name, _) in fields.iter().filter(|(_, text)| has(text)) {
+                places.push(parsed(format!("form:{name}"))?);
+            }
         }
 
         if matches!(&self.body, Body::Data(text) if has(text)) {
@@ -290,11 +301,11 @@ impl Draft {
 
         if has(&self.target) {
             // The name of a parameter is known when the URL is complete.
-            return Vec::new();
+            return Ok(Vec::new());
         }
 
         places.dedup();
-        places
+        Ok(places)
     }
 
     /// Draws a placeholder for each reference. That of a filtered one stands for the filtered value.
@@ -353,8 +364,9 @@ impl Draft {
                 Error::usage("a header contains a line break or another control character")
             })
         };
-        if let Some(credentials) = &self.credentials {
-            let encoded = Base64::encode_string(&credentials.with(placeholders, same));
+        if let Some((user, password)) = &self.credentials {
+            let parts = [user.with(placeholders, same), password.with(placeholders, same)];
+            let encoded = Base64::encode_string(&parts.join(&b':'));
             headers.insert("authorization", field(format!("Basic {encoded}").into_bytes())?);
         }
 
@@ -409,16 +421,30 @@ impl Draft {
 }
 
 /// Headers that follow from the request itself.
-const FRAMING: [&str; 8] = [
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "te",
-    "upgrade",
-    "expect",
+const FRAMING: [&str; 14] = [
     "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
 ];
+
+/// Splits credentials at the first colon that is not part of a placeholder.
+fn split_user(text: &str) -> Option<(&str, &str)> {
+    let is_outside =
+        |at: &usize| text[..*at].matches("{{").count() == text[..*at].matches("}}").count();
+    let at = text.match_indices(':').map(|(at, _)| at).find(is_outside)?;
+    Some((&text[..at], &text[at + 1..]))
+}
 
 /// Splits a URL into its origin and the rest, which may have templates.
 fn split_url(url: &str) -> Result<(Origin, String), Error> {

@@ -3,11 +3,13 @@
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use secrets_core::model::{ProjectName, SecretValue, Tag};
 use secrets_proxy::policy::{Policy, SessionSecret};
 use secrets_proxy::session::Source;
 
+use super::teller::warn;
 use crate::context::{Context, Options};
 
 /// The state of the vault's file, which every change changes.
@@ -21,9 +23,18 @@ pub(crate) struct Reload {
     seen: Mutex<Seen>,
 }
 
+/// The pause after a vault that could not be read. It doubles up to the longest one.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// What was seen of the vault, and the values that were replaced.
 struct Seen {
+    /// The state of the file when it was read
     state: FileState,
+    /// When the vault may be read again after it could not be
+    next: Option<Instant>,
+    /// The pause after the next failure
+    pause: Duration,
     former: Vec<(Tag, SecretValue)>,
 }
 
@@ -32,7 +43,8 @@ impl Reload {
     pub(crate) fn new(cx: &Context, project: &ProjectName) -> Self {
         let vault = cx.target.vault_path().unwrap_or_default();
         let token_file = cx.credentials.token_file().map(PathBuf::from);
-        let seen = Seen { state: state_of(&vault), former: Vec::new() };
+        let state = state_of(&vault);
+        let seen = Seen { state, next: None, pause: PAUSE, former: Vec::new() };
         Self { vault, project: project.clone(), token_file, seen: Mutex::new(seen) }
     }
 
@@ -61,13 +73,22 @@ impl Source for Reload {
     fn refreshed(&self, present: &Policy) -> Option<Policy> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let state = state_of(&self.vault);
-        if state == seen.state {
+        if state == seen.state || seen.next.is_some_and(|next| Instant::now() < next) {
             return None;
         }
 
-        // The file may change again while it is read. Then the next request reads it again.
-        seen.state = state;
-        let found = self.read(present)?;
+        let Some(found) = self.read(present) else {
+            if seen.pause == PAUSE {
+                warn("the vault has changed and cannot be read; requests use the former values");
+            }
+
+            seen.next = Some(Instant::now() + seen.pause);
+            seen.pause = (seen.pause * 2).min(LONGEST_PAUSE);
+            return None;
+        };
+
+        // The file may have changed again while it was read. Then the next request reads it again.
+        (seen.state, seen.next, seen.pause) = (state, None, PAUSE);
         let mut secrets = Vec::with_capacity(present.secrets.len());
         for known in &present.secrets {
             let now = found.iter().find(|one| one.secret.metadata.tag.key() == known.tag.key());

@@ -8,8 +8,9 @@ use secrets_core::vault::{Sendable, Vault, VaultError};
 use secrets_project::setup::{ProxyRule, ProxySettings};
 use secrets_project::variables::{is_dangerous, is_name, is_setting, name_of};
 use secrets_proxy::placeholder;
-use secrets_proxy::policy::{Exception, Others, Policy, Rate, Rule, SessionSecret};
+use secrets_proxy::policy::{Exception, Others, Policy, Rate, Rule, SessionSecret, is_key_id};
 
+use super::super::look_for::warn_of_short;
 use crate::context::Context;
 use crate::error::{Error, Hint, Kind, hint};
 
@@ -61,31 +62,37 @@ impl SendingPlan {
 
         if !only.is_empty() {
             // A key that signs needs the secret with its id.
-            let is_needed = |one: &Sendable| {
-                let tag = &one.secret.metadata.tag;
-                only.iter().any(|wanted| wanted.key() == tag.key())
-                    || one
-                        .secret
-                        .metadata
-                        .destinations
-                        .iter()
-                        .any(|to| to.place == Place::Signature)
+            let is_id_of_a_rule = |tag: &Tag| {
+                let mut rules = rules.iter().filter(|rule| is_listed(&rule.secret, only));
+                rules.any(|rule| rule.key_id.as_ref().is_some_and(|id| id.key() == tag.key()))
             };
-            sendable.retain(is_needed);
+            sendable.retain(|one| {
+                let metadata = &one.secret.metadata;
+                let mut places = metadata.destinations.iter().map(|to| &to.place);
+                is_listed(&metadata.tag, only)
+                    || is_id_of_a_rule(&metadata.tag)
+                    || rules.is_empty()
+                        && is_key_id(one.value.expose())
+                        && places.any(|place| *place == Place::Signature)
+            });
         }
 
         let secrets = session_secrets(sendable, rules)?;
-        let rules_of_session = if rules.is_empty() {
-            Policy::rules_of(&secrets)
+        let rules_of_session: Vec<Rule> = if rules.is_empty() {
+            let granted = Policy::rules_of(&secrets).into_iter();
+            granted.filter(|rule| is_listed(&secrets[rule.secret].tag, only)).collect()
         } else {
             rules
                 .iter()
-                .filter(|rule| {
-                    only.is_empty() || only.iter().any(|tag| tag.key() == rule.secret.key())
-                })
+                .filter(|rule| is_listed(&rule.secret, only))
                 .map(|rule| session_rule(rule, &secrets))
                 .collect::<Result<_, _>>()?
         };
+        warn_of_short(
+            secrets.iter().map(|secret| (&secret.tag, &secret.value)),
+            "masked in answers",
+            cx,
+        );
 
         let variables = variables(cx, &secrets, rules, &rules_of_session);
         let mut policy = Policy::new(secrets, rules_of_session, [])
@@ -123,6 +130,11 @@ pub(crate) fn local_of(destination: &Destination) -> Option<HostPattern> {
         }
         HostPattern::Below(_) => None,
     }
+}
+
+/// Returns true for a tag that `--only` names, and for each one without `--only`.
+fn is_listed(tag: &Tag, only: &[Tag]) -> bool {
+    only.is_empty() || only.iter().any(|listed| listed.key() == tag.key())
 }
 
 fn position(sendable: &[Sendable], tag: &Tag) -> Option<usize> {

@@ -117,22 +117,30 @@ impl ProxyService {
         let inherited = ["no_proxy", "NO_PROXY"].into_iter().find_map(Environment::text_of);
         let inherited = inherited.unwrap_or_default();
         let listed = inherited.split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty());
-        let hosts: Vec<String> = self
-            .policy
-            .rules
-            .iter()
-            .map(|rule| match &rule.destination.origin.host {
-                HostPattern::Exact(host) => host.to_string(),
-                HostPattern::Below(parent) => format!("x.{parent}"),
-            })
-            .collect();
         let covers_a_rule = |entry: &str| {
-            let name = entry.trim_start_matches('*').trim_start_matches('.');
-            hosts.iter().any(|host| {
-                let host = host.trim_start_matches('[').trim_end_matches(']');
+            // An entry may be for one port. It must not let any program past the proxy.
+            let entry = entry.to_ascii_lowercase();
+            let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+            let (name, port) = entry.rsplit_once(':').unwrap_or((&entry, ""));
+            let name = if is_port(port) && !name.contains("::") { name } else { &entry };
+            let name = name.trim_start_matches('[').trim_end_matches(']');
+            let name = name.trim_start_matches('*').trim_start_matches('.').trim_end_matches('.');
+            let covers = |host: &str| {
                 name.is_empty()
                     || host == name
                     || host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
+            };
+            self.policy.rules.iter().any(|rule| match &rule.destination.origin.host {
+                HostPattern::Exact(host) => {
+                    // A block of addresses, such as 10.0.0.0/8.
+                    let is_block = host.name().is_none() && name.contains('/');
+                    let host = host.to_string();
+                    is_block || covers(host.trim_start_matches('[').trim_end_matches(']'))
+                }
+                HostPattern::Below(parent) => {
+                    let below = format!(".{parent}");
+                    covers(&below) || name.ends_with(&below)
+                }
             })
         };
 

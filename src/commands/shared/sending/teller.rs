@@ -17,6 +17,12 @@ pub(crate) enum Shown {
     All,
 }
 
+/// Warns from the thread of the proxy, which has no `Ui`.
+pub(super) fn warn(text: &str) {
+    // Nobody may be reading it any more.
+    let _ = writeln!(std::io::stderr(), "warning: {text}");
+}
+
 /// Records requests, and prints them.
 pub(crate) struct Teller {
     recorder: UseRecorder,

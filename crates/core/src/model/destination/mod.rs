@@ -169,12 +169,17 @@ impl Destinations {
     /// Adds a destination. Returns false if it was there already.
     ///
     /// # Errors
-    /// Fails for more than [`Self::MOST`] destinations, and for one whose text is too long.
+    /// Fails for more than [`Self::MOST`] destinations, and for one whose text is too long or that
+    /// would not be read back.
     pub fn add(&mut self, destination: Destination) -> Result<bool, Invalid> {
         let text = destination.to_string();
         if text.len() > Destination::LONGEST {
             let most = Destination::LONGEST;
             return Err(Invalid::new(format!("it is longer than {most} characters")));
+        }
+
+        if Destination::stored(&text).as_ref() != Some(&destination) {
+            return Err(Invalid::new("one of its parts is not valid"));
         }
 
         let Err(at) = self.0.binary_search_by_key(&text, ToString::to_string) else {
