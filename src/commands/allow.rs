@@ -16,8 +16,10 @@ use crate::output::{DestinationList, described};
 const EXAMPLES: &str = "\
 Examples:
   secrets allow stripe-key --to https://api.stripe.com
-  secrets allow stripe-key --to 'https://api.stripe.com/v1/**' --method GET
-  secrets allow anthropic --to https://api.anthropic.com --in header:x-api-key
+  secrets allow stripe-key --to 'https://api.stripe.com/v1/**' \\
+      --method GET
+  secrets allow anthropic --to https://api.anthropic.com \\
+      --in header:x-api-key
   secrets allow maps-key --to https://maps.example.com --in query:key
   secrets allow --list                   list all destinations of the project
   secrets allow stripe-key               list those of one secret

@@ -9,7 +9,7 @@ use secrets_core::model::{SecretRef, Tag};
 use secrets_files::DeferSignals;
 
 use secrets_project::setup::ProxySettings;
-use secrets_proxy::client::check;
+use secrets_proxy::client::{Sender, check};
 use secrets_proxy::policy::Others;
 
 use super::shared::sending::{
@@ -162,7 +162,8 @@ fn check_request(args: &CheckArgs, cx: &Context) -> Result<(), Error> {
         )));
     }
 
-    let checked = check(&policy, &origin, &outgoing).map_err(|why| refused(&why))?;
+    let checked =
+        check(&policy, &origin, &outgoing, Sender::Program).map_err(|why| refused(&why))?;
     let planned = planned(&policy, &origin, &outgoing, checked, false);
     let reasons: Vec<String> = planned.reasons.clone();
     cx.ui.print(&planned)?;

@@ -25,8 +25,9 @@ What needs trust in the nearest .secrets.toml:
   setup, check, adopt                           always
   render --all, render --stale                  always
   template, if there is a .secrets.toml         always
-  run, if it uses [run.env]                     always
-  run, render FILE, render -e                   for its project
+  run, if it uses [run.env] or [proxy]          always
+  proxy, if there is a [proxy]                  always
+  run, render FILE, render -e, request, proxy   for its project
   create, update, delete, clone                 for its project
   access, allow, if they change a secret        for its project
   token create, token list                      for its project

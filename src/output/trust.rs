@@ -16,6 +16,8 @@ pub(crate) struct TrustReport<'a> {
     directory: String,
     outputs: Vec<OutputCoverage<'a>>,
     project: Option<&'a str>,
+    /// The rules and other settings of the proxy
+    requests: &'a [String],
     sha256: String,
     trust: &'static str,
     variables: Vec<VariableCoverage<'a>>,
@@ -70,6 +72,7 @@ impl<'a> TrustReport<'a> {
             directory: shown(&coverage.directory()),
             outputs: outputs.collect(),
             project: coverage.project.as_deref(),
+            requests: &coverage.requests,
             sha256: coverage.fingerprint(),
             trust: trust.word,
             variables: variables.collect(),

@@ -164,7 +164,7 @@ fn the_exit_codes_match_the_man_page() {
 
     let shown: Vec<&str> = shown.into_iter().filter(|word| word.parse::<u8>().is_ok()).collect();
     assert_eq!(shown, manual);
-    assert_eq!(manual, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "130"]);
+    assert_eq!(manual, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "130"]);
 }
 
 #[test]

@@ -335,6 +335,10 @@ fn a_use_token_sends_and_a_read_token_does_not() {
         command.without_env("SECRETS_PASSPHRASE").run()
     };
     with("use").succeeds().stdout_has("‹api-key›");
+    let url = served.url("/token");
+    let save = ["--token-file", "use", "request", &url, "--save", "session=/access_token"];
+    let run = served.command(save).without_env("SECRETS_PASSPHRASE").run().fails_with(7);
+    run.stdout("").stderr_has("`request --save` needs a token with level `manage`");
     with("read").fails_with(7).stderr_has("`request` needs a token with level `use`");
     assert_eq!(served.origin.log.take().len(), 1);
 }

@@ -13,12 +13,12 @@ use secrets_core::model::{Destinations, Origin, SecretBytes, SecretValue, Tag};
 
 use crate::answer::{BoxError, Scrubber};
 use crate::exchange::{Exchange, RequestBody, refusal_of};
-use crate::judge::{Judged, judge, kind_of, rewrite_whole};
+use crate::judge::{Judged, judge, kind_of, rewrite_body, rewrite_whole};
 use crate::net::Offer;
 use crate::origin::{OriginConnection, PassedBody};
 use crate::policy::{Policy, SessionSecret};
 use crate::refusal::Refusal;
-use crate::session::Session;
+use crate::session::{Session, Use};
 
 /// A request with placeholders.
 #[derive(Clone)]
@@ -52,6 +52,15 @@ impl Outgoing {
     }
 }
 
+/// The sender of a request, which decides about placeholders in its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// `request`: every placeholder must be allowed
+    Request,
+    /// A program: placeholders that no rule names stay as they are
+    Program,
+}
+
 /// A request as it would be sent, without values.
 pub struct Checked {
     /// The path and the query
@@ -72,12 +81,13 @@ pub fn check(
     policy: &Arc<Policy>,
     origin: &Origin,
     outgoing: &Outgoing,
+    sender: Sender,
 ) -> Result<Checked, Refusal> {
     // Only this one knows whether a value can stand where it should.
-    rewritten(policy, origin, outgoing)?;
+    rewritten(policy, origin, outgoing, sender)?;
 
     let stand_in = Arc::new(without_values(policy)?);
-    let (parts, body, judged) = rewritten(&stand_in, origin, outgoing)?;
+    let (parts, body, judged) = rewritten(&stand_in, origin, outgoing, sender)?;
     let scrubber = Scrubber::new(stand_in);
     let clean =
         |bytes: &[u8]| scrubber.text(bytes).map_or_else(|| bytes.to_vec(), |clean| clean.to_vec());
@@ -94,11 +104,21 @@ pub fn check(
 type Rewritten = (hyper::http::request::Parts, Option<SecretBytes>, Judged);
 
 /// Judges a request and puts the values of a policy into it.
-fn rewritten(policy: &Policy, origin: &Origin, outgoing: &Outgoing) -> Result<Rewritten, Refusal> {
+fn rewritten(
+    policy: &Policy,
+    origin: &Origin,
+    outgoing: &Outgoing,
+    sender: Sender,
+) -> Result<Rewritten, Refusal> {
     let (mut parts, ()) = outgoing.request()?.into_parts();
     let mut judged = judge(policy, origin, &mut parts)?;
     let (kind, method) = (kind_of(&parts.headers), outgoing.method.as_str());
-    let body = rewrite_whole(policy, origin, method, &mut judged, kind, &outgoing.body)?;
+    let body = match sender {
+        Sender::Request => {
+            rewrite_whole(policy, origin, method, &mut judged, kind, &outgoing.body)?
+        }
+        Sender::Program => rewrite_body(policy, origin, method, &mut judged, &outgoing.body)?,
+    };
     Ok((parts, body, judged))
 }
 
@@ -127,9 +147,27 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to an origin and verifies it.
-    pub async fn connect(session: Arc<Session>, origin: Origin) -> Result<Self, Refusal> {
-        let may_be_private = session.policy().may_be_private(&origin.host);
+    /// Connects to an origin for a request, and verifies the origin.
+    ///
+    /// # Errors
+    /// Fails if the request is refused, which is recorded, or if there is no connection.
+    pub async fn connect(
+        session: Arc<Session>,
+        origin: Origin,
+        outgoing: &Outgoing,
+    ) -> Result<Self, Refusal> {
+        let policy = session.policy();
+        if let Err(refusal) = rewritten(&policy, &origin, outgoing, Sender::Request) {
+            let method = outgoing.method.as_str();
+            let path = outgoing.target.split('?').next().unwrap_or_default();
+            let (tags, refused) = (refusal.tag.iter().collect(), Some(&refusal));
+            let used = Use { tags, origin: &origin, method, path, refusal: refused };
+            // It is refused anyway.
+            let _ = session.observer.record(&used);
+            return Err(refusal);
+        }
+
+        let may_be_private = policy.may_be_private(&origin.host);
         let opened =
             OriginConnection::open(&session.connector, origin, may_be_private, Offer::Any).await;
         match opened {

@@ -67,7 +67,7 @@ pub enum RequestBody {
 pub struct Ready {
     /// The request with its values
     pub request: Request<PassedBody>,
-    /// What was judged
+    /// The result of judging it
     pub judged: Judged,
 }
 
@@ -134,8 +134,8 @@ impl Exchange {
             headers.remove(name);
         }
 
-        // A piece of an answer can begin inside a value, where nothing finds it. A signed request has no
-        // value in it.
+        // A piece of an answer can begin inside a value, and no search finds it then. A signed request has
+        // no value in it.
         let sends = |number: &usize| {
             self.policy.rules.get(*number).is_some_and(|rule| rule.key_id.is_none())
         };

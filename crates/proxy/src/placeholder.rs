@@ -1,7 +1,7 @@
 //! Placeholders that programs get in place of values: random, and in the shape of the value, so that
 //! a library that checks the format of a key accepts it.
 //!
-//! A placeholder is a permission as well: whoever knows it can use the value through the proxy. So
+//! A placeholder is a permission as well: a program that knows it can use the value through the proxy. So
 //! it has at least 96 random bits, and is drawn again for each session.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! What a session may send: secrets with their placeholders, and rules. A rule narrows what the vault
+//! The policy of a session: secrets with their placeholders, and rules. A rule narrows what the vault
 //! grants and never widens it, because a request needs both.
 
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub struct Rule {
     pub destination: Destination,
     /// The paths, if not all of the destination's
     pub paths: Vec<PathPattern>,
-    /// What it leaves out
+    /// Requests that it leaves out
     pub except: Vec<Exception>,
     /// How often the value may stand in one request
     pub times: u32,
@@ -98,7 +98,7 @@ impl Rule {
     }
 }
 
-/// What happens to requests for hosts that no rule names.
+/// How requests for hosts without a rule are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Others {
     /// They are refused
@@ -122,7 +122,7 @@ pub struct Policy {
     pub secrets: Vec<SessionSecret>,
     /// The rules
     pub rules: Vec<Rule>,
-    /// What happens to other hosts
+    /// How requests for other hosts are treated
     pub others: Others,
     /// Hosts that may resolve to addresses of this machine or its network
     pub private: Vec<HostPattern>,

@@ -13,7 +13,7 @@ pub struct Refusal {
     pub status: u16,
     /// The reason: one sentence, lower case, without a full stop
     pub message: String,
-    /// What to do about it
+    /// The next step
     pub hint: Option<String>,
     /// The secret
     pub tag: Option<Tag>,

@@ -1,5 +1,5 @@
-//! What the proxy and the client share: the policy, the authority for certificates, connections, and
-//! who is told about requests.
+//! The state that the proxy and the client share: the policy, the authority for certificates, the
+//! connector, and the observer of requests.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
@@ -44,7 +44,7 @@ pub struct Finished<'a> {
     pub millis: u128,
 }
 
-/// Who is told about requests.
+/// Observes requests.
 pub trait Observer: Send + Sync {
     /// Records a use or a refusal. If a use cannot be recorded, it is refused with the reason that this
     /// returns.
@@ -70,13 +70,13 @@ impl Source for Fixed {
     }
 }
 
-/// What the proxy and the client share.
+/// The state that the proxy and the client share.
 pub struct Session {
     policy: RwLock<Arc<Policy>>,
     source: Box<dyn Source>,
     /// Connects to origins
     pub connector: Connector,
-    /// Who is told about requests
+    /// Observes requests
     pub observer: Box<dyn Observer>,
     /// The authority that signs for the origins of rules
     pub ca: SessionCa,

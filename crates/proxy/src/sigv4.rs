@@ -17,7 +17,7 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE: &str = "x-amz-date";
 const CONTENT: &str = "x-amz-content-sha256";
 
-/// What a client has signed: the parts of the field `authorization`.
+/// The signature of a client: the parts of the field `authorization`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The id of the key

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use secrets_core::model::{Destination, Methods, Origin, Place, ProjectName, SecretRef, Tag};
 use secrets_core::vault::Vault;
-use secrets_proxy::client::{Client, Outgoing, check};
+use secrets_proxy::client::{Client, Outgoing, Sender, check};
 use secrets_proxy::net::Roots;
 use secrets_proxy::policy::Policy;
 use secrets_proxy::session::{Fixed, Session};
@@ -52,7 +52,7 @@ The answer is printed with values masked, as \u{2039}api-key\u{203a}.";
 /// Send an HTTP request with secrets in it
 ///
 /// Prints the answer's body on stdout, masked. Redirects are shown and not followed. On a terminal it
-/// asks once whether a secret may be sent to a new destination. It uses the proxy that HTTPS_PROXY
+/// asks whether a secret that has no destination yet may be sent there. It uses the proxy that HTTPS_PROXY
 /// names. Exit code 0 means that there was an answer, whatever its status; 1 that there was none; 7
 /// that a secret may not be sent there; and 9, with --fail, that the status is 400 or more.
 #[derive(clap::Args)]
@@ -145,7 +145,8 @@ pub(crate) fn run(args: &RequestArgs, cx: &Context) -> Result<(), Error> {
         policy.secrets.iter().map(|secret| secret.placeholder.clone()).collect();
     let (origin, outgoing) = draft.outgoing(&placeholders)?;
     if args.dry_run || args.explain {
-        let checked = check(&policy, &origin, &outgoing).map_err(|why| refused(&why))?;
+        let checked =
+            check(&policy, &origin, &outgoing, Sender::Request).map_err(|why| refused(&why))?;
         return cx.ui.print(&planned(&policy, &origin, &outgoing, checked, args.explain));
     }
 
@@ -216,7 +217,9 @@ fn policy(
     let mut policy = Policy::new(secrets, rules, stored)
         .map_err(|error| Error::new(Kind::Failure, format!("too many placeholders: {error}")))?;
     policy.private = private;
-    if let Some(proxy) = cx.target.manifest()?.and_then(|manifest| manifest.proxy.as_ref()) {
+    if let Some(proxy) = cx.target.manifest()?.and_then(|manifest| manifest.proxy.as_ref())
+        && cx.is_trusted_already()?
+    {
         policy.private.extend(proxy.private.iter().cloned());
     }
 
@@ -326,7 +329,7 @@ impl secrets_proxy::session::Observer for Unrecorded {
     fn finished(&self, _: &secrets_proxy::session::Finished<'_>) {}
 }
 
-/// What is left to do after an answer was printed.
+/// An answer that was printed, and the values to store from it.
 struct Answered {
     status: u16,
     /// The status with its reason, such as `404 Not Found`
@@ -346,7 +349,7 @@ async fn exchange(
     let mut tries = 0;
     let mut followed = 0;
     loop {
-        let sent = match Client::connect(Arc::clone(&session), origin.clone()).await {
+        let sent = match Client::connect(Arc::clone(&session), origin.clone(), &outgoing).await {
             Ok(client) => client.send(&outgoing).await,
             Err(refusal) => Err(refusal),
         };

@@ -1,7 +1,7 @@
 //! `--save`: stores strings of a JSON answer as secrets, without showing them.
 
-use secrets_core::model::{ProjectName, SecretBytes, SecretRef, SecretValue, Tag};
-use secrets_core::vault::{NewSecret, SecretChanges, Vault};
+use secrets_core::model::{Level, ProjectName, SecretBytes, SecretRef, SecretValue, Tag};
+use secrets_core::vault::{NewSecret, SecretChanges, TokenView, Vault};
 
 use super::super::shared::label::described;
 use crate::context::Context;
@@ -53,6 +53,16 @@ pub(super) fn check(
     vault: &Vault,
     project: &ProjectName,
 ) -> Result<(), Error> {
+    if !saves.is_empty()
+        && let Some(token) = vault.token()?.filter(|token| token.level < Level::Manage)
+    {
+        let TokenView { name, level, .. } = token;
+        let message = format!(
+            "`request --save` needs a token with level `manage`; `{name}` has level `{level}`"
+        );
+        return Err(Error::new(Kind::Refused, message).hint("nothing was sent"));
+    }
+
     for Saved { tag, .. } in saves.iter().filter(|_| !replaces) {
         if vault.find(project, tag)?.is_some() {
             return Err(exists(tag, project).hint(

@@ -1,7 +1,13 @@
-//! A web server for tests and benches: TLS, HTTP/1.1 and HTTP/2. It reflects what it gets in every
-//! way in which a server could, and remembers it.
+//! A web server for tests and benches: TLS, HTTP/1.1 and HTTP/2. It reflects requests in all
+//! forms that a server could use, and remembers them.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::missing_panics_doc)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::needless_pass_by_value,
+    clippy::too_many_lines
+)]
 
 mod answers;
 mod websocket;
@@ -40,7 +46,7 @@ impl Received {
     }
 }
 
-/// What an origin is started with.
+/// The options of an origin.
 #[derive(Clone)]
 pub struct Options {
     /// The port; 0 for any
@@ -116,7 +122,7 @@ impl Authority {
     }
 }
 
-/// What origins remember.
+/// The requests that origins have received.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<Received>>>);
 

@@ -143,7 +143,10 @@ fn only_known_files_start_programs() {
     fn look(directory: &Path) {
         for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
             if entry.file_type().unwrap().is_dir() {
-                look(&entry.path());
+                // Tests may start programs.
+                if entry.file_name() != "tests" {
+                    look(&entry.path());
+                }
             } else {
                 let source = std::fs::read_to_string(entry.path()).unwrap();
                 let imports = source.contains("process::Command")

@@ -9,7 +9,7 @@ use super::{KEY, served};
 use crate::support::programs::NOBODY;
 use crate::support::{PASSPHRASE, PATH};
 
-/// What the agent tries. Everything that it sees is on its stdout.
+/// The agent's script. Everything that it sees is on its stdout.
 const AGENT: &str = r#"
 say() { printf '== %s\n' "$*"; }
 bearer="Authorization: Bearer $STRIPE_KEY"

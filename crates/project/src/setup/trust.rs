@@ -260,12 +260,16 @@ impl Coverage {
     }
 }
 
-/// Describes the rules of the proxy, and what else it is told.
+/// Describes the rules and the other settings of the proxy.
 fn requests(proxy: &ProxySettings) -> Vec<String> {
     let mut requests: Vec<String> = proxy.rules.iter().map(ToString::to_string).collect();
     requests.extend(proxy.private.iter().map(|host| format!("{host} may be in this network")));
     if proxy.tunnels_others {
         requests.push("other hosts pass without a value".into());
+    }
+
+    if proxy.ignores_company {
+        requests.push("HTTPS_PROXY of the environment is not used".into());
     }
 
     requests

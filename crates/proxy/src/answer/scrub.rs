@@ -44,7 +44,7 @@ impl Scrubber {
         Self { has_placeholders: true, ..self.clone() }
     }
 
-    /// Returns a whole text without values, or `None` if there are none in it.
+    /// Returns a whole text without values, or `None` if it contains no value.
     pub fn text(&self, text: &[u8]) -> Option<Bytes> {
         if self.policy.needles.is_empty() {
             return None;

@@ -53,14 +53,15 @@ pub(super) async fn open(
     if !policy.has_rule_for(&origin) {
         return match policy.others {
             Others::Tunnel => blind(session, origin, request).await,
-            Others::Refuse => Err(unnamed(&session, &origin)),
+            Others::Refuse => Err(told(&session, &origin, unnamed(&origin))),
         };
     }
 
     let may_be_private = policy.may_be_private(&origin.host);
     let opened =
-        OriginConnection::open(&session.connector, origin, may_be_private, Offer::Any).await;
-    let connection = opened.map_err(|error| refusal_of(&error))?;
+        OriginConnection::open(&session.connector, origin.clone(), may_be_private, Offer::Any)
+            .await;
+    let connection = opened.map_err(|error| told(&session, &origin, refusal_of(&error)))?;
     spawn_local(async move {
         if let Ok(client) = hyper::upgrade::on(request).await {
             serve(session, Arc::new(connection), client).await;
@@ -75,14 +76,22 @@ fn established() -> Response<PassedBody> {
 }
 
 /// Returns the refusal for a host that no rule names.
-fn unnamed(session: &Session, origin: &Origin) -> Refusal {
-    let refusal = Refusal::forbidden(format!("no rule names {origin}")).hint(format!(
+fn unnamed(origin: &Origin) -> Refusal {
+    Refusal::forbidden(format!("no rule names {origin}")).hint(format!(
         "allow a secret to be sent there with `secrets allow TAG --to {origin}`, or let hosts without a \
          rule pass with `others = \"tunnel\"` in `[proxy]` of .secrets.toml"
-    ));
+    ))
+}
+
+/// Tells about a tunnel that was not opened, and records it if our rules refuse it.
+fn told(session: &Session, origin: &Origin, refusal: Refusal) -> Refusal {
     let (tags, refused) = (Vec::new(), Some(&refusal));
-    let used = Use { tags, origin, method: "CONNECT", path: "", refusal: refused };
-    let _ = session.observer.record(&used);
+    if refusal.status == 403 {
+        let used = Use { tags, origin, method: "CONNECT", path: "", refusal: refused };
+        // It is refused anyway.
+        let _ = session.observer.record(&used);
+    }
+
     session.observer.finished(&Finished {
         origin,
         method: "CONNECT",
@@ -102,7 +111,8 @@ async fn blind(
     request: Request<Incoming>,
 ) -> Result<Response<PassedBody>, Refusal> {
     let connected = session.connector.connect(&origin, true).await;
-    let mut stream = connected.map_err(|error| refusal_of(&SendError::Connect(error)))?;
+    let mut stream = connected
+        .map_err(|error| told(&session, &origin, refusal_of(&SendError::Connect(error))))?;
     spawn_local(async move {
         if let Ok(client) = hyper::upgrade::on(request).await {
             let mut client = TokioIo::new(client);

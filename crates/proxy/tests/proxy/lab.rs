@@ -21,7 +21,7 @@ pub const PLACEHOLDER: &str = "PLACEHOLDERof0the0key0123456789";
 pub const OTHER: &str = "an0ther-value-that-is-secret";
 pub const OTHER_PLACEHOLDER: &str = "PLACEHOLDERof0another0one012345";
 
-/// What the proxy has told about requests.
+/// Everything that the proxy has told about requests.
 #[derive(Default)]
 pub struct Told {
     /// One line a use: method, path, tags
@@ -71,12 +71,12 @@ pub struct Lab {
     pub ca: String,
 }
 
-/// What a lab is built of.
+/// The parts of a lab.
 pub struct Plan {
     pub options: Options,
     /// Destinations of `key`, with `ORIGIN` for the origin
     pub grants: Vec<&'static str>,
-    /// Rules that are narrower than the grants; all grants if there are none
+    /// Rules that are narrower than the grants; all grants by default
     pub change: Box<dyn FnOnce(&mut Policy) + Send>,
     pub source: Box<dyn Source>,
     pub broken: Option<&'static str>,

@@ -1,4 +1,4 @@
-//! What `request`, `proxy` and `run --proxy` share: the secrets that may be sent, the rules, the log,
+//! Shared by `request`, `proxy` and `run --proxy`: the secrets that may be sent, the rules, the log,
 //! and the thread that waits for networks.
 //!
 //! * `rules`: secrets and rules, from the vault and from the manifest
@@ -17,6 +17,7 @@ mod rules;
 mod service;
 mod teller;
 
+use super::look_for::warn_of_short;
 pub(crate) use company::company_proxy;
 pub(crate) use draft::{Draft, DraftOptions, same_origin};
 pub(crate) use plan::{planned, refused};

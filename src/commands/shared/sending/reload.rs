@@ -27,7 +27,7 @@ pub(crate) struct Reload {
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What was seen of the vault, and the values that were replaced.
+/// The vault's file when it was read, and the values that were replaced.
 struct Seen {
     /// The state of the file when it was read
     state: FileState,

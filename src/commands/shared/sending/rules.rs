@@ -10,7 +10,7 @@ use secrets_project::variables::{is_dangerous, is_name, is_setting, name_of};
 use secrets_proxy::placeholder;
 use secrets_proxy::policy::{Exception, Others, Policy, Rate, Rule, SessionSecret, is_key_id};
 
-use super::super::look_for::warn_of_short;
+use super::warn_of_short;
 use crate::context::Context;
 use crate::error::{Error, Hint, Kind, hint};
 
@@ -112,7 +112,7 @@ impl SendingPlan {
 }
 
 /// Returns the host of an origin that names this machine or an address itself. No name has to be
-/// resolved for it, so whoever writes it means it.
+/// resolved for it, so its author means it.
 pub(crate) fn local(origin: &Origin) -> Option<HostPattern> {
     let is_meant = match origin.host.name() {
         Some(name) => name == "localhost" || name.ends_with(".localhost"),

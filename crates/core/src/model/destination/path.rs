@@ -26,6 +26,9 @@ pub enum PathError {
     /// An encoded or plain NUL, CR or LF
     #[error("the path has an encoded control character")]
     Control,
+    /// A character in more bytes than it needs, which some servers read as `.` or `/`
+    #[error("the path has an overlong encoding of a character")]
+    Overlong,
     /// More than 8 KiB
     #[error("the path is longer than 8192 bytes")]
     TooLong,
@@ -59,6 +62,10 @@ impl RequestPath {
             }
         }
 
+        if readings.iter().any(|reading| is_overlong(reading)) {
+            return Err(PathError::Overlong);
+        }
+
         Ok(Self { readings })
     }
 
@@ -72,13 +79,43 @@ impl RequestPath {
         self.readings.iter().all(|reading| pattern.matches(reading))
     }
 
-    /// Returns true if any reading matches a pattern, in upper or lower case.
+    /// Returns true if any reading matches a pattern, in upper or lower case, and also if it ends in a
+    /// way that some servers ignore.
     pub fn may_be_within(&self, pattern: &PathPattern) -> bool {
-        self.readings.iter().any(|reading| pattern.matches_any_case(reading))
+        let mut all = self.readings.iter().flat_map(|reading| with_other_ends(reading));
+        all.any(|reading| pattern.matches_any_case(&reading))
     }
 }
 
-/// What a lenient server does with a path.
+/// Returns a reading, and what is left of it without ends that some servers ignore: an escaped query or
+/// fragment, slashes, dots and spaces, and a file extension.
+fn with_other_ends(reading: &str) -> Vec<String> {
+    const IGNORED: [&str; 5] = ["/", ".", "%20", "%09", "%2E"];
+
+    let mut all = vec![reading.to_owned()];
+    let cut = reading.find("%3F").into_iter().chain(reading.find("%23")).min();
+    all.extend(cut.map(|at| reading[..at].to_owned()));
+    for at in 0..all.len() {
+        let mut short = all[at].as_str();
+        while let Some(rest) = IGNORED.iter().find_map(|end| short.strip_suffix(end)) {
+            short = rest;
+        }
+
+        let name = short.rfind('/').map_or(0, |at| at + 1);
+        let stem = short[name..].rfind('.').filter(|at| *at > 0).map(|at| &short[..name + at]);
+        let more = [Some(short), stem].map(|text| text.map(str::to_owned));
+        all.extend(more.into_iter().flatten());
+    }
+
+    all
+}
+
+/// Returns true for a path with a character in more bytes than UTF-8 allows (RFC 3629, section 3).
+fn is_overlong(path: &str) -> bool {
+    ["%C0", "%C1", "%E0%8", "%E0%9", "%F0%8"].iter().any(|bytes| path.contains(bytes))
+}
+
+/// The ways in which a lenient server reads a path.
 #[derive(Clone, Copy)]
 struct Leniency {
     /// Decodes escapes twice
@@ -405,6 +442,9 @@ mod tests {
             ("/a\\b", PathError::Backslash),
             ("/a%00", PathError::Control),
             ("/a%0d%0aHost:", PathError::Control),
+            ("/a/%c0%ae%c0%ae/b", PathError::Overlong),
+            ("/a/%e0%80%ae/b", PathError::Overlong),
+            ("/a/%25c0%25ae/b", PathError::Overlong),
         ] {
             assert_eq!(RequestPath::parse(raw), Err(why), "{raw}");
         }
@@ -469,6 +509,13 @@ mod tests {
             "/v1/refunds;x/..%2f..%2fy",
             "/v1/refunds/..%2fx",
             "/v1/%25%37%32efunds",
+            "/v1/refunds.",
+            "/v1/refunds%20",
+            "/v1/refunds%3Fx=1",
+            "/v1/refunds%23x",
+            "/v1/refunds.json",
+            "/v1/refunds.json/",
+            "/v1/refunds%253Fx/y",
         ] {
             assert!(RequestPath::parse(path).unwrap().may_be_within(&refused), "{path}");
         }

@@ -590,13 +590,16 @@ mod tests {
         let [first, second] = &proxy.rules[..] else { panic!() };
         assert_eq!(
             first.to_string(),
-            "stripe-key as KEY to https://api.stripe.com in header:x-key, methods GET,POST, /v1/**"
+            "stripe-key as KEY to https://api.stripe.com in header:x-key, methods GET,POST, /v1/**, \
+             except POST /v1/refunds/**, except * /**, 2 times in a request, 120 requests in 60 s, \
+             placeholder like sk_test_"
         );
         assert_eq!((first.times, first.rate, first.except.len()), (2, Some((120, 60)), 2));
         assert_eq!(first.shape.as_deref(), Some("sk_test_"));
         assert_eq!(
             second.to_string(),
-            "aws-secret as AWS_SECRET to https://*.amazonaws.com in sigv4, methods *, /a"
+            "aws-secret as AWS_SECRET to https://*.amazonaws.com in sigv4, methods *, /a, \
+             with the id aws-id"
         );
         assert_eq!(second.key_id.as_ref().unwrap().as_str(), "aws-id");
         assert!(parsed("").unwrap().proxy.is_none());

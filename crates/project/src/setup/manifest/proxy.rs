@@ -35,11 +35,11 @@ pub struct ProxyRule {
     pub secret: Tag,
     /// The origin
     pub origin: OriginPattern,
-    /// The paths; every path if there are none
+    /// The paths; empty for every path
     pub paths: Vec<PathPattern>,
     /// The methods
     pub methods: Methods,
-    /// What it leaves out
+    /// Requests that it leaves out: methods and paths
     pub except: Vec<(Methods, Vec<PathPattern>)>,
     /// The part of a request
     pub place: Place,
@@ -66,7 +66,27 @@ impl fmt::Display for ProxyRule {
             write!(f, ", {path}")?;
         }
 
-        Ok(())
+        for (methods, paths) in &self.except {
+            let paths: Vec<&str> = paths.iter().map(PathPattern::as_str).collect();
+            write!(f, ", except {methods} {}", paths.join(" "))?;
+        }
+
+        if self.times != 1 {
+            write!(f, ", {} times in a request", self.times)?;
+        }
+
+        if let Some((requests, seconds)) = self.rate {
+            write!(f, ", {requests} requests in {seconds} s")?;
+        }
+
+        if let Some(shape) = &self.shape {
+            write!(f, ", placeholder like {shape}")?;
+        }
+
+        match &self.key_id {
+            Some(id) => write!(f, ", with the id {id}"),
+            None => Ok(()),
+        }
     }
 }
 
