@@ -153,7 +153,10 @@ fn check_request(args: &CheckArgs, cx: &Context) -> Result<(), Error> {
         let message = format!("no rule names {origin}");
         let what = match policy.others {
             Others::Tunnel => {
-                return Ok(cx.ui.status(&format!("{message}, so it passes without a value")));
+                return {
+                    cx.ui.status(&format!("{message}, so it passes without a value"));
+                    Ok(())
+                };
             }
             Others::Refuse => Error::new(Kind::Refused, message),
         };
@@ -167,7 +170,10 @@ fn check_request(args: &CheckArgs, cx: &Context) -> Result<(), Error> {
     let planned = planned(&policy, &origin, &outgoing, checked, false);
     let reasons: Vec<String> = planned.reasons.clone();
     cx.ui.print(&planned)?;
-    reasons.iter().for_each(|reason| cx.ui.status(reason));
+    for reason in &reasons {
+        cx.ui.status(reason);
+    }
+
     Ok(())
 }
 

@@ -12,45 +12,55 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, d] = address.octets();
-    let is_special = match (a, b, c) {
-        // "This network", private, loopback, link-local with the metadata services of clouds.
-        (0 | 10 | 127, ..) | (169, 254, _) | (172, 16..=31, _) | (192, 168, _) => true,
-        // Shared address space, which has Alibaba's metadata service 100.100.100.200.
-        (100, 64..=127, _) => true,
-        // Protocol assignments with Oracle's metadata service, documentation, 6to4 relays, benchmarks.
-        (192, 0, 0 | 2) | (198, 51, 100) | (203, 0, 113) | (192, 88, 99) | (198, 18..=19, _) => {
-            true
-        }
-        // AMT and AS112, which are served locally.
-        (192, 52, 193) | (192, 31, 196) | (192, 175, 48) => true,
-        // Multicast, reserved, broadcast.
-        (224..=255, ..) => true,
-        // Azure's metadata service has an address of its own.
-        (168, 63, 129) => d == 16,
-        _ => false,
-    };
+/// Networks of IPv4 that are not public, with the length of each prefix in bits.
+const SPECIAL: [([u8; 4], u32); 19] = [
+    // "This network", private, loopback, link-local with the metadata services of clouds
+    ([0, 0, 0, 0], 8),
+    ([10, 0, 0, 0], 8),
+    ([127, 0, 0, 0], 8),
+    ([169, 254, 0, 0], 16),
+    ([172, 16, 0, 0], 12),
+    ([192, 168, 0, 0], 16),
+    // Shared address space, which has Alibaba's metadata service 100.100.100.200
+    ([100, 64, 0, 0], 10),
+    // Protocol assignments with Oracle's metadata service, documentation, 6to4 relays, benchmarks
+    ([192, 0, 0, 0], 24),
+    ([192, 0, 2, 0], 24),
+    ([198, 51, 100, 0], 24),
+    ([203, 0, 113, 0], 24),
+    ([192, 88, 99, 0], 24),
+    ([198, 18, 0, 0], 15),
+    // AMT and AS112, which are served locally
+    ([192, 52, 193, 0], 24),
+    ([192, 31, 196, 0], 24),
+    ([192, 175, 48, 0], 24),
+    // Multicast; reserved and broadcast
+    ([224, 0, 0, 0], 4),
+    ([240, 0, 0, 0], 4),
+    // Azure's metadata service, which has an address of its own
+    ([168, 63, 129, 16], 32),
+];
 
-    !is_special
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let is_in = |(network, length): &([u8; 4], u32)| {
+        (address.to_bits() ^ u32::from_be_bytes(*network)) >> (32 - length) == 0
+    };
+    !SPECIAL.iter().any(is_in)
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let s = address.segments();
     let v4 = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
+        is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
     };
 
-    match s {
-        // 6to4 (2002::/16) leads to the IPv4 address in it.
-        [0x2002, high, low, ..] => v4(high, low),
+    match address.segments() {
         // Teredo, ORCHID, benchmarks, documentation.
-        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
-        // NAT64 (64:ff9b::/96). Its local prefix 64:ff9b:1::/48 leads into this network.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
-        // ISATAP addresses lead to the IPv4 address at their end.
-        [0x2000..=0x3fff, _, _, _, 0 | 0x200, 0x5efe, high, low] => v4(high, low),
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
+        // 6to4 (2002::/16), NAT64 (64:ff9b::/96) and ISATAP lead to the IPv4 address in them. The local
+        // prefix 64:ff9b:1::/48 of NAT64 leads into this network.
+        [0x2002, high, low, ..]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2000..=0x3fff, _, _, _, 0 | 0x200, 0x5efe, high, low] => v4(high, low),
         // Everything else outside of 2000::/3 is special: unspecified, loopback, mapped and compatible
         // IPv4 addresses, unique local, link-local, site-local, multicast.
         [0x2000..=0x3fff, ..] => true,

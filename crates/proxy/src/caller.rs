@@ -3,6 +3,7 @@
 //! The kernel knows who has opened a socket. So nobody else of this machine can use the proxy, even
 //! if he knows a placeholder.
 
+use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 /// Returns true if the process at the other end of a loopback connection runs as our own user. `peer`
@@ -34,16 +35,19 @@ fn owner(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
 
 /// Formats an address as the kernel does: each 32 bits of it in the machine's byte order.
 fn shown(address: SocketAddr) -> String {
-    let words: Vec<[u8; 4]> = match address.ip() {
-        IpAddr::V4(address) => vec![address.octets()],
-        IpAddr::V6(address) => {
-            address.octets().chunks_exact(4).filter_map(|word| word.try_into().ok()).collect()
-        }
+    let octets = match address.ip() {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
     };
 
-    let words: String =
-        words.iter().map(|word| format!("{:08X}", u32::from_ne_bytes(*word))).collect();
-    format!("{words}:{:04X}", address.port())
+    let mut shown = String::new();
+    for word in octets.chunks_exact(4).filter_map(|word| word.try_into().ok()) {
+        // Writing to a string does not fail.
+        let _ = write!(shown, "{:08X}", u32::from_ne_bytes(word));
+    }
+
+    let _ = write!(shown, ":{:04X}", address.port());
+    shown
 }
 
 #[cfg(test)]

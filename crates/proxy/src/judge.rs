@@ -171,13 +171,9 @@ impl<'a> Judge<'a> {
         let canonical = self.path.as_str();
         let found = policy.placeholders.find(canonical.as_bytes());
         self.permit_all(&found, &Place::Path)?;
-        let mut target = match path::substituted(canonical, &found, &values) {
-            Some(path) => path,
-            None => {
-                return Err(Refusal::forbidden(
-                    "a value cannot be a segment `.` or `..` of the path",
-                ));
-            }
+        let Some(mut target) = path::substituted(canonical, &found, &values) else {
+            let message = "a value cannot be a segment `.` or `..` of the path";
+            return Err(Refusal::forbidden(message));
         };
 
         if let Some(query) = parts.uri.query() {
@@ -369,14 +365,20 @@ pub fn rewrite_body(
             Place::Json(pointer) => {
                 let texts = json::at_pointer(bytes, pointer, &policy.placeholders);
                 let mut texts = texts.unwrap_or_default();
-                texts.iter_mut().for_each(|text| text.found.retain(|one| one.secret == secret));
+                for text in &mut texts {
+                    text.found.retain(|one| one.secret == secret);
+                }
+
                 texts.retain(|text| !text.found.is_empty());
                 found = texts.iter().map(|text| text.found.len()).sum();
                 json::substituted(bytes, &texts, &values)
             }
             Place::Form(name) => {
                 let mut pairs = pairs::with_placeholders(bytes, &policy.placeholders);
-                pairs.iter_mut().for_each(|pair| pair.found.retain(|one| one.secret == secret));
+                for pair in &mut pairs {
+                    pair.found.retain(|one| one.secret == secret);
+                }
+
                 pairs.retain(|pair| pair.name == *name && !pair.found.is_empty());
                 found = pairs.iter().map(|pair| pair.found.len()).sum();
                 Some(pairs::substituted(bytes, &pairs, &values))

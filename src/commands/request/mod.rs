@@ -150,7 +150,7 @@ pub(crate) fn run(args: &RequestArgs, cx: &Context) -> Result<(), Error> {
         return cx.ui.print(&planned(&policy, &origin, &outgoing, checked, args.explain));
     }
 
-    send(args, policy, vault, &origin, outgoing, saves, cx)
+    send(args, policy, vault.as_ref(), &origin, outgoing, &saves, cx)
 }
 
 fn empty_policy() -> Result<Policy, Error> {
@@ -270,17 +270,17 @@ fn allow(
 fn send(
     args: &RequestArgs,
     policy: Arc<Policy>,
-    vault: Option<Vault>,
+    vault: Option<&Vault>,
     origin: &Origin,
     outgoing: Outgoing,
-    saves: Vec<Saved>,
+    saves: &[Saved],
     cx: &Context,
 ) -> Result<(), Error> {
     let failed = |what: &str, source: &dyn std::fmt::Display| {
         Error::new(Kind::Failure, format!("cannot {what}: {source}"))
     };
     let project = cx.target.project()?;
-    let observer: Box<dyn secrets_proxy::session::Observer> = match &vault {
+    let observer: Box<dyn secrets_proxy::session::Observer> = match vault {
         Some(vault) => Box::new(Teller::new(cx.use_recorder(vault, project)?, Shown::Nothing)),
         None => Box::new(Unrecorded),
     };
@@ -295,7 +295,7 @@ fn send(
 
     let limit = Duration::from_secs(args.max_time);
     let printed = Rc::new(Printed::new(args, cx)?);
-    let exchange = exchange(args, session, origin.clone(), outgoing, &saves, Rc::clone(&printed));
+    let exchange = exchange(args, session, origin.clone(), outgoing, saves, Rc::clone(&printed));
     let set = tokio::task::LocalSet::new();
     let outcome = set.block_on(&runtime, async { tokio::time::timeout(limit, exchange).await });
     let answered = match outcome {
@@ -306,8 +306,8 @@ fn send(
         }
     };
 
-    if let Some(vault) = &vault {
-        save::store(answered.saved, args.replace, vault, project, cx)?;
+    if let Some(vault) = vault {
+        save::store(answered.values, args.replace, vault, project, cx)?;
     }
 
     if args.fail && answered.status >= 400 {
@@ -334,7 +334,7 @@ struct Answered {
     status: u16,
     /// The status with its reason, such as `404 Not Found`
     line: String,
-    saved: Vec<save::Value>,
+    values: Vec<save::Value>,
 }
 
 async fn exchange(
@@ -390,11 +390,11 @@ async fn exchange(
             }
         }
 
-        let saved = printed.print(response, saves).await?;
+        let values = printed.print(response, saves).await?;
         let line = match status.canonical_reason() {
             Some(reason) => format!("{} {reason}", status.as_u16()),
             None => status.as_u16().to_string(),
         };
-        return Ok(Answered { status: status.as_u16(), line, saved });
+        return Ok(Answered { status: status.as_u16(), line, values });
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn run_proxied(
     let settings = manifest.and_then(|manifest| manifest.proxy.as_ref());
     let vault = cx.unlock()?;
     let plan = SendingPlan::open(cx, &vault, project, settings, &args.only)?;
-    let SendingPlan { policy, variables: named } = plan;
+    let SendingPlan { policy, variables: numbered } = plan;
     if policy.rules.is_empty() {
         let message = format!("no secret of project `{project}` may be sent anywhere");
         return Err(Error::new(Kind::Refused, message).hint(Hint::in_project(
@@ -42,7 +42,7 @@ pub(super) fn run_proxied(
 
     let placeholders = placeholders(requests, &policy)?;
     refuse_others(requests, &placeholders, &vault)?;
-    let named: Vec<(String, Tag)> = named
+    let named: Vec<(String, Tag)> = numbered
         .into_iter()
         .map(|(name, number)| (name, policy.secrets[number].tag.clone()))
         .collect();
@@ -76,11 +76,13 @@ pub(super) fn run_proxied(
     )?;
 
     lock_or_warn(args, cx)?;
-    let names: Vec<&String> = named.iter().map(|(name, _)| name).collect();
-    if !names.is_empty() {
+    if !named.is_empty() {
         let (are, placeholders) =
-            if names.len() == 1 { ("is", "a placeholder") } else { ("are", "placeholders") };
-        cx.ui.status(&format!("{} {are} {placeholders}", listed(&names)));
+            if named.len() == 1 { ("is", "a placeholder") } else { ("are", "placeholders") };
+        cx.ui.status(&format!(
+            "{} {are} {placeholders}",
+            listed(named.iter().map(|(name, _)| name))
+        ));
     }
 
     let ours = service.variables()?;

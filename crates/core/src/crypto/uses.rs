@@ -385,13 +385,13 @@ mod tests {
         }
     }
 
-    fn request(reason: Option<&str>) -> Option<UsedRequest> {
-        Some(UsedRequest {
+    fn request(reason: Option<&str>) -> UsedRequest {
+        UsedRequest {
             method: "POST".into(),
             origin: "https://api.example.com".into(),
             path: "/v1/charges".into(),
             reason: reason.map(str::to_owned),
-        })
+        }
     }
 
     fn begin() -> (Position, Vec<u8>, Key) {
@@ -404,8 +404,9 @@ mod tests {
     #[test]
     fn entries_round_trip() {
         let least = UseEntry { actor: Actor::Owner, refused: false, project: None, ..entry(0) };
-        let sent = UseEntry { refused: false, request: request(None), ..entry(1) };
-        let refused = UseEntry { request: request(Some("the address is private")), ..entry(0) };
+        let sent = UseEntry { refused: false, request: Some(request(None)), ..entry(1) };
+        let refused =
+            UseEntry { request: Some(request(Some("the address is private"))), ..entry(0) };
         for entry in [entry(3), entry(100), least, sent, refused] {
             assert_eq!(UseEntry::decode(&entry.encode()), Some(entry));
         }

@@ -40,6 +40,7 @@ impl Scrubber {
     }
 
     /// Returns a scrubber that always writes placeholders, so that the text can be sent again.
+    #[must_use]
     pub fn with_placeholders(&self) -> Self {
         Self { has_placeholders: true, ..self.clone() }
     }
@@ -69,7 +70,9 @@ impl Scrubber {
             .filter(|name| self.text(name.as_str().as_bytes()).is_some())
             .cloned()
             .collect();
-        names.iter().for_each(|name| drop(headers.remove(name)));
+        for name in &names {
+            headers.remove(name);
+        }
 
         for field in headers.values_mut() {
             if let Some(clean) = self.text(field.as_bytes()) {

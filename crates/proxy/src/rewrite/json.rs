@@ -18,7 +18,7 @@ pub struct Text {
     /// The placeholders in the decoded text
     pub found: Vec<Found>,
     /// The decoded text
-    text: String,
+    decoded: String,
     /// The range of the string with its quotes
     range: Range<usize>,
 }
@@ -37,7 +37,7 @@ pub fn at_pointer(bytes: &[u8], pointer: &str, placeholders: &Placeholders) -> O
         if !found.is_empty() {
             let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
             let range = start..start + raw.get().len();
-            texts.push(Text { found, text: text.into_owned(), range });
+            texts.push(Text { found, decoded: text.into_owned(), range });
         }
     });
 
@@ -74,7 +74,7 @@ fn collect(
         let found = placeholders.find(text.as_bytes());
         let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
         let range = start..start + raw.get().len();
-        texts.push((pointer.clone(), Text { found, text: text.into_owned(), range }));
+        texts.push((pointer.clone(), Text { found, decoded: text.into_owned(), range }));
         return Some(());
     }
 
@@ -148,8 +148,8 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 pub fn substituted(bytes: &[u8], texts: &[Text], values: Values<'_>) -> Option<SecretBytes> {
     let mut out = SecretBytes::with_capacity(2 * bytes.len());
     let mut at = 0;
-    for Text { found, text, range } in texts {
-        let inside = replaced(text.as_bytes(), found, values, copied);
+    for Text { found, decoded, range } in texts {
+        let inside = replaced(decoded.as_bytes(), found, values, copied);
         let inside = std::str::from_utf8(inside.expose()).ok()?;
         out.extend(&bytes[at..range.start]);
         out.push(b'"');

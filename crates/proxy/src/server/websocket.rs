@@ -28,7 +28,7 @@ const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PONG: u8 = 10;
 /// The longest payload of a control frame (RFC 6455, section 5.5).
-const CONTROL: u64 = 125;
+const CONTROL: u8 = 125;
 
 /// Passes the frames of one connection on.
 pub(super) struct Frames {
@@ -116,7 +116,10 @@ impl Frames {
 
             let found = json::at_pointer(&message, pointer, &policy.placeholders);
             let mut texts = found.unwrap_or_default();
-            texts.iter_mut().for_each(|text| text.found.retain(|one| one.secret == rule.secret));
+            for text in &mut texts {
+                text.found.retain(|one| one.secret == rule.secret);
+            }
+
             texts.retain(|text| text.found.len() == 1);
             if texts.is_empty() || texts.len() > rule.times as usize {
                 continue;
@@ -149,7 +152,7 @@ impl Frames {
             if head.opcode >= CLOSE {
                 let payload = frames.payload(&head).await?;
                 let clean = scrubber.text(&payload).map_or(payload, |clean| clean.to_vec());
-                let clean = &clean[..clean.len().min(CONTROL as usize)];
+                let clean = &clean[..clean.len().min(CONTROL.into())];
                 to.write_all(&Head { length: clean.len() as u64, ..head }.encode()).await?;
                 to.write_all(clean).await?;
                 to.flush().await?;
@@ -260,7 +263,7 @@ impl Head {
     fn is_of_an_origin(&self) -> bool {
         let is_known = match self.opcode {
             CONTINUATION..=BINARY => true,
-            CLOSE..=PONG => self.is_last && self.length <= CONTROL,
+            CLOSE..=PONG => self.is_last && self.length <= CONTROL.into(),
             _ => false,
         };
         is_known && self.key.is_none() && self.reserved == 0
@@ -272,11 +275,11 @@ impl Head {
         match (u8::try_from(self.length), u16::try_from(self.length)) {
             (Ok(length @ 0..=125), _) => bytes.push(mask | length),
             (_, Ok(length)) => {
-                bytes.push(mask | 126);
+                bytes.push(mask | 0x7e);
                 bytes.extend(length.to_be_bytes());
             }
             _ => {
-                bytes.push(mask | 127);
+                bytes.push(mask | 0x7f);
                 bytes.extend(self.length.to_be_bytes());
             }
         }
@@ -289,7 +292,7 @@ impl Head {
     /// complete.
     fn decode(bytes: &[u8]) -> Option<(Self, usize)> {
         let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-        let (length, at) = match second & 127 {
+        let (length, at) = match second & 0x7f {
             126 => (u16::from_be_bytes(*bytes.get(2..4)?.first_chunk()?).into(), 4),
             127 => (u64::from_be_bytes(*bytes.get(2..10)?.first_chunk()?), 10),
             length => (length.into(), 2),

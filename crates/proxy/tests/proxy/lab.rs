@@ -250,7 +250,7 @@ pub fn client(ca: &str, name: &str, protocols: &[&[u8]]) -> ClientConnection {
 /// Reads an answer until the connection ends, or its length says so.
 pub fn read_answer(stream: &mut impl Read) -> Vec<u8> {
     let mut answer = Vec::new();
-    let mut buffer = [0; 64 * 1024];
+    let mut buffer = vec![0; 64 * 1024];
     loop {
         match stream.read(&mut buffer) {
             Ok(0) | Err(_) => return answer,

@@ -82,17 +82,17 @@ fn over_http2(lab: &Lab, paths: &[&str]) -> Vec<(u16, String)> {
                     .unwrap();
                 let answer = sender.send_request(request).await.unwrap();
                 let status = answer.status().as_u16();
-                let mut text: String = answer
-                    .headers()
-                    .iter()
-                    .map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap()))
-                    .collect();
+                let mut text = String::new();
+                for (name, value) in answer.headers() {
+                    text += &format!("{name}: {}\n", value.to_str().unwrap());
+                }
+
                 let body = answer.into_body().collect().await.unwrap();
                 for (name, value) in body.trailers().into_iter().flatten() {
                     text += &format!("trailer {name}: {}\n", value.to_str().unwrap());
                 }
 
-                (status, text + &String::from_utf8(body.to_bytes().to_vec()).unwrap())
+                (status, text + core::str::from_utf8(&body.to_bytes()).unwrap())
             }));
         }
 
@@ -321,7 +321,7 @@ impl Source for Rotated {
         let mut policy =
             Policy::new(vec![secret], present.rules.clone(), [(&former.tag, &former.value)])
                 .unwrap();
-        policy.private = present.private.clone();
+        policy.private.clone_from(&present.private);
         Some(policy)
     }
 }

@@ -245,7 +245,7 @@ fn wider(rule: &ProxyRule, tag: &Tag, path: &PathPattern) -> Error {
     let to = format!("{}{path}", rule.origin);
     let methods = match &rule.methods {
         Methods::Any => String::new(),
-        methods => format!(" with {methods}"),
+        methods @ Methods::Only(_) => format!(" with {methods}"),
     };
     let message = format!(
         "the rule in line {line} of `.secrets.toml` sends `{tag}` to {to}{methods} in `{}`, which the vault \
@@ -254,14 +254,10 @@ fn wider(rule: &ProxyRule, tag: &Tag, path: &PathPattern) -> Error {
     );
     let error = Error::new(Kind::Refused, message);
     let place = rule.place.to_string();
-    error.hint(Hint::in_project(match rule.place == Place::authorization() {
-        true => hint!("if you want that, allow it with `secrets allow {} --to {}`", tag, to),
-        false => hint!(
-            "if you want that, allow it with `secrets allow {} --to {} --in {}`",
-            tag,
-            to,
-            place
-        ),
+    error.hint(Hint::in_project(if rule.place == Place::authorization() {
+        hint!("if you want that, allow it with `secrets allow {} --to {}`", tag, to)
+    } else {
+        hint!("if you want that, allow it with `secrets allow {} --to {} --in {}`", tag, to, place)
     }))
 }
 
@@ -277,8 +273,8 @@ fn variables(
         of_session.iter().any(|rule| rule.secret == number || rule.key_id == Some(number))
     };
     for (number, secret) in secrets.iter().enumerate().filter(|(number, _)| is_used(*number)) {
-        let named = rules.iter().filter(|rule| rule.secret.key() == secret.tag.key());
-        let mut names: Vec<String> = named.map(|rule| rule.variable.clone()).collect();
+        let own = rules.iter().filter(|rule| rule.secret.key() == secret.tag.key());
+        let mut names: Vec<String> = own.map(|rule| rule.variable.clone()).collect();
         if names.is_empty() {
             names.push(name_of(&secret.tag));
         }

@@ -105,8 +105,14 @@ impl ProxyService {
             set(name, Path::new(&bypass));
         }
 
-        BUNDLES.iter().for_each(|name| set(name, &bundle));
-        EXTRAS.iter().for_each(|name| set(name, &own));
+        for name in BUNDLES {
+            set(name, &bundle);
+        }
+
+        for name in EXTRAS {
+            set(name, &own);
+        }
+
         set("NODE_USE_ENV_PROXY", Path::new("1"));
         self.git(&mut set);
         Ok(variables)
