@@ -40,7 +40,7 @@ Examples:
 ///
 /// A value is stored once and never shown again. It is used only by a placeholder, `{{
 /// secrets.my-secret }}` or `{{MY_SECRET}}`, or by a program that you run with it. All secrets are
-/// kept in one encrypted file, and nothing leaves the machine.
+/// kept in one encrypted file on this machine. A value is sent only to the services that you allow.
 #[derive(Parser)]
 #[command(name = "secrets", bin_name = "secrets", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {

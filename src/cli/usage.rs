@@ -368,7 +368,7 @@ fn program_hint(typed: &str, arguments: &[OsString]) -> Option<&'static str> {
         }
         "upload" | "download" | "push" | "pull" | "sync" | "share" => {
             "use `secrets backup FILE` to copy the vault, or `secrets export --encrypted FILE` to \
-             write secrets for other programs; nothing leaves this machine"
+             write secrets for other programs; `secrets` sends neither anywhere"
         }
         "log" | "logs" | "history" | "audit" => {
             "use `secrets list` to see when each secret was last changed; no other history is kept"

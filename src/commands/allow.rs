@@ -21,10 +21,10 @@ Examples:
   secrets allow anthropic --to https://api.anthropic.com \\
       --in header:x-api-key
   secrets allow maps-key --to https://maps.example.com --in query:key
-  secrets allow --list                   list all destinations of the project
-  secrets allow stripe-key               list those of one secret
+  secrets allow --list                list all destinations of the project
+  secrets allow stripe-key            list those of one secret
   secrets allow stripe-key --to https://api.stripe.com --remove
-  secrets allow stripe-key --remove      remove all of them
+  secrets allow stripe-key --remove   remove all of them
 
 Places for --in:
   header:NAME        a header; `header:authorization` is the default
@@ -38,15 +38,15 @@ Places for --in:
   ws:/POINTER        a string in the JSON text frames of a WebSocket
   sigv4              not sent: signs requests to AWS
 
-A path is matched exactly. `*` stands for any characters of one segment, and
-`**` for any number of segments. Without a path, every path is meant. A host
-may begin with `*.`, which stands for exactly one label.";
+A path is matched exactly. `*` stands for any characters of one segment,
+and `**` for any number of segments. Without a path, all paths match. A
+host may begin with `*.`, which stands for exactly one label.";
 
 /// Allow a secret to be sent to a service, or list where it may be sent
 ///
-/// `request`, `proxy` and `run --proxy` send a value only to its destinations. They are stored with
-/// the secret, encrypted and signed. The file .secrets.toml can narrow them and never widen them.
-/// Each command adds one destination for each --in. To trust a directory's .secrets.toml, use
+/// `request`, `proxy` and `run --proxy` send a secret only to its destinations. Destinations are
+/// stored with the secret, encrypted and signed. A .secrets.toml can narrow them but never widen
+/// them. Repeat --in to allow several parts of a request. To trust a directory's .secrets.toml, use
 /// `secrets trust`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -60,13 +60,13 @@ pub(crate) struct AllowArgs {
     /// Allow only these methods [default: all]
     #[arg(long, value_name = "METHOD,...", requires = "to", value_parser = methods)]
     method: Option<Methods>,
-    /// Allow this part of a request [default: header:authorization]
+    /// Allow this part of a request [default: header:authorization; with --remove: all parts]
     #[arg(long = "in", value_name = "PLACE", requires = "to", value_parser = place)]
     places: Vec<Place>,
     /// List destinations
     #[arg(long, conflicts_with_all = ["to", "remove"])]
     list: bool,
-    /// Remove the destination of --to, or all destinations of the secret
+    /// Remove the destinations with exactly this --to, or all destinations of the secret
     #[arg(long, requires = "secret")]
     remove: bool,
 }

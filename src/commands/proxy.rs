@@ -27,7 +27,7 @@ Examples:
   secrets proxy --print-env fish > proxy.fish
   secrets proxy --only stripe-key --listen 127.0.0.1:7719
   secrets proxy check POST https://api.example.com/items
-  secrets run --proxy -- ./agent        start a program with a proxy of its own
+  secrets run --proxy -- ./agent   start a program with its own proxy
 
 Programs get placeholders in their environment. The proxy puts values into
 requests to the destinations of `secrets allow`, in the allowed part of a
@@ -36,8 +36,9 @@ request, and takes them out of the answers. Other hosts are refused unless
 
 /// Run a proxy that puts secrets into requests
 ///
-/// Prints the variables that make programs use it and their placeholders on stdout, then serves in
-/// the foreground and prints a line for each request on stderr. It ends with Ctrl-C. The placeholders
+/// Prints environment variables on stdout: the proxy's address and certificate, and a placeholder for
+/// each secret. Then it serves in the foreground until Ctrl-C and prints a line for each request on
+/// stderr. The placeholders
 /// and the certificate are new each time. Only processes of the same user can connect.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
@@ -150,7 +151,7 @@ fn check_request(args: &CheckArgs, cx: &Context) -> Result<(), Error> {
     let policy = Arc::new(policy);
     let (origin, outgoing) = draft.outgoing(&placeholders)?;
     if !policy.has_rule_for(&origin) {
-        let message = format!("no rule names {origin}");
+        let message = format!("no secret may be sent to {origin}");
         let what = match policy.others {
             Others::Tunnel => {
                 return {

@@ -274,7 +274,7 @@ const MISTAKES: [(&str, &str); 49] = [
     ("recovery show", "a code is shown only once"),
     ("doctor", "`secrets status` to check the agent"),
     ("upgrade", "install the new version"),
-    ("upload", "nothing leaves this machine"),
+    ("upload", "sends neither anywhere"),
     ("sync", "`secrets backup FILE` to copy the vault"),
     ("rename a b", "`secrets clone OLD --tag NAME`"),
     ("mv a b", "`secrets clone OLD --tag NAME`"),

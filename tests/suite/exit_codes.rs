@@ -117,10 +117,13 @@ fn exit_2_is_a_missing_command() {
     Use secrets:
       render       Replace placeholders in a template
       run          Run a program with secrets in its environment, masked in its output
+      request      Send an HTTP request with secrets in it
+      proxy        Run a proxy that puts secrets into requests
       redact       Copy a stream with secret values masked
       scan         Find secret values and tokens in files
 
     Give access:
+      allow        Allow a secret to be sent to a service, or list where it may be sent
       token        Give scripts, CI jobs and agents access without the passphrase
       access       Show or change who may use a secret
       audit        Show who changed and used what

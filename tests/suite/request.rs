@@ -126,7 +126,10 @@ fn a_value_goes_nowhere_else() {
         run.stderr_has("error: ");
     }
 
-    request(&served, "https://localhost:1/echo", ["-d", r#"{"a":"{{ secrets.api-key }}"}"#])
+    let body = ["-d", r#"{"a":"{{ secrets.api-key }}"}"#];
+    let run = request(&served, "https://localhost:1/echo", body).run().fails_with(7);
+    run.stderr_has("may not be sent to https://localhost:1 in `json:/a`");
+    request(&served, "https://localhost:1/echo", [])
         .run()
         .fails_with(1)
         .stderr_has("cannot connect to `localhost`");
@@ -300,7 +303,7 @@ fn a_person_is_asked_once_for_a_new_destination() {
         let script =
             format!("SSL_CERT_FILE={} \"$secrets\" request {url} --bearer api-key", ca.display());
         let mut terminal = Terminal::shell(&served.sandbox, &script);
-        terminal.waits_for(&format!("Send `api-key` to {}, now and from now on?", served.url("")));
+        terminal.waits_for(&format!("Allow `api-key` to be sent to {}", served.url("")));
         terminal.types(answer);
         terminal
     };

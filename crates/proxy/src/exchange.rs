@@ -181,7 +181,7 @@ impl Exchange {
         };
 
         if judged.body_kind.is_some() {
-            let whole = whole_body(body, REWRITTEN, "a field of it is replaced").await?;
+            let whole = whole_body(body, REWRITTEN, "searched for placeholders").await?;
             let changed = rewrite_body(&self.policy, origin, &self.method, judged, &whole)?;
             let bytes = changed.map_or(whole, |changed| Bytes::copy_from_slice(changed.expose()));
             parts.headers.insert(CONTENT_LENGTH, bytes.len().into());
@@ -194,7 +194,7 @@ impl Exchange {
         let payload = match sigv4::payload(&parts.headers)? {
             Payload::Given(given) if judged.body_kind.is_none() => given,
             payload => {
-                let whole = whole_body(body, SIGNED, "it is signed").await?;
+                let whole = whole_body(body, SIGNED, "signed").await?;
                 let hash = sigv4::hash_of(&whole);
                 body = full(whole);
                 if payload != Payload::Whole {
@@ -332,6 +332,7 @@ fn decoders(headers: &HeaderMap) -> Result<Decoders, Refusal> {
         let message =
             format!("the answer is encoded as `{coding}`, which cannot be searched for values");
         Refusal::new(502, message)
+            .hint("configure the client to ask for gzip or for no compression")
     };
 
     // These protocols compress their messages inside of the body.
@@ -381,8 +382,8 @@ async fn whole_body(body: PassedBody, most: usize, why: &str) -> Result<Bytes, R
     match Limited::new(body, most).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            let message = format!("the body is larger than {} MiB, and {why}", most >> 20);
-            Err(Refusal::new(413, message))
+            let message = format!("a body larger than {} MiB cannot be {why}", most >> 20);
+            Err(Refusal::new(413, message).hint("send a smaller body, or the secret in a header"))
         }
         Err(_) => Err(Refusal::bad_request("the body was cut short")),
     }

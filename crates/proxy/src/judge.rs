@@ -14,7 +14,7 @@ use hyper::http::request::Parts;
 use secrets_core::model::{Methods, Origin, Place, RequestPath, SecretBytes};
 
 use crate::placeholders::Found;
-use crate::policy::{Policy, Rule};
+use crate::policy::{Policy, Rule, SessionSecret};
 use crate::refusal::Refusal;
 use crate::rewrite::{header, json, pairs, path, raw};
 use crate::sigv4;
@@ -94,14 +94,16 @@ impl<'a> Judge<'a> {
 
         let mut rules = self.applicable();
         rules.retain(|(_, rule)| rule.secret == secret && place.is_within(&rule.destination.place));
-        if rules.is_empty() || !known.is_granted(self.method, self.origin, self.path, place) {
-            return Err(Refusal::not_allowed(&known.tag, self.origin, place, self.method));
+        if !known.is_granted(self.method, self.origin, self.path, place) {
+            return Err(self.not_granted(known, place));
+        }
+
+        if rules.is_empty() {
+            return Err(Refusal::without_rule(&known.tag, self.origin, place, self.method));
         }
 
         if let Some((_, rule)) = rules.iter().find(|(_, rule)| self.is_excepted(rule)) {
-            let message = format!("a rule for `{}` leaves out this method and path", known.tag);
-            let hint = format!("see `except` of the rule for {}", rule.destination.origin);
-            return Err(Refusal::forbidden(message).hint(hint).about(&known.tag, place));
+            return Err(excepted(known, rule, place));
         }
 
         let times = self.judged.times.entry(secret).or_default();
@@ -122,6 +124,17 @@ impl<'a> Judge<'a> {
         }
 
         Ok(())
+    }
+
+    /// Returns the refusal of a secret that the vault does not let be sent here.
+    fn not_granted(&self, secret: &SessionSecret, place: &Place) -> Refusal {
+        let mut near = secret.grants.iter().filter(|grant| {
+            place.is_within(&grant.place)
+                && *place != Place::Path
+                && grant.origin.contains(self.origin)
+        });
+        let path = near.next().map(|_| self.path.as_str());
+        Refusal::not_allowed(&secret.tag, self.origin, place, self.method, path)
     }
 
     /// Refuses headers that make some servers take another method or path than those that were judged,
@@ -218,15 +231,22 @@ impl<'a> Judge<'a> {
         let mut rules = self.applicable();
         rules.retain(|(_, rule)| rule.key_id == Some(key_id));
         let Some((number, rule)) = rules.first().copied() else {
-            let Some(tag) = self.policy.tag(key_id) else { return Ok(()) };
-            return Err(Refusal::not_allowed(tag, self.origin, &Place::Signature, self.method));
+            let (known, place) = (&self.policy.secrets[key_id], Place::Signature);
+            if known.is_granted(self.method, self.origin, self.path, &place) {
+                return Err(Refusal::without_rule(&known.tag, self.origin, &place, self.method));
+            }
+
+            return Err(self.not_granted(known, &place));
         };
 
         for needed in [key_id, rule.secret] {
             let (known, place) = (&self.policy.secrets[needed], Place::Signature);
-            let is_granted = known.is_granted(self.method, self.origin, self.path, &place);
-            if !is_granted || rules.iter().any(|(_, rule)| self.is_excepted(rule)) {
-                return Err(Refusal::not_allowed(&known.tag, self.origin, &place, self.method));
+            if !known.is_granted(self.method, self.origin, self.path, &place) {
+                return Err(self.not_granted(known, &place));
+            }
+
+            if let Some((_, rule)) = rules.iter().find(|(_, rule)| self.is_excepted(rule)) {
+                return Err(excepted(known, rule, &place));
             }
         }
 
@@ -338,6 +358,13 @@ impl<'a> Judge<'a> {
         self.judged.body_kind = kind.filter(|_| !body.is_empty());
         (self.judged.body, self.judged.frames) = (body, frames);
     }
+}
+
+/// Returns the refusal of a request that a rule leaves out.
+fn excepted(secret: &SessionSecret, rule: &Rule, place: &Place) -> Refusal {
+    let message = format!("a rule for `{}` leaves out this method and path", secret.tag);
+    let hint = format!("see `except` of the rule for {}", rule.destination.origin);
+    Refusal::forbidden(message).hint(hint).about(&secret.tag, place)
 }
 
 fn often(times: u32) -> String {

@@ -50,14 +50,37 @@ impl Refusal {
     }
 
     /// Creates the refusal of a secret that may not be sent to an origin at all, or not in this place.
-    pub fn not_allowed(tag: &Tag, origin: &Origin, place: &Place, method: &str) -> Self {
-        let at = if *place == Place::authorization() {
-            String::new()
-        } else {
-            format!(" --in {}", quoted(place))
+    /// If another request to the origin may have it in this place, `path` is that of the present one.
+    pub fn not_allowed(
+        tag: &Tag,
+        origin: &Origin,
+        place: &Place,
+        method: &str,
+        path: Option<&str>,
+    ) -> Self {
+        let mut to = origin.to_string();
+        let message = match path {
+            Some(path) => {
+                to = format!("{} --method {method}", quoted(&format!("{origin}{path}")));
+                format!("`{tag}` may not be sent to {origin}{path} in `{place}` with {method}")
+            }
+            None => format!("`{tag}` may not be sent to {origin} in `{place}` with {method}"),
         };
-        Self::forbidden(format!("`{tag}` may not be sent to {origin} in `{place}` with {method}"))
-            .hint(format!("allow it with `secrets allow {tag} --to {origin}{at}`"))
+        if *place != Place::authorization() {
+            to.push_str(&format!(" --in {}", quoted(&place.to_string())));
+        }
+
+        let hint = format!("allow it with `secrets allow {tag} --to {to}`");
+        Self::forbidden(message).hint(hint).about(tag, place)
+    }
+
+    /// Creates the refusal of a request that the vault allows and that no rule of the session does.
+    pub fn without_rule(tag: &Tag, origin: &Origin, place: &Place, method: &str) -> Self {
+        Self::forbidden(format!("no rule sends `{tag}` to {origin} in `{place}` with {method}"))
+            .hint(
+                "change its `[[proxy.rule]]` in .secrets.toml, or start the session again if the \
+                 destination is new",
+            )
             .about(tag, place)
     }
 
@@ -108,11 +131,13 @@ struct Details<'a> {
     place: Option<&'a str>,
 }
 
-/// Quotes a place for a shell if it needs quotes.
-fn quoted(place: &Place) -> String {
-    let text = place.to_string();
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b":/_-.,".contains(&b);
-    if text.bytes().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+/// Quotes a text for a shell if it needs quotes.
+fn quoted(text: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b":/_-.,%".contains(&b);
+    match text.bytes().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
 }
 
 #[cfg(test)]
@@ -123,7 +148,8 @@ mod tests {
     fn a_refusal_names_the_command_that_allows_it() {
         let (tag, origin) =
             ("api-key".parse().unwrap(), Origin::parse("https://a.example").unwrap());
-        let refusal = Refusal::not_allowed(&tag, &origin, &Place::Query("it's".into()), "GET");
+        let refusal =
+            Refusal::not_allowed(&tag, &origin, &Place::Query("it's".into()), "GET", None);
         let body: serde_json::Value = serde_json::from_slice(&refusal.body()).unwrap();
         let expected = serde_json::json!({
             "type": "FORBIDDEN",

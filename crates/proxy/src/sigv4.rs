@@ -97,7 +97,10 @@ pub fn check_date(headers: &HeaderMap) -> Result<(), Refusal> {
         .map(|date| (date.timestamp().as_second() - jiff::Timestamp::now().as_second()).abs());
     match distance {
         Some(0..=900) => Ok(()),
-        Some(_) => Err(Refusal::bad_request("the request is signed for a time that is not now")),
+        Some(_) => Err(Refusal::bad_request(
+            "the date of the signature differs from our clock by more than 15 minutes",
+        )
+        .hint("set the clock")),
         None => Err(Refusal::bad_request("the request is signed without a valid `x-amz-date`")),
     }
 }
@@ -135,7 +138,8 @@ pub fn sign(
     }
 
     if !claim.headers.iter().any(|name| name == HOST.as_str()) {
-        return Err(Refusal::bad_request("the request is signed without its host"));
+        return Err(Refusal::bad_request("the signature does not cover the header `host`")
+            .hint("add `host` to the signed headers"));
     }
 
     let Ok(key_id) = std::str::from_utf8(key_id) else {

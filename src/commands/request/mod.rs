@@ -37,24 +37,30 @@ const EXAMPLES: &str = "\
 Examples:
   secrets request https://api.stripe.com/v1/balance --bearer stripe-key
   secrets request https://api.anthropic.com/v1/models \\
-      -H 'x-api-key: {{ secrets.anthropic }}' -H 'anthropic-version: 2023-06-01'
-  secrets request https://git.example.com/api/v4/user -u 'me:{{ secrets.git }}'
-  secrets request https://api.example.com/login --form 'key={{ secrets.api-key }}'
-  secrets request https://api.example.com/items -d '{\"name\": \"x\"}' --bearer api-key
+      -H 'x-api-key: {{ secrets.anthropic }}' \\
+      -H 'anthropic-version: 2023-06-01'
+  secrets request https://git.example.com/api/v4/user \\
+      -u 'me:{{ secrets.git }}'
+  secrets request https://api.example.com/login \\
+      --form 'key={{ secrets.api-key }}'
+  secrets request https://api.example.com/items --bearer api-key \\
+      -d '{\"name\": \"x\"}'
   secrets request https://api.example.com/token -d @login.json.tmpl \\
       --save session-token=/access_token
   secrets request https://api.example.com/v1 --bearer api-key --dry-run
 
-Templates are those of `render`. Each value is escaped for its place: in a URL,
-in a JSON string, in a form. A value is sent only where `secrets allow` lets it.
-The answer is printed with values masked, as \u{2039}api-key\u{203a}.";
+Templates are those of `render`. Each value is escaped for its place: in a
+URL, in a JSON string, in a form. A value is sent only where `secrets
+allow` lets it. The answer is printed masked, as \u{2039}api-key\u{203a}.";
 
 /// Send an HTTP request with secrets in it
 ///
-/// Prints the answer's body on stdout, masked. Redirects are shown and not followed. On a terminal it
-/// asks whether a secret that has no destination yet may be sent there. It uses the proxy that HTTPS_PROXY
-/// names. Exit code 0 means that there was an answer, whatever its status; 1 that there was none; 7
-/// that a secret may not be sent there; and 9, with --fail, that the status is 400 or more.
+/// Prints the answer's body on stdout, with values masked. Redirects are shown and not followed. On a
+/// terminal it asks before it sends a secret that has no destination, and stores the destination if
+/// you agree. It does not ask about a secret in the URL. It uses the proxy that HTTPS_PROXY names.
+/// Exit code 0 means that there was an answer, whatever its status; 1 that there was none; 7 that the
+/// request was refused, for example because a secret may not be sent there; and 9, with --fail, that
+/// the status is 400 or more.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, override_usage = "secrets request [OPTIONS] [METHOD] URL")]
 pub(crate) struct RequestArgs {
@@ -91,7 +97,8 @@ pub(crate) struct RequestArgs {
     /// Give up after this many seconds in total
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86400))]
     max_time: u64,
-    /// Try again this often after a failed connection or a status 429, 502, 503 or 504
+    /// Retry up to this many times after a failed connection or a status 429, 502, 503 or 504; POST
+    /// and PATCH are never sent again
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10))]
     retry: u32,
     /// Store a string of the JSON answer as a secret, without showing it
@@ -192,7 +199,11 @@ fn policy(
         }
 
         let tag = &metadata.tag;
-        let question = format!("Send `{tag}` to {origin}, now and from now on?");
+        let shown: Vec<String> = places.iter().map(|place| format!("`{place}`")).collect();
+        let question = format!(
+            "Allow `{tag}` to be sent to {origin} in {}, for all methods and paths, now and later?",
+            shown.join(" and ")
+        );
         if !prompt::confirm(&question, false)? {
             let message = format!("`{tag}` may not be sent to {origin}; nothing was sent");
             return Err(Error::new(Kind::Refused, message).into_answer());

@@ -60,7 +60,8 @@ pub(super) fn check(
         let message = format!(
             "`request --save` needs a token with level `manage`; `{name}` has level `{level}`"
         );
-        return Err(Error::new(Kind::Refused, message).hint("nothing was sent"));
+        return Err(Error::new(Kind::Refused, message)
+            .hint("nothing was sent; use a token with level `manage`, or the passphrase"));
     }
 
     for Saved { tag, .. } in saves.iter().filter(|_| !replaces) {
@@ -78,6 +79,13 @@ fn exists(tag: &Tag, project: &ProjectName) -> Error {
     Error::new(Kind::Conflict, format!("`{tag}` already exists in project `{project}`"))
 }
 
+/// The error for an answer without a string to store.
+fn unsaved(message: String) -> Error {
+    Error::new(Kind::Failure, message).hint(
+        "the request was sent; leave out `--save` to see the answer, or use `--fail` to see its status",
+    )
+}
+
 /// Takes the strings from an answer.
 pub(super) fn take(saves: &[Saved], answer: &[u8]) -> Result<Vec<Value>, Error> {
     if saves.is_empty() {
@@ -85,7 +93,7 @@ pub(super) fn take(saves: &[Saved], answer: &[u8]) -> Result<Vec<Value>, Error> 
     }
 
     let document: serde_json::Value = serde_json::from_slice(answer)
-        .map_err(|_| Error::new(Kind::Failure, "the answer is not JSON, so nothing was stored"))?;
+        .map_err(|_| unsaved("the answer is not JSON, so nothing was stored".into()))?;
     let mut values = Vec::with_capacity(saves.len());
     for Saved { tag, pointer } in saves {
         let text = match document.pointer(pointer) {
@@ -94,11 +102,11 @@ pub(super) fn take(saves: &[Saved], answer: &[u8]) -> Result<Vec<Value>, Error> 
             Some(_) => {
                 let message =
                     format!("`{pointer}` of the answer is not a string, so nothing was stored");
-                return Err(Error::new(Kind::Failure, message));
+                return Err(unsaved(message));
             }
             None => {
                 let message = format!("the answer has no `{pointer}`, so nothing was stored");
-                return Err(Error::new(Kind::Failure, message));
+                return Err(unsaved(message));
             }
         };
         let value =

@@ -33,7 +33,7 @@ Examples:
   secrets run --env 'PGPASSWORD={{ secrets.db-password }}' -- psql -h db
   secrets run --env-file app.env -- ./server     read lines NAME=TEMPLATE
   secrets run --file KEY=tls-key -- sh -c 'openssl rsa -noout -in \"$KEY\"'
-  secrets run --proxy --lock -- ./agent     pass placeholders instead of values
+  secrets run --proxy --lock -- ./agent    pass placeholders, not values
   secrets run --stdin registry-token -- docker login --password-stdin
   secrets run --dry-run                     list variables and sources
 

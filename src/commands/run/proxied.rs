@@ -13,7 +13,7 @@ use super::super::shared::sending::{
 use super::requests::RunRequests;
 use super::{RunArgs, start};
 use crate::context::{AGENT_TIMEOUT, Context};
-use crate::error::{Error, Hint, Kind};
+use crate::error::{Error, Hint, Kind, hint};
 use crate::output::PlannedVariables;
 use crate::ui::listed;
 
@@ -124,9 +124,17 @@ fn refuse_others(
     };
 
     let tag = found.metadata.tag;
-    let message =
-        format!("the program would get the value of `{tag}`, because it may not be sent anywhere");
-    Err(Error::new(Kind::Refused, message).hint(allow_hint(&tag)))
+    let message = format!(
+        "the program would get the value of `{tag}`, which has no placeholder in this session"
+    );
+    let error = Error::new(Kind::Refused, message);
+    Err(match found.metadata.destinations.is_empty() {
+        true => error.hint(allow_hint(&tag)),
+        false => error.hint(hint!(
+            "add `{}` to `--only`, and to the rules of .secrets.toml if there are any",
+            tag
+        )),
+    })
 }
 
 /// Locks the vault, or warns that the program could ask its agent.

@@ -192,7 +192,7 @@ fn a_request_is_checked_without_being_sent() {
         .run()
         .fails_with(7)
         .stdout("")
-        .stderr_has("no rule names");
+        .stderr_has("no secret may be sent to");
     served
         .command(["proxy", "check", &url, "-H", "x: {{ secrets.other }}"])
         .run()

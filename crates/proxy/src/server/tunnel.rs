@@ -77,7 +77,7 @@ fn established() -> Response<PassedBody> {
 
 /// Returns the refusal for a host that no rule names.
 fn unnamed(origin: &Origin) -> Refusal {
-    Refusal::forbidden(format!("no rule names {origin}")).hint(format!(
+    Refusal::forbidden(format!("no secret may be sent to {origin}")).hint(format!(
         "allow a secret to be sent there with `secrets allow TAG --to {origin}`, or let hosts without a \
          rule pass with `others = \"tunnel\"` in `[proxy]` of .secrets.toml"
     ))
@@ -207,7 +207,7 @@ async fn handshake(
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
             problem(format!(
-                "the TLS handshake failed; the client may not trust the session's certificate: {error}"
+                "the TLS handshake failed; the client may not trust the session's certificate, which is in the file that SSL_CERT_FILE names: {error}"
             ));
             None
         }

@@ -225,7 +225,10 @@ fn other_hosts_are_refused_or_pass_blindly() {
     let other = test_origin::Origin::start(&test_origin::Authority::new(), Options::default());
     let target = format!("localhost:{}", other.port());
     let (answer, _) = lab.connect(&target);
-    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("no rule names"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 403") && answer.contains("no secret may be sent to"),
+        "{answer}"
+    );
     for bad in
         ["", "localhost", "user@localhost:1", "127.1:443", "localhost:99999", "[::1%25lo]:443"]
     {

@@ -10,8 +10,10 @@ use crate::error::Error;
 pub(crate) fn company_proxy() -> Result<Option<CompanyProxy>, Error> {
     let Some((address, bypass)) = Environment::company_proxy() else { return Ok(None) };
     let bad = |why: &str| {
-        Err(Error::usage(format!("HTTPS_PROXY is not the address of an http proxy: {why}"))
-            .hint("write it as `http://HOST:PORT`, with `USER:PASSWORD@` if it needs that"))
+        Err(Error::usage(format!(
+            "HTTPS_PROXY or ALL_PROXY is not the address of an HTTP proxy: {why}"
+        ))
+        .hint("write it as `http://HOST:PORT`, with `USER:PASSWORD@` if it needs that"))
     };
 
     let rest = match address.split_once("://") {

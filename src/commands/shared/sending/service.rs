@@ -64,6 +64,13 @@ impl ProxyService {
         let failed = |what: &str, source: &dyn std::fmt::Display| {
             Error::new(Kind::Failure, format!("cannot {what}: {source}"))
         };
+        if matches!(address, ProxyAddress::Tcp(_)) && !cfg!(target_os = "linux") {
+            let message = "the proxy cannot check who connects on this system";
+            return Err(Error::new(Kind::Failure, message)
+                .hint("send single requests with `secrets request`")
+                .hint("or use a socket: `secrets proxy --listen unix:PATH`"));
+        }
+
         let session = Session::new(policy, source, observer, Roots::System, company)
             .map_err(|error| failed("start the proxy", &error))?;
         let (ca, policy) = (session.ca.pem().to_owned(), session.policy());
