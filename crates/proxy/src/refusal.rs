@@ -134,10 +134,11 @@ struct Details<'a> {
 /// Quotes a text for a shell if it needs quotes.
 fn quoted(text: &str) -> String {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b":/_-.,%".contains(&b);
-    match text.bytes().all(is_plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
+    if text.bytes().all(is_plain) {
+        return text.to_owned();
     }
+
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

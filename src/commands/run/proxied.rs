@@ -128,13 +128,14 @@ fn refuse_others(
         "the program would get the value of `{tag}`, which has no placeholder in this session"
     );
     let error = Error::new(Kind::Refused, message);
-    Err(match found.metadata.destinations.is_empty() {
-        true => error.hint(allow_hint(&tag)),
-        false => error.hint(hint!(
-            "add `{}` to `--only`, and to the rules of .secrets.toml if there are any",
-            tag
-        )),
-    })
+    if found.metadata.destinations.is_empty() {
+        return Err(error.hint(allow_hint(&tag)));
+    }
+
+    Err(error.hint(hint!(
+        "add `{}` to `--only`, and to the rules of .secrets.toml if there are any",
+        tag
+    )))
 }
 
 /// Locks the vault, or warns that the program could ask its agent.
