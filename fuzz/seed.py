@@ -55,6 +55,44 @@ def agent():
     write("agent", "another-version", bytes([3, 1]) + path)
 
 
+def answer():
+    text = b'{"echo":"Bearer \x01","n":[1,2]}' * 3
+    write("answer", "plain", b"\0\5" + text + b"\x01 value-of-the-key")
+    write("answer", "gzip", b"\1\3" + zlib.compress(b"value-of-the-key-7f3a9c " * 9, wbits=31))
+    write("answer", "deflate", b"\2\1" + zlib.compress(b"value-of-the-key-7f3a9c"))
+    write("answer", "br", b"\3\4" + bytes.fromhex("8b0b8076616c75652d6f662d7468652d6b65792d37663361396303"))
+    frame = b"\x28\xb5\x2f\xfd\x20\x17" + struct.pack("<I", 23 << 3 | 1)[:3] + b"value-of-the-key-7f3a9c"
+    write("answer", "zstd", b"\4\2" + frame)
+    write("answer", "expands", b"\1\7" + zlib.compress(bytes(200_000), wbits=31))
+    write("answer", "cut", b"\1\7" + zlib.compress(bytes(900), wbits=31)[:-5])
+
+
+def path():
+    for number, (one, pattern) in enumerate((
+        ("/v1/charges", "/v1/**"), ("/v1/../%2e%2e/admin", "/v1/**"), ("/a%2Fb//c;x=1/%252e", "/a/*/c/**"),
+        ("/V1/refunds.json/", "/v1/refunds/**"), ("/a/%c0%ae", "/**"), ("/x-%C3%A4-y", "/x-*-y"), ("/a?b", "/a%3Fb"),
+    )):
+        write("path", str(number), bytes([len(one)]) + one.encode() + pattern.encode())
+
+
+def request():
+    def one(name, method, own, target, headers, body=b""):
+        fields = b"".join(bytes([number, len(value)]) + value for number, value in headers)
+        write("request", name, bytes([method, own, len(target)]) + target + bytes([len(headers)]) + fields + body)
+
+    one("header", 0, 0, b"/v1/x?y=1", [(0, b"\1"), (4, b"plain")])
+    one("wrong-header", 0, 0, b"/v1/x", [(4, b"\1")])
+    one("wrong-method", 2, 0, b"/v1/x", [(0, b"\1")])
+    one("query", 0, 0, b"/x?q=\1&r=2", [])
+    one("path", 0, 0, b"/x/\1/y", [])
+    one("bearer", 0, 0, b"/x", [(1, b"Bearer \1")])
+    one("cookie", 0, 0, b"/x", [(2, b"a=b; c=\2")])
+    one("json", 1, 1, b"/x", [(3, b"application/json")], b'{"a":{"b":"x \1","b":"\1"},"c":"d"}')
+    one("json-of-a-program", 1, 0, b"/x", [(3, b"application/json")], b'{"a":{"b":"\1"},"c":"\2"}')
+    one("form", 1, 0, b"/x", [(3, b"application/x-www-form-urlencoded")], b"f=\1&g=\2&%66=1")
+    one("override", 0, 0, b"/v1/x", [(0, b"\1"), (8, b"DELETE")])
+
+
 def dotenv():
     write("dotenv", "values", (ROOT / "tests/fixtures/import/values.env").read_bytes())
     write("dotenv", "quotes", "\ufeff# c\r\nexport A=\"x\\n\\\"y\" # c\nB='1\n2'\nC=`\"'`\nD=a b#c #d\nE=\n")
@@ -260,8 +298,9 @@ def uses():
 
 
 if __name__ == "__main__":
-    makers = {"agent": agent, "audit": audit, "dotenv": dotenv, "git": git, "grant": grant, "head": head, "import": imports, "keyring": keyring,
-              "manifest": manifest, "mask": mask, "metadata": metadata, "policy": policy, "slot": slot, "template": template,
+    makers = {"agent": agent, "answer": answer, "audit": audit, "dotenv": dotenv, "git": git, "grant": grant, "head": head, "import": imports, "keyring": keyring,
+              "manifest": manifest, "mask": mask, "metadata": metadata, "path": path, "policy": policy, "request": request,
+              "slot": slot, "template": template,
               "token": token, "uses": uses, "vault": vault}
     for target, make in makers.items():
         shutil.rmtree(FUZZ / "corpus" / target, ignore_errors=True)

@@ -48,4 +48,5 @@ pub use secrets_mask as mask;
 pub use secrets_project::{
     Position, dotenv, export, git, import, scan, setup, template, variables,
 };
+pub use secrets_proxy as proxy;
 pub use secrets_runtime::{agent, run};

@@ -6,6 +6,7 @@
 //! regressions, so `cargo test` runs the targets too.
 
 pub mod agent;
+pub mod answer;
 pub mod audit;
 pub mod dotenv;
 pub mod git;
@@ -17,7 +18,9 @@ pub mod keyring;
 pub mod manifest;
 pub mod mask;
 pub mod metadata;
+pub mod path;
 pub mod policy;
+pub mod request;
 pub mod slot;
 pub mod template;
 pub mod token;
@@ -29,8 +32,9 @@ mod world;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name. Its file, its corpus and its regressions have the same name.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("agent", agent::run),
+    ("answer", answer::run),
     ("audit", audit::run),
     ("dotenv", dotenv::run),
     ("git", git::run),
@@ -41,7 +45,9 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("manifest", manifest::run),
     ("mask", mask::run),
     ("metadata", metadata::run),
+    ("path", path::run),
     ("policy", policy::run),
+    ("request", request::run),
     ("slot", slot::run),
     ("template", template::run),
     ("token", token::run),

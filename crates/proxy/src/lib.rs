@@ -18,7 +18,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub use hyper::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-pub use hyper::{Method, Response};
+pub use hyper::{Method, Request, Response};
 
 pub mod address;
 pub mod answer;
