@@ -3,10 +3,10 @@
 mod agent;
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Child, Command, Output, Stdio};
 
 use crate::support::Sandbox;
-use crate::support::programs::has;
+use crate::support::programs::{am_root, has};
 use crate::support::served::Served;
 
 const KEY: &str = "sk_test_k3yoftheservice0123456789";
@@ -132,24 +132,63 @@ fn a_manifest_that_is_not_trusted_starts_nothing() {
     served.command(["proxy"]).run().fails_with(7).stdout("").stderr_has("is not trusted");
 }
 
-#[test]
-fn the_proxy_prints_variables_and_serves_until_a_signal() {
-    let served = served();
-    served.allow("stripe-key", &[]);
+type Variables = serde_json::Map<String, serde_json::Value>;
+
+/// Starts `secrets proxy`. Returns it with the variables for programs.
+fn start_proxy(served: &Served) -> (Child, Variables) {
     let mut prepared = served.command(["proxy", "--print-env", "json"]);
     let mut proxy = prepared.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(proxy.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let printed: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let variables = printed["variables"].as_object().unwrap();
     assert!(!line.contains(KEY), "{line}");
+    let printed: serde_json::Value = serde_json::from_str(&line).unwrap();
+    (proxy, printed["variables"].as_object().unwrap().clone())
+}
 
-    let mut curl = std::process::Command::new("curl");
-    curl.env_clear().env("PATH", crate::support::PATH);
-    curl.envs(variables.iter().map(|(name, value)| (name, value.as_str().unwrap())));
-    curl.args(["-sS", &served.url("/echo"), "-H"]);
-    let field = format!("Authorization: Bearer {}", variables["STRIPE_KEY"].as_str().unwrap());
-    let output = curl.arg(&field).output().unwrap();
+/// Lets a program send a request with the placeholder through the proxy: curl, which `starter` starts.
+fn curl(starter: &[&str], served: &Served, variables: &Variables) -> Output {
+    let mut command = Command::new(starter[0]);
+    command.args(&starter[1..]).args(["curl", "-sS", &served.url("/echo"), "-H"]);
+    command.env_clear().env("PATH", crate::support::PATH);
+    command.envs(variables.iter().map(|(name, value)| (name, value.as_str().unwrap())));
+    let placeholder = variables["STRIPE_KEY"].as_str().unwrap();
+    command.arg(format!("Authorization: Bearer {placeholder}")).output().unwrap()
+}
+
+/// Attack 18. The other user knows the placeholder and the certificate, too.
+#[test]
+fn another_user_cannot_use_the_proxy() {
+    if !am_root() {
+        return;
+    }
+
+    let served = served();
+    served.allow("stripe-key", &[]);
+    let (mut proxy, mut variables) = start_proxy(&served);
+    let bundle = std::fs::read(variables["CURL_CA_BUNDLE"].as_str().unwrap()).unwrap();
+    let open = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(open.path(), bundle).unwrap();
+    crate::support::files::set_mode(open.path(), 0o644);
+    variables.insert("CURL_CA_BUNDLE".into(), open.path().to_str().unwrap().into());
+    assert!(curl(&["env"], &served, &variables).status.success());
+    served.origin.log.take();
+
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+    let output = curl(&nobody, &served, &variables);
+    assert!(!output.status.success() && output.stdout.is_empty());
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("reset") || errors.contains("CONNECT"), "{errors}");
+    assert!(served.origin.log.take().is_empty());
+    proxy.kill().unwrap();
+    proxy.wait().unwrap();
+}
+
+#[test]
+fn the_proxy_prints_variables_and_serves_until_a_signal() {
+    let served = served();
+    served.allow("stripe-key", &[]);
+    let (proxy, variables) = start_proxy(&served);
+    let output = curl(&["env"], &served, &variables);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(served.received().header("authorization"), format!("Bearer {KEY}"));
 

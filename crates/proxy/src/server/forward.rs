@@ -13,6 +13,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use secrets_core::model::Origin;
 use tokio::task::spawn_local;
 
+use super::ConnectionPlace;
 use super::websocket::Frames;
 use crate::answer::{Scrubber, boxed};
 use crate::exchange::{Exchange, RequestBody, answer_of, refusal_of};
@@ -24,6 +25,7 @@ use crate::session::Session;
 /// Answers a request in a tunnel.
 pub(super) async fn forward(
     session: Arc<Session>,
+    place: ConnectionPlace,
     connection: Arc<OriginConnection>,
     request: Request<Incoming>,
 ) -> Result<Response<PassedBody>, Infallible> {
@@ -37,7 +39,7 @@ pub(super) async fn forward(
     let upgrade = parts.extensions.remove::<OnUpgrade>().filter(|_| is_websocket(&parts));
     let body = body.map_err(boxed).boxed_unsync();
     match upgrade {
-        Some(client) => Ok(upgraded(session, connection, parts, body, client).await),
+        Some(client) => Ok(upgraded(session, place, connection, parts, body, client).await),
         None => Ok(exchanged(session, connection, parts, body).await),
     }
 }
@@ -134,6 +136,7 @@ async fn exchanged(
 /// Passes an upgrade to a WebSocket on. The origin's answer reaches the client as it is.
 async fn upgraded(
     session: Arc<Session>,
+    place: ConnectionPlace,
     connection: Arc<OriginConnection>,
     mut parts: Parts,
     body: PassedBody,
@@ -190,6 +193,8 @@ async fn upgraded(
         if let (Ok(client), Ok(server)) = tokio::join!(client, server) {
             frames.pass(client, server).await;
         }
+
+        drop(place);
     });
 
     let (mut head, _) = response.into_parts();

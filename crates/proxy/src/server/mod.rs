@@ -21,7 +21,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 
 use crate::caller;
@@ -70,17 +70,18 @@ pub async fn serve(session: Arc<Session>, listener: Listener, is_same_user: IsSa
 
         // A connection beyond the limit is closed at once, and those before it go on.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let session = Arc::clone(&session);
+        let (session, place) = (Arc::clone(&session), Arc::new(place));
         spawn_local(async move {
             match client {
-                Client::Tcp(stream) => converse(session, TokioIo::new(stream)).await,
-                Client::Unix(stream) => converse(session, TokioIo::new(stream)).await,
+                Client::Tcp(stream) => converse(session, place, TokioIo::new(stream)).await,
+                Client::Unix(stream) => converse(session, place, TokioIo::new(stream)).await,
             }
-
-            drop(place);
         });
     }
 }
+
+/// One of the places for connections. Its connection has it until the end, also as a tunnel.
+type ConnectionPlace = Arc<OwnedSemaphorePermit>;
 
 enum Client {
     Tcp(tokio::net::TcpStream),
@@ -111,11 +112,12 @@ async fn accept_unix(
 }
 
 /// Serves the requests of one client before its first tunnel.
-async fn converse<S>(session: Arc<Session>, stream: TokioIo<S>)
+async fn converse<S>(session: Arc<Session>, place: ConnectionPlace, stream: TokioIo<S>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| respond(Arc::clone(&session), request));
+    let service =
+        service_fn(move |request| respond(Arc::clone(&session), Arc::clone(&place), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -127,10 +129,11 @@ where
 
 async fn respond(
     session: Arc<Session>,
+    place: ConnectionPlace,
     request: Request<Incoming>,
 ) -> Result<Response<PassedBody>, Infallible> {
     let answer = if request.method() == Method::CONNECT {
-        tunnel::open(session, request).await
+        tunnel::open(session, place, request).await
     } else if request.uri().scheme().is_some() {
         Err(Refusal::forbidden("this proxy does not pass on requests over plain http")
             .hint("use an https address"))

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::forward::forward;
-use super::{HEAD, HEAD_TIMEOUT};
+use super::{ConnectionPlace, HEAD, HEAD_TIMEOUT};
 use crate::ca::Protocols;
 use crate::exchange::refusal_of;
 use crate::local::LocalExecutor;
@@ -43,6 +43,7 @@ const HEADERS: u32 = 64 * 1024;
 /// Answers a CONNECT request.
 pub(super) async fn open(
     session: Arc<Session>,
+    place: ConnectionPlace,
     request: Request<Incoming>,
 ) -> Result<Response<PassedBody>, Refusal> {
     let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
@@ -52,7 +53,7 @@ pub(super) async fn open(
     let policy = session.policy();
     if !policy.has_rule_for(&origin) {
         return match policy.others {
-            Others::Tunnel => blind(session, origin, request).await,
+            Others::Tunnel => blind(session, place, origin, request).await,
             Others::Refuse => Err(told(&session, &origin, unnamed(&origin))),
         };
     }
@@ -64,7 +65,7 @@ pub(super) async fn open(
     let connection = opened.map_err(|error| told(&session, &origin, refusal_of(&error)))?;
     spawn_local(async move {
         if let Ok(client) = hyper::upgrade::on(request).await {
-            serve(session, Arc::new(connection), client).await;
+            serve(session, place, Arc::new(connection), client).await;
         }
     });
 
@@ -107,6 +108,7 @@ fn told(session: &Session, origin: &Origin, refusal: Refusal) -> Refusal {
 /// Passes bytes through in both directions. Nobody looks into them, so no value is ever in them.
 async fn blind(
     session: Arc<Session>,
+    place: ConnectionPlace,
     origin: Origin,
     request: Request<Incoming>,
 ) -> Result<Response<PassedBody>, Refusal> {
@@ -118,17 +120,26 @@ async fn blind(
             let mut client = TokioIo::new(client);
             let _ = tokio::io::copy_bidirectional(&mut client, &mut stream).await;
         }
+
+        drop(place);
     });
 
     Ok(established())
 }
 
 /// Speaks TLS with the client, and serves its requests.
-async fn serve(session: Arc<Session>, connection: Arc<OriginConnection>, client: Upgraded) {
+async fn serve(
+    session: Arc<Session>,
+    place: ConnectionPlace,
+    connection: Arc<OriginConnection>,
+    client: Upgraded,
+) {
     let Some(tls) = handshake(&session, &connection, client).await else { return };
     let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    let service =
-        service_fn(move |request| forward(Arc::clone(&session), Arc::clone(&connection), request));
+    let service = service_fn(move |request| {
+        let (session, place) = (Arc::clone(&session), Arc::clone(&place));
+        forward(session, place, Arc::clone(&connection), request)
+    });
 
     let stream = TokioIo::new(tls);
     if is_http2 {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod attacks;
+mod floods;
 mod lab;
 mod places;
 mod protocols;
