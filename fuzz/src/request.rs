@@ -4,14 +4,22 @@
 //! in the places that its destinations name. A request without placeholders keeps its headers, its
 //! query and its body.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use super::input::Input;
 use terminal_secrets::model::{Destination, Destinations, Origin, SecretBytes, SecretValue, Tag};
 use terminal_secrets::proxy::judge::{judge, kind_of, rewrite_body, rewrite_whole};
 use terminal_secrets::proxy::policy::{Policy, SessionSecret};
 use terminal_secrets::proxy::{HeaderName, HeaderValue, Method, Request};
 
-/// The two values. No input of this length contains one by chance.
-const VALUES: [&str; 2] = ["value-of-a \"&=%+;\\ 7f3a9c", "value-of-b-5d0e1b"];
+/// Returns the two values. They depend on the input, so no input contains its own.
+fn values(data: &[u8]) -> [String; 2] {
+    let mut hasher = DefaultHasher::new();
+    data.hash(&mut hasher);
+    let number = hasher.finish();
+    [format!("value-of-a \"&=%+;\\ {number:016x}"), format!("value-of-b-{number:016x}")]
+}
+
 /// Their placeholders. An input has `\x01` and `\x02` for them.
 const PLACEHOLDERS: [&str; 2] = ["placeholder-a-0123456789", "placeholder-b-0123456789"];
 /// The destinations of the first secret. The second one has none.
@@ -38,7 +46,7 @@ const NAMES: [&str; 10] = [
 ];
 const METHODS: [&str; 5] = ["GET", "POST", "DELETE", "post", "TRACE"];
 
-fn policy() -> Policy {
+fn policy(values: &[String; 2]) -> Policy {
     let secret = |number: usize, tag: &str, grants: &[&str]| {
         let mut destinations = Destinations::default();
         for grant in grants {
@@ -46,7 +54,7 @@ fn policy() -> Policy {
             destinations.add(grant).expect("a destination");
         }
 
-        let value = SecretBytes::copy_of(VALUES[number].as_bytes());
+        let value = SecretBytes::copy_of(values[number].as_bytes());
         SessionSecret {
             tag: Tag::parse(tag).expect("a tag"),
             value: SecretValue::new(value, false).expect("a value"),
@@ -95,7 +103,9 @@ pub fn run(data: &[u8]) {
     }
 
     let body = text(input.rest());
-    let (policy, origin) = (policy(), Origin::parse("https://a.example").expect("an origin"));
+    let values = values(data);
+    let (policy, origin) =
+        (policy(&values), Origin::parse("https://a.example").expect("an origin"));
     let (mut parts, ()) = request.into_parts();
     let (before, query) = (parts.headers.clone(), parts.uri.query().map(str::to_owned));
     let Ok(mut judged) = judge(&policy, &origin, &mut parts) else { return };
@@ -109,17 +119,20 @@ pub fn run(data: &[u8]) {
     let Ok(rewritten) = rewritten else { return };
     let sent = rewritten.as_ref().map_or(&body[..], SecretBytes::expose);
 
-    assert!(!has(sent, VALUES[1]), "the body has a value that may be sent nowhere");
-    assert!(!has(judged.path.as_bytes(), VALUES[0]), "the path for the log has a value");
+    assert!(!has(sent, &values[1]), "the body has a value that may be sent nowhere");
+    assert!(!has(judged.path.as_bytes(), &values[0]), "the path for the log has a value");
     for (name, field) in &parts.headers {
-        assert!(!has(field.as_bytes(), VALUES[1]), "a header has a value that may be sent nowhere");
+        assert!(
+            !has(field.as_bytes(), &values[1]),
+            "a header has a value that may be sent nowhere"
+        );
         let is_allowed = name == "x-key" || name == "authorization";
-        assert!(is_allowed || !has(field.as_bytes(), VALUES[0]), "`{name}` has a value");
+        assert!(is_allowed || !has(field.as_bytes(), &values[0]), "`{name}` has a value");
         assert!(!field.as_bytes().contains(&b'\n'), "a header has a line break");
     }
 
     // A value in `x-key` needs its method and its path.
-    if parts.headers.get_all("x-key").iter().any(|field| has(field.as_bytes(), VALUES[0])) {
+    if parts.headers.get_all("x-key").iter().any(|field| has(field.as_bytes(), &values[0])) {
         assert!(method == "GET" || method == "POST", "{method} has a value");
         assert!(parts.uri.path() == "/v1" || parts.uri.path().starts_with("/v1/"));
     }

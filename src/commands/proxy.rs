@@ -31,8 +31,8 @@ Examples:
 
 Programs get placeholders in their environment. The proxy puts values into
 requests to the destinations of `secrets allow`, in the allowed part of a
-request, and takes them out of the answers. Other hosts are refused unless
-.secrets.toml says `others = \"tunnel\"` in [proxy].";
+request, and takes them out of the responses. Other hosts are refused,
+unless .secrets.toml says `others = \"tunnel\"` in [proxy].";
 
 /// Run a proxy that puts secrets into requests
 ///

@@ -206,7 +206,8 @@ fn a_string_of_the_answer_is_stored_without_being_shown() {
     assert_eq!(run.json()["status"], 200);
     assert_eq!(revealed(&served.sandbox, "session"), b"y");
 
-    for (pointer, why) in [("/nope", "the answer has no `/nope`"), ("/nested", "is not a string")] {
+    for (pointer, why) in [("/nope", "the response has no `/nope`"), ("/nested", "is not a string")]
+    {
         let save = format!("other={pointer}");
         request(&served, &url, ["--save", &save]).run().fails_with(1).stdout("").stderr_has(why);
     }
@@ -230,7 +231,7 @@ fn the_status_decides_the_exit_code_only_if_asked() {
     let served = served();
     request(&served, &served.url("/status/404"), []).run().succeeds().stdout("status\n");
     stderr!(request(&served, &served.url("/status/404"), ["--fail"]).run().fails_with(9).stdout(""), @"
-    error: the answer is 404 Not Found
+    error: the response is 404 Not Found
     hint: to see its body, leave out `--fail`
     ");
     request(&served, &served.url("/small"), ["-f"]).run().succeeds().stdout_has("\"ok\":true");
@@ -240,7 +241,7 @@ fn the_status_decides_the_exit_code_only_if_asked() {
     run.stdout("status\n");
     assert_eq!(served.origin.log.take().len(), 5);
     let run = request(&served, &served.url("/sse/2000"), ["--max-time", "1"]).run().fails_with(1);
-    run.stdout_has("data: ").stderr_has("no complete answer within 1 s");
+    run.stdout_has("data: ").stderr_has("no complete response within 1 s");
 }
 
 #[test]

@@ -274,11 +274,11 @@ impl Answer {
         match outcome {
             Ok(()) => Ok(WholeAnswer { parts, body: whole, policy: self.exchange.policy }),
             Err(_) if is_too_long => {
-                let message = format!("the answer is larger than {} MiB", most >> 20);
-                let hint = "without `--json` and `--save`, answers of any size are printed";
+                let message = format!("the response is larger than {} MiB", most >> 20);
+                let hint = "without `--json` and `--save`, responses of any size are printed";
                 Err(Refusal::new(502, message).hint(hint))
             }
-            Err(error) => Err(Refusal::new(502, format!("the answer was cut short: {error}"))),
+            Err(error) => Err(Refusal::new(502, format!("the response was cut short: {error}"))),
         }
     }
 }
@@ -313,7 +313,7 @@ impl WholeAnswer {
             }
         });
         let others = Policy::new(others.collect(), Vec::new(), [])
-            .map_err(|_| Refusal::new(502, "the answer has too many values"))?;
+            .map_err(|_| Refusal::new(502, "the response has too many values"))?;
         let mut body: Option<Bytes> = None;
         for scrubber in [Scrubber::new(Arc::new(others)), Scrubber::new(self.policy)] {
             scrubber.head(&mut self.parts);

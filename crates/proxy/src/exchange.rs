@@ -12,7 +12,7 @@ use hyper::header::{
     HeaderName, HeaderValue, IF_RANGE, RANGE, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::{request, response};
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode};
 use secrets_core::model::{Origin, Tag};
 
 use crate::answer::{
@@ -160,11 +160,7 @@ impl Exchange {
     ) -> Result<PassedBody, Refusal> {
         let origin = self.connection.origin();
         let mut body = match body {
-            RequestBody::Passed(body) if parts.version < Version::HTTP_2 => {
-                WithIdleLimit::new(body).boxed_unsync()
-            }
-            // HTTP/2 asks a silent client whether it still lives.
-            RequestBody::Passed(body) => body,
+            RequestBody::Passed(body) => WithIdleLimit::new(body).boxed_unsync(),
             RequestBody::Own(bytes) => {
                 let kind = kind_of(&parts.headers);
                 let changed =
@@ -181,7 +177,7 @@ impl Exchange {
         };
 
         if judged.body_kind.is_some() {
-            let whole = whole_body(body, REWRITTEN, "searched for placeholders").await?;
+            let whole = self.whole_body(body, REWRITTEN, "searched for placeholders").await?;
             let changed = rewrite_body(&self.policy, origin, &self.method, judged, &whole)?;
             let bytes = changed.map_or(whole, |changed| Bytes::copy_from_slice(changed.expose()));
             parts.headers.insert(CONTENT_LENGTH, bytes.len().into());
@@ -194,7 +190,7 @@ impl Exchange {
         let payload = match sigv4::payload(&parts.headers)? {
             Payload::Given(given) if judged.body_kind.is_none() => given,
             payload => {
-                let whole = whole_body(body, SIGNED, "signed").await?;
+                let whole = self.whole_body(body, SIGNED, "signed").await?;
                 let hash = sigv4::hash_of(&whole);
                 body = full(whole);
                 if payload != Payload::Whole {
@@ -217,6 +213,21 @@ impl Exchange {
         let key_id = rule.key_id.map_or(&[][..], |secret| self.policy.value(secret));
         sigv4::sign(&claim, key_id, self.policy.value(rule.secret), &signed, &mut parts.headers)?;
         Ok(body)
+    }
+
+    /// Reads a body as a whole.
+    async fn whole_body(&self, body: PassedBody, most: usize, why: &str) -> Result<Bytes, Refusal> {
+        // Bodies of all connections share a bounded memory while they are read.
+        let _room = self.session.room_for(most).await;
+        match Limited::new(body, most).collect().await {
+            Ok(collected) => Ok(collected.to_bytes()),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                let message = format!("a body larger than {} MiB cannot be {why}", most >> 20);
+                Err(Refusal::new(413, message)
+                    .hint("send a smaller body, or the secret in a header"))
+            }
+            Err(_) => Err(Refusal::bad_request("the body was cut short")),
+        }
     }
 
     /// Returns the tags of the secrets that a request uses.
@@ -320,31 +331,32 @@ impl Exchange {
     /// Records a refusal, and tells about it. It is answered even if it cannot be recorded.
     pub fn refused(&self, path: &str, refusal: &Refusal) {
         let tags = refusal.tag.iter().collect();
-        let _ = self.record(path, tags, Some(refusal));
+        if self.session.may_record_refusal() {
+            let _ = self.record(path, tags, Some(refusal));
+        }
+
         self.finished(path, None, refusal.status, Some(refusal.message.clone()));
     }
 }
 
 /// Returns the decoders for the body of an answer.
 fn decoders(headers: &HeaderMap) -> Result<Decoders, Refusal> {
-    let unknown = |coding: &str| {
-        let coding: String = coding.chars().filter(|c| !c.is_control()).take(40).collect();
-        let message =
-            format!("the answer is encoded as `{coding}`, which cannot be searched for values");
-        Refusal::new(502, message)
+    // The name of the coding comes from the origin, and may be a value.
+    let unknown = || {
+        Refusal::new(502, "the response is encoded in a way that cannot be searched for values")
             .hint("configure the client to ask for gzip or for no compression")
     };
 
     // These protocols compress their messages inside of the body.
     for name in ["grpc-encoding", "connect-content-encoding"] {
         let coding = headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
-        if let Some(coding) = coding.filter(|coding| coding != "identity") {
-            return Err(unknown(&coding));
+        if coding.is_some_and(|coding| coding != "identity") {
+            return Err(unknown());
         }
     }
 
     let codings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
-    Decoders::new(codings).map_err(|UnknownCoding(coding)| unknown(&coding))
+    Decoders::new(codings).map_err(|UnknownCoding(_)| unknown())
 }
 
 /// Reads a small answer and scrubs it, so that its length is known again.
@@ -358,7 +370,7 @@ where
 {
     let collected = body.collect().await;
     let collected = collected
-        .map_err(|error| Refusal::new(502, format!("the answer was cut short: {error}")))?;
+        .map_err(|error| Refusal::new(502, format!("the response was cut short: {error}")))?;
     let mut trailers = collected.trailers().cloned();
     let bytes = collected.to_bytes();
     let bytes = scrubber.text(&bytes).unwrap_or(bytes);
@@ -375,18 +387,6 @@ where
     };
 
     Ok(Response::from_parts(parts, body))
-}
-
-/// Reads a body as a whole.
-async fn whole_body(body: PassedBody, most: usize, why: &str) -> Result<Bytes, Refusal> {
-    match Limited::new(body, most).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            let message = format!("a body larger than {} MiB cannot be {why}", most >> 20);
-            Err(Refusal::new(413, message).hint("send a smaller body, or the secret in a header"))
-        }
-        Err(_) => Err(Refusal::bad_request("the body was cut short")),
-    }
 }
 
 /// Returns true for an answer that never has a body (RFC 9110, section 6.4.1).

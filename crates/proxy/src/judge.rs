@@ -98,12 +98,14 @@ impl<'a> Judge<'a> {
             return Err(self.not_granted(known, place));
         }
 
-        if rules.is_empty() {
-            return Err(Refusal::without_rule(&known.tag, self.origin, place, self.method));
+        let of_secret = self.policy.rules.iter().filter(|rule| rule.secret == secret);
+        let mut of_origin = of_secret.filter(|rule| rule.destination.origin.contains(self.origin));
+        if let Some(rule) = of_origin.find(|rule| self.is_excepted(rule)) {
+            return Err(excepted(known, rule, place));
         }
 
-        if let Some((_, rule)) = rules.iter().find(|(_, rule)| self.is_excepted(rule)) {
-            return Err(excepted(known, rule, place));
+        if rules.is_empty() {
+            return Err(Refusal::without_rule(&known.tag, self.origin, place, self.method));
         }
 
         let times = self.judged.times.entry(secret).or_default();
@@ -140,12 +142,16 @@ impl<'a> Judge<'a> {
     /// Refuses headers that make some servers take another method or path than those that were judged,
     /// if a rule with a value is limited to some.
     fn overrides(&self, parts: &Parts) -> Result<(), Refusal> {
-        const OVERRIDES: [&str; 5] = [
+        const OVERRIDES: [&str; 9] = [
+            "x-envoy-original-path",
+            "x-forwarded-prefix",
+            "x-forwarded-uri",
             "x-http-method",
             "x-http-method-override",
             "x-method-override",
             "x-original-url",
             "x-rewrite-url",
+            "x-waws-unencoded-url",
         ];
 
         let is_limited = |number: &usize| {
@@ -158,8 +164,11 @@ impl<'a> Judge<'a> {
                     || destinations.any(|one| one.methods != Methods::Any || !one.path.is_any())
             })
         };
-        let rules = self.judged.rules.iter().chain(&self.judged.body);
-        let name = OVERRIDES.into_iter().find(|name| parts.headers.contains_key(*name));
+        let rules = self.judged.rules.iter().chain(&self.judged.body).chain(&self.judged.frames);
+        // Some servers take `_` for `-`.
+        let names: Vec<String> =
+            parts.headers.keys().map(|name| name.as_str().replace('_', "-")).collect();
+        let name = OVERRIDES.into_iter().find(|name| names.iter().any(|other| other == name));
         match name {
             Some(name) if rules.clone().any(is_limited) => Err(Refusal::forbidden(format!(
                 "the header `{name}` could change the method or the path"
@@ -321,6 +330,10 @@ impl<'a> Judge<'a> {
         };
 
         let Some(first) = found.first() else { return Ok(None) };
+        if name == COOKIE && field.contains(&b'"') {
+            return Err(self.not_named(first.secret, "a `Cookie` header with quotes"));
+        }
+
         changed.map(Some).ok_or_else(|| {
             let tag = policy.tag(first.secret).map(ToString::to_string).unwrap_or_default();
             Refusal::forbidden(format!(
@@ -502,13 +515,21 @@ impl Judge<'_> {
 
 /// Returns the kind of a body by its header `content-type`.
 pub fn kind_of(headers: &HeaderMap) -> Option<BodyKind> {
-    headers.get(CONTENT_TYPE).and_then(|value| body_kind(value.as_bytes()))
+    // Servers differ in which of two they read.
+    let mut fields = headers.get_all(CONTENT_TYPE).iter();
+    let field = fields.next().filter(|_| fields.next().is_none())?;
+    body_kind(field.as_bytes())
 }
 
 /// Returns the kind of a body by the field `content-type`.
 fn body_kind(field: &[u8]) -> Option<BodyKind> {
     let text = std::str::from_utf8(field).ok()?;
     let kind = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b"/+-._".contains(&b);
+    if !kind.bytes().all(is_name) {
+        return None;
+    }
+
     match kind.as_str() {
         "application/json" => Some(BodyKind::Json),
         "application/x-www-form-urlencoded" => Some(BodyKind::Form),

@@ -56,7 +56,7 @@ pub enum SendError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The connection failed, or the answer is not valid HTTP
-    #[error("the answer of `{host}` is not valid, or the connection was lost: {source}")]
+    #[error("the response of `{host}` is not valid, or the connection was lost: {source}")]
     Http {
         /// The host
         host: String,

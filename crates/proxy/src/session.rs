@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use secrets_core::model::{Origin, Tag};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use crate::ca::{CaError, SessionCa};
 use crate::judge::Judged;
 use crate::net::{CompanyProxy, Connector, Roots};
@@ -82,7 +84,16 @@ pub struct Session {
     pub ca: SessionCa,
     /// The requests of each rule that were counted last
     buckets: Mutex<Vec<Option<Bucket>>>,
+    /// The refusals that were recorded last
+    refusals: Mutex<Bucket>,
+    /// The room for bodies that are read as a whole, in KiB
+    room: Semaphore,
 }
+
+/// The most refusals that are recorded. A program could otherwise fill the log and the disk.
+const REFUSALS: Rate = Rate { requests: 100, seconds: 60 };
+/// The room for bodies that are read as a whole, in KiB.
+const ROOM: usize = 64 * 1024;
 
 impl Session {
     /// Creates a session.
@@ -101,7 +112,8 @@ impl Session {
         let ca = SessionCa::new(hosts, Arc::clone(&provider))?;
         let connector = Connector::new(provider, roots, company);
         let (policy, buckets) = (RwLock::new(Arc::new(policy)), Mutex::default());
-        Ok(Self { policy, source, connector, observer, ca, buckets })
+        let (refusals, room) = (Mutex::new(Bucket::full(REFUSALS)), Semaphore::new(ROOM));
+        Ok(Self { policy, source, connector, observer, ca, buckets, refusals, room })
     }
 
     /// Returns the present policy, with values that were changed in the meantime.
@@ -116,6 +128,18 @@ impl Session {
             }
             None => present,
         }
+    }
+
+    /// Returns true if another refusal may be recorded now.
+    pub fn may_record_refusal(&self) -> bool {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.take(REFUSALS, Instant::now()).is_ok()
+    }
+
+    /// Waits until there is room for a body of this many bytes.
+    pub async fn room_for(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        let needed = u32::try_from((bytes >> 10).clamp(1, ROOM)).unwrap_or(1);
+        self.room.acquire_many(needed).await.ok()
     }
 
     /// Counts a request for its rules. Fails if one of them has had too many.

@@ -16,6 +16,16 @@ use crate::refusal::Refusal;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE: &str = "x-amz-date";
 const CONTENT: &str = "x-amz-content-sha256";
+/// Parameters of a query that is signed itself.
+const PRESIGNED: [&str; 7] = [
+    "x-amz-algorithm",
+    "x-amz-credential",
+    "x-amz-date",
+    "x-amz-expires",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-amz-signedheaders",
+];
 
 /// The signature of a client: the parts of the field `authorization`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +150,15 @@ pub fn sign(
     if !claim.headers.iter().any(|name| name == HOST.as_str()) {
         return Err(Refusal::bad_request("the signature does not cover the header `host`")
             .hint("add `host` to the signed headers"));
+    }
+
+    // The signature would be valid in a URL too, for as long as that says.
+    let query = request.query.unwrap_or_default().split('&');
+    let names = query.map(|pair| decoded(pair.split('=').next().unwrap_or_default()));
+    let is_presigned =
+        |name: &Vec<u8>| PRESIGNED.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(name));
+    if names.into_iter().any(|name| is_presigned(&name)) {
+        return Err(Refusal::bad_request("the request is signed in a header and in its query"));
     }
 
     let Ok(key_id) = std::str::from_utf8(key_id) else {

@@ -127,7 +127,7 @@ impl<'c> Printed<'c> {
 }
 
 fn cut_short(error: &dyn std::fmt::Display) -> Error {
-    Error::new(Kind::Failure, format!("the answer was cut short: {error}"))
+    Error::new(Kind::Failure, format!("the response was cut short: {error}"))
 }
 
 /// Where the body goes.
@@ -155,8 +155,9 @@ impl<'o> Sink<'o> {
             Self::Stdout => stdout(bytes),
             Self::Terminal(visible) => stdout(visible.push(bytes).as_bytes()),
             Self::File(file) => {
-                let failed =
-                    |error| Error::new(Kind::Failure, format!("cannot write the answer: {error}"));
+                let failed = |error| {
+                    Error::new(Kind::Failure, format!("cannot write the response: {error}"))
+                };
                 file.write_all(bytes).map_err(failed)
             }
         }

@@ -51,14 +51,14 @@ Examples:
 
 Templates are those of `render`. Each value is escaped for its place: in a
 URL, in a JSON string, in a form. A value is sent only where `secrets
-allow` lets it. The answer is printed masked, as \u{2039}api-key\u{203a}.";
+allow` lets it. The response is printed masked, as \u{2039}api-key\u{203a}.";
 
 /// Send an HTTP request with secrets in it
 ///
-/// Prints the answer's body on stdout, with values masked. Redirects are shown and not followed. On a
+/// Prints the body of the response on stdout, with values masked. Redirects are shown and not followed. On a
 /// terminal it asks before it sends a secret that has no destination, and stores the destination if
 /// you agree. It does not ask about a secret in the URL. It uses the proxy that HTTPS_PROXY names.
-/// Exit code 0 means that there was an answer, whatever its status; 1 that there was none; 7 that the
+/// Exit code 0 means that there was a response, whatever its status; 1 that there was none; 7 that the
 /// request was refused, for example because a secret may not be sent there; and 9, with --fail, that
 /// the status is 400 or more.
 #[derive(clap::Args)]
@@ -82,7 +82,7 @@ pub(crate) struct RequestArgs {
     /// Send a secret as a bearer token
     #[arg(long, value_name = "TAG", add = clap_complete::ArgValueCompleter::new(crate::completion::tags))]
     bearer: Option<Tag>,
-    /// Print the status and the headers of the answer as well
+    /// Print the status and the headers of the response as well
     #[arg(short, long)]
     include: bool,
     /// Write the body to a file instead of stdout
@@ -101,7 +101,7 @@ pub(crate) struct RequestArgs {
     /// and PATCH are never sent again
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10))]
     retry: u32,
-    /// Store a string of the JSON answer as a secret, without showing it
+    /// Store a string of the JSON response as a secret, without showing it
     #[arg(long, value_name = "TAG=/POINTER")]
     save: Vec<String>,
     /// Let --save replace the value of an existing secret
@@ -222,7 +222,7 @@ fn policy(
     let private: Vec<_> =
         secrets.iter().flat_map(|secret| secret.grants.iter()).filter_map(local_of).collect();
     let values = secrets.iter().map(|secret| (&secret.tag, &secret.value));
-    warn_of_short(values, "masked in the answer", cx);
+    warn_of_short(values, "masked in the response", cx);
     // A template may have sent a value through filters. An answer may have it as it is stored, too.
     let stored = sendable.iter().map(|one| (&one.secret.metadata.tag, &one.value));
     let mut policy = Policy::new(secrets, rules, stored)
@@ -312,7 +312,7 @@ fn send(
     let answered = match outcome {
         Ok(answered) => answered?,
         Err(_) => {
-            let message = format!("no complete answer within {} s", args.max_time);
+            let message = format!("no complete response within {} s", args.max_time);
             return Err(Error::new(Kind::Failure, message).hint("wait longer with `--max-time`"));
         }
     };
@@ -322,7 +322,7 @@ fn send(
     }
 
     if args.fail && answered.status >= 400 {
-        return Err(Error::new(Kind::FailedAnswer, format!("the answer is {}", answered.line))
+        return Err(Error::new(Kind::FailedAnswer, format!("the response is {}", answered.line))
             .hint("to see its body, leave out `--fail`"));
     }
 

@@ -82,7 +82,7 @@ fn exists(tag: &Tag, project: &ProjectName) -> Error {
 /// The error for an answer without a string to store.
 fn unsaved(message: String) -> Error {
     Error::new(Kind::Failure, message).hint(
-        "the request was sent; leave out `--save` to see the answer, or use `--fail` to see its status",
+        "the request was sent; leave out `--save` to see the response, or use `--fail` to see its status",
     )
 }
 
@@ -93,7 +93,7 @@ pub(super) fn take(saves: &[Saved], answer: &[u8]) -> Result<Vec<Value>, Error> 
     }
 
     let document: serde_json::Value = serde_json::from_slice(answer)
-        .map_err(|_| unsaved("the answer is not JSON, so nothing was stored".into()))?;
+        .map_err(|_| unsaved("the response is not JSON, so nothing was stored".into()))?;
     let mut values = Vec::with_capacity(saves.len());
     for Saved { tag, pointer } in saves {
         let text = match document.pointer(pointer) {
@@ -101,11 +101,11 @@ pub(super) fn take(saves: &[Saved], answer: &[u8]) -> Result<Vec<Value>, Error> 
             Some(serde_json::Value::Number(number)) => number.to_string(),
             Some(_) => {
                 let message =
-                    format!("`{pointer}` of the answer is not a string, so nothing was stored");
+                    format!("`{pointer}` of the response is not a string, so nothing was stored");
                 return Err(unsaved(message));
             }
             None => {
-                let message = format!("the answer has no `{pointer}`, so nothing was stored");
+                let message = format!("the response has no `{pointer}`, so nothing was stored");
                 return Err(unsaved(message));
             }
         };
@@ -135,7 +135,7 @@ pub(super) fn store(
                 cx.written(vault, vault.update(project, &wanted, Some(existing.version), changes)?)
             }
             // It was created while the request was under way.
-            Some(_) => return Err(exists(&tag, project).hint("the answer was not stored")),
+            Some(_) => return Err(exists(&tag, project).hint("the response was not stored")),
             None => cx.written(vault, vault.create(project, NewSecret::new(tag, value))?),
         };
         cx.ui.status(&format!("stored {}", described(&secret)));

@@ -54,7 +54,7 @@ Run a shell instead and let it expand a variable.";
 ///
 /// With --proxy the program never has a value. It gets placeholders, and the variables that make it
 /// send its requests through a proxy in this process. The proxy puts the values into requests to the
-/// destinations of `secrets allow`, and takes them out of the answers. Programs of the same user can
+/// destinations of `secrets allow`, and takes them out of the responses. Programs of the same user can
 /// still ask an unlocked agent for values; --lock locks the vault before the program starts.
 ///
 /// Output of background processes is masked even after the program has ended. The program's exit

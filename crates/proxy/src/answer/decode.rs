@@ -20,6 +20,8 @@ const ZSTD_WINDOW: u64 = 8 * 1024 * 1024;
 const ZSTD_BLOCK: usize = 128 * 1024 + 32;
 /// The most codings of one body.
 const MOST: usize = 4;
+/// The most bytes that the decoders of a body give out for one piece of it.
+const EXPANDED: usize = 64 << 20;
 
 /// A coding that cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +68,8 @@ impl Decoders {
         take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
         self.has_begun |= !input.is_empty();
-        decode_all(&mut self.decoders, input, take)
+        let mut left = EXPANDED;
+        decode_all(&mut self.decoders, input, &mut left, take)
     }
 
     /// Ends the body. Fails if it was cut short.
@@ -78,20 +81,30 @@ impl Decoders {
         for number in 0..self.decoders.len() {
             let (done, rest) = self.decoders.split_at_mut(number + 1);
             let Some(decoder) = done.last_mut() else { break };
-            decoder.finish(&mut |output| decode_all(rest, output, take))?;
+            let mut left = EXPANDED;
+            decoder.finish(&mut |output| decode_all(rest, output, &mut left, take))?;
         }
 
         Ok(())
     }
 }
 
+/// Decodes with all decoders, one after another. `left` is the number of bytes that all of them together
+/// may still give out.
 fn decode_all(
     decoders: &mut [Decoder],
     input: &[u8],
+    left: &mut usize,
     take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     match decoders.split_first_mut() {
-        Some((first, rest)) => first.decode(input, &mut |output| decode_all(rest, output, take)),
+        Some((first, rest)) => first.decode(input, &mut |output| {
+            *left = left.checked_sub(output.len()).ok_or_else(|| {
+                let message = "the response expands to too many bytes";
+                io::Error::new(io::ErrorKind::InvalidData, message)
+            })?;
+            decode_all(rest, output, left, take)
+        }),
         None if input.is_empty() => Ok(()),
         None => take(input),
     }

@@ -87,7 +87,7 @@ fn unnamed(origin: &Origin) -> Refusal {
 /// Tells about a tunnel that was not opened, and records it if our rules refuse it.
 fn told(session: &Session, origin: &Origin, refusal: Refusal) -> Refusal {
     let (tags, refused) = (Vec::new(), Some(&refusal));
-    if refusal.status == 403 {
+    if refusal.status == 403 && session.may_record_refusal() {
         let used = Use { tags, origin, method: "CONNECT", path: "", refusal: refused };
         // It is refused anyway.
         let _ = session.observer.record(&used);

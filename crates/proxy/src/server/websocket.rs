@@ -2,6 +2,7 @@
 //! placeholders in text messages of the client by values where a rule names them. Each message is
 //! judged by the rules and grants of its moment.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -106,6 +107,7 @@ impl Frames {
         }
 
         let mut message = message;
+        let mut times: BTreeMap<usize, usize> = BTreeMap::new();
         for rule in self.rules.iter().filter_map(|number| policy.rules.get(*number)) {
             let place = &rule.destination.place;
             let Place::WebSocket(pointer) = place else { continue };
@@ -121,9 +123,12 @@ impl Frames {
             }
 
             texts.retain(|text| text.found.len() == 1);
-            if texts.is_empty() || texts.len() > rule.times as usize {
+            let sent = times.entry(rule.secret).or_default();
+            if texts.is_empty() || *sent + texts.len() > rule.times as usize {
                 continue;
             }
+
+            *sent += texts.len();
 
             if let Some(changed) =
                 json::substituted(&message, &texts, &|secret| policy.value(secret))

@@ -120,6 +120,15 @@ fn fields_of_bodies_are_named_and_the_rest_passes_untouched() {
         format!("a=1&client_secret=v4lue%2Fof%2Bthe%3Dkey-0123456789&note={PLACEHOLDER}")
     );
 
+    // Some servers read these as a form, in which the value would be in another field.
+    let trick = format!(r#"{{"x":"&note=","auth":{{"token":"{PLACEHOLDER}"}}}}"#);
+    let form = "application/x-www-form-urlencoded";
+    for kinds in [&["application/x-www-form-urlencoded, x+json"][..], &["application/json", form]] {
+        let fields: Vec<(&str, &str)> = kinds.iter().map(|kind| ("Content-Type", *kind)).collect();
+        lab.send("POST /echo", &fields, trick.as_bytes());
+        assert_eq!(lab.origin.log.one().body, trick.as_bytes(), "{kinds:?}");
+    }
+
     // Bytes of other kinds, and of other secrets, are not looked at.
     let random: Vec<u8> =
         (0..200_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect();
@@ -235,6 +244,37 @@ fn an_exception_wins_in_every_spelling() {
 }
 
 #[test]
+fn an_exception_is_for_the_secret_in_every_place() {
+    let except = |policy: &mut Policy| {
+        let paths = vec![PathPattern::parse("/v1/refunds/**").unwrap()];
+        policy.rules[0].except = vec![Exception { methods: Methods::Any, paths }];
+    };
+    let grants = vec!["* ORIGIN header:authorization", "* ORIGIN header:x-key"];
+    let lab = Lab::of(Plan { grants, change: Box::new(except), ..Plan::default() });
+    let answer = lab.send("GET /v1/refunds", &[("X-Key", PLACEHOLDER)], b"");
+    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("leaves out"), "{answer}");
+    assert!(lab.origin.log.take().is_empty());
+    assert!(lab.send("GET /echo", &[("X-Key", PLACEHOLDER)], b"").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_header_that_some_servers_take_for_the_method_or_path_is_refused() {
+    let lab = Lab::new(&["GET ORIGIN header:authorization"]);
+    let field = bearer();
+    for name in ["X-HTTP-Method-Override", "X_HTTP_METHOD_OVERRIDE", "X-Forwarded-Uri"] {
+        let answer = lab.send("GET /echo", &[("Authorization", &field), (name, "DELETE")], b"");
+        assert!(answer.starts_with("HTTP/1.1 403"), "{name} {answer}");
+        assert!(lab.send("GET /echo", &[(name, "DELETE")], b"").starts_with("HTTP/1.1 200"));
+        lab.origin.log.take();
+    }
+
+    let cookie = Lab::new(&["* ORIGIN cookie:SID"]);
+    let field = format!("a=\"; SID={PLACEHOLDER}; \"");
+    let answer = cookie.send("GET /echo", &[("Cookie", &field)], b"");
+    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("quotes"), "{answer}");
+}
+
+#[test]
 fn a_value_that_cannot_stand_in_a_header_is_refused() {
     let lab =
         Lab::of(Plan { values: ["line one\r\nHost: evil.example", OTHER], ..Plan::default() });
@@ -336,6 +376,9 @@ fn requests_to_aws_are_signed_again() {
         assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(why), "{answer}");
     }
 
+    let both = "GET /echo?X-Amz-Algorithm=AWS4-HMAC-SHA256&%58-amz-expires=604800";
+    let answer = lab.send(both, &[("Authorization", &field), ("X-Amz-Date", &date)], b"");
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("in its query"), "{answer}");
     let presigned =
         format!("GET /echo?X-Amz-Credential={OTHER_PLACEHOLDER}%2F20260101&X-Amz-Signature=00");
     let answer = lab.send(&presigned, &[], b"");

@@ -90,7 +90,7 @@ impl SendingPlan {
         };
         warn_of_short(
             secrets.iter().map(|secret| (&secret.tag, &secret.value)),
-            "masked in answers",
+            "masked in responses",
             cx,
         );
 

@@ -39,6 +39,9 @@ pub enum PathError {
 pub struct RequestPath {
     /// The canonical form and, after it, every other reading
     readings: Vec<String>,
+    /// True if a server that reads the path in its own way may find a dot segment in it. Servers resolve
+    /// those before or after the other steps, so such a path may lead anywhere
+    may_leave: bool,
 }
 
 impl RequestPath {
@@ -66,7 +69,8 @@ impl RequestPath {
             return Err(PathError::Overlong);
         }
 
-        Ok(Self { readings })
+        let may_leave = has_hidden_dots(&readings[0]);
+        Ok(Self { readings, may_leave })
     }
 
     /// Returns the canonical form, which is the one to send.
@@ -76,15 +80,27 @@ impl RequestPath {
 
     /// Returns true if every reading matches a pattern.
     pub fn is_within(&self, pattern: &PathPattern) -> bool {
-        self.readings.iter().all(|reading| pattern.matches(reading))
+        let is_certain = pattern.is_any() || !self.may_leave;
+        is_certain && self.readings.iter().all(|reading| pattern.matches(reading))
     }
 
     /// Returns true if any reading matches a pattern, in upper or lower case, and also if it ends in a
     /// way that some servers ignore.
     pub fn may_be_within(&self, pattern: &PathPattern) -> bool {
         let mut all = self.readings.iter().flat_map(|reading| with_other_ends(reading));
-        all.any(|reading| pattern.matches_any_case(&reading))
+        self.may_leave || all.any(|reading| pattern.matches_any_case(&reading))
     }
+}
+
+/// Returns true if a segment is `.` or `..` after all escapes are decoded, separators are taken for
+/// slashes, and parameters are removed.
+fn has_hidden_dots(canonical: &str) -> bool {
+    let decoded =
+        decoded_again(canonical).replace("%2F", "/").replace("%5C", "/").replace("%3B", ";");
+    decoded.split('/').any(|segment| {
+        let name = segment.split(';').next().unwrap_or_default();
+        name == "." || name == ".."
+    })
 }
 
 /// Returns a reading, and what is left of it without ends that some servers ignore: an escaped query or
@@ -531,6 +547,18 @@ mod tests {
         assert!(within("/@scope%2fname", "/@scope*/**"));
         assert!(within("/projects/a%2Fb/issues", "/projects/**"));
         assert!(!within("/public/..%2fadmin", "/public/**"));
+        // Each of these reaches `/admin` on some server.
+        for path in [
+            "/v1/;/..;/admin",
+            "/v1/%2F../admin",
+            "/v1/x%5Cy%2F..%2F..%2Fadmin",
+            "/v1/..;/admin/..%3B/v1/x",
+            "/v1/x%25252Fy%252F..%252F..%252Fadmin",
+        ] {
+            assert!(!within(path, "/v1/**"), "{path}");
+        }
+
+        assert!(within("/v1/%2F../admin", "/**") && within("/v1/a..b/...", "/v1/**"));
         assert!(!within("/public/%252e%252e/admin", "/public/**"));
         assert!(!within("/public/..;/admin", "/public/**"));
         assert!(within("/public//x", "/public/**"));
