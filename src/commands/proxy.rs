@@ -8,13 +8,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use secrets_core::model::{SecretRef, Tag};
 use secrets_files::DeferSignals;
 
-use secrets_project::setup::ProxySettings;
 use secrets_proxy::client::{Sender, check};
 use secrets_proxy::policy::Others;
 
 use super::shared::sending::{
     Draft, DraftOptions, ProxyAddress, ProxyService, Reload, SendingPlan, Shown, Teller,
-    allow_hint, company_proxy, planned, refused,
+    allow_hint, company_proxy_for, planned, refused, trusted_settings,
 };
 use crate::completion;
 use crate::context::Context;
@@ -103,16 +102,6 @@ fn address(text: &str) -> Result<ProxyAddress, String> {
     }
 }
 
-/// Returns the settings of a trusted manifest.
-fn settings(cx: &Context) -> Result<Option<&ProxySettings>, Error> {
-    let manifest = cx.target.manifest()?.filter(|manifest| manifest.proxy.is_some());
-    if let Some(manifest) = manifest {
-        cx.require_trust(manifest)?;
-    }
-
-    Ok(manifest.and_then(|manifest| manifest.proxy.as_ref()))
-}
-
 pub(crate) fn run(args: &ProxyArgs, cx: &Context) -> Result<(), Error> {
     match &args.command {
         Some(ProxyCommand::Check(args)) => check_request(args, cx),
@@ -126,7 +115,7 @@ fn check_request(args: &CheckArgs, cx: &Context) -> Result<(), Error> {
         DraftOptions { target, headers, data: data.as_deref(), ..DraftOptions::default() };
     let draft = Draft::new(&options, cx)?;
     cx.require_vault()?;
-    let (settings, project) = (settings(cx)?, cx.trusted_project()?);
+    let (settings, project) = (trusted_settings(cx)?, cx.trusted_project()?);
     let vault = cx.unlock()?;
     let SendingPlan { mut policy, .. } = SendingPlan::open(cx, &vault, project, settings, &[])?;
     for secret in &mut policy.secrets {
@@ -180,26 +169,19 @@ fn check_request(args: &CheckArgs, cx: &Context) -> Result<(), Error> {
 
 fn serve(args: &ProxyArgs, cx: &Context) -> Result<(), Error> {
     cx.require_vault()?;
-    let settings = settings(cx)?;
+    let settings = trusted_settings(cx)?;
     let project = cx.trusted_project()?;
     let vault = cx.unlock()?;
-    let SendingPlan { policy, variables } =
-        SendingPlan::open(cx, &vault, project, settings, &args.only)?;
-    if policy.rules.is_empty() {
-        let message = format!("no secret of project `{project}` may be sent anywhere");
-        return Err(Error::new(Kind::Refused, message)
-            .hint(Hint::in_project("allow one with `secrets allow TAG --to https://HOST`")));
-    }
+    let plan = SendingPlan::open(cx, &vault, project, settings, &args.only)?;
+    plan.require_rules(project)?;
+    let SendingPlan { policy, variables } = plan;
 
     let placeholders: Vec<(String, String)> = variables
         .into_iter()
         .map(|(name, number)| (name, policy.secrets[number].placeholder.clone()))
         .collect();
     let recorder = cx.use_recorder(&vault, project)?;
-    let company = match settings {
-        Some(settings) if settings.ignores_company => None,
-        _ => company_proxy()?,
-    };
+    let company = company_proxy_for(settings)?;
 
     drop(vault);
     cx.credentials.forget_passphrase();

@@ -152,7 +152,7 @@ pub fn percent(value: &[u8], kept: &[u8]) -> SecretBytes {
 }
 
 /// Decodes `%2F` and the like, and keeps everything else.
-pub(super) fn unpercent(text: &[u8]) -> SecretBytes {
+pub fn unpercent(text: &[u8]) -> SecretBytes {
     let mut out = SecretBytes::with_capacity(text.len());
     let mut at = 0;
     while at < text.len() {

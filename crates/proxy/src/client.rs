@@ -18,7 +18,7 @@ use crate::net::Offer;
 use crate::origin::{OriginConnection, PassedBody};
 use crate::policy::{Policy, SessionSecret};
 use crate::refusal::Refusal;
-use crate::session::{Session, Use};
+use crate::session::Session;
 
 /// A request with placeholders.
 #[derive(Clone)]
@@ -158,12 +158,8 @@ impl Client {
     ) -> Result<Self, Refusal> {
         let policy = session.policy();
         if let Err(refusal) = rewritten(&policy, &origin, outgoing, Sender::Request) {
-            let method = outgoing.method.as_str();
             let path = outgoing.target.split('?').next().unwrap_or_default();
-            let (tags, refused) = (refusal.tag.iter().collect(), Some(&refusal));
-            let used = Use { tags, origin: &origin, method, path, refusal: refused };
-            // It is refused anyway.
-            let _ = session.observer.record(&used);
+            session.record_refusal(&origin, outgoing.method.as_str(), path, &refusal);
             return Err(refusal);
         }
 

@@ -25,7 +25,7 @@ use crate::origin::{OriginConnection, PassedBody, SendError, full};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::session::{Finished, Session, Use};
-use crate::sigv4::{self, Claim, Payload};
+use crate::sigv4::{self, Payload};
 
 /// The greatest body in which a field is replaced, because it is read as a whole.
 const REWRITTEN: usize = 1 << 20;
@@ -104,8 +104,6 @@ impl Exchange {
         parts.method.as_str().clone_into(&mut self.method);
         remove_hop_by_hop(&mut parts.headers, is_upgrade);
         let origin = self.connection.origin();
-        let claim = parts.headers.get(hyper::header::AUTHORIZATION);
-        let claim = claim.and_then(|field| Claim::parse(field.as_bytes()));
         let mut judged = judge(&self.policy, origin, &mut parts)?;
         if is_upgrade {
             // The rules for frames are used from here on.
@@ -118,10 +116,10 @@ impl Exchange {
 
         // All headers are final before the request is signed.
         self.limit_encodings(&mut parts.headers, &judged);
-        let body = self.body(&mut parts, &mut judged, body, claim).await?;
+        let body = self.body(&mut parts, &mut judged, body).await?;
         self.session.count(&self.policy, &judged)?;
         if !judged.rules.is_empty() {
-            self.record(&judged.path, self.tags(&judged), None)?;
+            self.record(&judged)?;
         }
 
         Ok(Ready { request: Request::from_parts(parts, body), judged })
@@ -156,7 +154,6 @@ impl Exchange {
         parts: &mut request::Parts,
         judged: &mut Judged,
         body: RequestBody,
-        claim: Option<Claim>,
     ) -> Result<PassedBody, Refusal> {
         let origin = self.connection.origin();
         let mut body = match body {
@@ -184,7 +181,7 @@ impl Exchange {
             body = full(bytes);
         }
 
-        let (Some(number), Some(claim)) = (judged.signer, claim) else { return Ok(body) };
+        let Some((number, claim)) = judged.signer.take() else { return Ok(body) };
         let Some(rule) = self.policy.rules.get(number) else { return Ok(body) };
         sigv4::check_date(&parts.headers)?;
         let payload = match sigv4::payload(&parts.headers)? {
@@ -242,14 +239,9 @@ impl Exchange {
         tags
     }
 
-    fn record(
-        &self,
-        path: &str,
-        tags: Vec<&Tag>,
-        refusal: Option<&Refusal>,
-    ) -> Result<(), Refusal> {
-        let (origin, method) = (self.connection.origin(), self.method.as_str());
-        let used = Use { tags, origin, method, path, refusal };
+    fn record(&self, judged: &Judged) -> Result<(), Refusal> {
+        let (origin, method, tags) = (self.origin(), self.method.as_str(), self.tags(judged));
+        let used = Use { tags, origin, method, path: &judged.path, refusal: None };
         self.session.observer.record(&used).map_err(|why| {
             Refusal::new(
                 503,
@@ -330,11 +322,7 @@ impl Exchange {
 
     /// Records a refusal, and tells about it. It is answered even if it cannot be recorded.
     pub fn refused(&self, path: &str, refusal: &Refusal) {
-        let tags = refusal.tag.iter().collect();
-        if self.session.may_record_refusal() {
-            let _ = self.record(path, tags, Some(refusal));
-        }
-
+        self.session.record_refusal(self.origin(), &self.method, path, refusal);
         self.finished(path, None, refusal.status, Some(refusal.message.clone()));
     }
 }

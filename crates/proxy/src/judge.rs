@@ -17,7 +17,7 @@ use crate::placeholders::Found;
 use crate::policy::{Policy, Rule, SessionSecret};
 use crate::refusal::Refusal;
 use crate::rewrite::{header, json, pairs, path, raw};
-use crate::sigv4;
+use crate::sigv4::Claim;
 
 /// A request that may be sent.
 #[derive(Debug, Default)]
@@ -34,8 +34,8 @@ pub struct Judged {
     pub body_kind: Option<BodyKind>,
     /// The rules for frames of a WebSocket
     pub frames: Vec<usize>,
-    /// The rule that signs the request
-    pub signer: Option<usize>,
+    /// The rule that signs the request, and the signature of the client
+    pub signer: Option<(usize, Claim)>,
 }
 
 /// A kind of body in which a rule can name a field.
@@ -234,7 +234,7 @@ impl<'a> Judge<'a> {
     /// Finds the rule for a request that the client has signed with placeholders.
     fn sign(&mut self, parts: &mut Parts) -> Result<(), Refusal> {
         let Some(field) = parts.headers.get(AUTHORIZATION) else { return Ok(()) };
-        let Some(claim) = sigv4::Claim::parse(field.as_bytes()) else { return Ok(()) };
+        let Some(claim) = Claim::parse(field.as_bytes()) else { return Ok(()) };
         let found = self.policy.placeholders.find(claim.key_id.as_bytes());
         let [Found { secret: key_id, .. }] = found[..] else { return Ok(()) };
         let mut rules = self.applicable();
@@ -259,7 +259,7 @@ impl<'a> Judge<'a> {
             }
         }
 
-        self.judged.signer = Some(number);
+        self.judged.signer = Some((number, claim));
         self.judged.rules.extend(rules.iter().map(|(number, _)| *number));
         Ok(())
     }

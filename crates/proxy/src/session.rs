@@ -130,10 +130,17 @@ impl Session {
         }
     }
 
-    /// Returns true if another refusal may be recorded now.
-    pub fn may_record_refusal(&self) -> bool {
+    /// Records a refusal, unless there were too many in the last minute.
+    pub fn record_refusal(&self, origin: &Origin, method: &str, path: &str, refusal: &Refusal) {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        refusals.take(REFUSALS, Instant::now()).is_ok()
+        let has_room = refusals.take(REFUSALS, Instant::now()).is_ok();
+        drop(refusals);
+        if has_room {
+            let tags = refusal.tag.iter().collect();
+            // The request is refused anyway.
+            let _ =
+                self.observer.record(&Use { tags, origin, method, path, refusal: Some(refusal) });
+        }
     }
 
     /// Waits until there is room for a body of this many bytes.

@@ -8,7 +8,9 @@ use std::fmt::Write;
 
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
+use secrets_core::crypto::output_digest::hex;
 use secrets_core::model::SecretBytes;
+use secrets_mask::encode;
 use sha2::{Digest, Sha256};
 
 use crate::refusal::Refusal;
@@ -16,6 +18,8 @@ use crate::refusal::Refusal;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE: &str = "x-amz-date";
 const CONTENT: &str = "x-amz-content-sha256";
+/// Characters of a path that are not escaped, besides letters and digits.
+const KEPT: &[u8] = b"-._~/";
 /// Parameters of a query that is signed itself.
 const PRESIGNED: [&str; 7] = [
     "x-amz-algorithm",
@@ -154,9 +158,11 @@ pub fn sign(
 
     // The signature would be valid in a URL too, for as long as that says.
     let query = request.query.unwrap_or_default().split('&');
-    let names = query.map(|pair| decoded(pair.split('=').next().unwrap_or_default()));
-    let is_presigned =
-        |name: &Vec<u8>| PRESIGNED.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(name));
+    let names =
+        query.map(|pair| encode::unpercent(pair.split('=').next().unwrap_or_default().as_bytes()));
+    let is_presigned = |name: &SecretBytes| {
+        PRESIGNED.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(name.expose()))
+    };
     if names.into_iter().any(|name| is_presigned(&name)) {
         return Err(Refusal::bad_request("the request is signed in a header and in its query"));
     }
@@ -242,7 +248,7 @@ fn canonical_headers(claim: &Claim, request: &Signed<'_>, headers: &HeaderMap) -
 /// without empty segments.
 fn canonical_path(path: &str, service: &str) -> String {
     if matches!(service, "s3" | "s3-outposts" | "s3express" | "s3-object-lambda") {
-        return encoded(&decoded(path), b"/");
+        return encoded(encode::unpercent(path.as_bytes()).expose(), KEPT);
     }
 
     let mut merged = path.to_owned();
@@ -250,7 +256,7 @@ fn canonical_path(path: &str, service: &str) -> String {
         merged = merged.replace("//", "/");
     }
 
-    encoded(merged.as_bytes(), b"/")
+    encoded(merged.as_bytes(), KEPT)
 }
 
 fn canonical_query(query: &str) -> String {
@@ -258,50 +264,20 @@ fn canonical_query(query: &str) -> String {
         .split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| (encoded(&decoded(name), b""), encoded(&decoded(value), b"")))
+        .map(|(name, value)| (canonical(name), canonical(value)))
         .collect();
     pairs.sort();
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
-/// Decodes percent escapes only.
-fn decoded(text: &str) -> Vec<u8> {
-    let (mut out, bytes, mut at) = (Vec::with_capacity(text.len()), text.as_bytes(), 0);
-    while let Some(&byte) = bytes.get(at) {
-        let escape = text.get(at + 1..at + 3).filter(|_| byte == b'%');
-        match escape.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(escaped) => {
-                out.push(escaped);
-                at += 3;
-            }
-            None => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-
-    out
+/// Percent-encodes a text in one way, whichever escapes it had.
+fn canonical(text: &str) -> String {
+    encoded(encode::unpercent(text.as_bytes()).expose(), encode::UNRESERVED)
 }
 
-fn encoded(bytes: &[u8], also: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || also.contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-
-    out
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+fn encoded(bytes: &[u8], kept: &[u8]) -> String {
+    // Only ASCII is left.
+    String::from_utf8_lossy(encode::percent(bytes, kept).expose()).into_owned()
 }
 
 #[cfg(test)]

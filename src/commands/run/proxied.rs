@@ -8,12 +8,13 @@ use secrets_proxy::policy::Policy;
 use secrets_runtime::run::Outcome;
 
 use super::super::shared::sending::{
-    ProxyAddress, ProxyService, Reload, SendingPlan, Shown, Teller, allow_hint, company_proxy,
+    ProxyAddress, ProxyService, Reload, SendingPlan, Shown, Teller, allow_hint, company_proxy_for,
+    trusted_settings,
 };
 use super::requests::RunRequests;
 use super::{RunArgs, start};
 use crate::context::{AGENT_TIMEOUT, Context};
-use crate::error::{Error, Hint, Kind, hint};
+use crate::error::{Error, Kind, hint};
 use crate::output::PlannedVariables;
 use crate::ui::listed;
 
@@ -24,22 +25,11 @@ pub(super) fn run_proxied(
     cx: &Context,
 ) -> Result<Outcome, Error> {
     let project = requests.project();
-    let manifest = cx.target.manifest()?.filter(|manifest| manifest.proxy.is_some());
-    if let Some(manifest) = manifest {
-        cx.require_trust(manifest)?;
-    }
-
-    let settings = manifest.and_then(|manifest| manifest.proxy.as_ref());
+    let settings = trusted_settings(cx)?;
     let vault = cx.unlock()?;
     let plan = SendingPlan::open(cx, &vault, project, settings, &args.only)?;
+    plan.require_rules(project)?;
     let SendingPlan { policy, variables: numbered } = plan;
-    if policy.rules.is_empty() {
-        let message = format!("no secret of project `{project}` may be sent anywhere");
-        return Err(Error::new(Kind::Refused, message).hint(Hint::in_project(
-            "allow one with `secrets allow TAG --to https://HOST`, and list them with `secrets allow --list`",
-        )));
-    }
-
     let placeholders = placeholders(requests, &policy)?;
     refuse_others(requests, &placeholders, &vault)?;
     let named: Vec<(String, Tag)> = numbered
@@ -58,10 +48,7 @@ pub(super) fn run_proxied(
     let masked = policy.secrets.iter().map(|one| (one.tag.clone(), one.value.duplicate()));
     let masked = (!args.no_mask).then(|| masked.collect());
     let recorder = cx.use_recorder(&vault, project)?;
-    let company = match settings {
-        Some(settings) if settings.ignores_company => None,
-        _ => company_proxy()?,
-    };
+    let company = company_proxy_for(settings)?;
 
     // The vault is closed before the program starts. It is opened again only to read changed values.
     drop(vault);

@@ -15,7 +15,7 @@ pub use bytes::SecretBytes;
 pub use bytes::{STACK_DEPTH, overwrite_stack};
 pub use destination::{
     BasicPart, Destination, Destinations, Host, HostPattern, Methods, Origin, OriginPattern,
-    PathError, PathPattern, Place, RequestPath,
+    PathError, PathPattern, Place, RequestPath, is_framing_header,
 };
 pub use key_shape::looks_like_api_key;
 pub use level::Level;

@@ -11,6 +11,7 @@ pub mod pairs;
 pub mod path;
 
 use secrets_core::model::SecretBytes;
+use secrets_mask::encode;
 
 use crate::placeholders::Found;
 
@@ -48,14 +49,5 @@ fn copied(text: &[u8], out: &mut SecretBytes) {
 
 /// Percent-encodes everything but unreserved characters (RFC 3986, section 2.3).
 fn percent(bytes: &[u8], out: &mut SecretBytes) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(byte);
-        } else {
-            out.push(b'%');
-            out.push(DIGITS[usize::from(byte >> 4)]);
-            out.push(DIGITS[usize::from(byte & 15)]);
-        }
-    }
+    out.extend(encode::percent(bytes, encode::UNRESERVED).expose());
 }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use secrets_core::model::SecretBytes;
+use secrets_mask::encode;
 
 use super::{Values, percent, replaced};
 use crate::placeholders::{Found, Placeholders};
@@ -65,29 +66,8 @@ fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
         return Cow::Borrowed(text);
     }
 
-    let mut out = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        let digits = text.get(at + 1..at + 3).filter(|two| two.iter().all(u8::is_ascii_hexdigit));
-        let escape = digits.and_then(|two| std::str::from_utf8(two).ok());
-        let escape = escape.and_then(|two| u8::from_str_radix(two, 16).ok());
-        match (byte, escape) {
-            (b'%', Some(escaped)) => {
-                out.push(escaped);
-                at += 3;
-            }
-            (b'+', _) => {
-                out.push(b' ');
-                at += 1;
-            }
-            _ => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-
-    Cow::Owned(out)
+    let spaced = encode::replaced(text, b'+', b" ");
+    Cow::Owned(encode::unpercent(spaced.expose()).expose().to_vec())
 }
 
 #[cfg(test)]

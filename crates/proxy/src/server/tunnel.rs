@@ -28,7 +28,7 @@ use crate::net::Offer;
 use crate::origin::{OriginConnection, PassedBody, SendError};
 use crate::policy::Others;
 use crate::refusal::Refusal;
-use crate::session::{Finished, Session, Use};
+use crate::session::{Finished, Session};
 
 /// How long a client may take for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -86,11 +86,8 @@ fn unnamed(origin: &Origin) -> Refusal {
 
 /// Tells about a tunnel that was not opened, and records it if our rules refuse it.
 fn told(session: &Session, origin: &Origin, refusal: Refusal) -> Refusal {
-    let (tags, refused) = (Vec::new(), Some(&refusal));
-    if refusal.status == 403 && session.may_record_refusal() {
-        let used = Use { tags, origin, method: "CONNECT", path: "", refusal: refused };
-        // It is refused anyway.
-        let _ = session.observer.record(&used);
+    if refusal.status == 403 {
+        session.record_refusal(origin, "CONNECT", "", &refusal);
     }
 
     session.observer.finished(&Finished {

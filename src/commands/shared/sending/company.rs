@@ -1,10 +1,23 @@
 //! A proxy of a company, which the environment names.
 
 use base64ct::{Base64, Encoding as _};
+use secrets_mask::encode;
+use secrets_project::setup::ProxySettings;
 use secrets_proxy::net::{Bypass, CompanyProxy};
 
 use crate::config::Environment;
 use crate::error::Error;
+
+/// Returns the proxy that HTTPS_PROXY names, unless the settings say not to use it.
+pub(crate) fn company_proxy_for(
+    settings: Option<&ProxySettings>,
+) -> Result<Option<CompanyProxy>, Error> {
+    if settings.is_some_and(|settings| settings.ignores_company) {
+        return Ok(None);
+    }
+
+    company_proxy()
+}
 
 /// Returns the proxy that HTTPS_PROXY names, or `None`.
 pub(crate) fn company_proxy() -> Result<Option<CompanyProxy>, Error> {
@@ -38,8 +51,8 @@ pub(crate) fn company_proxy() -> Result<Option<CompanyProxy>, Error> {
     }
 
     let authorization = credentials.map(|credentials| {
-        let plain = percent_decoded(credentials);
-        format!("Basic {}", Base64::encode_string(&plain))
+        let plain = encode::unpercent(credentials.as_bytes());
+        format!("Basic {}", Base64::encode_string(plain.expose()))
     });
     let authorization = authorization.map(|field| {
         let mut field = secrets_proxy::HeaderValue::from_str(&field).ok()?;
@@ -49,23 +62,4 @@ pub(crate) fn company_proxy() -> Result<Option<CompanyProxy>, Error> {
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let bypass = Bypass::parse(&bypass);
     Ok(Some(CompanyProxy { host, port, authorization: authorization.flatten(), bypass }))
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let (bytes, mut out, mut at) = (text.as_bytes(), Vec::new(), 0);
-    while let Some(&byte) = bytes.get(at) {
-        let escape = text.get(at + 1..at + 3).filter(|_| byte == b'%');
-        match escape.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(escaped) => {
-                out.push(escaped);
-                at += 3;
-            }
-            None => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-
-    out
 }

@@ -6,8 +6,11 @@ use std::path::Path;
 
 use base64ct::{Base64, Encoding as _};
 use bytes::Bytes;
-use secrets_core::model::{BasicPart, Origin, Place, SecretBytes, SecretValue, Tag, TagKey};
+use secrets_core::model::{
+    BasicPart, Origin, Place, SecretBytes, SecretValue, Tag, TagKey, is_framing_header,
+};
 use secrets_core::vault::Sendable;
+use secrets_mask::encode;
 use secrets_project::template::filter::Filter;
 use secrets_project::template::grammar::Grammar;
 use secrets_project::template::{Event, Plan, Template, each_event};
@@ -135,7 +138,7 @@ impl Draft {
             })?;
             let name = HeaderName::from_bytes(name.trim().as_bytes())
                 .map_err(|_| Error::usage("the name of a header is not valid"))?;
-            if FRAMING.contains(&name.as_str()) {
+            if is_set_by_us(&name) {
                 return Err(Error::usage(format!(
                     "the header `{name}` is set by `secrets` itself"
                 )));
@@ -420,23 +423,11 @@ impl Draft {
     }
 }
 
-/// Headers that follow from the request itself.
-const FRAMING: [&str; 14] = [
-    "accept-encoding",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-];
+/// Returns true for a header that follows from the request itself.
+fn is_set_by_us(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name == "accept-encoding" || is_framing_header(name)
+}
 
 /// Splits credentials at the first colon that is not part of a placeholder.
 fn split_user(text: &str) -> Option<(&str, &str)> {
@@ -468,25 +459,13 @@ fn split_url(url: &str) -> Result<(Origin, String), Error> {
 
 /// Escapes what cannot stand in a URL, and leaves everything else.
 fn url_bytes(bytes: &[u8]) -> Vec<u8> {
-    escaped(bytes, |byte| (0x21..0x7f).contains(&byte) && !b"\"<>\\^`{|}".contains(&byte))
+    const KEPT: &[u8] = b"!#$%&'()*+,-./:;=?@[]_~";
+    encode::percent(bytes, KEPT).expose().to_vec()
 }
 
 /// Escapes a text for a form.
 fn form_bytes(bytes: &[u8]) -> Vec<u8> {
-    escaped(bytes, |byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
-}
-
-fn escaped(bytes: &[u8], is_plain: impl Fn(u8) -> bool) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    for &byte in bytes {
-        if is_plain(byte) {
-            out.push(byte);
-        } else {
-            out.extend(format!("%{byte:02X}").bytes());
-        }
-    }
-
-    out
+    encode::percent(bytes, encode::UNRESERVED).expose().to_vec()
 }
 
 /// Returns the target of a redirect if it stays at the same scheme, host and port (RFC 3986, section

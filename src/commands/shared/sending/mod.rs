@@ -18,10 +18,10 @@ mod service;
 mod teller;
 
 use super::look_for::warn_of_short;
-pub(crate) use company::company_proxy;
+pub(crate) use company::{company_proxy, company_proxy_for};
 pub(crate) use draft::{Draft, DraftOptions, same_origin};
 pub(crate) use plan::{planned, refused};
 pub(crate) use reload::Reload;
-pub(crate) use rules::{SendingPlan, allow_hint, local, local_of};
+pub(crate) use rules::{SendingPlan, allow_hint, local, local_of, trusted_settings};
 pub(crate) use service::{ProxyAddress, ProxyService};
 pub(crate) use teller::{Shown, Teller};

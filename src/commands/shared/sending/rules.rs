@@ -109,6 +109,28 @@ impl SendingPlan {
 
         Ok(Self { policy, variables })
     }
+
+    /// Fails if no secret may be sent anywhere.
+    pub(crate) fn require_rules(&self, project: &ProjectName) -> Result<(), Error> {
+        if !self.policy.rules.is_empty() {
+            return Ok(());
+        }
+
+        let message = format!("no secret of project `{project}` may be sent anywhere");
+        Err(Error::new(Kind::Refused, message).hint(Hint::in_project(
+            "allow one with `secrets allow TAG --to https://HOST`, and list them with `secrets allow --list`",
+        )))
+    }
+}
+
+/// Returns the settings of a trusted manifest.
+pub(crate) fn trusted_settings(cx: &Context) -> Result<Option<&ProxySettings>, Error> {
+    let manifest = cx.target.manifest()?.filter(|manifest| manifest.proxy.is_some());
+    if let Some(manifest) = manifest {
+        cx.require_trust(manifest)?;
+    }
+
+    Ok(manifest.and_then(|manifest| manifest.proxy.as_ref()))
 }
 
 /// Returns the host of an origin that names this machine or an address itself. No name has to be

@@ -15,7 +15,7 @@ use std::fmt;
 
 pub use origin::{Host, HostPattern, Origin, OriginPattern};
 pub use path::{PathError, PathPattern, RequestPath};
-pub use place::{BasicPart, Place};
+pub use place::{BasicPart, Place, is_framing_header};
 
 use super::Invalid;
 

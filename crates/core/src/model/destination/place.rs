@@ -39,11 +39,10 @@ pub enum Place {
 }
 
 /// Headers that decide where a request goes or how it is framed, so no value stands in them.
-const FRAMING: [&str; 14] = [
+const FRAMING: [&str; 13] = [
     "connection",
     "content-encoding",
     "content-length",
-    "cookie",
     "expect",
     "host",
     "keep-alive",
@@ -55,6 +54,12 @@ const FRAMING: [&str; 14] = [
     "upgrade",
     "via",
 ];
+
+/// Returns true for a header, by its lower-case name, that decides where a request goes or how it is
+/// framed.
+pub fn is_framing_header(name: &str) -> bool {
+    FRAMING.contains(&name)
+}
 
 impl Place {
     const LONGEST: usize = 256;
@@ -137,8 +142,9 @@ fn header_name(text: &str) -> Result<String, Invalid> {
         return Err(Invalid::new("this is not the name of a header"));
     }
 
-    if FRAMING.contains(&name.as_str()) {
-        let instead = if name == "cookie" { "; use `cookie:NAME`" } else { "" };
+    let is_cookie = name == "cookie";
+    if is_cookie || is_framing_header(&name) {
+        let instead = if is_cookie { "; use `cookie:NAME`" } else { "" };
         return Err(Invalid::new(format!("a value cannot stand in the header `{name}`{instead}")));
     }
 
