@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base64ct::{Base64, Encoder, LineEnding};
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
@@ -43,6 +44,9 @@ pub enum CaError {
     /// TLS cannot use it
     #[error("cannot use a certificate: {0}")]
     Tls(#[from] rustls::Error),
+    /// It does not fit into a text
+    #[error("cannot write a certificate: {0}")]
+    Text(#[from] base64ct::Error),
 }
 
 impl SessionCa {
@@ -103,7 +107,7 @@ impl SessionCa {
         let certificate = params.self_signed(&key)?;
         Ok(Self {
             certificate: certificate.der().clone(),
-            pem: certificate.pem(),
+            pem: pem_of(certificate.der())?,
             issuer: Issuer::new(params, key),
             leaf,
             provider,
@@ -166,4 +170,14 @@ impl SessionCa {
         configs.insert(key, Arc::clone(&config));
         Ok(config)
     }
+}
+
+/// Returns a certificate as text (RFC 7468, section 5).
+fn pem_of(certificate: &[u8]) -> Result<String, base64ct::Error> {
+    // The text is a third longer than the bytes, with a line break after each 64 characters.
+    let mut buffer = vec![0; certificate.len() * 3 / 2 + 64];
+    let mut encoder = Encoder::<Base64>::new_wrapped(&mut buffer, 64, LineEnding::LF)?;
+    encoder.encode(certificate)?;
+    let body = encoder.finish()?;
+    Ok(format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"))
 }

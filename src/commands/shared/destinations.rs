@@ -1,5 +1,6 @@
 //! Checks of a destination before it is added to a secret.
 
+use public_suffix::{DEFAULT_PROVIDER, EffectiveTLDProvider};
 use secrets_core::model::{Destination, HostPattern, Place, SecretValue, Tag};
 
 use crate::error::{Error, Kind};
@@ -8,8 +9,8 @@ use crate::error::{Error, Kind};
 /// signature tells its receiver nothing, so it may go to all of them.
 pub(crate) fn check_width(destination: &Destination) -> Result<(), Error> {
     let HostPattern::Below(parent) = &destination.origin.host else { return Ok(()) };
-    let is_shared =
-        psl::suffix(parent.as_bytes()).is_some_and(|suffix| suffix == parent.as_bytes());
+    let is_shared = DEFAULT_PROVIDER.effective_tld_plus_one(parent)
+        == Err(public_suffix::Error::CannotDeriveETldPlus1);
     if is_shared && destination.place != Place::Signature {
         let message = format!("anybody can get a host below `{parent}`");
         return Err(Error::usage(message).hint("name the host itself"));
