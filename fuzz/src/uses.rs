@@ -37,6 +37,7 @@ fn entry() -> UseEntry {
             origin: "https://a.example".into(),
             path: "/v1".into(),
             reason: Some("why".into()),
+            id: Some("0123456789abcdef".into()),
         }),
     }
 }

@@ -35,6 +35,7 @@ mod restore;
 mod run;
 mod salvage;
 mod scan;
+mod serve;
 mod setup;
 mod shared;
 mod status;
@@ -68,6 +69,7 @@ pub(crate) enum Command {
     Run(run::RunArgs),
     Request(request::RequestArgs),
     Proxy(proxy::ProxyArgs),
+    Serve(serve::ServeArgs),
     Redact(redact::RedactArgs),
     Scan(scan::ScanArgs),
     Import(import::ImportArgs),
@@ -124,6 +126,7 @@ impl Command {
             Self::Run(_)
                 | Self::Request(_)
                 | Self::Proxy(_)
+                | Self::Serve(_)
                 | Self::Monitor(_)
                 | Self::Import(_)
                 | Self::Template(_)
@@ -179,6 +182,8 @@ impl Command {
             | Self::Monitor(_)
             | Self::Guard(_)
             | Self::Linger(_)
+            // Each request to `serve` has a token of its own.
+            | Self::Serve(_)
             // `scan` finds tokens even without a vault, so it asks for level use by itself.
             | Self::Scan(_) => (Right::Nothing, ""),
         }
@@ -199,6 +204,7 @@ impl Command {
             Self::Run(args) => return run::run(&args, cx),
             Self::Request(args) => request::run(&args, cx),
             Self::Proxy(args) => proxy::run(&args, cx),
+            Self::Serve(args) => serve::run(&args, cx),
             Self::Redact(args) => redact::run(&args, cx),
             Self::Scan(args) => scan::run(&args, cx),
             Self::Import(args) => import::run(&args, cx),

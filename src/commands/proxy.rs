@@ -1,6 +1,5 @@
 //! `secrets proxy`: a proxy that puts values into requests, for programs that are started elsewhere.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap_complete::ArgValueCompleter;
@@ -11,9 +10,10 @@ use secrets_files::DeferSignals;
 use secrets_proxy::client::{Sender, check};
 use secrets_proxy::policy::Others;
 
+use super::shared::listening::ListenAddress;
 use super::shared::sending::{
-    Draft, DraftOptions, ProxyAddress, ProxyService, Reload, SendingPlan, Shown, Teller,
-    allow_hint, company_proxy_for, planned, refused, trusted_settings,
+    Draft, DraftOptions, ProxyService, Reload, SendingPlan, Shown, Teller, allow_hint,
+    company_proxy_for, planned, refused, trusted_settings,
 };
 use crate::completion;
 use crate::context::Context;
@@ -45,8 +45,8 @@ pub(crate) struct ProxyArgs {
     #[command(subcommand)]
     command: Option<ProxyCommand>,
     /// Listen on this port of 127.0.0.1, or on a socket with unix:PATH
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = address)]
-    listen: ProxyAddress,
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = ListenAddress::parse)]
+    listen: ListenAddress,
     /// Print the variables for this shell, or as JSON
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     print_env: EnvironmentFormat,
@@ -81,25 +81,6 @@ struct CheckArgs {
     /// Add a body: a template, @FILE for a template in a file, or - for stdin
     #[arg(short = 'd', long, value_name = "TEMPLATE|@FILE|-")]
     data: Option<String>,
-}
-
-fn address(text: &str) -> Result<ProxyAddress, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return if path.is_empty() {
-            Err("the path is missing".into())
-        } else {
-            Ok(ProxyAddress::Unix(PathBuf::from(path)))
-        };
-    }
-
-    let port = ["127.0.0.1:", "localhost:"].iter().find_map(|host| text.strip_prefix(host));
-    match port.map(str::parse) {
-        Some(Ok(port)) => Ok(ProxyAddress::Tcp(port)),
-        _ => {
-            Err("it is not `127.0.0.1:PORT` or `unix:PATH`; the proxy serves this machine only"
-                .into())
-        }
-    }
 }
 
 pub(crate) fn run(args: &ProxyArgs, cx: &Context) -> Result<(), Error> {

@@ -1,8 +1,10 @@
 //! Records uses and refusals in a log outside of the vault (docs/design/audit.md).
 
-use secrets_core::crypto::ids::VaultId;
+use std::path::PathBuf;
+
+use secrets_core::crypto::ids::{TokenId, VaultId};
 use secrets_core::crypto::uses::{Actor, MAX_TAGS, UseEntry, UsedRequest};
-use secrets_core::model::{ProjectName, Tag, Timestamp};
+use secrets_core::model::{ProjectName, Tag, Timestamp, TokenName};
 use secrets_core::vault::{UseLog, UseLogError, UseLogKeys, Vault};
 use secrets_files::Records;
 
@@ -38,10 +40,55 @@ impl UseRecorder {
             ..self.entry.clone()
         };
 
-        match (log.append(&entry, &|| None), &self.own_log) {
-            (Err(UseLogError::NotBegun), Some(own)) => own.append(&entry, &|| None),
-            (recorded, _) => recorded,
-        }
+        append(log, self.own_log.as_ref(), &entry, &|| None)
+    }
+}
+
+/// Records requests on another thread, each by the token that sent it.
+pub(crate) struct CallRecorder {
+    directory: PathBuf,
+    command: String,
+}
+
+impl CallRecorder {
+    /// Records a request that was answered or refused. `vault` is opened by its token.
+    pub(crate) fn record(
+        &self,
+        vault: &Vault,
+        (id, name): (TokenId, &TokenName),
+        project: Option<&ProjectName>,
+        (count, tags): (u64, Vec<String>),
+        request: UsedRequest,
+    ) -> Result<(), UseLogError> {
+        let Some(vault_id) = vault.known_id() else { return Err(UseLogError::NotBegun) };
+        let entry = UseEntry {
+            time: Timestamp::now().0,
+            actor: Actor::Token { id, name: name.to_string() },
+            action: self.command.clone(),
+            refused: request.reason.is_some(),
+            project: project.map(ToString::to_string),
+            count,
+            tags,
+            request: Some(request),
+        };
+
+        let log = || UseLog::new(&self.directory, vault_id);
+        append(&log(), Some(&log().of_token(&id)), &entry, &|| vault.use_log_keys().ok())
+    }
+}
+
+/// Appends an entry to the owner's log. A token appends to its own one on a machine where the owner has
+/// none. `keys` is called if the log must begin.
+fn append(
+    log: &UseLog,
+    own: Option<&UseLog>,
+    entry: &UseEntry,
+    keys: &dyn Fn() -> Option<UseLogKeys>,
+) -> Result<(), UseLogError> {
+    let Some(own) = own else { return log.append(entry, keys) };
+    match log.append(entry, &|| None) {
+        Err(UseLogError::NotBegun) => own.append(entry, keys),
+        recorded => recorded,
     }
 }
 
@@ -163,6 +210,16 @@ impl Context {
         Ok(UseRecorder { log, own_log, entry })
     }
 
+    /// Returns a recorder for requests of any token, which are recorded one by one.
+    pub(crate) fn call_recorder(&self) -> Result<CallRecorder, Error> {
+        let missing = || {
+            Error::new(Kind::Refused, "requests cannot be recorded: there is no state directory")
+                .hint("set HOME or XDG_STATE_HOME")
+        };
+        let directory = self.state_directory("audit").ok_or_else(missing)?;
+        Ok(CallRecorder { directory, command: self.command.clone() })
+    }
+
     /// Records that this command was refused. Before the first use, only a process with the vault's
     /// keys can begin the log.
     pub(crate) fn record_refusal(&self) {
@@ -216,12 +273,8 @@ impl Context {
             self.use_log(vault_id).ok_or_else(missing)
         };
 
-        let Some(token) = self.token.get() else { return log()?.append(entry, keys) };
-        match log()?.append(entry, &|| None) {
-            // The owner has no log on this machine.
-            Err(UseLogError::NotBegun) => log()?.of_token(&token.id).append(entry, keys),
-            recorded => recorded,
-        }
+        let own = self.token.get().map(|token| Ok::<_, UseLogError>(log()?.of_token(&token.id)));
+        append(&log()?, own.transpose()?.as_ref(), entry, keys)
     }
 
     /// Warns that the log cannot be written. The time is remembered in the state directory, or next to

@@ -29,7 +29,7 @@ use crate::config::Environment;
 use crate::error::{Error, Kind, Selection, hint};
 use crate::ui::{ColorWhen, Ui, listed};
 pub(crate) use agents::{AGENT_TIMEOUT, Agents};
-pub(crate) use audit::{UseRecorder, Used};
+pub(crate) use audit::{CallRecorder, UseRecorder, Used};
 pub(crate) use credentials::Credentials;
 use credentials::Retry;
 pub(crate) use file_passphrase::MAKING_KEY;

@@ -10,7 +10,7 @@ use secrets_core::crypto::ids::VaultId;
 use secrets_core::crypto::kdf::Passphrase;
 use secrets_core::crypto::root_key::RootKey;
 use secrets_core::store::{self, StoreError};
-use secrets_core::vault::{DivergenceNotice, Locked, Vault, VaultError};
+use secrets_core::vault::{DivergenceNotice, Locked, SeenElsewhere, Vault, VaultError};
 
 use super::credentials::{no_passphrase, parse_passphrase};
 use super::{AGENT_TIMEOUT, Context, NoticeSubject};
@@ -88,21 +88,24 @@ impl Context {
     /// has a newer checkpoint of the same vault.
     fn notice(&self) -> DivergenceNotice {
         let ui = Rc::clone(&self.ui);
-        Rc::new(move |seen| {
-            let Some(path) = &seen.path else {
-                return ui.warn(
-                    "this vault was used at another path with different keys; this copy may be \
-                     older",
-                );
-            };
+        Rc::new(move |seen| ui.warn(&divergence_notice(seen)))
+    }
 
-            let how = if seen.divergence.is_fork() {
-                "this copy has diverged from the vault"
-            } else {
-                "this copy is older than the vault"
-            };
-
-            ui.warn(&format!("{how} that was used at `{}`", path.display()));
+    /// Returns a function that opens the vault without unlocking it, on any thread. `warn` prints what
+    /// [`Context::locked`] would warn about.
+    pub(crate) fn opener(
+        &self,
+        warn: fn(&str),
+    ) -> Result<impl Fn() -> Result<Locked, VaultError> + Send + use<>, Error> {
+        let (path, checkpoints) = (self.target.vault_path()?, self.checkpoint_directory());
+        Ok(move || {
+            let locked = Locked::open(&path)?;
+            Ok(match &checkpoints {
+                Some(directory) => locked
+                    .with_checkpoints(directory)
+                    .on_divergence(Rc::new(move |seen| warn(&divergence_notice(seen)))),
+                None => locked,
+            })
         })
     }
 
@@ -312,4 +315,20 @@ impl Context {
         // If the notice could not be recorded, it would be shown every time.
         self.settle(NoticeSubject::Unlock, &vault_id).then(|| self.unlock_hint())
     }
+}
+
+/// Says that another path has a newer checkpoint of a vault.
+fn divergence_notice(seen: &SeenElsewhere) -> String {
+    let Some(path) = &seen.path else {
+        return "this vault was used at another path with different keys; this copy may be older"
+            .into();
+    };
+
+    let how = if seen.divergence.is_fork() {
+        "this copy has diverged from the vault"
+    } else {
+        "this copy is older than the vault"
+    };
+
+    format!("{how} that was used at `{}`", path.display())
 }

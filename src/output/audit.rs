@@ -67,12 +67,14 @@ struct RequestInfo {
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
 }
 
 impl RequestInfo {
     fn of(request: &UsedRequest) -> Self {
-        let UsedRequest { method, origin, path, reason } = request.clone();
-        Self { method, origin, path, reason }
+        let UsedRequest { method, origin, path, reason, id } = request.clone();
+        Self { method, origin, path, reason, id }
     }
 }
 
@@ -151,8 +153,10 @@ impl AuditInfo {
         }
 
         let mut names = names.join(", ");
-        if let Some(RequestInfo { method, origin, path, .. }) = &self.request {
-            let separator = if names.is_empty() { "" } else { " to " };
+        if let Some(RequestInfo { method, origin, path, id, .. }) = &self.request {
+            // A request to our own API carries no value anywhere.
+            let preposition = if id.is_some() { " by " } else { " to " };
+            let separator = if names.is_empty() { "" } else { preposition };
             names = format!(
                 "{names}{separator}{} {}{}",
                 visible(method),

@@ -26,6 +26,7 @@ mod references;
 mod request;
 mod restore;
 mod secret;
+mod serve;
 mod status;
 mod table;
 mod text;
@@ -59,6 +60,7 @@ pub(crate) use references::{FoundReferences, ReferenceInfo};
 pub(crate) use request::{AnswerInfo, PlannedRequest};
 pub(crate) use restore::Restored;
 pub(crate) use secret::{SecretInfo, SecretPage, Secrets};
+pub(crate) use serve::ServedApi;
 pub(crate) use status::StatusInfo;
 pub(crate) use text::Text;
 pub(crate) use token::{

@@ -30,6 +30,17 @@ pub(crate) fn local_time(text: &str) -> String {
     Timestamp::parse(text).map_or_else(|| visible(text), time::local)
 }
 
+/// Prints a line on stderr from a thread without a `Ui`.
+pub(crate) fn line_from_thread(line: &str) {
+    // Nobody may be reading it any more.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Prints a warning from a thread without a `Ui`.
+pub(crate) fn warn_from_thread(text: &str) {
+    line_from_thread(&format!("warning: {text}"));
+}
+
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum ColorWhen {

@@ -76,6 +76,7 @@ mod request;
 mod run;
 mod run_terminal;
 mod scan;
+mod serve;
 mod setup;
 mod store;
 mod style;

@@ -7,8 +7,9 @@ use secrets_core::vault::{RevealedValues, Vault};
 use secrets_proxy::policy::Policy;
 use secrets_runtime::run::Outcome;
 
+use super::super::shared::listening::ListenAddress;
 use super::super::shared::sending::{
-    ProxyAddress, ProxyService, Reload, SendingPlan, Shown, Teller, allow_hint, company_proxy_for,
+    ProxyService, Reload, SendingPlan, Shown, Teller, allow_hint, company_proxy_for,
     trusted_settings,
 };
 use super::requests::RunRequests;
@@ -59,7 +60,7 @@ pub(super) fn run_proxied(
         Box::new(Reload::new(cx, project)),
         Box::new(Teller::new(recorder, Shown::Nothing)),
         company,
-        &ProxyAddress::Tcp(0),
+        &ListenAddress::Tcp(0),
     )?;
 
     lock_or_warn(args, cx)?;

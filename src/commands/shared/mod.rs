@@ -12,6 +12,7 @@ pub(super) mod expiry;
 pub(super) mod git;
 pub(super) mod kdf_options;
 pub(super) mod label;
+pub(super) mod listening;
 pub(super) mod look_for;
 pub(super) mod migrating;
 pub(super) mod new_vault;

@@ -33,6 +33,7 @@ const FIELD_PROJECT: u8 = 5;
 const FIELD_TAGS: u8 = 6;
 const FIELD_TOKEN: u8 = 7;
 const FIELD_REQUEST: u8 = 8;
+const FIELD_REQUEST_ID: u8 = 9;
 
 /// The one who used something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct UsedRequest {
     pub path: String,
     /// The reason if it was refused
     pub reason: Option<String>,
+    /// The id that the response names, for a request to the API
+    pub id: Option<String>,
 }
 
 /// A use or a refusal. It has no value.
@@ -110,7 +113,7 @@ impl UseEntry {
             fields.add(FIELD_TOKEN, &[&id[..], &text(name)].concat());
         }
 
-        if let Some(UsedRequest { method, origin, path, reason }) = &self.request {
+        if let Some(UsedRequest { method, origin, path, reason, id }) = &self.request {
             let mut request = Vec::new();
             for part in
                 [Some(method), Some(origin), Some(path), reason.as_ref()].into_iter().flatten()
@@ -119,13 +122,16 @@ impl UseEntry {
             }
 
             fields.add(FIELD_REQUEST, &request);
+            if let Some(id) = id {
+                fields.add(FIELD_REQUEST_ID, &text(id));
+            }
         }
 
         fields.finish(&[]).expose().to_vec()
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let fields = Fields::decode::<9>(bytes, USES).ok()?;
+        let fields = Fields::decode::<10>(bytes, USES).ok()?;
         let text = |bytes: &[u8]| {
             let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_NAME);
             text.map(str::to_owned)
@@ -150,14 +156,22 @@ impl UseEntry {
             Some(Actor::Token { id: *id, name: text(name)? }).filter(|_| *id != OWNER)
         })?;
         let project = || fields.bytes(FIELD_PROJECT).and_then(text);
+        let id = || fields.bytes(FIELD_REQUEST_ID).and_then(text);
+        let id = fields.optional(FIELD_REQUEST_ID, id)?;
         let request = fields.optional(FIELD_REQUEST, || {
             let mut reader = Reader::new(fields.bytes(FIELD_REQUEST)?);
             let mut next = || reader.prefixed().and_then(text);
             let (method, origin, path) = (next()?, next()?, next()?);
             let reason =
                 if reader.rest().is_empty() { None } else { Some(text(reader.prefixed()?)?) };
-            reader.finish(UsedRequest { method, origin, path, reason })
+            reader.finish(UsedRequest { method, origin, path, reason, id: None })
         })?;
+
+        // An id belongs to a request.
+        let request = match (request, id) {
+            (None, Some(_)) => return None,
+            (request, id) => request.map(|request| UsedRequest { id, ..request }),
+        };
 
         Some(Self {
             time: u64::from_be_bytes(*fields.array(FIELD_TIME)?),
@@ -391,6 +405,7 @@ mod tests {
             origin: "https://api.example.com".into(),
             path: "/v1/charges".into(),
             reason: reason.map(str::to_owned),
+            id: None,
         }
     }
 
@@ -407,7 +422,9 @@ mod tests {
         let sent = UseEntry { refused: false, request: Some(request(None)), ..entry(1) };
         let refused =
             UseEntry { request: Some(request(Some("the address is private"))), ..entry(0) };
-        for entry in [entry(3), entry(100), least, sent, refused] {
+        let to_api = UsedRequest { id: Some("0123456789abcdef".into()), ..request(None) };
+        let to_api = UseEntry { request: Some(to_api), ..entry(1) };
+        for entry in [entry(3), entry(100), least, sent, refused, to_api] {
             assert_eq!(UseEntry::decode(&entry.encode()), Some(entry));
         }
 
@@ -417,7 +434,9 @@ mod tests {
         // An entry that was cut between two fields is another entry, and the seal shows that.
         let bytes = entry(3).encode();
         assert!((0..bytes.len()).all(|cut| UseEntry::decode(&bytes[..cut]) != Some(entry(3))));
-        for wrong in [&b"\x03\0\0\0\x01\0"[..], b"\x06\0\0\0\x04\0\0\0\0", b"\x09\0\0\0\0"] {
+        for wrong in
+            [&b"\x03\0\0\0\x01\0"[..], b"\x06\0\0\0\x04\0\0\0\0", b"\x09\0\0\0\0", b"\x0a\0\0\0\0"]
+        {
             assert_eq!(UseEntry::decode(&[&bytes[..28], wrong].concat()), None);
         }
     }

@@ -23,5 +23,5 @@ pub(crate) use draft::{Draft, DraftOptions, same_origin};
 pub(crate) use plan::{planned, refused};
 pub(crate) use reload::Reload;
 pub(crate) use rules::{SendingPlan, allow_hint, local, local_of, trusted_settings};
-pub(crate) use service::{ProxyAddress, ProxyService};
+pub(crate) use service::ProxyService;
 pub(crate) use teller::{Shown, Teller};

@@ -9,8 +9,8 @@ use secrets_core::model::{ProjectName, SecretValue, Tag};
 use secrets_proxy::policy::{Policy, SessionSecret};
 use secrets_proxy::session::Source;
 
-use super::teller::warn;
 use crate::context::{Context, Options};
+use crate::ui::warn_from_thread;
 
 /// The state of the vault's file, which every change changes.
 type FileState = Option<(u64, i64, i64, u64)>;
@@ -79,7 +79,9 @@ impl Source for Reload {
 
         let Some(found) = self.read(present) else {
             if seen.pause == PAUSE {
-                warn("the vault has changed and cannot be read; requests use the former values");
+                warn_from_thread(
+                    "the vault has changed and cannot be read; requests use the former values",
+                );
             }
 
             seen.next = Some(Instant::now() + seen.pause);

@@ -2,8 +2,6 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -13,21 +11,12 @@ use secrets_proxy::net::{CompanyProxy, Roots};
 use secrets_proxy::policy::Policy;
 use secrets_proxy::server::{Listener, serve};
 use secrets_proxy::session::{Observer, Session, Source};
-use secrets_runtime::process;
 use secrets_runtime::run::PrivateFiles;
 
+use super::super::listening::{ListenAddress, Socket, SocketFile, is_same_user};
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-
-/// Where the proxy listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ProxyAddress {
-    /// A port of the loopback interface; 0 for any
-    Tcp(u16),
-    /// A socket at this path
-    Unix(PathBuf),
-}
 
 /// A running proxy. It ends with this process.
 pub(crate) struct ProxyService {
@@ -36,16 +25,7 @@ pub(crate) struct ProxyService {
     policy: Arc<Policy>,
     ca: String,
     files: PrivateFiles,
-    /// The socket's path, which is removed at the end
-    socket: Option<PathBuf>,
-}
-
-impl Drop for ProxyService {
-    fn drop(&mut self) {
-        if let Some(path) = &self.socket {
-            let _ = std::fs::remove_file(path);
-        }
-    }
+    _socket: Option<SocketFile>,
 }
 
 /// A variable for a program: its name and its value.
@@ -59,12 +39,12 @@ impl ProxyService {
         source: Box<dyn Source>,
         observer: Box<dyn Observer>,
         company: Option<CompanyProxy>,
-        address: &ProxyAddress,
+        address: &ListenAddress,
     ) -> Result<Self, Error> {
         let failed = |what: &str, source: &dyn std::fmt::Display| {
             Error::new(Kind::Failure, format!("cannot {what}: {source}"))
         };
-        if matches!(address, ProxyAddress::Tcp(_)) && !cfg!(target_os = "linux") {
+        if matches!(address, ListenAddress::Tcp(_)) && !cfg!(target_os = "linux") {
             let message = "the proxy cannot check who connects on this system";
             return Err(Error::new(Kind::Failure, message)
                 .hint("send single requests with `secrets request`")
@@ -74,8 +54,9 @@ impl ProxyService {
         let session = Session::new(policy, source, observer, Roots::System, company)
             .map_err(|error| failed("start the proxy", &error))?;
         let (ca, policy) = (session.ca.pem().to_owned(), session.policy());
-        let (listener, url, socket) = listen(address).map_err(|error| failed("listen", &error))?;
-        if let StdListener::Tcp(listener) = &listener
+        let (listener, file) = address.listen().map_err(|error| failed("listen", &error))?;
+        let url = listener.url().map_err(|error| failed("listen", &error))?;
+        if let Socket::Tcp(listener) = &listener
             && let Ok(own) = listener.local_addr()
         {
             session.connector.refuse(own);
@@ -88,7 +69,7 @@ impl ProxyService {
             .name("secrets-proxy".into())
             .spawn(move || run(Arc::new(session), listener))
             .map_err(|error| failed("start the proxy", &error))?;
-        Ok(Self { url, policy, ca, files, socket })
+        Ok(Self { url, policy, ca, files, _socket: file })
     }
 
     /// Returns the variables that make programs use the proxy and trust its certificates.
@@ -240,44 +221,15 @@ fn bundle_of(names: &[&str], system: Option<PathBuf>, ours: &str) -> Vec<u8> {
     pem
 }
 
-enum StdListener {
-    Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener),
-}
-
-fn listen(address: &ProxyAddress) -> io::Result<(StdListener, String, Option<PathBuf>)> {
-    match address {
-        ProxyAddress::Tcp(port) => {
-            let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port))?;
-            listener.set_nonblocking(true)?;
-            let own: SocketAddr = listener.local_addr()?;
-            Ok((StdListener::Tcp(listener), format!("http://{own}"), None))
-        }
-        ProxyAddress::Unix(path) => {
-            let listener = std::os::unix::net::UnixListener::bind(path)?;
-            listener.set_nonblocking(true)?;
-            let url = format!("unix:{}", path.display());
-            Ok((StdListener::Unix(listener), url, Some(path.clone())))
-        }
-    }
-}
-
-/// Returns true if the other end of a socket is a process of our own user.
-fn is_same_user(socket: BorrowedFd<'_>) -> bool {
-    process::is_same_user(&socket)
-}
-
-fn run(session: Arc<Session>, listener: StdListener) {
+fn run(session: Arc<Session>, listener: Socket) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return;
     };
     let set = tokio::task::LocalSet::new();
     set.block_on(&runtime, async move {
         let listener = match listener {
-            StdListener::Tcp(listener) => {
-                tokio::net::TcpListener::from_std(listener).map(Listener::Tcp)
-            }
-            StdListener::Unix(listener) => {
+            Socket::Tcp(listener) => tokio::net::TcpListener::from_std(listener).map(Listener::Tcp),
+            Socket::Unix(listener) => {
                 tokio::net::UnixListener::from_std(listener).map(Listener::Unix)
             }
         };

@@ -1,12 +1,11 @@
 //! Records each request that uses a secret, and prints requests for a person.
 
-use std::io::Write;
-
 use secrets_core::crypto::uses::UsedRequest;
 use secrets_proxy::session::{Finished, Observer, Use};
 
 use crate::context::UseRecorder;
 use crate::ui::escape::visible;
+use crate::ui::line_from_thread;
 
 /// Which requests are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,12 +14,6 @@ pub(crate) enum Shown {
     Nothing,
     /// Each in a line on stderr
     All,
-}
-
-/// Warns from the thread of the proxy, which has no `Ui`.
-pub(super) fn warn(text: &str) {
-    // Nobody may be reading it any more.
-    let _ = writeln!(std::io::stderr(), "warning: {text}");
 }
 
 /// Records requests, and prints them.
@@ -43,6 +36,7 @@ impl Observer for Teller {
             origin: used.origin.to_string(),
             path: used.path.to_owned(),
             reason: used.refusal.map(|refusal| refusal.message.clone()),
+            id: None,
         };
         self.recorder.record(tags, request).map_err(|error| error.to_string())
     }
@@ -65,7 +59,6 @@ impl Observer for Teller {
             None => line.push_str(&format!(" in {millis} ms")),
         }
 
-        // The log is for people, and nobody may be reading it any more.
-        let _ = writeln!(std::io::stderr(), "{line}");
+        line_from_thread(&line);
     }
 }
