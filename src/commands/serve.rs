@@ -17,15 +17,15 @@ use crate::ui::{line_from_thread, warn_from_thread};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets serve
   secrets serve --listen unix:$XDG_RUNTIME_DIR/secrets-api.sock
-  curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:7718/api/v1/secrets
-  secrets token create web-ui --level read     a token for such a program
+  secrets serve                       listen on port 7718 of 127.0.0.1
+  secrets token create ui --level read         a token for a program
+  curl -H \"Authorization: Bearer $T\" localhost:7718/api/v1/secrets
 
 The paths are those of Cortex's API for secrets:
-  GET, POST                /api/v1/secrets
-  GET, PUT, DELETE         /api/v1/secrets/TAG
-  GET                      /api/v1/openapi.json   the description, for tools";
+  GET, POST           /api/v1/secrets
+  GET, PUT, DELETE    /api/v1/secrets/TAG
+  GET                 /api/v1/openapi.json    the description, for tools";
 
 /// Serve an HTTP API to programs of this machine
 ///

@@ -119,6 +119,7 @@ fn exit_2_is_a_missing_command() {
       run          Run a program with secrets in its environment, masked in its output
       request      Send an HTTP request with secrets in it
       proxy        Run a proxy that puts secrets into requests
+      serve        Serve an HTTP API to programs of this machine
       redact       Copy a stream with secret values masked
       scan         Find secret values and tokens in files
 

@@ -19,15 +19,17 @@ use crate::support::files::root;
 /// programs can open. `secrets-proxy`, which sends values in requests, adds 36: 15 for HTTP/1.1 and
 /// HTTP/2 (hyper), 10 for TLS and certificates (rustls, rcgen and ring, which also brings C and
 /// assembly), 7 to decompress answers, tokio with two more, and `bytes`. public-suffix, which
-/// knows the domains below which anybody can get a host, adds 1. The authors of each crate can reach every
+/// knows the domains below which anybody can get a host, adds 1. The API
+/// adds `percent-encoding`, and `listenfd` for sockets of systemd. The authors of each crate can reach every
 /// value. A change that adds one explains here what it is worth, and a change that removes one
 /// lowers the number.
-const IN_THE_BINARY: usize = 260;
+const IN_THE_BINARY: usize = 262;
 
 /// The crates of this workspace, which do not count.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     "terminal-secrets",
     "secrets-age",
+    "secrets-api",
     "secrets-core",
     "secrets-files",
     "secrets-mask",
@@ -38,7 +40,7 @@ const OURS: [&str; 8] = [
 
 /// The same, plus the crates that run on the machine of somebody who builds the program: macros,
 /// build scripts and their dependencies.
-const TO_BUILD: usize = 296;
+const TO_BUILD: usize = 298;
 
 /// Returns the crates of this machine's binary, by cargo's kinds of edges.
 fn crates(edges: &str) -> BTreeSet<String> {

@@ -13,6 +13,8 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use secrets_core::model::{Methods, Origin, Place, RequestPath, SecretBytes};
 
+use secrets_mask::encode;
+
 use crate::placeholders::Found;
 use crate::policy::{Policy, Rule, SessionSecret};
 use crate::refusal::Refusal;
@@ -59,16 +61,22 @@ pub fn judge(policy: &Policy, origin: &Origin, parts: &mut Parts) -> Result<Judg
         return Err(Refusal::new(405, format!("{method} requests are refused")));
     }
 
+    let has_dots = parts.uri.path().split('/').any(is_dots);
     let path = RequestPath::parse(parts.uri.path())
         .map_err(|why| Refusal::bad_request(format!("the request cannot be judged: {why}")))?;
     let mut judge =
         Judge { policy, origin, method: &method, path: &path, judged: Judged::default() };
     judge.path_and_query(parts)?;
-    judge.sign(parts)?;
+    judge.sign(parts, has_dots)?;
     judge.headers(parts)?;
     judge.bodies(parts);
     judge.overrides(parts)?;
     Ok(Judged { path: path.as_str().to_owned(), ..judge.judged })
+}
+
+/// Returns true for a segment that means the present or the parent directory, also if it is escaped.
+fn is_dots(segment: &str) -> bool {
+    matches!(encode::unpercent(segment.as_bytes()).expose(), b"." | b"..")
 }
 
 struct Judge<'a> {
@@ -232,11 +240,17 @@ impl<'a> Judge<'a> {
     }
 
     /// Finds the rule for a request that the client has signed with placeholders.
-    fn sign(&mut self, parts: &mut Parts) -> Result<(), Refusal> {
+    fn sign(&mut self, parts: &mut Parts, has_dots: bool) -> Result<(), Refusal> {
         let Some(field) = parts.headers.get(AUTHORIZATION) else { return Ok(()) };
         let Some(claim) = Claim::parse(field.as_bytes()) else { return Ok(()) };
         let found = self.policy.placeholders.find(claim.key_id.as_bytes());
         let [Found { secret: key_id, .. }] = found[..] else { return Ok(()) };
+        if has_dots {
+            // In a key of S3 they are characters, but the canonical path has none.
+            let why = "a signed request with `.` or `..` in its path would be for another object";
+            return Err(Refusal::bad_request(why));
+        }
+
         let mut rules = self.applicable();
         rules.retain(|(_, rule)| rule.key_id == Some(key_id));
         let Some((number, rule)) = rules.first().copied() else {

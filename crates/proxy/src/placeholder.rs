@@ -58,7 +58,7 @@ const LEAST_HEX: usize = 24;
 const LEAST: usize = 19;
 /// The greatest length of a placeholder. A longer value, such as a PEM key, gets a shorter one.
 const LONGEST: usize = 256;
-/// The length of a placeholder for a value of an unknown service is a multiple of this number, so
+/// The length of a placeholder for a value of an unknown service is about a multiple of this number, so
 /// that it does not give away the length of a password.
 const STEP: usize = 8;
 
@@ -78,7 +78,11 @@ pub fn draw(value: &[u8], shape: Option<&str>) -> io::Result<String> {
         Some(_) => rest.len(),
         None => rest.len().next_multiple_of(STEP),
     };
-    let length = length.clamp(least, LONGEST);
+    let length = length.clamp(least, LONGEST - 2);
+
+    // Base64 of text that contains the value stays valid base64 with the placeholder.
+    let distance = value.len() + 3 - (prefix.len() + length) % 3;
+    let length = length + distance % 3;
     Ok(prefix.to_owned() + &random(alphabet, length)?)
 }
 
@@ -138,13 +142,25 @@ mod tests {
 
         let drawn = draw(b"0123456789abcdef0123456789abcdef", None).unwrap();
         assert!(drawn.len() == 32 && drawn.bytes().all(|b| b.is_ascii_hexdigit()), "{drawn}");
-        assert_eq!(draw(b"xyz", None).unwrap().len(), 19);
-        assert_eq!(draw(b"0a", None).unwrap().len(), 24);
-        assert_eq!(draw(b"a password of 22 bytes", None).unwrap().len(), 24);
-        assert_eq!(draw(&[b'x'; 5000], None).unwrap().len(), 256);
-        assert_eq!(draw(&[0xff; 30], None).unwrap().len(), 19);
+        assert_eq!(draw(b"xyz", None).unwrap().len(), 21);
+        assert_eq!(draw(b"0a", None).unwrap().len(), 26);
+        assert_eq!(draw(b"a password of 22 bytes", None).unwrap().len(), 25);
+        assert_eq!(draw(&[b'x'; 5000], None).unwrap().len(), 254);
+        assert_eq!(draw(&[0xff; 30], None).unwrap().len(), 21);
 
         let drawn = draw(b"whatever it is", Some("acme_")).unwrap();
-        assert!(drawn.starts_with("acme_") && drawn.len() == 24, "{drawn}");
+        assert!(drawn.starts_with("acme_") && drawn.len() == 26, "{drawn}");
+    }
+
+    #[test]
+    fn base64_around_a_placeholder_stays_valid() {
+        for length in 1..600 {
+            for (first, shape) in [("", None), ("sk_test_", None), ("", Some("acme_"))] {
+                let value = first.to_owned() + &"q".repeat(length);
+                let drawn = draw(value.as_bytes(), shape).unwrap();
+                assert_eq!(drawn.len() % 3, value.len() % 3, "{value}: {drawn}");
+                assert!(drawn.len() <= LONGEST + 13, "{drawn}");
+            }
+        }
     }
 }

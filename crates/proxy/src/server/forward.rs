@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HOST, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
+use hyper::header::{CONNECTION, EXPECT, HOST, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -14,8 +14,9 @@ use secrets_core::model::Origin;
 use tokio::task::spawn_local;
 
 use super::ConnectionPlace;
+use super::rest::ReadToEnd;
 use super::websocket::Frames;
-use crate::answer::{Scrubber, boxed};
+use crate::answer::Scrubber;
 use crate::exchange::{Exchange, RequestBody, answer_of, refusal_of};
 use crate::net::Offer;
 use crate::origin::{OriginConnection, PassedBody};
@@ -31,13 +32,14 @@ pub(super) async fn forward(
 ) -> Result<Response<PassedBody>, Infallible> {
     let path = request.uri().path().to_owned();
     let (mut parts, body) = request.into_parts();
+    let body = ReadToEnd::new(body, parts.headers.contains_key(EXPECT));
     if let Err(refusal) = check_target(&parts, connection.origin()) {
         Exchange::new(session, connection).refused(&shown(&path), &refusal);
         return Ok(answer_of(&refusal));
     }
 
     let upgrade = parts.extensions.remove::<OnUpgrade>().filter(|_| is_websocket(&parts));
-    let body = body.map_err(boxed).boxed_unsync();
+    let body = body.boxed_unsync();
     match upgrade {
         Some(client) => Ok(upgraded(session, place, connection, parts, body, client).await),
         None => Ok(exchanged(session, connection, parts, body).await),

@@ -2,9 +2,11 @@
 //!
 //! * `tunnel`: a CONNECT request: whether it is answered, the handshakes
 //! * `forward`: the requests in a tunnel
+//! * `rest`: bodies that nobody reads to their end
 //! * `websocket`: frames after an upgrade
 
 mod forward;
+mod rest;
 mod tunnel;
 mod websocket;
 

@@ -376,6 +376,16 @@ fn requests_to_aws_are_signed_again() {
         assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(why), "{answer}");
     }
 
+    // S3 stores an object `a/../b`, and the path that was judged is `/echo/b`.
+    for path in ["/echo/a/../b", "/echo/a/./b", "/echo/a/%2e%2E/b"] {
+        let fields = [("Authorization", field.as_str()), ("X-Amz-Date", date.as_str())];
+        let answer = lab.send(&format!("PUT {path}"), &fields, b"x");
+        assert!(
+            answer.starts_with("HTTP/1.1 400") && answer.contains("another object"),
+            "{answer}"
+        );
+    }
+
     let both = "GET /echo?X-Amz-Algorithm=AWS4-HMAC-SHA256&%58-amz-expires=604800";
     let answer = lab.send(both, &[("Authorization", &field), ("X-Amz-Date", &date)], b"");
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("in its query"), "{answer}");

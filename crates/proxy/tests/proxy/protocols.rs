@@ -17,6 +17,39 @@ use tokio_rustls::TlsConnector;
 
 use super::lab::{Lab, PLACEHOLDER, Plan, VALUE, client, read_answer};
 
+/// A client sends its whole request before it reads. So what it sends after a refusal is read as well, and
+/// the connection can be used again.
+#[test]
+fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let lab = Lab::new(&["* ORIGIN header:authorization"]);
+    let mut stream = lab.tls("localhost");
+    let (host, body) = (lab.host(), vec![b'x'; 5 * 1024 * 1024]);
+    for _ in 0..10 {
+        let length = body.len();
+        write!(
+            stream,
+            "POST /body HTTP/1.1\r\nHost: {host}\r\nX-Other: {PLACEHOLDER}\r\nContent-Length: {length}\r\n\r\n"
+        )
+        .unwrap();
+        stream.write_all(&body).unwrap();
+        let answer = String::from_utf8(read_answer(&mut stream)).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+        write!(stream, "GET /echo HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+        let answer = String::from_utf8(read_answer(&mut stream)).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    // A client that asks before it sends a body is told at once, and sends none.
+    write!(
+        stream,
+        "POST /body HTTP/1.1\r\nHost: {host}\r\nX-Other: {PLACEHOLDER}\r\nExpect: 100-continue\r\n\
+         Content-Length: 5\r\n\r\n"
+    )
+    .unwrap();
+    let answer = String::from_utf8(read_answer(&mut stream)).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+}
+
 #[test]
 fn one_connection_serves_many_requests() {
     let lab = Lab::of(Plan {

@@ -1,12 +1,13 @@
 //! The proxy on a thread of its own, and what programs need to use it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use secrets_core::model::{HostPattern, Place};
+use secrets_core::model::{BasicPart, HostPattern, Place};
 use secrets_proxy::net::{CompanyProxy, Roots};
 use secrets_proxy::policy::Policy;
 use secrets_proxy::server::{Listener, serve};
@@ -148,23 +149,47 @@ impl ProxyService {
         entries.join(",")
     }
 
+    /// Returns the placeholders that can stand in Basic credentials, by host.
+    fn logins(&self) -> BTreeMap<String, Login<'_>> {
+        let mut logins: BTreeMap<String, Login<'_>> = BTreeMap::new();
+        let (mut named, mut any) = (Vec::new(), Vec::new());
+        for rule in &self.policy.rules {
+            let HostPattern::Exact(_) = &rule.destination.origin.host else { continue };
+            let Some(secret) = self.policy.secrets.get(rule.secret) else { continue };
+            let found = (rule.destination.origin.to_string(), secret.placeholder.as_str());
+            match &rule.destination.place {
+                Place::Basic(part) => named.push((*part, found)),
+                place if *place == Place::authorization() => {
+                    any.push((BasicPart::Password, found));
+                }
+                _ => {}
+            }
+        }
+
+        // A rule that names the part comes before one for the whole header.
+        for (part, (origin, placeholder)) in named.into_iter().chain(any) {
+            let login = logins.entry(origin).or_default();
+            let place = match part {
+                BasicPart::User => &mut login.user,
+                BasicPart::Password => &mut login.password,
+            };
+            place.get_or_insert(placeholder);
+        }
+
+        logins
+    }
+
     /// Tells git the placeholders for the hosts of rules. Its settings come after those that are
     /// inherited.
     fn git(&self, set: &mut dyn FnMut(&str, &Path)) {
         let inherited = Environment::text_of("GIT_CONFIG_COUNT");
         let first: usize = inherited.and_then(|text| text.parse().ok()).unwrap_or(0);
         let mut number = first;
-        for rule in &self.policy.rules {
-            let is_for_git = matches!(&rule.destination.place, Place::Basic(_))
-                || rule.destination.place == Place::authorization();
-            let HostPattern::Exact(_) = &rule.destination.origin.host else { continue };
-            let Some(secret) = self.policy.secrets.get(rule.secret).filter(|_| is_for_git) else {
-                continue;
-            };
-            let key = format!("credential.{}.helper", rule.destination.origin);
+        for (origin, Login { user, password }) in self.logins() {
+            let key = format!("credential.{origin}.helper");
+            let (user, password) = (user.unwrap_or(NOBODY), password.unwrap_or(NOBODY));
             let helper = format!(
-                "!f() {{ test \"$1\" = get && printf 'username=secrets\\npassword={}\\n'; }}; f",
-                secret.placeholder
+                "!f() {{ test \"$1\" = get && printf 'username={user}\\npassword={password}\\n'; }}; f"
             );
             // An empty helper removes those of other files, which could store the placeholder.
             for value in ["", &helper] {
@@ -179,6 +204,16 @@ impl ProxyService {
         }
     }
 }
+
+/// The placeholders for Basic credentials of a host.
+#[derive(Default)]
+struct Login<'p> {
+    user: Option<&'p str>,
+    password: Option<&'p str>,
+}
+
+/// Stands in the part of credentials for which no rule has a value.
+const NOBODY: &str = "secrets";
 
 /// Variables with a file that replaces the system's certificates.
 const BUNDLES: [&str; 8] = [
