@@ -21,6 +21,7 @@ mod init;
 mod linger;
 mod list;
 mod lock;
+mod mcp;
 mod monitor;
 mod passwd;
 mod project;
@@ -70,6 +71,7 @@ pub(crate) enum Command {
     Request(request::RequestArgs),
     Proxy(proxy::ProxyArgs),
     Serve(serve::ServeArgs),
+    Mcp(mcp::McpArgs),
     Redact(redact::RedactArgs),
     Scan(scan::ScanArgs),
     Import(import::ImportArgs),
@@ -127,6 +129,7 @@ impl Command {
                 | Self::Request(_)
                 | Self::Proxy(_)
                 | Self::Serve(_)
+                | Self::Mcp(_)
                 | Self::Monitor(_)
                 | Self::Import(_)
                 | Self::Template(_)
@@ -184,6 +187,8 @@ impl Command {
             | Self::Linger(_)
             // Each request to `serve` has a token of its own.
             | Self::Serve(_)
+            // Each tool is a command of its own, with the token.
+            | Self::Mcp(_)
             // `scan` finds tokens even without a vault, so it asks for level use by itself.
             | Self::Scan(_) => (Right::Nothing, ""),
         }
@@ -205,6 +210,7 @@ impl Command {
             Self::Request(args) => request::run(&args, cx),
             Self::Proxy(args) => proxy::run(&args, cx),
             Self::Serve(args) => serve::run(&args, cx),
+            Self::Mcp(args) => mcp::run(&args, cx),
             Self::Redact(args) => redact::run(&args, cx),
             Self::Scan(args) => scan::run(&args, cx),
             Self::Import(args) => import::run(&args, cx),

@@ -12,6 +12,7 @@ mod token;
 mod trust;
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -131,6 +132,31 @@ impl Context {
     pub(crate) fn silent(options: Options) -> Self {
         // With JSON, warnings are held back until `finish`, which is never called here.
         Self::new(options, Environment::read(), Ui::new(true, true, ColorWhen::Never))
+    }
+
+    /// Returns the options with which a command of ours, in another process, works on the same vault
+    /// and project with the same token.
+    pub(crate) fn arguments_for_own_command(&self) -> Result<Vec<OsString>, Error> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        if self.target.vault_option().is_some() {
+            let path = store::absolute(&self.target.vault_path()?)?;
+            arguments.extend(["--vault".into(), path.into_os_string()]);
+        }
+
+        if let Some(project) = self.target.named_project()? {
+            arguments.extend(["--project".into(), project.as_str().into()]);
+        }
+
+        if let Some(path) = self.credentials.token_file() {
+            let path = store::absolute(path)?;
+            arguments.extend(["--token-file".into(), path.into_os_string()]);
+        }
+
+        if let Some(fingerprint) = &self.trusted_fingerprint {
+            arguments.extend(["--trust-manifest".into(), fingerprint.into()]);
+        }
+
+        Ok(arguments)
     }
 
     /// Returns the default key derivation parameters for a new vault on this machine.

@@ -53,6 +53,7 @@ mod list;
 mod manifest;
 mod many;
 mod mask;
+mod mcp;
 mod migration;
 mod output;
 mod output_faults;

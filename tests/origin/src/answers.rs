@@ -14,7 +14,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap, UPGRADE};
 use hyper::{Request, Response};
 use tokio::time::{Sleep, sleep};
 
-use super::{Log, Received, websocket};
+use super::{Files, Log, Received, websocket};
 
 pub(crate) type Answer = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -99,7 +99,11 @@ fn lines() -> Bytes {
     piece.freeze()
 }
 
-pub(crate) async fn answer(request: Request<Incoming>, log: &Log) -> Response<Answer> {
+pub(crate) async fn answer(
+    request: Request<Incoming>,
+    log: &Log,
+    files: Option<&Files>,
+) -> Response<Answer> {
     let (path, response) = (request.uri().path().to_owned(), Response::builder());
     match path.as_str() {
         "/small" => {
@@ -131,6 +135,7 @@ pub(crate) async fn answer(request: Request<Incoming>, log: &Log) -> Response<An
         version: format!("{:?}", parts.version),
         method: parts.method.to_string(),
         target: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+        authority: parts.uri.authority().map(ToString::to_string).unwrap_or_default(),
         ..Received::default()
     };
     for (name, value) in &parts.headers {
@@ -141,6 +146,10 @@ pub(crate) async fn answer(request: Request<Incoming>, log: &Log) -> Response<An
     let collected = body.collect().await;
     received.body = collected.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
     log.push(received.clone());
+    if let Some(files) = files.filter(|_| path.starts_with("/files/") || path.starts_with("/git/"))
+    {
+        return files.answer(&path, &received);
+    }
 
     let auth = parts.headers.get(AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
     let auth = String::from_utf8_lossy(auth).into_owned();

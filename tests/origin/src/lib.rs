@@ -10,6 +10,7 @@
 )]
 
 mod answers;
+mod files;
 mod websocket;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+pub use files::Files;
+
 /// A request as it arrived.
 #[derive(Debug, Clone, Default)]
 pub struct Received {
@@ -34,6 +37,8 @@ pub struct Received {
     pub method: String,
     /// The target with its query
     pub target: String,
+    /// `:authority` of HTTP/2
+    pub authority: String,
     /// The header fields, several of one name after another
     pub headers: BTreeMap<String, Vec<String>>,
     pub body: Vec<u8>,
@@ -59,6 +64,8 @@ pub struct Options {
     pub is_untrusted: bool,
     /// True if it speaks plain HTTP
     pub is_plain: bool,
+    /// The directory that it serves
+    pub files: Option<Files>,
 }
 
 impl Default for Options {
@@ -69,6 +76,7 @@ impl Default for Options {
             names: ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec(),
             is_untrusted: false,
             is_plain: false,
+            files: None,
         }
     }
 }
@@ -164,7 +172,7 @@ impl Origin {
         thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(serve(listener, acceptor, for_thread, options.is_plain));
+            runtime.block_on(serve(listener, acceptor, for_thread, options));
         });
 
         Self { address, log }
@@ -181,16 +189,19 @@ impl Origin {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, acceptor: TlsAcceptor, log: Log, is_plain: bool) {
+async fn serve(listener: std::net::TcpListener, acceptor: TlsAcceptor, log: Log, options: Options) {
+    let (is_plain, files) = (options.is_plain, options.files.map(Arc::new));
     let listener = TcpListener::from_std(listener).unwrap();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let _ = stream.set_nodelay(true);
-        let (acceptor, log) = (acceptor.clone(), log.clone());
+        let (acceptor, log, files) = (acceptor.clone(), log.clone(), files.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let log = log.clone();
-                async move { Ok::<_, Infallible>(answers::answer(request, &log).await) }
+                let (log, files) = (log.clone(), files.clone());
+                async move {
+                    Ok::<_, Infallible>(answers::answer(request, &log, files.as_deref()).await)
+                }
             });
 
             if is_plain {

@@ -203,9 +203,9 @@ fn the_five_operations_have_the_shapes_of_cortex() {
     server.get(&server.read, "/api/v2/secrets").fails(404, "NOT_FOUND");
     server.get(&server.read, &format!("{SECRETS}?page=x")).fails(400, "BAD_REQUEST");
     server.send(&server.manage, "POST", SECRETS, "{").fails(400, "BAD_REQUEST");
-    let patch = server.send(&server.manage, "PATCH", SECRETS, "");
-    patch.fails(405, "BAD_REQUEST");
-    assert_eq!(patch.header("allow"), "GET, POST");
+    let unknown = server.send(&server.manage, "PATCH", SECRETS, "");
+    unknown.fails(405, "BAD_REQUEST");
+    assert_eq!(unknown.header("allow"), "GET, POST");
 }
 
 #[test]
@@ -213,12 +213,12 @@ fn the_description_is_served_with_the_address() {
     let server = Server::start(&[]);
     let request =
         format!("GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", server.port);
-    let served = server.raw(request.as_bytes()).unwrap();
-    assert_eq!(served.status, 200);
-    let served = served.json();
-    assert_eq!(served["servers"][0]["url"], server.url);
+    let response = server.raw(request.as_bytes()).unwrap();
+    assert_eq!(response.status, 200);
+    let description = response.json();
+    assert_eq!(description["servers"][0]["url"], server.url);
     let ours: Value = serde_json::from_str(secrets_api::OPENAPI).unwrap();
-    assert_eq!(served["paths"], ours["paths"]);
+    assert_eq!(description["paths"], ours["paths"]);
 
     // What both describe is the same, except that ours says more.
     let cortex: Value =
@@ -278,7 +278,7 @@ fn a_token_decides_what_is_allowed() {
 
     let mut flipped = server.read.clone();
     flipped.replace_range(20..21, if &flipped[20..21] == "a" { "b" } else { "a" });
-    for token in [&gone, &revoked, &flipped, "", "x", &VALUE.to_owned()] {
+    for token in [&gone, &revoked, &flipped, "", "x", VALUE] {
         let refused = server.get(token, &path);
         refused.fails(401, "FORBIDDEN");
         assert_eq!(refused.header("www-authenticate"), "Bearer");

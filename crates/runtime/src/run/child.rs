@@ -91,9 +91,15 @@ fn create_group() -> io::Result<Pid> {
 /// Starts a process of ours in a separate session, so that no signal to our group or session
 /// reaches it.
 pub(super) fn start_detached(command: &mut Command) -> io::Result<()> {
+    in_own_session(command);
+    command.spawn().map(drop)
+}
+
+/// Lets a program start in a session of its own, where it has no terminal and no signal to our group
+/// reaches it.
+pub fn in_own_session(command: &mut Command) {
     // SAFETY: between fork and exec the closure makes one system call.
     unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
-    command.spawn().map(drop)
 }
 
 /// Replaces this process with `command`. Returns only if that fails.
