@@ -59,7 +59,7 @@ man:
     for page in man/*.1; do mandoc -T lint -W warning "$page" || exit 1; done
 
 shell:
-    shellcheck .ci/run fuzz/run packaging/*.sh examples/demo.sh benches/whole-process.sh tests/completions.sh tests/integrations.sh
+    shellcheck .ci/run fuzz/run packaging/*.sh examples/demo.sh benches/*.sh tests/*.sh
 
 # regenerate man pages, completions and the JSON Schema
 generate:
@@ -69,6 +69,14 @@ generate:
 integrations:
     cargo build --locked --release
     tests/integrations.sh
+
+# run real clients behind the proxy, and tools that know HTTP APIs and MCP; they install what they need
+clients:
+    cargo build --locked --release
+    cargo build --locked --release -p secrets-test-origin
+    tests/clients.sh
+    tests/api.sh
+    tests/mcp.sh
 
 # build and test the parts of a release: binary, bill of materials, Debian package
 package:

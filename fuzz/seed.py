@@ -125,6 +125,20 @@ def policy():
     write("policy", "not-ascending", b"\0" + struct.pack(">HB", 66, 1) + b"\4")
 
 
+def api():
+    """A method, a target with its length, a document."""
+    def request(name, method, target, document=b""):
+        write("api", name, bytes([method, len(target)]) + target + document)
+
+    request("list", 0, b"?page=1&pageSize=%32")
+    request("get", 0, b"/stripe%2Dkey")
+    request("describe", 0, b"/api/v1/openapi.json")
+    request("create", 1, b"", b'{"tag":"a","name":"n","secret":"\x01"}')
+    request("update", 2, b"/a", b'{"secret":["\x01",{"\x01":null}],"name":1e9}')
+    request("twice", 1, b"", b'{"secret":"\x01","secret":"\\ud83d\\ude00"}')
+    request("delete", 3, b"/se0123456789abcdef")
+
+
 def audit():
     for name, case in VECTORS.items():
         if case["kind"] == "audit":
@@ -206,6 +220,22 @@ def mask():
     write("mask", "forms", head + b"\0\2" + b"s3cret%2Fwith%2Bodd%20characters czNjcmV0L3dpdGgrb2RkIGNoYXJhY3RlcnM= "
           b'line one\\nline \\"two\\" 7333637265742f77697468')
     write("mask", "short", bytes([0, 7]) + b"hunter2" + b"\5\0hunter2 hunter2")
+
+
+def mcp():
+    """Lines of JSON-RPC."""
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+
+    def lines(name, *messages):
+        write("mcp", name, b"\n".join(json.dumps({"jsonrpc": "2.0"} | one, separators=(",", ":")).encode() for one in messages))
+
+    lines("handshake", {"id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}},
+          {"method": "notifications/initialized"}, {"id": "x", "method": "ping"})
+    lines("stateless", {"id": 1, "method": "server/discover", "params": {"_meta": meta}},
+          {"id": 2, "method": "tools/list", "params": {"_meta": meta}})
+    lines("call", {"id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": {"a": [1]}}},
+          {"method": "notifications/cancelled", "params": {"requestId": 1}})
+    write("mcp", "garbage", b'[{"jsonrpc":"2.0"}]\n{"id":null,"method":1}\n\xff\n{')
 
 
 def metadata():
@@ -298,8 +328,8 @@ def uses():
 
 
 if __name__ == "__main__":
-    makers = {"agent": agent, "answer": answer, "audit": audit, "dotenv": dotenv, "git": git, "grant": grant, "head": head, "import": imports, "keyring": keyring,
-              "manifest": manifest, "mask": mask, "metadata": metadata, "path": path, "policy": policy, "request": request,
+    makers = {"agent": agent, "answer": answer, "api": api, "audit": audit, "dotenv": dotenv, "git": git, "grant": grant, "head": head, "import": imports, "keyring": keyring,
+              "manifest": manifest, "mask": mask, "mcp": mcp, "metadata": metadata, "path": path, "policy": policy, "request": request,
               "slot": slot, "template": template,
               "token": token, "uses": uses, "vault": vault}
     for target, make in makers.items():

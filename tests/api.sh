@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sends generated requests to `secrets serve`, on vaults that belong to this test, and compares the responses with two
 # descriptions: ours, from which nothing may differ, and that of Cortex, from which three kinds of differences are known.
-# Needs schemathesis (tests/api/requirements.txt). EXAMPLES is the number of requests of each kind.
+# Installs schemathesis if it is missing (tests/api/requirements.txt). EXAMPLES is the number of requests of each kind.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -9,6 +9,12 @@ binary=$(realpath "${SECRETS:-${CARGO_TARGET_DIR:-$root/target}/release/secrets}
 directory=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$directory"' EXIT
+if ! command -v st >/dev/null; then
+    python3 -m venv "$directory/venv"
+    "$directory/venv/bin/pip" install --quiet --disable-pip-version-check -r "$root/tests/api/requirements.txt"
+    PATH=$directory/venv/bin:$PATH
+fi
+
 for name in $(compgen -e | grep -E '^(SECRETS|XDG)' || true); do unset "$name"; done
 export HOME=$directory SECRETS_PASSPHRASE_FILE=$directory/passphrase
 (umask 077 && echo 'correct horse battery staple' >"$SECRETS_PASSPHRASE_FILE")

@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod answer;
+pub mod api;
 pub mod audit;
 pub mod dotenv;
 pub mod git;
@@ -17,6 +18,7 @@ mod input;
 pub mod keyring;
 pub mod manifest;
 pub mod mask;
+pub mod mcp;
 pub mod metadata;
 pub mod path;
 pub mod policy;
@@ -32,9 +34,10 @@ mod world;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name. Its file, its corpus and its regressions have the same name.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 22] = [
     ("agent", agent::run),
     ("answer", answer::run),
+    ("api", api::run),
     ("audit", audit::run),
     ("dotenv", dotenv::run),
     ("git", git::run),
@@ -44,6 +47,7 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("keyring", keyring::run),
     ("manifest", manifest::run),
     ("mask", mask::run),
+    ("mcp", mcp::run),
     ("metadata", metadata::run),
     ("path", path::run),
     ("policy", policy::run),

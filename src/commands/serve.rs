@@ -45,7 +45,7 @@ pub(crate) struct ServeArgs {
     rate: RateLimit,
 }
 
-/// The port if nothing else is said.
+/// The port without `--listen`.
 const PORT: u16 = 7718;
 
 pub(crate) fn run(args: &ServeArgs, cx: &Context) -> Result<(), Error> {

@@ -36,7 +36,8 @@ What needs trust in the nearest .secrets.toml:
 What never needs it:
   list, get, refs, scan, redact, render --list, status, unlock, lock,
   init, setup --new, project, audit, token check, passwd, recovery,
-  rekey, verify, salvage, backup, restore, compact, completions, trust
+  rekey, verify, salvage, backup, restore, compact, completions, trust,
+  serve, mcp (its tools do)
 A project that you choose with -p or SECRETS_PROJECT is your choice. It
 needs no trust.";
 

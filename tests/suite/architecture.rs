@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of each crate from top to bottom. A file may name the rooms of its own row and those
 /// below. Crates that are not listed have one room.
-const ROOMS: [(&str, &[&[&str]]); 6] = [
+const ROOMS: [(&str, &[&[&str]]); 7] = [
     (
         "",
         &[
@@ -44,11 +44,13 @@ const ROOMS: [(&str, &[&[&str]]); 6] = [
         ],
     ),
     ("api", &[&["server"], &["worker"], &["routes"], &["body", "guard"], &["reply", "rate"]]),
-    ("runtime", &[&["agent", "run"], &["process", "helper"]]),
+    ("mcp", &[&["server"], &["protocol"], &["message", "frame", "tool"]]),
+    ("runtime", &[&["captured"], &["agent", "run"], &["process", "helper"]]),
 ];
 
 /// The crates of the workspace from top to bottom, without the root package.
-const CRATES: [&str; 8] = ["runtime", "project", "proxy", "api", "age", "mask", "core", "files"];
+const CRATES: [&str; 9] =
+    ["runtime", "project", "proxy", "api", "mcp", "age", "mask", "core", "files"];
 
 /// A source file, its crate (empty for the root package) and its text.
 struct Source {

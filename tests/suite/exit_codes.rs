@@ -120,6 +120,7 @@ fn exit_2_is_a_missing_command() {
       request      Send an HTTP request with secrets in it
       proxy        Run a proxy that puts secrets into requests
       serve        Serve an HTTP API to programs of this machine
+      mcp          Give an AI agent tools that use secrets without showing them
       redact       Copy a stream with secret values masked
       scan         Find secret values and tokens in files
 

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::served::Served;
@@ -203,9 +204,9 @@ fn every_tool_works_and_none_returns_a_value() {
         ".secrets.toml",
         "[[render]]\ntemplate = \"app.tmpl\"\noutput = \"app.env\"\n[run.env]\nKEY = \"{{ secrets.stripe-key }}\"\n",
     );
-    let digest = sandbox.program("sha256sum").arg(".secrets.toml").output().unwrap();
-    let digest = String::from_utf8(digest.stdout).unwrap();
-    let digest = digest.split(' ').next().unwrap();
+    let run = sandbox.run(["trust", "--show", "--json"]).succeeds();
+    let shown: Value = serde_json::from_slice(&run.bytes()).unwrap();
+    let digest = shown["sha256"].as_str().unwrap();
     let allowed = ["--allow-run", "env", "--allow-run", "sh leak.sh"];
     sandbox.write("leak.sh", "printf %s \"$KEY\"; printf %s \"$KEY\" | base64; exit 3");
     let mut session =
@@ -251,7 +252,7 @@ fn every_tool_works_and_none_returns_a_value() {
     let ran = session.does("secrets_run", &json!({"command": "env"}));
     assert_eq!(ran["exitCode"], 0);
     assert!(ran["stdout"].as_str().unwrap().contains("KEY=‹stripe-key›"), "{ran}");
-    assert!(!ran["stdout"].as_str().unwrap().contains("SECRETS_"), "{ran}");
+    assert!(!ran["stdout"].as_str().unwrap().contains("SECRETS_TOKEN"), "{ran}");
     let ran = session.does("secrets_run", &json!({"command": "sh leak.sh"}));
     assert_eq!(ran["exitCode"], 3);
     for command in ["sh", "env ", "env -i", "sh leak.sh; id", ""] {
@@ -378,12 +379,24 @@ fn a_cancelled_program_ends() {
     assert_eq!(ran["timedOut"], true, "{ran}");
     assert!(start.elapsed() < Duration::from_secs(20) && !running(&served));
 
-    // The end of the input ends programs, too.
+    // The end of the input ends programs, too, and so does a signal. Clients wait two seconds.
     std::fs::remove_file(served.sandbox.path("pid")).unwrap();
+    served.sandbox.write("wait.sh", "trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done");
     session.send("tools/call", &call);
     crate::support::programs::until("the program runs", || running(&served));
+    let start = Instant::now();
     session.end();
-    assert!(!running(&served));
+    assert!(start.elapsed() < Duration::from_millis(1900), "{:?}", start.elapsed());
+    crate::support::programs::until("the program has ended", || !running(&served));
+
+    std::fs::remove_file(served.sandbox.path("pid")).unwrap();
+    let mut session =
+        Session::of(&served, &["mcp", "--token-file", "agent.token", options[0], options[1]]);
+    session.send("tools/call", &call);
+    crate::support::programs::until("the program runs", || running(&served));
+    kill_process(Pid::from_child(&session.child), Signal::TERM).unwrap();
+    assert_eq!(session.child.wait().unwrap().signal(), Some(15));
+    crate::support::programs::until("the program has ended", || !running(&served));
 }
 
 #[test]

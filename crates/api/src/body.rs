@@ -26,7 +26,7 @@ enum Member {
     Other,
 }
 
-/// Reads a member that is there, so that `null` is not an absent one.
+/// Reads an existing member, so that `null` differs from an absent one.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Member>, D::Error> {
     deserializer.deserialize_any(MemberVisitor).map(Some)
 }

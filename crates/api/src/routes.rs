@@ -1,4 +1,4 @@
-//! What a request asks for.
+//! Methods and paths, and the operations behind them.
 
 use std::borrow::Cow;
 
@@ -10,8 +10,11 @@ use secrets_core::vault::{NewSecret, SecretChanges};
 use crate::body;
 use crate::reply::Failure;
 
+/// The description of this API (OpenAPI 3.0.1), with `{server}` in place of its address.
+pub const OPENAPI: &str = include_str!("../openapi.json");
+
 const SECRETS: &str = "/api/v1/secrets";
-const OPENAPI: &str = "/api/v1/openapi.json";
+const DESCRIPTION: &str = "/api/v1/openapi.json";
 
 /// The number of secrets on a page by default, and the largest.
 const PAGE_SIZE: usize = 250;
@@ -38,8 +41,8 @@ impl Route {
     /// Finds the route of a request.
     pub(crate) fn find(method: &Method, path: &str) -> Result<Self, Failure> {
         match (path, method.as_str()) {
-            (OPENAPI, "GET") => Ok(Self::Describe),
-            (OPENAPI, _) => Err(Failure::wrong_method("GET")),
+            (DESCRIPTION, "GET") => Ok(Self::Describe),
+            (DESCRIPTION, _) => Err(Failure::wrong_method("GET")),
             (SECRETS, "GET") => Ok(Self::List),
             (SECRETS, "POST") => Ok(Self::Create),
             (SECRETS, _) => Err(Failure::wrong_method("GET, POST")),

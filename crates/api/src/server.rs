@@ -32,7 +32,7 @@ use tokio::time::timeout;
 use crate::guard;
 use crate::rate::{RateLimit, Rates};
 use crate::reply::{Failure, Reply};
-use crate::routes::{Operation, Route};
+use crate::routes::{OPENAPI, Operation, Route};
 use crate::worker::{Call, Finished, Job, Observer, OpenVault, Outcome, Worker, shown};
 
 /// The most connections at a time. A further one takes the place of the oldest that has sent no request
@@ -42,7 +42,7 @@ const CONNECTIONS: usize = 128;
 const HEAD: usize = 16 * 1024;
 /// The most bytes of a body.
 const BODY: usize = 2 * 1024 * 1024;
-/// The most bytes of a body that is read beside any number of others.
+/// The most bytes of a body of which any number are read at the same time.
 const SMALL_BODY: usize = 64 * 1024;
 /// The most larger bodies at a time.
 const LARGE_BODIES: usize = 8;
@@ -91,7 +91,7 @@ impl Running {
     }
 }
 
-/// What the connections share.
+/// The parts that all connections share.
 struct Api {
     jobs: SyncSender<Job>,
     observer: Arc<dyn Observer>,
@@ -128,7 +128,7 @@ pub fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let waiting = thread::Builder::new().name("secrets-api".into()).spawn(move || {
         let large_bodies = Semaphore::new(LARGE_BODIES);
-        let description = crate::OPENAPI.replace("{server}", &url);
+        let description = OPENAPI.replace("{server}", &url);
         let api = Rc::new(Api { jobs, observer, large_bodies, description, port });
         tokio::task::LocalSet::new().block_on(&runtime, accept(api, listener, stopped));
     })?;
@@ -184,7 +184,7 @@ struct Silent {
 }
 
 impl Silent {
-    /// Closes the oldest one. Returns false if there is none.
+    /// Closes the oldest one. Returns false if no connection is silent.
     fn close_oldest(&self) -> bool {
         let oldest = self.tasks.borrow_mut().pop_first();
         oldest.map(|(_, task)| task.abort()).is_some()

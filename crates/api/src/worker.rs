@@ -61,7 +61,7 @@ pub struct Finished<'a> {
     pub path: &'a str,
     /// The name of the token, if it opened the vault
     pub token: Option<&'a str>,
-    /// What the person at the server should know
+    /// A message for the person at the server
     pub problem: Option<&'a str>,
     /// The milliseconds that it took
     pub millis: u128,
@@ -72,7 +72,7 @@ pub trait Observer: Send + Sync {
     /// Records a request before it is answered. If that fails, the request is refused.
     fn record(&self, access: Access<'_>) -> Result<(), String>;
 
-    /// Is told of each response.
+    /// Takes note of each response.
     fn finished(&self, finished: &Finished<'_>);
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct Outcome {
     pub(crate) reply: Reply,
     /// The name of the token, if it opened the vault
     pub(crate) token: Option<String>,
-    /// What the person at the server should know
+    /// A message for the person at the server
     pub(crate) problem: Option<String>,
 }
 

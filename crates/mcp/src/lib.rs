@@ -7,7 +7,7 @@
 //! * `message`: JSON-RPC 2.0
 //! * `protocol`: the methods
 //! * `server`: reads requests, answers them, and lets tools run at the same time
-//! * `tool`: what a tool is
+//! * `tool`: tools, their results and their calls
 
 mod frame;
 mod message;
@@ -17,4 +17,4 @@ mod tool;
 
 pub use frame::MAX_MESSAGE;
 pub use server::serve;
-pub use tool::{Cancelled, Identity, Tool, ToolResult, Tools};
+pub use tool::{Arguments, Cancelled, Identity, Tool, ToolResult, Tools};

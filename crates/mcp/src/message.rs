@@ -23,6 +23,11 @@ impl RpcError {
         Self::new(-32600, message)
     }
 
+    /// The server has too much to do.
+    pub(crate) fn busy(message: impl Into<String>) -> Self {
+        Self::new(-32000, message)
+    }
+
     pub(crate) fn unknown_method() -> Self {
         Self::new(-32601, "the server has no such method")
     }
@@ -38,7 +43,7 @@ impl RpcError {
     }
 }
 
-/// What a client sends.
+/// A message of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
     Request {
@@ -50,8 +55,8 @@ pub(crate) enum Incoming {
         method: String,
         params: Map<String, Value>,
     },
-    /// A response to a request. This server sends none.
-    Response,
+    /// A message without an answer: a response, which nobody asked for, or an invalid notification
+    Ignored,
 }
 
 /// Reads a message. A failure has the id of its request, or null if that is not known.
@@ -76,12 +81,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Incoming, (Value, RpcError)> {
 
     let method = match method {
         Some(Value::String(method)) => method,
-        None if result.is_some() || error.is_some() => return Ok(Incoming::Response),
+        None if result.is_some() || error.is_some() => return Ok(Incoming::Ignored),
         _ => return Err(failed(id, "`method` must be a string")),
     };
     let params = match params {
-        None => Map::new(),
+        None | Some(Value::Null) => Map::new(),
         Some(Value::Object(params)) => params,
+        Some(_) if id.is_none() => return Ok(Incoming::Ignored),
         Some(_) => {
             let error = RpcError::invalid_params("`params` must be an object");
             return Err((id.filter(is_id).unwrap_or(Value::Null), error));
@@ -99,8 +105,17 @@ fn is_id(id: &Value) -> bool {
     id.is_string() || id.is_i64() || id.is_u64()
 }
 
-/// Returns a response.
+/// Returns a response. An error about a message without a readable id has none.
 pub(crate) fn response(id: &Value, answer: Result<Value, RpcError>) -> Value {
+    let mut response = with_id(id, answer);
+    if let (true, Some(members)) = (id.is_null(), response.as_object_mut()) {
+        members.remove("id");
+    }
+
+    response
+}
+
+fn with_id(id: &Value, answer: Result<Value, RpcError>) -> Value {
     match answer {
         Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
         Err(RpcError { code, message, data }) => {
@@ -125,8 +140,15 @@ mod tests {
         assert_eq!((id, &*method, &params["x"]), (json!("a"), "m", &json!(1)));
         let parsed = parse(br#"{"jsonrpc":"2.0","method":"m"}"#);
         assert!(matches!(parsed, Ok(Incoming::Notification { .. })));
-        let parsed = parse(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
-        assert_eq!(parsed, Ok(Incoming::Response));
+        for ignored in [
+            &br#"{"jsonrpc":"2.0","id":1,"result":{}}"#[..],
+            br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":[1]}"#,
+        ] {
+            assert_eq!(parse(ignored), Ok(Incoming::Ignored));
+        }
+
+        let parsed = parse(br#"{"jsonrpc":"2.0","id":1,"method":"ping","params":null}"#);
+        assert!(matches!(parsed, Ok(Incoming::Request { .. })));
 
         for (text, id, code) in [
             ("{", json!(null), -32700),

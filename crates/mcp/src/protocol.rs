@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 use crate::message::RpcError;
 use crate::tool::{Identity, Tool, ToolResult};
 
-/// The versions that begin with `initialize`, the latest first.
-const WITH_HANDSHAKE: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+/// The versions that begin with `initialize`, the latest first. `2025-03-26` is not one of them,
+/// because it demands batches of messages.
+const WITH_HANDSHAKE: [&str; 3] = ["2025-11-25", "2025-06-18", "2024-11-05"];
 /// The versions without one.
 const STATELESS: [&str; 1] = ["2026-07-28"];
 
@@ -76,7 +77,7 @@ fn info(server: &Identity) -> Value {
     json!({"name": server.name, "title": server.title, "version": server.version})
 }
 
-/// What a request asks for.
+/// The answer to a request, or the work that comes before it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// This result
@@ -157,7 +158,7 @@ fn call(era: Era, tools: &[Tool], params: &Map<String, Value>) -> Result<Wanted,
     }
 
     let arguments = match params.get("arguments") {
-        None => Map::new(),
+        None | Some(Value::Null) => Map::new(),
         Some(Value::Object(arguments)) => arguments.clone(),
         Some(_) => return Err(RpcError::invalid_params("`arguments` must be an object")),
     };
@@ -217,6 +218,7 @@ mod tests {
         for (requested, expected) in [
             ("2025-11-25", "2025-11-25"),
             ("2024-11-05", "2024-11-05"),
+            ("2025-03-26", "2025-11-25"),
             ("2026-07-28", "2025-11-25"),
             ("1.0", "2025-11-25"),
         ] {
@@ -255,7 +257,7 @@ mod tests {
             assert_eq!(refused["error"]["code"], -32602, "{meta}");
         }
 
-        // These methods are gone in that version.
+        // That version has no such methods.
         for method in ["initialize", "ping"] {
             assert_eq!(asked(method, json!({"_meta": meta}))["error"]["code"], -32601);
         }

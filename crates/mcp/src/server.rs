@@ -39,7 +39,7 @@ impl Calls {
     fn add(&self, id: &Value) -> Result<Arc<Cancelled>, RpcError> {
         let mut known = self.known();
         if known.by_id.len() >= CALLS {
-            return Err(RpcError::invalid_request(format!("{CALLS} calls are running already")));
+            return Err(RpcError::busy(format!("{CALLS} calls are running already")));
         }
 
         let cancelled = Arc::new(Cancelled::default());
@@ -117,7 +117,7 @@ pub fn serve(
             };
             let (id, outcome) = match incoming {
                 Err((id, error)) => (id, Err(error)),
-                Ok(Incoming::Response) => continue,
+                Ok(Incoming::Ignored) => continue,
                 Ok(Incoming::Notification { method, params }) => {
                     if method == "notifications/cancelled"
                         && let Some(id) = params.get("requestId")

@@ -1,4 +1,4 @@
-//! What a tool is.
+//! Tools, their results and their calls.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,18 +13,18 @@ pub struct Identity {
     pub title: &'static str,
     /// The version
     pub version: &'static str,
-    /// What a model should know about all tools
+    /// A text for models about all tools
     pub instructions: &'static str,
 }
 
 /// A tool as the list shows it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Tool {
     /// The name for programs
     pub name: &'static str,
     /// The name for people
     pub title: &'static str,
-    /// What it does, for a model
+    /// A description for models
     pub description: String,
     /// The JSON Schema of its arguments, an object
     pub input: Value,
@@ -33,6 +33,9 @@ pub struct Tool {
     /// True if it reaches other machines
     pub is_open_world: bool,
 }
+
+/// The arguments of a call, by name.
+pub type Arguments = Map<String, Value>;
 
 /// The result of a tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +78,6 @@ pub trait Tools: Sync {
     /// Returns every tool.
     fn list(&self) -> Vec<Tool>;
 
-    /// Calls a tool of the list. Runs on a thread of its own, beside other calls.
-    fn call(&self, name: &str, arguments: &Map<String, Value>, cancelled: &Cancelled)
-    -> ToolResult;
+    /// Calls a tool of the list. Runs on a thread of its own, at the same time as others.
+    fn call(&self, name: &str, arguments: &Arguments, cancelled: &Cancelled) -> ToolResult;
 }

@@ -2,6 +2,7 @@
 //! secrets.
 //!
 //! * [`process`]: hardening, limits, signals and process groups
+//! * [`captured`]: one of our own commands, whose output is returned
 //! * [`helper`]: the command lines of our helper processes
 //! * [`agent`]: the process that keeps a vault unlocked, and its client
 //! * [`run`]: a program with secrets and masked output, and the helper processes for it
@@ -10,6 +11,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_precision_loss))]
 
 pub mod agent;
+pub mod captured;
 pub mod helper;
 pub mod process;
 pub mod run;

@@ -29,7 +29,9 @@ impl Client {
         };
         let arguments =
             ["mcp".into()].iter().chain(options).map(text).collect::<Result<Vec<_>, _>>()?;
-        let executable = executable_path().unwrap_or_else(|| "secrets".into());
+        // The program starts it from any directory.
+        let started = executable_path().and_then(|path| std::path::absolute(path).ok());
+        let executable = started.unwrap_or_else(|| "secrets".into());
         let program = text(&executable.into_os_string())?;
         let server = json!({"command": program, "args": arguments});
         Ok(match self {

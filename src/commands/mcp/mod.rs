@@ -1,23 +1,26 @@
 //! `secrets mcp`: tools for an AI agent, over stdio. Each tool is one of our own commands.
 
-mod child;
 mod configuration;
 mod tools;
 
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use secrets_files::DeferSignals;
 use secrets_mcp::{Identity, serve};
 
+use secrets_runtime::captured::Runner;
+
+use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use child::Runner;
 use configuration::Client;
 use tools::SecretTools;
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets mcp install claude          print the configuration for Claude Code
+  secrets mcp install claude         print the configuration
   secrets mcp install codex --token-file agent.token
   secrets mcp --token-file agent.token
   secrets mcp --allow-run 'npm test' --allow-run 'make deploy' --proxy
@@ -94,10 +97,39 @@ pub(crate) fn run(args: &McpArgs, cx: &Context) -> Result<(), Error> {
     }
 
     cx.credentials.forget_passphrase();
-    let runner = Runner::new(cx.arguments_for_own_command()?)?;
+    let runner = Runner::new(Environment::executable(), cx.arguments_for_own_command()?);
     let place = cx.agents.private_directory()?;
     let tools = SecretTools::new(runner, &args.allow_run, args.proxy, place.directory())?;
     cx.ui.finish();
-    serve(BufReader::new(io::stdin()), io::stdout(), &SERVER, &tools)
-        .map_err(|error| Error::new(Kind::Failure, format!("cannot read from stdin: {error}")))
+    let signals = DeferSignals::new()
+        .map_err(|error| Error::new(Kind::Failure, format!("cannot handle signals: {error}")))?;
+    let served = serve(BufReader::new(Input(&signals)), io::stdout(), &SERVER, &tools)
+        .map_err(|error| Error::new(Kind::Failure, format!("cannot read from stdin: {error}")));
+
+    // Every program has ended, and the private files are removed before a signal takes effect.
+    drop(tools);
+    drop(signals);
+    served
+}
+
+/// Our stdin, which ends with a signal as well.
+struct Input<'s>(&'s DeferSignals);
+
+impl Read for Input<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let stdin = io::stdin();
+            let (wakeup, events) = (self.0.wakeup(), PollFlags::IN);
+            let mut waiting = [PollFd::new(&stdin, events), PollFd::new(wakeup, events)];
+            let _ = poll(&mut waiting, None);
+            if self.0.is_due() {
+                return Ok(0);
+            }
+
+            // The standard library's buffer could keep a message that `poll` does not see.
+            if !waiting[0].revents().is_empty() {
+                return Ok(rustix::io::read(&stdin, buffer)?);
+            }
+        }
+    }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use secrets_core::model::{Tag, looks_like_api_key};
 use secrets_mcp::{Cancelled, Tool, ToolResult, Tools};
+use secrets_runtime::captured::{Captured, Finished, Runner};
 use secrets_runtime::run::PrivateFiles;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::child::{Finished, Run, Runner};
 use crate::error::{Error, Kind};
 use crate::ui::escape::visible;
 
@@ -128,9 +128,9 @@ impl SecretTools {
     ) -> Result<Finished, ToolResult> {
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         let kept = (DOCUMENT, 0);
-        let run = Run { arguments: &arguments, stdin, is_without_token, kept, time: TIME };
+        let run = Captured { arguments: &arguments, stdin, is_without_token, kept, time: TIME };
         self.runner
-            .run(&run, cancelled)
+            .run(&run, &|| cancelled.is_set())
             .map_err(|error| refused(&format!("the command cannot be started: {error}"), &[]))
     }
 
@@ -245,7 +245,7 @@ impl SecretTools {
         command.extend(self.proxy.then_some(OsStr::new("--proxy")));
         command.push(OsStr::new("--"));
         command.extend(allowed.words.iter().map(OsStr::new));
-        let run = Run {
+        let run = Captured {
             arguments: &command,
             stdin: b"",
             is_without_token: false,
@@ -254,7 +254,7 @@ impl SecretTools {
         };
         let finished = self
             .runner
-            .run(&run, cancelled)
+            .run(&run, &|| cancelled.is_set())
             .map_err(|error| refused(&format!("the command cannot be started: {error}"), &[]))?;
         let mut result = json!({
             "exitCode": finished.code,
@@ -265,7 +265,11 @@ impl SecretTools {
             result["timedOut"] = true.into();
         }
 
-        Ok(result)
+        // These are the codes of `run` itself: the program did not start.
+        match finished.code {
+            125..=127 => Err(ToolResult::error(result)),
+            _ => Ok(result),
+        }
     }
 
     /// Fails if an argument contains a value. It has been through a model then, so it must be replaced.

@@ -220,7 +220,7 @@ fn the_description_is_served_with_the_address() {
     let ours: Value = serde_json::from_str(secrets_api::OPENAPI).unwrap();
     assert_eq!(description["paths"], ours["paths"]);
 
-    // What both describe is the same, except that ours says more.
+    // Both describe the same operations, and ours says more.
     let cortex: Value =
         serde_json::from_slice(&std::fs::read("tests/api/cortex.json").unwrap()).unwrap();
     for (path, operations) in cortex["paths"].as_object().unwrap() {

@@ -40,6 +40,28 @@ pub fn with_freed_memory_wiped<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// Overwrites `size` bytes from `start`, also if they are freed right after that. A server frees as many
+/// bytes as it passes on, so this must be as fast as the C library can do it.
+///
+/// # Safety
+/// The caller must own these bytes.
+#[cfg(target_os = "linux")]
+unsafe fn wipe(start: *mut u8, size: usize) {
+    // SAFETY: as above.
+    unsafe { libc::explicit_bzero(start.cast(), size) };
+}
+
+/// Overwrites `size` bytes from `start`, also if they are freed right after that.
+///
+/// # Safety
+/// The caller must own these bytes.
+#[cfg(not(target_os = "linux"))]
+unsafe fn wipe(start: *mut u8, size: usize) {
+    // SAFETY: as above.
+    unsafe { std::slice::from_raw_parts_mut(start.cast::<std::mem::MaybeUninit<u8>>(), size) }
+        .zeroize();
+}
+
 // SAFETY: every call is passed on to the system's allocator with the caller's own arguments, so the
 // caller's guarantees hold for it too.
 unsafe impl GlobalAlloc for Heap {
@@ -55,15 +77,8 @@ unsafe impl GlobalAlloc for Heap {
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
         if WIPING.load(Ordering::Relaxed) > 0 {
-            // SAFETY: the caller owns the block of that size, and nobody uses it any more. The
-            // compiler does not optimise zeroize's writes away before a `free`.
-            unsafe {
-                std::slice::from_raw_parts_mut(
-                    start.cast::<std::mem::MaybeUninit<u8>>(),
-                    layout.size(),
-                )
-            }
-            .zeroize();
+            // SAFETY: the caller owns the block of that size, and nobody uses it any more.
+            unsafe { wipe(start, layout.size()) };
         }
 
         // SAFETY: as above.

@@ -17,6 +17,7 @@ mod rules;
 mod service;
 mod teller;
 
+use super::listening::{ListenAddress, Socket, SocketFile, is_same_user};
 use super::look_for::warn_of_short;
 pub(crate) use company::{company_proxy, company_proxy_for};
 pub(crate) use draft::{Draft, DraftOptions, same_origin};

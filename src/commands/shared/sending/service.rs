@@ -14,7 +14,7 @@ use secrets_proxy::server::{Listener, serve};
 use secrets_proxy::session::{Observer, Session, Source};
 use secrets_runtime::run::PrivateFiles;
 
-use super::super::listening::{ListenAddress, Socket, SocketFile, is_same_user};
+use super::{ListenAddress, Socket, SocketFile, is_same_user};
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};

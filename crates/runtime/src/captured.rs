@@ -1,4 +1,4 @@
-//! Runs one of our own commands in a process without a terminal, so that nothing is asked for.
+//! One of our own commands in a process without a terminal, which returns its output.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
@@ -8,53 +8,56 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::run::in_own_session;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use secrets_mcp::Cancelled;
-use secrets_runtime::process::executable_path;
-use secrets_runtime::run::in_own_session;
-
-use crate::error::{Error, Kind};
 
 /// How often a running command is checked for its time limit and a cancelled call.
 const STEP: Duration = Duration::from_millis(50);
-/// The time that a command has to end after it was told to.
-const LAST_TIME: Duration = Duration::from_secs(3);
+/// The time that a command has to end after SIGTERM.
+const LAST_TIME: Duration = Duration::from_secs(1);
 
 /// Starts our own commands.
-pub(super) struct Runner {
+pub struct Runner {
     executable: PathBuf,
     /// The options that select the vault, the project and the token
     options: Vec<OsString>,
 }
 
-/// A run.
-pub(super) struct Run<'a> {
-    pub(super) arguments: &'a [&'a OsStr],
-    pub(super) stdin: &'a [u8],
+/// A command line and its limits.
+pub struct Captured<'a> {
+    /// The arguments, beginning with the name of the command
+    pub arguments: &'a [&'a OsStr],
+    /// Its input
+    pub stdin: &'a [u8],
     /// True to run it without a token, for a command that needs no vault
-    pub(super) is_without_token: bool,
+    pub is_without_token: bool,
     /// The most bytes of each output that are kept: at the beginning, and at the end
-    pub(super) kept: (usize, usize),
-    pub(super) time: Duration,
+    pub kept: (usize, usize),
+    /// The time limit
+    pub time: Duration,
 }
 
-/// What a run has printed.
-pub(super) struct Finished {
+/// The output of a command that has ended.
+pub struct Finished {
     /// The exit code, or 128 and the number of a signal
-    pub(super) code: i32,
-    pub(super) stdout: Kept,
-    pub(super) stderr: Kept,
+    pub code: i32,
+    /// Its stdout
+    pub stdout: Kept,
+    /// Its stderr
+    pub stderr: Kept,
     /// True if it was ended because its time was over
-    pub(super) is_late: bool,
+    pub is_late: bool,
 }
 
 /// The beginning and the end of an output.
 #[derive(Default)]
-pub(super) struct Kept {
-    pub(super) start: Vec<u8>,
-    pub(super) end: Vec<u8>,
+pub struct Kept {
+    /// The beginning
+    pub start: Vec<u8>,
+    /// The end, if the beginning is not all
+    pub end: Vec<u8>,
     /// The number of bytes between them
-    pub(super) left_out: u64,
+    pub left_out: u64,
 }
 
 impl Kept {
@@ -80,7 +83,7 @@ impl Kept {
     }
 
     /// Returns it as text, with a line that says how much is missing.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let start = String::from_utf8_lossy(&self.start);
         let end = String::from_utf8_lossy(&self.end);
         match self.left_out {
@@ -91,15 +94,13 @@ impl Kept {
 }
 
 impl Runner {
-    pub(super) fn new(options: Vec<OsString>) -> Result<Self, Error> {
-        let executable = executable_path().or_else(|| std::env::current_exe().ok());
-        let executable = executable
-            .ok_or_else(|| Error::new(Kind::Failure, "the path of this program is unknown"))?;
-        Ok(Self { executable, options })
+    /// Prepares to start commands with these options, which select the vault, the project and the token.
+    pub fn new(executable: PathBuf, options: Vec<OsString>) -> Self {
+        Self { executable, options }
     }
 
-    /// Runs a command to its end, until its time is over, or until the call is cancelled.
-    pub(super) fn run(&self, run: &Run<'_>, cancelled: &Cancelled) -> io::Result<Finished> {
+    /// Runs a command to its end, until its time is over, or until it is cancelled.
+    pub fn run(&self, run: &Captured<'_>, is_cancelled: &dyn Fn() -> bool) -> io::Result<Finished> {
         let (name, rest) = run.arguments.split_at(run.arguments.len().min(1));
         let mut command = Command::new(&self.executable);
         command.args(name);
@@ -142,7 +143,7 @@ impl Runner {
             while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(STEP) {
                 is_late = is_late || start.elapsed() >= run.time;
                 match told {
-                    None if is_late || cancelled.is_set() => {
+                    None if is_late || is_cancelled() => {
                         let _ = kill_process_group(pid, Signal::TERM);
                         told = Some(Instant::now());
                     }
