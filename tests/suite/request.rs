@@ -346,3 +346,32 @@ fn a_use_token_sends_and_a_read_token_does_not() {
     with("read").fails_with(7).stderr_has("`request` needs a token with level `use`");
     assert_eq!(served.origin.log.take().len(), 1);
 }
+
+/// A stranger's manifest cannot say that a name may lead to this machine.
+#[test]
+fn an_untrusted_manifest_lists_no_private_hosts() {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim().to_ascii_lowercase();
+    let resolved = std::process::Command::new("getent").args(["ahosts", &name]).output().unwrap();
+    if !String::from_utf8_lossy(&resolved.stdout).starts_with("127.") {
+        return; // The machine does not know its own name.
+    }
+
+    let sandbox = Sandbox::with_secrets(&[("key", KEY)]).without_trust();
+    let served = Served::of(sandbox);
+    let to = format!("https://{name}:{}", served.origin.port());
+    let allow = ["allow", "key", "--to", &to, "-q"];
+    served.sandbox.run(allow).succeeds().stdout("");
+    served.sandbox.write(".secrets.toml", format!("[proxy]\nprivate = [\"{name}\"]\n"));
+    let request = ["request", &to, "--bearer", "key"];
+    let run = served.command(request).run().fails_with(7).stdout("");
+    run.stderr_has("is not on the public internet");
+    served.sandbox.run(["trust", "-q"]).succeeds().stdout_has("may be in this network");
+    let run = served.command(request).run().fails_with(1).stdout("");
+    run.stderr_has("certificate"); // It has connected.
+
+    std::fs::remove_file(served.sandbox.path(".secrets.toml")).unwrap();
+    let run = served.command(request).run().fails_with(7).stdout("");
+    run.stderr_has("is not on the public internet");
+    assert!(served.origin.log.take().is_empty());
+}

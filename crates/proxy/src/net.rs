@@ -246,7 +246,12 @@ impl Connector {
             return Err(ConnectError::Private { host: host.clone(), address: private.ip() });
         }
 
-        if addresses.iter().any(|address| self.own.get() == Some(address)) {
+        // The unspecified address leads to this machine as well.
+        let is_own = |address: &SocketAddr, own: &SocketAddr| {
+            let ip = address.ip().to_canonical();
+            address.port() == own.port() && (ip == own.ip() || ip.is_unspecified())
+        };
+        if self.own.get().is_some_and(|own| addresses.iter().any(|address| is_own(address, own))) {
             return Err(ConnectError::Loop(host.clone()));
         }
 

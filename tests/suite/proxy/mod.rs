@@ -183,6 +183,37 @@ fn another_user_cannot_use_the_proxy() {
     proxy.wait().unwrap();
 }
 
+/// Attack 28: the program edits the manifest, or its user trusts another one while it runs.
+#[test]
+fn a_changed_manifest_changes_no_running_session() {
+    let served = served();
+    served.allow("stripe-key", &[]);
+    let to = served.url("");
+    let manifest = |methods: &str| {
+        let rule = "[[proxy.rule]]\nsecret = \"stripe-key\"";
+        let text = format!("{rule}\nto = \"{to}\"\nmethods = [{methods}]\n");
+        served.sandbox.write(".secrets.toml", text);
+        served.sandbox.trust(&served.sandbox.path(""));
+    };
+    manifest("\"POST\"");
+    let (proxy, variables) = start_proxy(&served);
+    manifest("\"POST\", \"GET\"");
+    for _ in 0..2 {
+        let output = curl(&["env"], &served, &variables);
+        let refusal = String::from_utf8(output.stdout).unwrap();
+        assert!(refusal.contains("GET") && refusal.contains("FORBIDDEN"), "{refusal}");
+    }
+
+    assert!(served.origin.log.take().is_empty());
+    let pid = rustix::process::Pid::from_child(&proxy);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let output = proxy.wait_with_output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    let warning =
+        "warning: `.secrets.toml` has changed; this session keeps the rules that it began with";
+    assert_eq!(log.matches(warning).count(), 1, "{log}");
+}
+
 #[test]
 fn the_proxy_prints_variables_and_serves_until_a_signal() {
     let served = served();

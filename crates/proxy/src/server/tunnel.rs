@@ -109,7 +109,8 @@ async fn blind(
     origin: Origin,
     request: Request<Incoming>,
 ) -> Result<Response<PassedBody>, Refusal> {
-    let connected = session.connector.connect(&origin, true).await;
+    let may_be_private = session.policy().may_be_private(&origin.host);
+    let connected = session.connector.connect(&origin, may_be_private).await;
     let mut stream = connected
         .map_err(|error| told(&session, &origin, refusal_of(&SendError::Connect(error))))?;
     spawn_local(async move {

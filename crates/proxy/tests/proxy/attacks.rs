@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
+use secrets_core::model::Destination;
 use test_origin::Options;
 
 use super::lab::{Lab, OTHER_PLACEHOLDER, PLACEHOLDER, Plan, VALUE, client, read_answer};
@@ -251,6 +252,35 @@ fn other_hosts_are_refused_or_pass_blindly() {
     let answer = String::from_utf8(read_answer(&mut tls)).unwrap();
     assert!(answer.contains(PLACEHOLDER), "{answer}");
     assert_eq!(other.log.one().header("authorization"), PLACEHOLDER);
+}
+
+/// Attack 16. Attack 15 for hosts without a rule: they lead to private addresses only if they are listed.
+#[test]
+fn a_tunnel_leads_neither_to_the_proxy_nor_into_its_network() {
+    let lab = Lab::of(Plan {
+        change: Box::new(|policy| {
+            policy.others = secrets_proxy::policy::Others::Tunnel;
+            let list = ["https://0.0.0.0", "https://[::ffff:127.0.0.1]", "https://[::ffff:7f00:1]"];
+            policy
+                .private
+                .extend(list.map(|origin| Destination::parse_address(origin).unwrap().0.host));
+        }),
+        ..Plan::default()
+    });
+    let port = lab.proxy.port();
+    for host in ["127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]"] {
+        let (answer, _) = lab.connect(&format!("{host}:{port}"));
+        assert!(answer.starts_with("HTTP/1.1 508"), "{host}: {answer}");
+    }
+
+    let other = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+    for host in ["127.0.0.2", "[::ffff:127.0.0.2]", "169.254.169.254", "10.0.0.1", "[fd00::1]"] {
+        let (answer, _) = lab.connect(&format!("{host}:{}", other.local_addr().unwrap().port()));
+        assert!(
+            answer.starts_with("HTTP/1.1 403") && answer.contains("private"),
+            "{host}: {answer}"
+        );
+    }
 }
 
 #[test]

@@ -6,13 +6,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use secrets_core::model::{ProjectName, SecretValue, Tag};
+use secrets_project::setup::manifest::MANIFEST;
 use secrets_proxy::policy::{Policy, SessionSecret};
 use secrets_proxy::session::Source;
 
+use crate::config::Environment;
 use crate::context::{Context, Options};
 use crate::ui::warn_from_thread;
 
-/// The state of the vault's file, which every change changes.
+/// The state of a file, which every change changes.
 type FileState = Option<(u64, i64, i64, u64)>;
 
 /// A source of values that are read again after each change of the vault.
@@ -20,6 +22,8 @@ pub(crate) struct Reload {
     vault: PathBuf,
     project: ProjectName,
     token_file: Option<PathBuf>,
+    /// The manifest, whose rules hold until the session ends
+    manifest: Option<PathBuf>,
     seen: Mutex<Seen>,
 }
 
@@ -36,6 +40,8 @@ struct Seen {
     /// The pause after the next failure
     pause: Duration,
     former: Vec<(Tag, SecretValue)>,
+    /// The state of the manifest, until a change of it was reported
+    manifest: Option<FileState>,
 }
 
 impl Reload {
@@ -44,8 +50,24 @@ impl Reload {
         let vault = cx.target.vault_path().unwrap_or_default();
         let token_file = cx.credentials.token_file().map(PathBuf::from);
         let state = state_of(&vault);
-        let seen = Seen { state, next: None, pause: PAUSE, former: Vec::new() };
-        Self { vault, project: project.clone(), token_file, seen: Mutex::new(seen) }
+        let found = Environment::manifest_place();
+        let manifest = found.map(|directory| directory.join(MANIFEST));
+        let unchanged = manifest.as_deref().map(state_of);
+        let seen =
+            Seen { state, next: None, pause: PAUSE, former: Vec::new(), manifest: unchanged };
+        Self { vault, project: project.clone(), token_file, manifest, seen: Mutex::new(seen) }
+    }
+
+    /// Warns once if the manifest has changed. Its author may be the program that sends the requests, so
+    /// new rules need a new session, for which somebody has to trust them.
+    fn watch(&self, seen: &mut Seen) {
+        let Some(path) = &self.manifest else { return };
+        if seen.manifest.is_some_and(|before| state_of(path) != before) {
+            seen.manifest = None;
+            warn_from_thread(
+                "`.secrets.toml` has changed; this session keeps the rules that it began with",
+            );
+        }
     }
 
     /// Reads the secrets of a policy again.
@@ -62,16 +84,17 @@ impl Reload {
     }
 }
 
-fn state_of(vault: &std::path::Path) -> FileState {
+fn state_of(path: &std::path::Path) -> FileState {
     use std::os::unix::fs::MetadataExt;
 
-    let found = std::fs::metadata(vault).ok()?;
+    let found = std::fs::metadata(path).ok()?;
     Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
 }
 
 impl Source for Reload {
     fn refreshed(&self, present: &Policy) -> Option<Policy> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.watch(&mut seen);
         let state = state_of(&self.vault);
         if state == seen.state || seen.next.is_some_and(|next| Instant::now() < next) {
             return None;
