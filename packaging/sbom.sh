@@ -20,9 +20,9 @@ sqlite_sources=$(cargo metadata --locked --format-version 1 --filter-platform "$
     jq -r '.packages[] | select(.name == "libsqlite3-sys").manifest_path | rtrimstr("/Cargo.toml")')
 sqlite=$(sed -n 's/^#define SQLITE_VERSION  *"\(.*\)"/\1/p' "$sqlite_sources/sqlite3/sqlite3.h")
 
-# cargo-cyclonedx writes one file for each program of the workspace, also for the tests' server.
+# cargo-cyclonedx writes one file for each program of the workspace, also for those of the tests.
 raw=secrets_bin.cdx.json
-trap 'rm -f "$raw" tests/origin/test-origin_bin.cdx.json' EXIT
+trap 'rm -f "$raw" tests/origin/*_bin.cdx.json' EXIT
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)} \
     cargo cyclonedx --quiet --format json --describe binaries --no-build-deps --spec-version 1.5
 
