@@ -99,6 +99,13 @@ impl<N: Deref<Target = Needles>> Masker<N> {
             }
         }
 
+        self.finish_with_incomplete(sink)
+    }
+
+    /// Passes on everything, because the stream has ended, also an incomplete value. For a reader who
+    /// can choose the text: if the beginning of a value were masked, he could guess a value character by
+    /// character.
+    pub fn finish_with_incomplete<S: Sink>(&mut self, sink: &mut S) -> Result<(), S::Error> {
         self.readers = [const { None }; Encoding::ALL.len()];
         self.settle(self.position, sink)
     }

@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,26 +61,54 @@ pub struct Kept {
     pub left_out: u64,
 }
 
-impl Kept {
-    fn read(mut from: impl Read, (first, last): (usize, usize)) -> Self {
-        let mut kept = Self::default();
-        let mut buffer = vec![0; 64 * 1024];
-        while let Ok(length @ 1..) = from.read(&mut buffer) {
-            let (start, rest) = buffer[..length].split_at(length.min(first - kept.start.len()));
-            kept.start.extend_from_slice(start);
-            kept.end.extend_from_slice(rest);
-            if let Some(more) = kept.end.len().checked_sub(2 * last.max(1)) {
-                // Only now and then, because it moves the bytes.
-                let dropped = more + last.max(1);
-                kept.end.drain(..dropped);
-                kept.left_out += dropped as u64;
-            }
-        }
+/// An output that is read on another thread, until all its writers have ended.
+struct Reading {
+    kept: Arc<Mutex<Kept>>,
+    ended: Receiver<()>,
+}
 
+impl Reading {
+    fn start(mut from: impl Read + Send + 'static, bounds: (usize, usize)) -> Self {
+        let kept = Arc::<Mutex<Kept>>::default();
+        let (sender, ended) = channel();
+        let shared = Arc::clone(&kept);
+        thread::spawn(move || {
+            let mut buffer = vec![0; 64 * 1024];
+            while let Ok(length @ 1..) = from.read(&mut buffer) {
+                let mut kept = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.add(&buffer[..length], bounds);
+            }
+
+            let _ = sender.send(());
+        });
+        Self { kept, ended }
+    }
+
+    /// Returns what was read. Processes in the background may keep an output open for as long as they
+    /// run, so it is waited for only a moment.
+    fn finish(self, (_, last): (usize, usize)) -> Kept {
+        let _ = self.ended.recv_timeout(LAST_TIME / 2);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = std::mem::take(&mut *kept);
         let more = kept.end.len().saturating_sub(last);
         kept.end.drain(..more);
         kept.left_out += more as u64;
         kept
+    }
+}
+
+impl Kept {
+    fn add(&mut self, bytes: &[u8], (first, last): (usize, usize)) {
+        let room = first.saturating_sub(self.start.len());
+        let (start, rest) = bytes.split_at(bytes.len().min(room));
+        self.start.extend_from_slice(start);
+        self.end.extend_from_slice(rest);
+        if let Some(more) = self.end.len().checked_sub(2 * last.max(1)) {
+            // Only now and then, because it moves the bytes.
+            let dropped = more + last.max(1);
+            self.end.drain(..dropped);
+            self.left_out += dropped as u64;
+        }
     }
 
     /// Returns it as text, with a line that says how much is missing.
@@ -127,8 +156,8 @@ impl Runner {
                 // A command may end without reading it.
                 let _ = stdin.map(|mut stdin| stdin.write_all(run.stdin));
             });
-            let stdout = scope.spawn(|| stdout.map(|from| Kept::read(from, run.kept)));
-            let stderr = scope.spawn(|| stderr.map(|from| Kept::read(from, run.kept)));
+            let stdout = stdout.map(|from| Reading::start(from, run.kept));
+            let stderr = stderr.map(|from| Reading::start(from, run.kept));
 
             let (sender, ended) = channel();
             scope.spawn(move || {
@@ -157,8 +186,9 @@ impl Runner {
             let status = child.wait()?;
             let signal = std::os::unix::process::ExitStatusExt::signal(&status);
             let code = status.code().or(signal.map(|signal| 128 + signal)).unwrap_or(1);
-            let stdout = stdout.join().ok().flatten().unwrap_or_default();
-            let stderr = stderr.join().ok().flatten().unwrap_or_default();
+            let finish = |reading: Reading| reading.finish(run.kept);
+            let stdout = stdout.map(finish).unwrap_or_default();
+            let stderr = stderr.map(finish).unwrap_or_default();
             Ok(Finished { code, stdout, stderr, is_late })
         })
     }

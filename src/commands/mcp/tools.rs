@@ -25,8 +25,6 @@ const OUTPUT: (usize, usize) = (16 * 1024, 48 * 1024);
 /// The time limit of a command, and the default and the largest one of a program.
 const TIME: Duration = Duration::from_secs(120);
 const PROGRAM_SECONDS: (u64, u64) = (300, 3600);
-/// From this length on, an argument is compared with the values of the vault.
-const SHORTEST: usize = 8;
 
 /// The tools of `secrets mcp`.
 pub(super) struct SecretTools {
@@ -272,13 +270,9 @@ impl SecretTools {
         }
     }
 
-    /// Fails if an argument contains a value. It has been through a model then, so it must be replaced.
-    fn check_for_values(
-        &self,
-        name: &str,
-        arguments: &Map<String, Value>,
-        cancelled: &Cancelled,
-    ) -> Result<(), ToolResult> {
+    /// Fails if an argument looks like a key. It has been through a model then, so it must be replaced.
+    /// Arguments are not compared with the vault: an agent could guess values with the answers.
+    fn check_for_values(arguments: &Map<String, Value>) -> Result<(), ToolResult> {
         const REPLACE: &str =
             "tell the user that it was shown, and must be replaced where it is from";
         let mut texts = Vec::new();
@@ -288,27 +282,6 @@ impl SecretTools {
         if words.any(looks_like_api_key) {
             let message =
                 "an argument looks like a key (not repeated); write {{ secrets.TAG }} in its place";
-            return Err(refused(message, &[REPLACE]));
-        }
-
-        // Other tools take tags and nothing else.
-        if !matches!(name, "secrets_list" | "secrets_request") {
-            return Ok(());
-        }
-
-        let text = texts.iter().filter(|text| text.len() >= SHORTEST).map(|text| text.as_str());
-        let text = text.collect::<Vec<_>>().join("\n");
-        if text.is_empty() {
-            return Ok(());
-        }
-
-        // Without the right to use values, nothing can be compared.
-        let Ok(masked) = self.finished(&["redact"], text.as_bytes(), false, cancelled) else {
-            return Ok(());
-        };
-        if masked.code == 0 && masked.stdout.start != text.as_bytes() {
-            let message = "an argument contains the value of a secret (not repeated); write \
-                           {{ secrets.TAG }} in its place";
             return Err(refused(message, &[REPLACE]));
         }
 
@@ -487,7 +460,7 @@ impl Tools for SecretTools {
     }
 
     fn call(&self, name: &str, given: &Map<String, Value>, cancelled: &Cancelled) -> ToolResult {
-        let done = self.check_for_values(name, given, cancelled).and_then(|()| match name {
+        let done = Self::check_for_values(given).and_then(|()| match name {
             "secrets_list" => SecretTools::list(self, &arguments(given)?, cancelled),
             "secrets_check" => {
                 arguments::<NoArguments>(given)?;

@@ -52,7 +52,8 @@ impl Scrubber {
 
         let mut masker = Masker::new(&*self.policy.needles);
         let mut out = Output::new(self, text.len());
-        let (Ok(()), Ok(())) = (masker.push(text, &mut out), masker.finish(&mut out));
+        let (Ok(()), Ok(())) =
+            (masker.push(text, &mut out), masker.finish_with_incomplete(&mut out));
         out.has_replaced.then(|| out.bytes.freeze())
     }
 
@@ -108,7 +109,7 @@ impl StreamScrubber {
     /// Returns the rest.
     pub fn finish(&mut self) -> BytesMut {
         let mut out = Output::new(&self.scrubber, 64);
-        let Ok(()) = self.masker.finish(&mut out);
+        let Ok(()) = self.masker.finish_with_incomplete(&mut out);
         out.bytes
     }
 }
@@ -225,7 +226,7 @@ impl<B> ScrubbedBody<B> {
             Ok(())
         })?;
 
-        let Ok(()) = self.masker.finish(&mut out);
+        let Ok(()) = self.masker.finish_with_incomplete(&mut out);
         self.is_done = true;
         Ok(out.bytes.freeze())
     }

@@ -353,3 +353,18 @@ fn what_is_no_tunnel_is_told_how_to_use_the_proxy() {
         );
     }
 }
+
+/// A program that lets the origin echo its guesses learns nothing from the beginning of a value.
+#[test]
+fn the_beginning_of_a_value_cannot_be_guessed_character_by_character() {
+    let lab = Lab::new(&["* ORIGIN header:authorization"]);
+    let field = format!("Bearer {PLACEHOLDER}");
+    for length in [8, 12, VALUE.len() - 1] {
+        let right = &VALUE[..length];
+        let wrong = format!("{}!", &VALUE[..length - 1]);
+        for guess in [right, &wrong] {
+            let answer = lab.send("POST /body", &[("Authorization", &field)], guess.as_bytes());
+            assert!(answer.ends_with(&format!("\r\n\r\n{guess}")), "{guess}: {answer}");
+        }
+    }
+}
