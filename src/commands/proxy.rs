@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use clap_complete::ArgValueCompleter;
-use rustix::event::{PollFd, PollFlags, poll};
 use secrets_core::model::{SecretRef, Tag};
 use secrets_files::DeferSignals;
 
@@ -190,10 +189,7 @@ fn serve(args: &ProxyArgs, cx: &Context) -> Result<(), Error> {
     cx.ui.finish();
 
     // The result was printed, so errors from here on would come too late. Only a signal ends it.
-    while !signals.is_due() {
-        let mut waiting = [PollFd::new(signals.wakeup(), PollFlags::IN)];
-        let _ = poll(&mut waiting, None);
-    }
+    signals.wait();
 
     drop(service);
     drop(signals);

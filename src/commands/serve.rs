@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use secrets_api::{Access, Finished, Listener, Observer, RateLimit, Settings, start};
 use secrets_core::crypto::uses::UsedRequest;
 use secrets_files::DeferSignals;
@@ -20,7 +19,7 @@ Examples:
   secrets serve --listen unix:$XDG_RUNTIME_DIR/secrets-api.sock
   secrets serve                       listen on port 7718 of 127.0.0.1
   secrets token create ui --level read         a token for a program
-  curl -H \"Authorization: Bearer $T\" localhost:7718/api/v1/secrets
+  curl -H \"Authorization: Bearer $T\" 127.0.0.1:7718/api/v1/secrets
 
 The paths are those of Cortex's API for secrets:
   GET, POST           /api/v1/secrets
@@ -62,7 +61,7 @@ pub(crate) fn run(args: &ServeArgs, cx: &Context) -> Result<(), Error> {
     cx.credentials.forget_passphrase();
 
     // In the description of the API, a socket has no address.
-    let base = if file.is_some() || url.starts_with("unix:") { "http://localhost" } else { &url };
+    let base = if url.starts_with("unix:") { "http://localhost" } else { &url };
     let settings = Settings { rate: args.rate, url: base.to_owned() };
     let signals = DeferSignals::new().map_err(|error| cannot("handle signals", &error))?;
     let observer = ApiObserver { recorder, url: url.clone(), is_quiet: cx.ui.is_quiet() };
@@ -75,10 +74,7 @@ pub(crate) fn run(args: &ServeArgs, cx: &Context) -> Result<(), Error> {
     cx.ui.finish();
 
     // The result was printed, so errors from here on would come too late. Only a signal ends it.
-    while !signals.is_due() {
-        let mut waiting = [PollFd::new(signals.wakeup(), PollFlags::IN)];
-        let _ = poll(&mut waiting, None);
-    }
+    signals.wait();
 
     running.stop();
     drop(file);

@@ -26,7 +26,7 @@ pub(crate) fn check(parts: &Parts, port: Option<u16>) -> Result<(), Failure> {
     let authority = parts.uri.authority().map(hyper::http::uri::Authority::as_str);
     if [Some(host), authority].into_iter().flatten().any(|host| !is_this_machine(host, port)) {
         return Err(Failure::misdirected(
-            "`Host` names another server; use `localhost` or `127.0.0.1` with the port",
+            "`Host` names another server; use `127.0.0.1` with the port",
         ));
     }
 

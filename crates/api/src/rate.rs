@@ -63,7 +63,7 @@ impl Bucket {
     }
 }
 
-/// The buckets of all tokens that have opened the vault, and one for those that do not open it.
+/// The buckets of all tokens that the vault has a grant for, and one for all others.
 pub(crate) struct Rates {
     limit: RateLimit,
     known: HashMap<TokenId, Bucket>,
@@ -75,23 +75,15 @@ impl Rates {
         Self { limit, known: HashMap::new(), unknown: Bucket::full(limit, Instant::now()) }
     }
 
-    /// Takes a request of a token that has opened the vault before. Another one takes a request that
-    /// all of those share. Returns the time to wait if none is left.
-    pub(crate) fn take(&mut self, token: &TokenId) -> Result<(), Duration> {
-        let bucket = self.known.get_mut(token).unwrap_or(&mut self.unknown);
-        bucket.take(self.limit, Instant::now())
-    }
-
-    /// Gives a token that has opened the vault a bucket of its own.
-    pub(crate) fn opened(&mut self, token: TokenId) {
+    /// Takes a request of a token with a grant, or one of those that all other tokens share. Returns the
+    /// time to wait if none is left.
+    pub(crate) fn take(&mut self, granted: Option<TokenId>) -> Result<(), Duration> {
         let (limit, now) = (self.limit, Instant::now());
-        self.known.entry(token).or_insert_with(|| {
-            // Its first request does not count among those that open nothing.
-            self.unknown.left = (self.unknown.left + 1.0).min(f64::from(limit.count));
-            let mut bucket = Bucket::full(limit, now);
-            bucket.left -= 1.0;
-            bucket
-        });
+        let bucket = match granted {
+            Some(id) => self.known.entry(id).or_insert_with(|| Bucket::full(limit, now)),
+            None => &mut self.unknown,
+        };
+        bucket.take(limit, now)
     }
 }
 
@@ -133,12 +125,15 @@ mod tests {
     #[test]
     fn tokens_that_open_nothing_share_one_bucket() {
         let mut rates = Rates::new("2/h".parse().unwrap());
-        assert!(rates.take(&[1; 16]).is_ok());
-        rates.opened([1; 16]);
-        assert!(rates.take(&[2; 16]).is_ok());
-        assert!(rates.take(&[3; 16]).is_ok());
-        assert!(rates.take(&[4; 16]).is_err());
-        assert!(rates.take(&[1; 16]).is_ok());
-        assert!(rates.take(&[1; 16]).is_err());
+        for _ in 0..2 {
+            assert!(rates.take(None).is_ok());
+        }
+
+        assert!(rates.take(None).is_err());
+        for id in [[1; 16], [2; 16]] {
+            assert!(rates.take(Some(id)).is_ok());
+            assert!(rates.take(Some(id)).is_ok());
+            assert!(rates.take(Some(id)).is_err());
+        }
     }
 }

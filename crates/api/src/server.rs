@@ -35,8 +35,8 @@ use crate::reply::{Failure, Reply};
 use crate::routes::{OPENAPI, Operation, Route};
 use crate::worker::{Call, Finished, Job, Observer, OpenVault, Outcome, Worker, shown};
 
-/// The most connections at a time. A further one takes the place of the oldest that has sent no request
-/// yet.
+/// The most connections at a time. A further one takes the place of the oldest whose request has not
+/// arrived as a whole.
 const CONNECTIONS: usize = 128;
 /// The most bytes of a request before its body.
 const HEAD: usize = 16 * 1024;
@@ -138,7 +138,7 @@ pub fn start(
 
 async fn accept(api: Rc<Api>, listener: Listener, stopped: oneshot::Receiver<()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let silent = Rc::new(Silent::default());
+    let incomplete = Rc::new(Incomplete::default());
     let accepting = async {
         match listener {
             Listener::Tcp(listener) => {
@@ -149,7 +149,7 @@ async fn accept(api: Rc<Api>, listener: Listener, stopped: oneshot::Receiver<()>
                         let _ = stream.set_nodelay(true);
                     }
 
-                    admit(&api, &places, &silent, accepted).await;
+                    admit(&api, &places, &incomplete, accepted).await;
                 }
             }
             Listener::Unix(listener, is_same_user) => {
@@ -160,7 +160,7 @@ async fn accept(api: Rc<Api>, listener: Listener, stopped: oneshot::Receiver<()>
                         continue;
                     }
 
-                    admit(&api, &places, &silent, accepted).await;
+                    admit(&api, &places, &incomplete, accepted).await;
                 }
             }
         }
@@ -176,15 +176,15 @@ async fn accept(api: Rc<Api>, listener: Listener, stopped: oneshot::Receiver<()>
     let _ = timeout(LAST_TIME, places.acquire_many(all)).await;
 }
 
-/// Connections that have sent no request yet, the oldest first.
+/// Connections whose request has not arrived as a whole, the oldest first.
 #[derive(Default)]
-struct Silent {
+struct Incomplete {
     tasks: RefCell<BTreeMap<u64, AbortHandle>>,
     next: Cell<u64>,
 }
 
-impl Silent {
-    /// Closes the oldest one. Returns false if no connection is silent.
+impl Incomplete {
+    /// Closes the oldest one. Returns false if every request has arrived.
     fn close_oldest(&self) -> bool {
         let oldest = self.tasks.borrow_mut().pop_first();
         oldest.map(|(_, task)| task.abort()).is_some()
@@ -195,7 +195,7 @@ impl Silent {
 async fn admit<S>(
     api: &Rc<Api>,
     places: &Arc<Semaphore>,
-    silent: &Rc<Silent>,
+    incomplete: &Rc<Incomplete>,
     accepted: io::Result<S>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -208,35 +208,34 @@ async fn admit<S>(
 
     let place = match Arc::clone(places).try_acquire_owned() {
         Ok(place) => place,
-        Err(_) if silent.close_oldest() => {
+        Err(_) if incomplete.close_oldest() => {
             let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
             place
         }
         Err(_) => return,
     };
 
-    let number = silent.next.replace(silent.next.get() + 1);
-    let begins = Rc::clone(silent);
+    let number = incomplete.next.replace(incomplete.next.get() + 1);
+    let complete = Rc::clone(incomplete);
     let task = tokio::task::spawn_local(converse(Rc::clone(api), stream, place, move || {
-        begins.tasks.borrow_mut().remove(&number);
+        complete.tasks.borrow_mut().remove(&number);
     }));
-    silent.tasks.borrow_mut().insert(number, task.abort_handle());
-    let ends = Rc::clone(silent);
+    incomplete.tasks.borrow_mut().insert(number, task.abort_handle());
+    let ends = Rc::clone(incomplete);
     tokio::task::spawn_local(async move {
         let _ = task.await;
         ends.tasks.borrow_mut().remove(&number);
     });
 }
 
-/// Serves the one request of a connection. Calls `begins` when its head has arrived.
-async fn converse<S>(api: Rc<Api>, stream: S, _place: OwnedSemaphorePermit, begins: impl Fn())
+/// Serves the one request of a connection. Calls `arrived` when it is complete and may be carried out.
+async fn converse<S>(api: Rc<Api>, stream: S, _place: OwnedSemaphorePermit, arrived: impl Fn())
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let service = service_fn(|request| {
-        begins();
-        let api = Rc::clone(&api);
-        async move { Ok::<_, Infallible>(api.respond(request).await) }
+        let (api, arrived) = (Rc::clone(&api), &arrived);
+        async move { Ok::<_, Infallible>(api.respond(request, arrived).await) }
     });
 
     // The buffer of a connection contains the token. So it is freed, and wiped, with each request.
@@ -245,13 +244,18 @@ where
         .header_read_timeout(REQUEST_TIME)
         .max_buf_size(HEAD)
         .keep_alive(false)
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     let _ = timeout(CONNECTION_TIME, connection).await;
     overwrite_stack::<STACK_DEPTH>();
 }
 
 impl Api {
-    async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        arrived: &impl Fn(),
+    ) -> Response<Full<Bytes>> {
         let start = Instant::now();
         let request_id = random::array().map_or(0, u64::from_be_bytes);
         let request_id = format!("{request_id:016x}");
@@ -259,7 +263,7 @@ impl Api {
         let method = parts.method.as_str().to_owned();
         let path = shown_path(parts.uri.path());
         let expects = parts.headers.contains_key(EXPECT);
-        let outcome = match self.answer(parts, &mut body, &path, &request_id).await {
+        let outcome = match self.answer(parts, &mut body, &path, &request_id, arrived).await {
             Ok(outcome) => outcome,
             Err(failure) => Outcome { reply: failure.into(), token: None, problem: None },
         };
@@ -286,6 +290,7 @@ impl Api {
         body: &mut Incoming,
         path: &str,
         request_id: &str,
+        arrived: &impl Fn(),
     ) -> Result<Outcome, Failure> {
         guard::check(&parts, self.port)?;
         let route = Route::find(&parts.method, parts.uri.path())?;
@@ -299,6 +304,7 @@ impl Api {
             if route.has_body() { self.read(&parts, body).await? } else { SecretBytes::zeroed(0) };
         let operation = Operation::read(route, parts.uri.path(), parts.uri.query(), &document)?;
         drop(document);
+        arrived();
 
         let (place, outcome) = oneshot::channel();
         // Memory of a box is wiped when it is freed. That of the channel stays.

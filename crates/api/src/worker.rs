@@ -139,14 +139,18 @@ impl Worker {
 
     fn perform(&mut self, call: Box<Call>) -> Outcome {
         let Call { token, operation, method, path, request_id } = *call;
-        let locked = match (self.open)().and_then(|locked| Ok((locked.vault_id()?, locked))) {
-            Ok((vault_id, locked)) => (TokenAccess::new(token, vault_id), locked),
+        let opened = (self.open)().and_then(|locked| {
+            let access = TokenAccess::new(token, locked.vault_id()?);
+            let id = access.token_id().unwrap_or_default();
+            let granted = locked.has_grant(&id)?.then_some(id);
+            Ok((locked, access, id, granted))
+        });
+        let (locked, access, id, granted) = match opened {
+            Ok(opened) => opened,
             Err(error) => return Outcome::failed(&error),
         };
 
-        let (access, locked) = locked;
-        let id = access.token_id().unwrap_or_default();
-        if let Err(wait) = self.rates.take(&id) {
+        if let Err(wait) = self.rates.take(granted) {
             return Outcome::new(Reply::TooMany(wait));
         }
 
@@ -171,14 +175,11 @@ impl Worker {
             }
         };
 
-        self.rates.opened(id);
         let TokenView { name, level, project, .. } = view;
         let caller = Caller { id, name, project: Some(project.clone()) };
         let needed = operation.level();
         let done = if level < needed {
-            let message = format!("this needs a token with level `{needed}`");
-            let _ = record(&caller, Some(&message), 0, Vec::new());
-            Err(Stop::Failed(Failure::forbidden(message)))
+            Err(Failure::forbidden(format!("this needs a token with level `{needed}`")).into())
         } else {
             carry_out(&vault, &project, operation, &|count, tags| {
                 record(&caller, None, count, tags).map_err(Stop::Unrecorded)
@@ -187,14 +188,12 @@ impl Worker {
 
         match done {
             Ok(reply) => Outcome::new(reply),
-            Err(Stop::Failed(failure)) => Outcome::new(failure),
-            Err(Stop::Vault(error)) => {
-                if let VaultError::Forbidden(needed) = &error {
-                    let _ = record(&caller, Some(&needed.to_string()), 0, Vec::new());
-                }
-
-                refused_by_vault(&error)
+            Err(Stop::Refused(failure)) => {
+                // It is refused in any case.
+                let _ = record(&caller, Some(failure.message()), 0, Vec::new());
+                Outcome::new(failure)
             }
+            Err(Stop::Failed(error)) => not_opened(&error),
             Err(Stop::Unrecorded(why)) => {
                 let message = "the request cannot be recorded, so it is refused";
                 let problem = Some(format!("it cannot be recorded: {why}"));
@@ -207,14 +206,32 @@ impl Worker {
 
 /// The reason why an operation did not take place.
 enum Stop {
-    Failed(Failure),
-    Vault(VaultError),
+    Refused(Failure),
+    Failed(VaultError),
     Unrecorded(String),
 }
 
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure)
+    }
+}
+
 impl From<VaultError> for Stop {
+    /// A secret outside of a token's reach is like one that does not exist.
     fn from(error: VaultError) -> Self {
-        Self::Vault(error)
+        match error {
+            VaultError::NoSecret { .. }
+            | VaultError::NoProject { .. }
+            | VaultError::Forbidden(Needed::OtherProject | Needed::InSet) => {
+                Failure::not_found().into()
+            }
+            VaultError::Exists(_) => {
+                Failure::conflict("a secret with this tag exists already").into()
+            }
+            VaultError::Forbidden(needed) => Failure::forbidden(needed.to_string()).into(),
+            error => Self::Failed(error),
+        }
     }
 }
 
@@ -226,7 +243,7 @@ fn carry_out(
     operation: Operation,
     record: &dyn Fn(u64, Vec<String>) -> Result<(), Stop>,
 ) -> Result<Reply, Stop> {
-    let absent = || Stop::Failed(Failure::not_found());
+    let absent = Failure::not_found;
     let one = |wanted: &SecretRef| record(1, vec![shown(wanted)]);
     match operation {
         Operation::List { page, size } => {
@@ -300,22 +317,5 @@ fn not_opened(error: &VaultError) -> Outcome {
             Outcome::new(Failure::unauthorized(error.to_string()))
         }
         error => Outcome::failed(error),
-    }
-}
-
-/// The outcome of an operation that the vault refuses. A secret outside of a token's reach is like one
-/// that does not exist.
-fn refused_by_vault(error: &VaultError) -> Outcome {
-    match error {
-        VaultError::NoSecret { .. }
-        | VaultError::NoProject { .. }
-        | VaultError::Forbidden(Needed::OtherProject | Needed::InSet) => {
-            Outcome::new(Failure::not_found())
-        }
-        VaultError::Exists(_) => {
-            Outcome::new(Failure::conflict("a secret with this tag exists already"))
-        }
-        VaultError::Forbidden(needed) => Outcome::new(Failure::forbidden(needed.to_string())),
-        error => not_opened(error),
     }
 }

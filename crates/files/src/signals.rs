@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 
@@ -86,6 +87,14 @@ impl DeferSignals {
     /// Returns true if a signal has arrived. The current operation should end soon then.
     pub fn is_due(&self) -> bool {
         self.0.arrived.iter().any(|arrived| arrived.load(Ordering::SeqCst))
+    }
+
+    /// Waits until a signal arrives.
+    pub fn wait(&self) {
+        while !self.is_due() {
+            let mut waiting = [PollFd::new(self.wakeup(), PollFlags::IN)];
+            let _ = poll(&mut waiting, None);
+        }
     }
 
     /// Returns true if signals have arrived, and clears them. They no longer end the process, so

@@ -146,6 +146,46 @@ fn silent_connections_give_way() {
     assert!(matches!(silent[0].read(&mut [0]), Ok(0) | Err(_)));
 }
 
+/// The same with heads whose body never comes: with a made-up token, and without one.
+#[test]
+fn requests_without_their_body_give_way() {
+    let server = Server::start(&["--rate", "1000/s"]);
+    let made_up =
+        terminal_secrets::crypto::token::Token::random(terminal_secrets::model::Level::Read);
+    let made_up = made_up.unwrap().text();
+    let made_up = std::str::from_utf8(made_up.expose()).unwrap();
+    let mut waiting: Vec<TcpStream> = Vec::new();
+    for number in 0..600 {
+        let token = if number % 2 == 0 { made_up } else { "" };
+        let length = if number % 3 == 0 { "100" } else { "2000000" };
+        let head = request(server.port, token, "POST", SECRETS, "x");
+        let head = head.replace("Content-Length: 1", &format!("Content-Length: {length}"));
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        let _ = stream.write_all(&head.as_bytes()[..head.len() - 1]);
+        waiting.push(stream);
+        if number % 50 == 49 {
+            assert_eq!(server.get(&server.read, SECRETS).status, 200, "after {number}");
+            assert_eq!(server.post(&format!("n{number}"), "value").status, 200, "after {number}");
+        }
+    }
+}
+
+/// Tokens that nobody has issued do not keep others out.
+#[test]
+fn made_up_tokens_do_not_use_up_the_requests_of_others() {
+    let server = Server::start(&["--rate", "5/h"]);
+    for _ in 0..10 {
+        let token =
+            terminal_secrets::crypto::token::Token::random(terminal_secrets::model::Level::Read);
+        let token = token.unwrap().text();
+        let status = server.get(std::str::from_utf8(token.expose()).unwrap(), SECRETS).status;
+        assert!(matches!(status, 401 | 429), "{status}");
+    }
+
+    assert_eq!(server.get(&server.read, SECRETS).status, 200);
+    assert_eq!(server.get(&server.manage, SECRETS).status, 200);
+}
+
 /// A client that sends its body slowly gets an answer when the time is over.
 #[test]
 #[ignore = "takes ten seconds"]
