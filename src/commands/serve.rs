@@ -12,7 +12,7 @@ use crate::context::{CallRecorder, Context};
 use crate::error::{Error, Kind};
 use crate::output::ServedApi;
 use crate::ui::escape::visible;
-use crate::ui::{line_from_thread, warn_from_thread};
+use crate::ui::{finish_lines, line_from_thread, warn_from_thread};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,6 +77,7 @@ pub(crate) fn run(args: &ServeArgs, cx: &Context) -> Result<(), Error> {
     signals.wait();
 
     running.stop();
+    finish_lines();
     drop(file);
     drop(signals);
     Ok(())

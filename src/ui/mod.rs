@@ -6,6 +6,7 @@
 
 pub(crate) mod escape;
 pub(crate) mod input;
+mod lines;
 mod progress;
 pub(crate) mod prompt;
 pub(crate) mod raw;
@@ -23,22 +24,12 @@ use serde::Serialize;
 use terminal_size::terminal_size_of;
 
 use escape::{PlainJson, visible};
+pub(crate) use lines::{finish_lines, line_from_thread, warn_from_thread};
 pub(crate) use progress::Progress;
 
 /// Formats a timestamp of JSON in local time, or returns the text if it is not a timestamp.
 pub(crate) fn local_time(text: &str) -> String {
     Timestamp::parse(text).map_or_else(|| visible(text), time::local)
-}
-
-/// Prints a line on stderr from a thread without a `Ui`.
-pub(crate) fn line_from_thread(line: &str) {
-    // Nobody may be reading it any more.
-    let _ = writeln!(io::stderr(), "{line}");
-}
-
-/// Prints a warning from a thread without a `Ui`.
-pub(crate) fn warn_from_thread(text: &str) {
-    line_from_thread(&format!("warning: {text}"));
 }
 
 /// When to use colour.

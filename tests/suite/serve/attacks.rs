@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
 use super::{Response, SECRETS, Server, request};
@@ -184,6 +185,25 @@ fn made_up_tokens_do_not_use_up_the_requests_of_others() {
 
     assert_eq!(server.get(&server.read, SECRETS).status, 200);
     assert_eq!(server.get(&server.manage, SECRETS).status, 200);
+}
+
+/// Nobody reads the log, for example after Ctrl-S in the terminal.
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let mut server = Server::start(&["--rate", "100000/s"]);
+    let path = format!("{SECRETS}/{}", "x".repeat(100));
+    for _ in 0..3000 {
+        server.get("", &path).fails(401, "FORBIDDEN");
+    }
+
+    assert_eq!(server.get(&server.read, SECRETS).status, 200);
+    kill_process(server.pid(), Signal::TERM).unwrap();
+    within(Duration::from_secs(5), "the server ends", || {
+        server.child.try_wait().unwrap().is_some()
+    });
+    let mut log = String::new();
+    server.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.lines().count() < 2000, "the pipe has room for fewer lines");
 }
 
 /// A client that sends its body slowly gets an answer when the time is over.

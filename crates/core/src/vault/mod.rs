@@ -96,7 +96,7 @@ pub use use_log::{MAX_SEGMENT, ReadUses, UseLog, UseLogError, UseLogKeys};
 
 use crate::crypto::CryptoError;
 use crate::crypto::audit::{self, AuditChange};
-use crate::crypto::ids::{TokenId, VaultId};
+use crate::crypto::ids::VaultId;
 use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::crypto::random;
 use crate::crypto::root_key::RootKey;
@@ -217,11 +217,6 @@ impl Locked {
     /// Returns the vault's id, by which an agent identifies it. It is not verified yet.
     pub fn vault_id(&self) -> Result<VaultId, VaultError> {
         Ok(state::checked_row(&*self.store.read()?)?.vault_id)
-    }
-
-    /// Returns true if the vault has a grant for a token. It is not verified yet.
-    pub fn has_grant(&self, token: &TokenId) -> Result<bool, VaultError> {
-        Ok(self.store.read()?.grant(token)?.is_some())
     }
 
     /// Returns the cost of a guess at the passphrase. It is not verified yet.

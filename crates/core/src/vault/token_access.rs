@@ -12,7 +12,7 @@ use super::access::{
     WantedKey, derive_keys,
 };
 use super::next_head::{self, HeadPlace, SignedHead};
-use super::{Divergence, Vault, VaultError};
+use super::{Divergence, Locked, Vault, VaultError};
 use crate::crypto::aead::{Key, MessageKey};
 use crate::crypto::checkpoint::{Checkpoint, GrantState, PastKeys};
 use crate::crypto::grant::{Grant, GrantedKeys};
@@ -222,6 +222,13 @@ pub struct TokenView {
     pub is_strict: bool,
     /// True for the old string of a rotated token
     pub is_replaced: bool,
+}
+
+impl Locked {
+    /// Returns true if the vault has a grant for a token. It is not verified yet.
+    pub fn has_grant(&self, token: &TokenId) -> Result<bool, VaultError> {
+        Ok(self.store.read()?.grant(token)?.is_some())
+    }
 }
 
 impl Vault {

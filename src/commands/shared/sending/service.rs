@@ -18,6 +18,7 @@ use super::{ListenAddress, Socket, SocketFile, is_same_user};
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
+use crate::ui::finish_lines;
 
 /// A running proxy. It ends with this process.
 pub(crate) struct ProxyService {
@@ -27,6 +28,12 @@ pub(crate) struct ProxyService {
     ca: String,
     files: PrivateFiles,
     _socket: Option<SocketFile>,
+}
+
+impl Drop for ProxyService {
+    fn drop(&mut self) {
+        finish_lines();
+    }
 }
 
 /// A variable for a program: its name and its value.
