@@ -283,7 +283,10 @@ fn a_value_in_an_argument_is_refused_and_not_repeated() {
     session.fails("secrets_ask", &json!({"tag": KEY}), "looks like a key");
 
     // A password does not look like a key. Whether it is one must not show, or an agent could guess.
-    for filter in [PASSWORD, &PASSWORD[..10], "another-guess"] {
+    // In these forms, its beginning once showed as well.
+    let percent: String = KEY[..12].bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let hex: String = KEY[..12].bytes().map(|byte| format!("{byte:02x}")).collect();
+    for filter in [PASSWORD, &PASSWORD[..10], "another-guess", &percent, &hex] {
         assert_eq!(
             session.does("secrets_list", &json!({"filter": filter})),
             json!({"secrets": []})
@@ -317,6 +320,11 @@ fn hostile_messages_are_bounded_and_answered() {
     let listed = session.does("secrets_list", &json!({"filter": "ignore"}));
     let description = listed["secrets"][0]["description"].as_str().unwrap();
     assert!(description.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{description:?}");
+
+    served.sandbox.write("a\u{202e}\nb.tmpl", "{{ secrets.password }}");
+    let found = session.does("secrets_refs", &json!({}));
+    let file = found["references"][0]["file"].as_str().unwrap();
+    assert!(file.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{file:?}");
 
     let pid = Pid::from_child(&session.child);
     let before = kib(pid, "VmHWM:");
@@ -416,6 +424,49 @@ fn a_process_in_the_background_delays_nothing() {
     assert_eq!((&ran["exitCode"], &ran["stdout"]), (&json!(0), &json!("started\n")), "{ran}");
     session.end();
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+/// A client that no longer reads, and one that kills the server.
+#[test]
+fn neither_the_server_nor_its_programs_outlive_the_client() {
+    let served = served();
+    served.sandbox.write("wait.sh", "echo $$ > pid; exec sleep 1000");
+    let arguments = ["mcp", "--token-file", token(&served.sandbox), "--allow-run", "sh wait.sh"];
+    let mut command = served.command(arguments).command;
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let sender = std::thread::spawn(move || {
+        let line = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}\n";
+        while stdin.write_all(line.as_bytes()).is_ok() {}
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    crate::support::programs::until("the server ends", || child.try_wait().unwrap().is_some());
+    sender.join().unwrap();
+
+    let mut session = Session::of(&served, &arguments);
+    let call = json!({"name": "secrets_run", "arguments": {"command": "sh wait.sh"}});
+    session.send("tools/call", &call);
+    let pid = || std::fs::read_to_string(served.sandbox.path("pid")).unwrap_or_default();
+    crate::support::programs::until("the program runs", || pid().ends_with('\n'));
+    session.child.kill().unwrap();
+    crate::support::programs::until("the program has ended", || {
+        !crate::support::programs::is_alive(pid().trim())
+    });
+}
+
+#[test]
+fn what_is_missing_is_said_with_the_command_for_it() {
+    let served = served();
+    let vault = served.sandbox.vault_path();
+    let vault = vault.to_str().unwrap();
+    let token = token(&served.sandbox);
+    let ask = json!({"tag": "new-key"});
+    let options = ["mcp", "--token-file", token, "--vault", vault, "-p", "default"];
+    let asked = Session::of(&served, &options).does("secrets_ask", &ask);
+    assert_eq!(asked["command"], format!("secrets --vault {vault} -p default create new-key"));
+    let options = ["mcp", "--token-file", token, "--vault", "none.db"];
+    Session::of(&served, &options).fails("secrets_ask", &ask, "no vault at");
 }
 
 #[test]

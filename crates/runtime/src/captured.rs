@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::run::in_own_session;
+use crate::run::in_bound_session;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 /// How often a running command is checked for its time limit and a cancelled call.
@@ -146,7 +146,7 @@ impl Runner {
 
         command.args(rest);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        in_own_session(&mut command);
+        in_bound_session(&mut command);
         let mut child = command.spawn()?;
         let pid = Pid::from_child(&child);
         let (stdin, stdout, stderr) =

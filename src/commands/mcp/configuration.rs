@@ -44,15 +44,16 @@ impl Client {
                 text: pretty(&json!({"mcpServers": {"secrets": server}})),
             },
             Self::Codex => {
-                let list: Vec<_> = arguments.iter().map(|text| toml_string(text)).collect();
-                McpConfiguration {
-                    file: "~/.codex/config.toml",
-                    text: format!(
-                        "[mcp_servers.secrets]\ncommand = {}\nargs = [{}]",
-                        toml_string(&program),
-                        list.join(", ")
-                    ),
-                }
+                let mut document = toml_edit::DocumentMut::new();
+                let mut server = toml_edit::Table::new();
+                server["command"] = toml_edit::value(program);
+                server["args"] = toml_edit::value(toml_edit::Array::from_iter(arguments));
+                let mut servers = toml_edit::Table::new();
+                servers.set_implicit(true);
+                servers["secrets"] = toml_edit::Item::Table(server);
+                document["mcp_servers"] = toml_edit::Item::Table(servers);
+                let text = document.to_string().trim_end().to_owned();
+                McpConfiguration { file: "~/.codex/config.toml", text }
             }
         })
     }
@@ -61,19 +62,4 @@ impl Client {
 fn pretty(document: &serde_json::Value) -> String {
     // Strings always serialize.
     serde_json::to_string_pretty(document).unwrap_or_default()
-}
-
-/// Returns a basic string (TOML 1.0).
-fn toml_string(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-
-    quoted.push('"');
-    quoted
 }

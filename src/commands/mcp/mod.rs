@@ -1,15 +1,16 @@
 //! `secrets mcp`: tools for an AI agent, over stdio. Each tool is one of our own commands.
 
 mod configuration;
+mod descriptions;
 mod tools;
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use secrets_files::DeferSignals;
 use secrets_mcp::{Identity, serve};
-
 use secrets_runtime::captured::Runner;
 
 use crate::config::Environment;
@@ -57,7 +58,7 @@ enum McpCommand {
 
 const INSTALL_EXAMPLES: &str = "\
 Examples:
-  secrets mcp install claude >> .mcp.json
+  secrets mcp install claude
   secrets mcp install codex --token-file agent.token";
 
 /// Print the configuration with which an agent's program starts `secrets mcp`
@@ -99,11 +100,12 @@ pub(crate) fn run(args: &McpArgs, cx: &Context) -> Result<(), Error> {
     cx.credentials.forget_passphrase();
     let runner = Runner::new(Environment::executable(), cx.arguments_for_own_command()?);
     let place = cx.agents.private_directory()?;
-    let tools = SecretTools::new(runner, &args.allow_run, args.proxy, place.directory())?;
+    let create = cx.target.hint_text("`secrets create TAG`");
+    let tools = SecretTools::new(runner, &args.allow_run, args.proxy, create, place.directory())?;
     cx.ui.finish();
     let signals = DeferSignals::new()
         .map_err(|error| Error::new(Kind::Failure, format!("cannot handle signals: {error}")))?;
-    let served = serve(BufReader::new(Input(&signals)), io::stdout(), &SERVER, &tools)
+    let served = serve(BufReader::new(Input(&signals)), Output(&signals), &SERVER, &tools)
         .map_err(|error| Error::new(Kind::Failure, format!("cannot read from stdin: {error}")));
 
     // Every program has ended, and the private files are removed before a signal takes effect.
@@ -117,19 +119,51 @@ struct Input<'s>(&'s DeferSignals);
 
 impl Read for Input<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let stdin = io::stdin();
-            let (wakeup, events) = (self.0.wakeup(), PollFlags::IN);
-            let mut waiting = [PollFd::new(&stdin, events), PollFd::new(wakeup, events)];
-            let _ = poll(&mut waiting, None);
-            if self.0.is_due() {
-                return Ok(0);
-            }
+        // The standard library's buffer could keep a message that `poll` does not see.
+        let stdin = io::stdin();
+        if ready(&stdin, PollFlags::IN, self.0) {
+            Ok(rustix::io::read(&stdin, buffer)?)
+        } else {
+            Ok(0)
+        }
+    }
+}
 
-            // The standard library's buffer could keep a message that `poll` does not see.
-            if !waiting[0].revents().is_empty() {
-                return Ok(rustix::io::read(&stdin, buffer)?);
-            }
+/// Our stdout, which breaks with a signal. A client that no longer reads cannot keep us.
+struct Output<'s>(&'s DeferSignals);
+
+impl Output<'_> {
+    /// A pipe that is ready takes this many bytes at once (POSIX, PIPE_BUF is at least 512).
+    const PIECE: usize = 512;
+}
+
+impl Write for Output<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let stdout = io::stdout();
+        if !ready(&stdout, PollFlags::OUT, self.0) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+
+        Ok(rustix::io::write(&stdout, &bytes[..bytes.len().min(Self::PIECE)])?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Waits until a stream is ready. Returns false if a signal arrives first.
+fn ready(stream: &impl AsFd, events: PollFlags, signals: &DeferSignals) -> bool {
+    loop {
+        let wakeup = PollFd::new(signals.wakeup(), PollFlags::IN);
+        let mut waiting = [PollFd::new(stream, events), wakeup];
+        let _ = poll(&mut waiting, None);
+        if signals.is_due() {
+            return false;
+        }
+
+        if !waiting[0].revents().is_empty() {
+            return true;
         }
     }
 }

@@ -95,9 +95,20 @@ pub(super) fn start_detached(command: &mut Command) -> io::Result<()> {
     command.spawn().map(drop)
 }
 
-/// Lets a program start in a session of its own, where it has no terminal and no signal to our group
-/// reaches it.
-pub fn in_own_session(command: &mut Command) {
+/// Lets a program start in a session of its own, where it has no terminal, and ends with us.
+pub fn in_bound_session(command: &mut Command) {
+    let us = getpid();
+    let before_exec = move || {
+        setsid()?;
+        end_with_parent(us)
+    };
+
+    // SAFETY: between fork and exec the closure makes three system calls.
+    unsafe { command.pre_exec(before_exec) };
+}
+
+/// Lets a program start in a session of its own, where no signal to our group reaches it.
+fn in_own_session(command: &mut Command) {
     // SAFETY: between fork and exec the closure makes one system call.
     unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
 }
@@ -116,6 +127,26 @@ fn failed(name: &OsString, source: io::Error) -> RunError {
     }
 }
 
+/// Lets the kernel kill this process when its parent `parent` is gone.
+#[cfg(target_os = "linux")]
+fn end_with_parent(parent: Pid) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+
+    // If our process dies before the call above, the program is not killed. It then has a different
+    // parent. In a separate PID namespace, the parent is invisible.
+    if getppid().is_some_and(|now| now != parent) {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+
+    Ok(())
+}
+
+/// Does nothing: only Linux can do that.
+#[cfg(not(target_os = "linux"))]
+fn end_with_parent(_: Pid) -> io::Result<()> {
+    Ok(())
+}
+
 fn prepare(command: &mut Command, group: Group, leader: Option<Pid>, mask: SignalMask) {
     if group != Group::Ours {
         command.process_group(leader.map_or(0, |leader| leader.as_raw_nonzero().get()));
@@ -123,17 +154,7 @@ fn prepare(command: &mut Command, group: Group, leader: Option<Pid>, mask: Signa
 
     let us = getpid();
     let before_exec = move || {
-        #[cfg(target_os = "linux")]
-        {
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-
-            // If our process dies before the call above, the program is not killed. It then has a
-            // different parent. In a separate PID namespace, the parent is invisible.
-            if getppid().is_some_and(|parent| parent != us) {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-        }
-
+        end_with_parent(us)?;
         if group != Group::Ours {
             take_foreground(rustix::stdio::stdin())?;
         }

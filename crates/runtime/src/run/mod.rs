@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use rustix::process::{Signal, WaitStatus};
 use secrets_core::model::{SecretValue, Tag};
 
-pub use child::in_own_session;
+pub use child::in_bound_session;
 pub use files::{PrivateFiles, guard};
 pub use linger::linger;
 pub use monitor::monitor;
