@@ -3,7 +3,7 @@
 //!
 //! * [`Output`]: replaces a file that the user named; `temporary` holds its new content
 //! * [`Records`]: small private files of our own, in one directory
-//! * [`FileId`]: whether two paths lead to one file
+//! * [`FileId`]: whether two paths lead to one file; [`KeptFile`]: one that stays open
 //! * [`DeferSignals`]: holds signals back while a file has a temporary name
 //! * [`directory`], [`leftovers`], [`modes`], [`open`], [`public`], [`rename`],
 //!   [`umask`]: one rule each
@@ -25,7 +25,7 @@ mod signals;
 mod temporary;
 pub mod umask;
 
-pub use identity::FileId;
+pub use identity::{FileId, KeptFile};
 pub use output::{
     Comparison, Output, OutputChange, OutputError, PendingOutput, ProtectedFiles, StagedOutput,
     permission_bits,

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
+use super::identity::KeptFile;
 use super::open::is_absent;
 use super::{directory, leftovers, open};
 
@@ -108,11 +109,18 @@ impl Records {
 
     /// Waits until no other process holds the lock of this directory.
     pub fn lock(&self) -> io::Result<RecordsLock> {
-        directory::create_private(&self.directory)?;
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let file = options.open(self.directory.join("lock"))?;
+        self.lock_again(&mut None)
+    }
+
+    /// Does as [`Records::lock`], and keeps the file of the lock open for the next time. Two locks of
+    /// one kept file do not exclude each other.
+    pub fn lock_again(&self, kept: &mut Option<KeptFile>) -> io::Result<RecordsLock> {
+        if kept.is_none() {
+            directory::create_private(&self.directory)?;
+        }
+
+        let path = self.directory.join("lock");
+        let file = KeptFile::reopen(kept, path, true)?;
         file.lock()?;
         Ok(RecordsLock(file))
     }

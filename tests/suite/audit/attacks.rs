@@ -229,12 +229,15 @@ fn a_killed_writer_leaves_a_log_that_continues() {
 #[test]
 fn many_writers_write_one_log() {
     let log = Log::with(1);
-    let directory = log.directory();
+    let (directory, shared) = (log.directory(), log.log());
     std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
+        for thread in 0..8 {
+            let (directory, shared) = (&directory, &shared);
+            scope.spawn(move || {
                 for number in 0..20 {
-                    UseLog::new(&directory, VAULT_ID).append(&entry(number), &|| None).unwrap();
+                    let own = UseLog::new(directory, VAULT_ID);
+                    let log = if thread < 4 { shared } else { &own };
+                    log.append(&entry(number), &|| None).unwrap();
                 }
             });
         }
@@ -242,6 +245,41 @@ fn many_writers_write_one_log() {
 
     let (read, counts) = log.read();
     assert_eq!((read.fault, read.last, counts.len()), (None, 161, 161));
+}
+
+/// A proxy keeps the files open for hours, during which somebody may remove or replace them.
+#[test]
+fn a_writer_that_keeps_its_files_open_sees_what_others_do_to_them() {
+    let log = Log::with(1);
+    let kept = log.log().with_segments_of(1000);
+    let append = |number| kept.append(&entry(number), &|| log.vault.use_log_keys().ok());
+    for number in [2, 3, 4] {
+        append(number).unwrap();
+        assert_eq!(log.read().0, ReadUses { last: number, fault: None, ..log.read().0 });
+    }
+
+    assert!(files(&log.directory(), "log").len() > 1);
+    log.append(5).unwrap();
+    append(6).unwrap();
+    assert_eq!((log.read().0.fault, log.read().1), (None, vec![1, 2, 3, 4, 5, 6]));
+
+    // Everything is moved away, and another process begins the log again.
+    let away = log.specimen.directory().join("away");
+    fs::rename(log.directory(), &away).unwrap();
+    let before = fs::read(&files(&away, "next")[0]).unwrap();
+    assert!(matches!(kept.append(&entry(7), &|| None), Err(UseLogError::NotBegun)));
+    log.append(1).unwrap();
+    append(2).unwrap();
+    assert_eq!((log.read().0.fault, log.read().1), (None, vec![1, 2]));
+    assert_eq!(fs::read(&files(&away, "next")[0]).unwrap(), before);
+
+    // The position is replaced by a copy of itself.
+    let next = log.file("next");
+    let copy = next.with_extension("copy");
+    fs::copy(&next, &copy).unwrap();
+    fs::rename(&copy, &next).unwrap();
+    append(3).unwrap();
+    assert_eq!((log.read().0.fault, log.read().1), (None, vec![1, 2, 3]));
 }
 
 #[test]

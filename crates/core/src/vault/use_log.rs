@@ -9,9 +9,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::OFlags;
-use secrets_files::{Records, RecordsLock, open};
+use secrets_files::{KeptFile, Records, RecordsLock, open};
 
 use super::{Vault, VaultError};
 use crate::crypto::CryptoError;
@@ -30,6 +30,16 @@ pub struct UseLog {
     vault_id: VaultId,
     name: String,
     largest: u64,
+    /// Open from one entry to the next, because a proxy appends thousands
+    files: Mutex<Files>,
+}
+
+/// The files of a log that are kept open.
+#[derive(Default)]
+struct Files {
+    lock: Option<KeptFile>,
+    position: Option<KeptFile>,
+    segment: Option<KeptFile>,
 }
 
 /// The reason why a use was not recorded.
@@ -78,7 +88,7 @@ impl UseLog {
     pub fn new(directory: &Path, vault_id: VaultId) -> Self {
         let records = Records::new(directory, Position::SIZE as u64);
         let name = Records::name_of(&[&vault_id]);
-        Self { records, vault_id, name, largest: MAX_SEGMENT }
+        Self { records, vault_id, name, largest: MAX_SEGMENT, files: Mutex::default() }
     }
 
     /// Returns the log that a token begins on a machine where the owner has none.
@@ -105,16 +115,10 @@ impl UseLog {
 
     /// Reads the position. Returns `None` if it is absent or damaged.
     fn position(&self) -> io::Result<Option<Position>> {
-        let mut bytes = [0; Position::SIZE];
-        let mut file = match open::without_following(&self.position_path()) {
-            Err(error) if open::is_absent(&error) => return Ok(None),
-            file => file?,
-        };
-
-        let read = file.read_exact(&mut bytes);
-        let position = read.ok().and_then(|()| Position::decode(&bytes));
-        zeroize::Zeroize::zeroize(&mut bytes);
-        Ok(position)
+        match open::without_following(&self.position_path()) {
+            Err(error) if open::is_absent(&error) => Ok(None),
+            file => Ok(read_position(&file?)),
+        }
     }
 
     /// Appends an entry. A refusal is flushed to the disk. `keys` is called if the log must begin,
@@ -124,9 +128,24 @@ impl UseLog {
         entry: &UseEntry,
         keys: &dyn Fn() -> Option<UseLogKeys>,
     ) -> Result<(), UseLogError> {
-        let _lock = self.records.lock()?;
-        let (mut at, mut file) = match self.position()? {
-            Some(position) => match self.reopen(position)? {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = &mut *files;
+        let _lock = match self.records.lock_again(&mut files.lock) {
+            Err(error) if open::is_absent(&error) => {
+                // The directory was removed after the last entry.
+                *files = Files::default();
+                self.records.lock_again(&mut files.lock)?
+            }
+            lock => lock?,
+        };
+
+        let position = match KeptFile::reopen(&mut files.position, self.position_path(), false) {
+            Err(error) if open::is_absent(&error) => None,
+            file => read_position(&file?),
+        };
+
+        let (mut at, file) = match position {
+            Some(position) => match self.reopen(position, &mut files.segment)? {
                 (at, Some(file)) if at.offset < self.largest => (at, file),
                 (at, _) => self.begin(at, keys().as_ref())?,
             },
@@ -138,8 +157,7 @@ impl UseLog {
 
         let offset = at.offset;
         let bytes = at.seal(&self.vault_id, entry)?;
-        if let Err(error) = file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(&bytes))
-        {
+        if let Err(error) = file.write_all_at(&bytes, offset) {
             let _ = file.set_len(offset);
             return Err(error.into());
         }
@@ -148,7 +166,7 @@ impl UseLog {
             file.sync_data()?;
         }
 
-        Ok(self.set_position(&at, entry.refused)?)
+        Ok(self.set_position(&at, &mut files.position, entry.refused)?)
     }
 
     /// Begins the log if there is none yet, so that uses by tokens are recorded in it from then on.
@@ -169,10 +187,12 @@ impl UseLog {
 
     /// Opens the segment of a position for appending. Returns no file if the segment is not as the
     /// position says.
-    fn reopen(&self, position: Position) -> io::Result<(Position, Option<File>)> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let file = match options.open(self.segment(position.segment)) {
+    fn reopen(
+        &self,
+        position: Position,
+        kept: &mut Option<KeptFile>,
+    ) -> io::Result<(Position, Option<File>)> {
+        let file = match KeptFile::reopen(kept, self.segment(position.segment), false) {
             Err(error) if open::is_absent(&error) => return Ok((position, None)),
             file => file?,
         };
@@ -225,16 +245,18 @@ impl UseLog {
             return Err(error.into());
         }
 
-        self.set_position(&at, false)?;
+        self.set_position(&at, &mut None, false)?;
         Ok((at, file))
     }
 
     /// Overwrites the position in its place, so that the key before is no longer in the file.
-    fn set_position(&self, at: &Position, flush: bool) -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let file = options.open(self.position_path())?;
+    fn set_position(
+        &self,
+        at: &Position,
+        kept: &mut Option<KeptFile>,
+        flush: bool,
+    ) -> io::Result<()> {
+        let file = KeptFile::reopen(kept, self.position_path(), true)?;
         file.write_all_at(at.encode().expose(), 0)?;
         if flush { file.sync_data() } else { Ok(()) }
     }
@@ -328,6 +350,15 @@ impl UseLog {
 
         Ok(bytes)
     }
+}
+
+/// Reads the position from its file. Returns `None` if it is damaged.
+fn read_position(file: &File) -> Option<Position> {
+    let mut bytes = [0; Position::SIZE];
+    let read = file.read_exact_at(&mut bytes, 0);
+    let position = read.ok().and_then(|()| Position::decode(&bytes));
+    zeroize::Zeroize::zeroize(&mut bytes);
+    position
 }
 
 /// Returns true if the bytes are the beginning of an entry.
