@@ -77,7 +77,8 @@ impl OriginConnection {
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let sender = if is_http2 {
             Sender::Http2(Mutex::new(
-                http2_over(stream).await.map_err(|source| failed(&origin, source))?,
+                // Boxed: an HTTP/1.1 connection keeps room for the future that answers CONNECT.
+                Box::pin(http2_over(stream)).await.map_err(|source| failed(&origin, source))?,
             ))
         } else {
             Sender::Http1(Mutex::new(Some(
@@ -130,10 +131,13 @@ impl OriginConnection {
 
                 let mut shared = sender.lock().await;
                 if shared.is_closed() {
-                    let (private, offer) = (self.may_be_private, Offer::Http2);
-                    let stream = connector.connect_tls(&self.origin, private, offer).await?;
-                    *shared =
-                        http2_over(stream).await.map_err(|source| failed(&self.origin, source))?;
+                    // Otherwise every request would keep room for a handshake.
+                    *shared = Box::pin(async {
+                        let (private, offer) = (self.may_be_private, Offer::Http2);
+                        let stream = connector.connect_tls(&self.origin, private, offer).await?;
+                        http2_over(stream).await.map_err(|source| failed(&self.origin, source))
+                    })
+                    .await?;
                 }
 
                 let mut open = shared.clone();
@@ -172,10 +176,13 @@ impl OriginConnection {
                     }
                 }
 
-                let (private, offer) = (self.may_be_private, Offer::Http1);
-                let stream = connector.connect_tls(&self.origin, private, offer).await?;
-                let mut open =
-                    http1_over(stream).await.map_err(|source| failed(&self.origin, source))?;
+                // Boxed for the same reason
+                let mut open = Box::pin(async {
+                    let (private, offer) = (self.may_be_private, Offer::Http1);
+                    let stream = connector.connect_tls(&self.origin, private, offer).await?;
+                    http1_over(stream).await.map_err(|source| failed(&self.origin, source))
+                })
+                .await?;
                 let answer = open
                     .send_request(request)
                     .await

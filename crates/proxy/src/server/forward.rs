@@ -41,7 +41,10 @@ pub(super) async fn forward(
     let upgrade = parts.extensions.remove::<OnUpgrade>().filter(|_| is_websocket(&parts));
     let body = body.boxed_unsync();
     match upgrade {
-        Some(client) => Ok(upgraded(session, place, connection, parts, body, client).await),
+        // Boxed, because it opens a connection, and other requests would keep room for that.
+        Some(client) => {
+            Ok(Box::pin(upgraded(session, place, connection, parts, body, client)).await)
+        }
         None => Ok(exchanged(session, connection, parts, body).await),
     }
 }

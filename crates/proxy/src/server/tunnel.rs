@@ -2,6 +2,7 @@
 //! offered the protocols that the origin has. So each request of the client finds a connection that is
 //! verified already, and the one that was verified is used.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,33 +133,36 @@ async fn serve(
     connection: Arc<OriginConnection>,
     client: Upgraded,
 ) {
-    let Some(tls) = handshake(&session, &connection, client).await else { return };
+    // What a future needs only at first is boxed: an open connection would keep room for it.
+    let shaken = Box::pin(handshake(&session, &connection, client)).await;
+    let Some(tls) = shaken else { return };
     let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = service_fn(move |request| {
         let (session, place) = (Arc::clone(&session), Arc::clone(&place));
-        forward(session, place, Arc::clone(&connection), request)
+        Box::pin(forward(session, place, Arc::clone(&connection), request))
     });
 
     let stream = TokioIo::new(tls);
-    if is_http2 {
-        let _ = http2::Builder::new(LocalExecutor)
+    let served: Pin<Box<dyn Future<Output = hyper::Result<()>>>> = if is_http2 {
+        let mut builder = http2::Builder::new(LocalExecutor);
+        builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(STREAMS)
-            .max_header_list_size(HEADERS)
-            .serve_connection(stream, service)
-            .await;
+            .max_header_list_size(HEADERS);
+        Box::pin(builder.serve_connection(stream, service))
     } else {
-        let _ = http1::Builder::new()
+        let mut builder = http1::Builder::new();
+        builder
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT * 10)
             .preserve_header_case(true)
-            .max_buf_size(HEAD)
-            .serve_connection(stream, service)
-            .with_upgrades()
-            .await;
-    }
+            .max_buf_size(HEAD);
+        Box::pin(builder.serve_connection(stream, service).with_upgrades())
+    };
+
+    let _ = served.await;
 }
 
 /// Speaks TLS with the client. The name that it asks for must be that of the tunnel.
