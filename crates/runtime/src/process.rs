@@ -14,6 +14,10 @@ use secrets_files::umask;
 
 /// The core size limit that was in effect before hardening.
 static ORIGINAL_CORE: OnceLock<Rlimit> = OnceLock::new();
+/// The limit of open files that was in effect before it was raised.
+static ORIGINAL_FILES: OnceLock<Rlimit> = OnceLock::new();
+/// The most files that a server of ours has open.
+const FILES: u64 = 8192;
 
 /// Disables core dumps, makes new files private (umask 077) and, on Linux, forbids tracing by other
 /// processes of the same user.
@@ -30,15 +34,36 @@ fn no_core(limit: Rlimit) {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
 }
 
-/// Calls `start` with the umask and the core size limit that this process was started with.
+/// Allows this process as many open files as a server with thousands of connections needs, or as many
+/// as its caller permits.
+pub fn allow_many_files() {
+    let files = getrlimit(Resource::Nofile);
+    let wanted = files.maximum.unwrap_or(FILES).min(FILES);
+    if files.current.is_some_and(|current| current < wanted)
+        && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..files }).is_ok()
+    {
+        let _ = ORIGINAL_FILES.set(files);
+    }
+}
+
+/// Calls `start` with the umask and the limits that this process was started with.
 /// Programs that we start should get the caller's settings, not ours. On Linux this process still
 /// writes no core dump in the meantime, because it is not dumpable.
 pub fn with_original_limits<T>(start: impl FnOnce() -> T) -> T {
     let Some(core) = ORIGINAL_CORE.get() else { return start() };
     let _ = setrlimit(Resource::Core, *core);
+    let raised = ORIGINAL_FILES.get().map(|files| {
+        let raised = getrlimit(Resource::Nofile);
+        let _ = setrlimit(Resource::Nofile, *files);
+        raised
+    });
     let outcome = umask::with_original(start);
 
     no_core(*core);
+    if let Some(raised) = raised {
+        let _ = setrlimit(Resource::Nofile, raised);
+    }
+
     outcome
 }
 

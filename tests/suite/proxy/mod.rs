@@ -1,6 +1,7 @@
 //! `secrets proxy` and `secrets run --proxy`.
 
 mod agent;
+mod crowds;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};

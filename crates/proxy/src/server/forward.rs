@@ -13,7 +13,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use secrets_core::model::Origin;
 use tokio::task::spawn_local;
 
-use super::ConnectionPlace;
+use super::places::Place;
 use super::rest::ReadToEnd;
 use super::websocket::Frames;
 use crate::answer::Scrubber;
@@ -26,10 +26,11 @@ use crate::session::Session;
 /// Answers a request in a tunnel.
 pub(super) async fn forward(
     session: Arc<Session>,
-    place: ConnectionPlace,
+    place: Arc<Place>,
     connection: Arc<OriginConnection>,
     request: Request<Incoming>,
 ) -> Result<Response<PassedBody>, Infallible> {
+    place.keep();
     let path = request.uri().path().to_owned();
     let (mut parts, body) = request.into_parts();
     let body = ReadToEnd::new(body, parts.headers.contains_key(EXPECT));
@@ -141,7 +142,7 @@ async fn exchanged(
 /// Passes an upgrade to a WebSocket on. The origin's answer reaches the client as it is.
 async fn upgraded(
     session: Arc<Session>,
-    place: ConnectionPlace,
+    place: Arc<Place>,
     connection: Arc<OriginConnection>,
     mut parts: Parts,
     body: PassedBody,

@@ -1,11 +1,13 @@
 //! The proxy: it accepts connections, opens tunnels, and speaks HTTP inside of those that rules name.
 //!
+//! * `places`: how many connections there may be, and which one gives way
 //! * `tunnel`: a CONNECT request: whether it is answered, the handshakes
 //! * `forward`: the requests in a tunnel
 //! * `rest`: bodies that nobody reads to their end
 //! * `websocket`: frames after an upgrade
 
 mod forward;
+mod places;
 mod rest;
 mod tunnel;
 mod websocket;
@@ -23,17 +25,15 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 
+use self::places::{Place, Places};
 use crate::caller;
 use crate::exchange::answer_of;
 use crate::origin::PassedBody;
 use crate::refusal::Refusal;
 use crate::session::Session;
 
-/// The most connections at once. Each takes about 65 KiB.
-const CONNECTIONS: usize = 2048;
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The greatest head of a request.
@@ -53,7 +53,7 @@ pub type IsSameUser = fn(BorrowedFd<'_>) -> bool;
 /// Serves connections until the future is dropped, in a `LocalSet`. `is_same_user` judges the other end of a Unix
 /// socket.
 pub async fn serve(session: Arc<Session>, listener: Listener, is_same_user: IsSameUser) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new();
     loop {
         let accepted = match &listener {
             Listener::Tcp(listener) => accept_tcp(listener).await.map(Client::Tcp),
@@ -62,28 +62,27 @@ pub async fn serve(session: Arc<Session>, listener: Listener, is_same_user: IsSa
 
         let client = match accepted {
             Ok(client) => client,
-            // Too many open files, or a connection that was reset before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
+            // Too many open files, or a connection that was reset before it was accepted.
             Err(_) => {
+                places.close_oldest();
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             }
         };
 
-        // A connection beyond the limit is closed at once, and those before it go on.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (session, place) = (Arc::clone(&session), Arc::new(place));
-        spawn_local(async move {
+        // A connection beyond the limit is closed at once, and those with requests go on.
+        let Some(place) = places.take().await else { continue };
+        let (session, served) = (Arc::clone(&session), Arc::clone(&place));
+        let task = spawn_local(async move {
             match client {
-                Client::Tcp(stream) => converse(session, place, TokioIo::new(stream)).await,
-                Client::Unix(stream) => converse(session, place, TokioIo::new(stream)).await,
+                Client::Tcp(stream) => converse(session, served, TokioIo::new(stream)).await,
+                Client::Unix(stream) => converse(session, served, TokioIo::new(stream)).await,
             }
         });
+        place.is_served_by(task.abort_handle());
     }
 }
-
-/// One of the places for connections. Its connection has it until the end, also as a tunnel.
-type ConnectionPlace = Arc<OwnedSemaphorePermit>;
 
 enum Client {
     Tcp(tokio::net::TcpStream),
@@ -114,7 +113,7 @@ async fn accept_unix(
 }
 
 /// Serves the requests of one client before its first tunnel.
-async fn converse<S>(session: Arc<Session>, place: ConnectionPlace, stream: TokioIo<S>)
+async fn converse<S>(session: Arc<Session>, place: Arc<Place>, stream: TokioIo<S>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
@@ -131,7 +130,7 @@ where
 
 async fn respond(
     session: Arc<Session>,
-    place: ConnectionPlace,
+    place: Arc<Place>,
     request: Request<Incoming>,
 ) -> Result<Response<PassedBody>, Infallible> {
     let answer = if request.method() == Method::CONNECT {

@@ -21,7 +21,8 @@ use tokio::time::timeout;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::forward::forward;
-use super::{ConnectionPlace, HEAD, HEAD_TIMEOUT};
+use super::places::Place;
+use super::{HEAD, HEAD_TIMEOUT};
 use crate::ca::Protocols;
 use crate::exchange::refusal_of;
 use crate::local::LocalExecutor;
@@ -44,7 +45,7 @@ const HEADERS: u32 = 64 * 1024;
 /// Answers a CONNECT request.
 pub(super) async fn open(
     session: Arc<Session>,
-    place: ConnectionPlace,
+    place: Arc<Place>,
     request: Request<Incoming>,
 ) -> Result<Response<PassedBody>, Refusal> {
     let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
@@ -64,11 +65,13 @@ pub(super) async fn open(
         OriginConnection::open(&session.connector, origin.clone(), may_be_private, Offer::Any)
             .await;
     let connection = opened.map_err(|error| told(&session, &origin, refusal_of(&error)))?;
-    spawn_local(async move {
+    let served = Arc::clone(&place);
+    let task = spawn_local(async move {
         if let Ok(client) = hyper::upgrade::on(request).await {
-            serve(session, place, Arc::new(connection), client).await;
+            serve(session, served, Arc::new(connection), client).await;
         }
     });
+    place.is_served_by(task.abort_handle());
 
     Ok(established())
 }
@@ -106,7 +109,7 @@ fn told(session: &Session, origin: &Origin, refusal: Refusal) -> Refusal {
 /// Passes bytes through in both directions. Nobody looks into them, so no value is ever in them.
 async fn blind(
     session: Arc<Session>,
-    place: ConnectionPlace,
+    place: Arc<Place>,
     origin: Origin,
     request: Request<Incoming>,
 ) -> Result<Response<PassedBody>, Refusal> {
@@ -114,6 +117,7 @@ async fn blind(
     let connected = session.connector.connect(&origin, may_be_private).await;
     let mut stream = connected
         .map_err(|error| told(&session, &origin, refusal_of(&SendError::Connect(error))))?;
+    place.keep();
     spawn_local(async move {
         if let Ok(client) = hyper::upgrade::on(request).await {
             let mut client = TokioIo::new(client);
@@ -129,7 +133,7 @@ async fn blind(
 /// Speaks TLS with the client, and serves its requests.
 async fn serve(
     session: Arc<Session>,
-    place: ConnectionPlace,
+    place: Arc<Place>,
     connection: Arc<OriginConnection>,
     client: Upgraded,
 ) {

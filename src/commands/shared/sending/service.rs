@@ -12,6 +12,7 @@ use secrets_proxy::net::{CompanyProxy, Roots};
 use secrets_proxy::policy::Policy;
 use secrets_proxy::server::{Listener, serve};
 use secrets_proxy::session::{Observer, Session, Source};
+use secrets_runtime::process::allow_many_files;
 use secrets_runtime::run::PrivateFiles;
 
 use super::{ListenAddress, Socket, SocketFile, is_same_user};
@@ -73,6 +74,7 @@ impl ProxyService {
         let place = cx.agents.private_directory()?;
         let files = PrivateFiles::without_guard(place.directory())
             .map_err(|error| failed("create a private directory", &error))?;
+        allow_many_files();
         thread::Builder::new()
             .name("secrets-proxy".into())
             .spawn(move || run(Arc::new(session), listener))
