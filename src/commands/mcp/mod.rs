@@ -2,6 +2,7 @@
 
 mod configuration;
 mod descriptions;
+mod programs;
 mod tools;
 
 use std::io::{self, BufReader, Read, Write};
@@ -17,6 +18,7 @@ use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use configuration::Client;
+use programs::ProgramArgs;
 use tools::SecretTools;
 
 const EXAMPLES: &str = "\
@@ -42,13 +44,8 @@ A token decides which secrets the agent can use:
 pub(crate) struct McpArgs {
     #[command(subcommand)]
     command: Option<McpCommand>,
-    /// Let the agent start exactly this command line, with the secrets of `secrets run`; may be given
-    /// several times
-    #[arg(long, value_name = "COMMAND")]
-    allow_run: Vec<String>,
-    /// Give those commands placeholders instead of values, as `secrets run --proxy` does
-    #[arg(long, requires = "allow_run")]
-    proxy: bool,
+    #[command(flatten)]
+    programs: ProgramArgs,
 }
 
 #[derive(clap::Subcommand)]
@@ -59,7 +56,8 @@ enum McpCommand {
 const INSTALL_EXAMPLES: &str = "\
 Examples:
   secrets mcp install claude
-  secrets mcp install codex --token-file agent.token";
+  secrets mcp install codex --token-file agent.token
+  secrets mcp install cursor --allow-run 'npm test' --proxy";
 
 /// Print the configuration with which an agent's program starts `secrets mcp`
 #[derive(clap::Args)]
@@ -68,6 +66,8 @@ struct InstallArgs {
     /// Print it for this program
     #[arg(value_name = "PROGRAM")]
     client: Client,
+    #[command(flatten)]
+    programs: ProgramArgs,
 }
 
 const SERVER: Identity = Identity {
@@ -89,19 +89,28 @@ pub(crate) fn run(args: &McpArgs, cx: &Context) -> Result<(), Error> {
         .hint("use `--token-file PATH` or SECRETS_TOKEN"));
     }
 
-    if let Some(McpCommand::Install(InstallArgs { client })) = &args.command {
-        let configuration = client.configuration(&cx.arguments_for_own_command()?)?;
+    if let Some(McpCommand::Install(InstallArgs { client, programs })) = &args.command {
+        let mut options = cx.arguments_for_own_command()?;
+        for command in programs.allowed()? {
+            options.extend(["--allow-run".into(), command.text.into()]);
+        }
+
+        options.extend(programs.proxy.then(|| "--proxy".into()));
+        let configuration = client.configuration(&options)?;
         let place = format!("add this to `{}`", configuration.file);
         cx.ui.print(&configuration)?;
         cx.ui.status(&place);
         return Ok(());
     }
 
+    let has_token = cx.credentials.use_a_token();
     cx.credentials.forget_passphrase();
     let runner = Runner::new(Environment::executable(), cx.arguments_for_own_command()?);
     let place = cx.agents.private_directory()?;
     let create = cx.target.hint_text("`secrets create TAG`");
-    let tools = SecretTools::new(runner, &args.allow_run, args.proxy, create, place.directory())?;
+    let unlock = (!has_token).then(|| cx.target.hint_text("`secrets unlock`"));
+    let programs = (args.programs.allowed()?, args.programs.proxy);
+    let tools = SecretTools::new(runner, programs, create, unlock, place.directory())?;
     cx.ui.finish();
     let signals = DeferSignals::new()
         .map_err(|error| Error::new(Kind::Failure, format!("cannot handle signals: {error}")))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use secrets_core::model::{Tag, looks_like_api_key};
+use secrets_core::model::{Tag, is_known_api_key};
 use secrets_mcp::{Cancelled, Tool, ToolResult, Tools};
 use secrets_runtime::captured::{Captured, Finished, Runner};
 use secrets_runtime::run::PrivateFiles;
@@ -15,11 +15,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::descriptions;
+use super::programs::AllowedCommand;
 use crate::error::{Error, Kind};
 use crate::ui::escape::visible;
 
-/// The most bytes of a command's JSON. `request` returns up to 64 MiB of text, which JSON may escape.
-const DOCUMENT: usize = 400 * 1024 * 1024;
+/// The most bytes of a command's JSON. Eight commands may run at once.
+const DOCUMENT: usize = 32 * 1024 * 1024;
 /// The most bytes of a response's body in a result. A longer one is written to a file.
 const BODY: usize = 64 * 1024;
 /// The most bytes of all those files.
@@ -37,6 +38,8 @@ pub(super) struct SecretTools {
     proxy: bool,
     /// The command that stores a secret, with `TAG` at its end
     create: String,
+    /// The command that unlocks the vault, if there is no token
+    unlock: Option<String>,
     files: PrivateFiles,
     responses: Mutex<Responses>,
 }
@@ -48,12 +51,6 @@ struct Responses {
     files: VecDeque<(PathBuf, usize)>,
     /// The number of files that were written
     written: u32,
-}
-
-/// A command line that may be started.
-struct AllowedCommand {
-    text: String,
-    words: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -104,17 +101,15 @@ struct RunArguments {
 impl SecretTools {
     pub(super) fn new(
         runner: Runner,
-        allowed: &[String],
-        proxy: bool,
+        (allowed, proxy): (Vec<AllowedCommand>, bool),
         create: String,
+        unlock: Option<String>,
         directory: &Path,
     ) -> Result<Self, Error> {
         let files = PrivateFiles::without_guard(directory).map_err(|error| {
             Error::new(Kind::Failure, format!("cannot create a private directory: {error}"))
         })?;
-        let allowed = allowed.iter().map(|text| AllowedCommand::parse(text));
-        let allowed = allowed.collect::<Result<_, _>>()?;
-        Ok(Self { runner, allowed, proxy, create, files, responses: Mutex::default() })
+        Ok(Self { runner, allowed, proxy, create, unlock, files, responses: Mutex::default() })
     }
 
     /// Runs one of our commands and returns the document that it prints, or its failure.
@@ -128,7 +123,7 @@ impl SecretTools {
         let document = &finished.stdout.start;
         match serde_json::from_slice(document) {
             Ok(document) => Ok(document),
-            Err(_) => Err(failure(&finished)),
+            Err(_) => Err(self.failure(&finished)),
         }
     }
 
@@ -145,6 +140,37 @@ impl SecretTools {
         self.runner
             .run(&run, &|| cancelled.is_set())
             .map_err(|error| refused(&format!("the command cannot be started: {error}"), &[]))
+    }
+
+    /// Returns the failure that a command has reported.
+    fn failure(&self, finished: &Finished) -> ToolResult {
+        if let Some(unlock) = &self.unlock
+            && finished.code == i32::from(Kind::Locked.exit_code())
+        {
+            return ToolResult::error(json!({
+                "message": "the vault is locked",
+                "hints": [format!(
+                    "ask the user to run {unlock} in a terminal, or to start this server with a token"
+                )],
+                "exitCode": finished.code,
+            }));
+        }
+
+        let text = finished.stderr.text();
+        let error = text.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
+        let error = error.filter(|error| error["message"].is_string());
+        let mut failure = match error {
+            Some(error) => {
+                shown(json!({"message": error["message"], "hints": error["details"]["hints"]}))
+            }
+            None if finished.is_late => json!({"message": "the command did not end in time"}),
+            None if finished.stdout.left_out > 0 => json!({
+                "message": format!("the result is larger than {} MiB", DOCUMENT / 1024 / 1024),
+            }),
+            None => json!({"message": visible(text.trim())}),
+        };
+        failure["exitCode"] = finished.code.into();
+        ToolResult::error(failure)
     }
 
     fn list(&self, arguments: &ListArguments, cancelled: &Cancelled) -> Result<Value, ToolResult> {
@@ -185,7 +211,7 @@ impl SecretTools {
                         call this tool again. Do not ask the user for the value.",
                 }))
             }
-            _ => Err(failure(&finished)),
+            _ => Err(self.failure(&finished)),
         }
     }
 
@@ -195,7 +221,7 @@ impl SecretTools {
         command.extend(tag.as_ref().map(Tag::as_str));
         let finished = self.finished(&command, b"", true, cancelled)?;
         let found = serde_json::from_slice(&finished.stdout.start);
-        found.map(shown).map_err(|_| failure(&finished))
+        found.map(shown).map_err(|_| self.failure(&finished))
     }
 
     fn request(
@@ -315,7 +341,7 @@ impl SecretTools {
         collect(arguments.values(), &mut texts);
         let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         let mut words = texts.iter().flat_map(|text| text.split(|c| !is_word(c)));
-        if words.any(looks_like_api_key) {
+        if words.any(is_known_api_key) {
             let message =
                 "an argument looks like a key (not repeated); write {{ secrets.TAG }} in its place";
             return Err(refused(message, &[REPLACE]));
@@ -353,25 +379,6 @@ fn collect<'v>(values: impl Iterator<Item = &'v Value>, texts: &mut Vec<&'v Stri
     }
 }
 
-impl AllowedCommand {
-    /// Splits a command line at blanks. Quotes and escapes would need a shell's rules.
-    fn parse(text: &str) -> Result<Self, Error> {
-        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-        if words.is_empty() {
-            return Err(Error::usage("the command of `--allow-run` is empty"));
-        }
-
-        if let Some(c) = text.chars().find(|c| "\"'\\$`|&;<>*?(){}[]~#".contains(*c)) {
-            return Err(Error::usage(format!(
-                "`--allow-run` does not understand the character `{c}`"
-            ))
-            .hint("it starts a program without a shell; put more into a script"));
-        }
-
-        Ok(Self { text: words.join(" "), words })
-    }
-}
-
 fn tag(text: &str) -> Result<Tag, ToolResult> {
     Tag::parse(text).map_err(|why| refused(&format!("the tag is invalid: {why}"), &[]))
 }
@@ -379,22 +386,6 @@ fn tag(text: &str) -> Result<Tag, ToolResult> {
 /// Returns a failure in the form of our commands' failures.
 fn refused(message: &str, hints: &[&str]) -> ToolResult {
     ToolResult::error(json!({"message": message, "hints": hints}))
-}
-
-/// Returns what a command has printed about its failure.
-fn failure(finished: &Finished) -> ToolResult {
-    let text = finished.stderr.text();
-    let error = text.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
-    let error = error.filter(|error| error["message"].is_string());
-    let mut failure = match error {
-        Some(error) => {
-            shown(json!({"message": error["message"], "hints": error["details"]["hints"]}))
-        }
-        None if finished.is_late => json!({"message": "the command did not end in time"}),
-        None => json!({"message": visible(text.trim())}),
-    };
-    failure["exitCode"] = finished.code.into();
-    ToolResult::error(failure)
 }
 
 fn arguments<T: DeserializeOwned>(arguments: &Map<String, Value>) -> Result<T, ToolResult> {
@@ -439,7 +430,9 @@ mod tests {
     fn old_responses_make_room_for_new_ones() {
         let directory = tempfile::tempdir().unwrap();
         let runner = Runner::new("secrets".into(), Vec::new());
-        let tools = SecretTools::new(runner, &[], false, String::new(), directory.path()).unwrap();
+        let tools =
+            SecretTools::new(runner, (Vec::new(), false), String::new(), None, directory.path())
+                .unwrap();
         let text = vec![b'x'; RESPONSES / 2 - 1];
         let paths: Vec<PathBuf> = (0..3).map(|_| tools.written(&text).unwrap()).collect();
         let exist: Vec<bool> = paths.iter().map(|path| path.exists()).collect();

@@ -42,6 +42,16 @@ pub fn looks_like_api_key(word: &str) -> bool {
         || is_mixed && word.chars().count() >= LONG
 }
 
+/// Returns true if a word has the shape of a secret key of a well-known service. Identifiers with many
+/// digits and letters have not, such as those of Stripe's objects, and public keys have not.
+pub fn is_known_api_key(word: &str) -> bool {
+    let is_public = word.starts_with("pk_");
+    let is_token = !word.starts_with("eyJ") || word.matches('.').count() == 2;
+    let is_known = PREFIXES.iter().any(|prefix| word.starts_with(prefix));
+    let has_digit = word.bytes().any(|byte| byte.is_ascii_digit());
+    is_known && is_token && has_digit && !is_public && word.len() >= LONG
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +83,29 @@ mod tests {
             "OAuth2ClientSecret",
         ] {
             assert!(!looks_like_api_key(tag), "{tag}");
+        }
+    }
+
+    #[test]
+    fn known_keys_are_distinguished_from_identifiers() {
+        for key in [
+            "sk_live_51Hx0aBcDeFgHiJkLmNo",
+            "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+            "AKIAIOSFODNN7EXAMPLE",
+            "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        ] {
+            assert!(is_known_api_key(key), "{key}");
+        }
+
+        for identifier in [
+            "pi_3MtwBwLkdIwHu7ix28a3tqPa",
+            "pk_test_51Hx0aBcDeFgHiJkLmNo",
+            "sk-learn-notebooks-and-more",
+            "sk_test",
+            "eyJjdXJzb3IiOjEwMDAwMH0aBcD",
+            "dQw4w9WgXcQdQw4w9WgXcQ",
+        ] {
+            assert!(!is_known_api_key(identifier), "{identifier}");
         }
     }
 }

@@ -17,7 +17,7 @@ pub use destination::{
     BasicPart, Destination, Destinations, Host, HostPattern, Methods, Origin, OriginPattern,
     PathError, PathPattern, Place, RequestPath, is_framing_header,
 };
-pub use key_shape::looks_like_api_key;
+pub use key_shape::{is_known_api_key, looks_like_api_key};
 pub use level::Level;
 pub use name::TAG_MAX;
 pub use name::{

@@ -1,5 +1,7 @@
 //! `secrets mcp`.
 
+mod install;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -470,12 +472,23 @@ fn what_is_missing_is_said_with_the_command_for_it() {
 }
 
 #[test]
+fn a_response_that_is_too_large_is_an_error() {
+    let served = served();
+    let mut session = Session::start(&served, &[]);
+    let url = served.url("/bytes/40000000");
+    session.fails("secrets_request", &json!({"url": url}), "the result is larger than 32 MiB");
+}
+
+#[test]
 fn a_passphrase_is_never_used() {
     let served = served();
     let mut session = Session::of(&served, &["mcp"]);
     let (failure, is_error) = session.call("secrets_list", &json!({}));
     assert!(is_error, "{failure}");
     assert_eq!(failure["exitCode"], 5, "{failure}");
+    assert_eq!(failure["message"], "the vault is locked", "{failure}");
+    let hints = failure["hints"].to_string();
+    assert!(hints.contains("`secrets unlock") && !hints.contains("passphrase"), "{hints}");
     drop(session);
 
     let sandbox = Sandbox::with_secrets(&[("a-key", "value")]).unlocked();
@@ -491,27 +504,4 @@ fn a_passphrase_is_never_used() {
         let run = served.sandbox.run(["mcp", "--allow-run", wrong]).fails_with(2).stdout("");
         run.stderr_has("--allow-run");
     }
-}
-
-#[test]
-fn configurations_are_printed() {
-    let sandbox = Sandbox::with_secrets(&[("a", "b")]);
-    let file = sandbox.write("to \"ken", "");
-    for (client, place) in [("claude", ".mcp.json"), ("cursor", ".cursor/mcp.json")] {
-        let arguments = ["mcp", "install", client, "--token-file", "to \"ken", "-p", "web"];
-        let run = sandbox.run(arguments).succeeds();
-        let run = run.stderr(&format!("add this to `{place}`\n"));
-        let printed: Value = serde_json::from_slice(&run.bytes()).unwrap();
-        let server = &printed["mcpServers"]["secrets"];
-        assert!(server["command"].as_str().unwrap().ends_with("secrets"), "{server}");
-        let file = file.to_str().unwrap();
-        assert_eq!(server["args"], json!(["mcp", "--project", "web", "--token-file", file]));
-    }
-
-    let run = sandbox.run(["mcp", "install", "codex", "--token-file", "to \"ken"]).succeeds();
-    let run = run.stderr("add this to `~/.codex/config.toml`\n");
-    let text = String::from_utf8(run.bytes()).unwrap();
-    let parsed: toml::Table = text.parse().unwrap();
-    let server = &parsed["mcp_servers"]["secrets"];
-    assert_eq!(server["args"][2].as_str(), file.to_str());
 }
