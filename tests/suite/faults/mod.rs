@@ -59,7 +59,7 @@ fn inject(stride: usize) {
 /// The last test of this file is a long one and tries a fault at every call.
 #[test]
 fn a_fault_at_some_calls_of_each_command_leaves_the_old_state_or_the_new() {
-    inject(389);
+    inject(787);
 }
 
 #[test]
