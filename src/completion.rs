@@ -52,6 +52,14 @@ pub(crate) fn projects(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates().unwrap_or_default()
 }
 
+/// Completes an environment of the nearest manifest.
+pub(crate) fn environments(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(current) = current.to_str() else { return Vec::new() };
+    let Ok(Some(manifest)) = config::Environment::manifest(&|_| {}) else { return Vec::new() };
+    let names = manifest.environments.iter().map(|environment| environment.name.as_str());
+    names.filter(|name| name.starts_with(current)).map(CompletionCandidate::new).collect()
+}
+
 fn after_separator(current: &OsStr, separator: char) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else { return Vec::new() };
     let (before, last) = current.split_at(current.rfind(separator).map_or(0, |at| at + 1));

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use secrets_core::model::{Invalid, ProjectName, SecretBytes};
 use secrets_project::Position;
 use secrets_project::git::GitEnvironment;
-use secrets_project::setup::manifest::{MANIFEST, MAX_SIZE, Manifest, ManifestError};
+use secrets_project::setup::manifest::{
+    EnvironmentName, MANIFEST, MAX_SIZE, Manifest, ManifestError,
+};
 use secrets_runtime::process;
 
 use crate::ui::escape::clipped;
@@ -28,6 +30,7 @@ const DEFAULT_PROJECT: &str = "default";
 pub(crate) struct Environment {
     pub(crate) vault: Option<PathBuf>,
     pub(crate) project: Option<OsString>,
+    pub(crate) set_of_values: Option<OsString>,
     pub(crate) passphrase_file: Option<PathBuf>,
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) token: RefCell<Option<SecretBytes>>,
@@ -51,6 +54,8 @@ pub(crate) enum ConfigError {
     NoAgentDirectory,
     #[error("{origin} is not a valid project name: {why}")]
     Project { origin: String, why: Invalid },
+    #[error("{origin} is not valid: {why}")]
+    Environment { origin: String, why: &'static str },
     #[error("{}: {message}", place(path, *at))]
     Manifest { path: PathBuf, at: Option<Position>, message: String },
 }
@@ -86,6 +91,7 @@ impl Environment {
         Self {
             vault: path("SECRETS_VAULT"),
             project: variable("SECRETS_PROJECT"),
+            set_of_values: variable("SECRETS_ENVIRONMENT"),
             passphrase_file: path("SECRETS_PASSPHRASE_FILE"),
             token_file: path("SECRETS_TOKEN_FILE"),
             token: variable("SECRETS_TOKEN").map(without_newline).into(),
@@ -241,6 +247,14 @@ impl Environment {
             .as_ref()
             .map(|name| named(&name.to_string_lossy(), "SECRETS_PROJECT"))
             .transpose()
+    }
+
+    /// Returns the environment of `SECRETS_ENVIRONMENT`.
+    pub(crate) fn environment(&self) -> Result<Option<EnvironmentName>, ConfigError> {
+        let Some(name) = &self.set_of_values else { return Ok(None) };
+        let name = name.to_string_lossy();
+        let origin = || format!("SECRETS_ENVIRONMENT=`{name}`");
+        name.parse().map(Some).map_err(|why| ConfigError::Environment { origin: origin(), why })
     }
 
     /// Returns the project if nothing names one.

@@ -19,7 +19,7 @@ PATH=$PATH:$directory/programs
 # This test has its own vault and agent.
 mkdir -m 700 run
 export HOME="$directory" XDG_RUNTIME_DIR="$directory/run" SECRETS_VAULT="$directory/vault.db"
-unset SECRETS_PASSPHRASE_FILE SECRETS_PROJECT
+unset SECRETS_PASSPHRASE_FILE SECRETS_PROJECT SECRETS_ENVIRONMENT
 (
     export SECRETS_PASSPHRASE='correct horse battery staple'
     secrets init --quiet --kdf-memory 19 --kdf-iterations 1 2>/dev/null

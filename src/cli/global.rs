@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap_complete::ArgValueCompleter;
 use secrets_core::model::ProjectName;
+use secrets_project::setup::manifest::EnvironmentName;
 
 use crate::completion;
 use crate::context::Options;
@@ -20,6 +21,9 @@ pub(super) struct GlobalArgs {
     /// `default`]
     #[arg(short, long, global = true, value_name = "NAME", add = ArgValueCompleter::new(completion::projects))]
     project: Option<ProjectName>,
+    /// Use this environment of the nearest .secrets.toml [env: SECRETS_ENVIRONMENT]
+    #[arg(short = 'E', long, global = true, value_name = "NAME", add = ArgValueCompleter::new(completion::environments))]
+    environment: Option<EnvironmentName>,
     /// Read the passphrase from a file, `-` for stdin [env: SECRETS_PASSPHRASE_FILE]
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     passphrase_file: Option<PathBuf>,
@@ -47,11 +51,17 @@ pub(super) struct GlobalArgs {
 }
 
 impl GlobalArgs {
+    /// Returns true if both a project and an environment are given, which has a project of its own.
+    pub(super) fn selects_twice(&self) -> bool {
+        self.project.is_some() && self.environment.is_some()
+    }
+
     /// Returns the options for a command's context. The other options are about output.
     pub(super) fn into_context(self) -> Options {
         Options {
             vault: self.vault,
             project: self.project,
+            environment: self.environment,
             passphrase_file: self.passphrase_file,
             token_file: self.token_file,
             recovery: self.recovery,

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use rustix::process::Signal;
 use secrets_core::model::{STACK_DEPTH, overwrite_stack};
@@ -163,7 +163,21 @@ fn parse(arguments: &[OsString]) -> Result<(String, Cli), clap::Error> {
     let mut matches = command.try_get_matches_from_mut(arguments)?;
     let name = matches.subcommand_name().unwrap_or_default().to_owned();
     let parsed = Cli::from_arg_matches_mut(&mut matches);
-    Ok((name, parsed.map_err(|error| error.format(&mut command))?))
+    let parsed = parsed.map_err(|error| error.format(&mut command))?;
+
+    // clap finds no conflict between an option before the command and one after it.
+    if parsed.options.selects_twice() {
+        let mut error = clap::Error::new(ErrorKind::ArgumentConflict).with_cmd(&command);
+        let names =
+            [(ContextKind::InvalidArg, "--project"), (ContextKind::PriorArg, "--environment")];
+        for (kind, name) in names {
+            error.insert(kind, ContextValue::String(name.into()));
+        }
+
+        return Err(error);
+    }
+
+    Ok((name, parsed))
 }
 
 /// Returns true for a command line of `run`, whose errors have their own exit code.

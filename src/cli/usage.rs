@@ -296,10 +296,7 @@ fn project_hint(typed: &str) -> Option<&'static str> {
         "new" | "create" | "add" | "init" => {
             Some("create a project with its first secret: `secrets --project NAME create TAG`")
         }
-        "use" | "switch" | "select" | "set" => Some(
-            "set the project with `--project NAME`, SECRETS_PROJECT or `project = \"NAME\"` in \
-             .secrets.toml",
-        ),
+        "switch" | "select" | "set" => Some("did you mean `use`?"),
         "rm" | "remove" | "del" => Some("did you mean `delete`?"),
         "mv" | "move" => Some("did you mean `rename`?"),
         "ls" | "show" | "get" => Some("did you mean `list`?"),

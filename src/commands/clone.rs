@@ -19,6 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   secrets clone api-key db-url --to staging
   secrets clone --all --to staging --on-conflict skip
+  secrets clone --all -E staging --missing
   secrets clone --all --to staging --on-conflict overwrite --yes
   secrets clone api-key --tag api-key-old
   secrets clone --all --to staging --dry-run";
@@ -26,7 +27,8 @@ Examples:
 /// Copy secrets to another project
 ///
 /// Copies the tag, name, description, value, expiry date and source under a new id. The copy and
-/// the original are independent from then on. Either all secrets are copied or none.
+/// the original are independent from then on. Either all secrets are copied or none. With -E, and
+/// neither --to nor --tag, it copies from the project of .secrets.toml to that of the environment.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CloneArgs {
@@ -45,6 +47,9 @@ pub(crate) struct CloneArgs {
     /// Choose what to do if the target project already has the tag
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     on_conflict: OnConflictArg,
+    /// Copy only what the target project does not have, as `--on-conflict skip`
+    #[arg(long, conflicts_with = "on_conflict")]
+    missing: bool,
     /// Overwrite values even if outputs use them
     #[arg(short, long)]
     yes: bool,
@@ -79,19 +84,22 @@ pub(crate) fn run(args: &CloneArgs, cx: &Context) -> Result<(), Error> {
         return Err(Error::usage("`--tag` cannot be used with more than one secret"));
     }
 
-    if args.to.is_none() && args.tag.is_none() {
+    let fills = args.to.is_none() && args.tag.is_none() && cx.target.selects_environment();
+    if args.to.is_none() && args.tag.is_none() && !fills {
         return Err(Error::usage("the copy needs another project, another tag, or both")
             .hint("set them with `--to PROJECT` and `--tag TAG`"));
     }
 
     cx.require_vault()?;
-    let from = cx.trusted_project()?;
+    let project = cx.trusted_project()?;
+    let base = if fills { Some(cx.target.base_project()?) } else { None };
+    let from = base.as_ref().unwrap_or(project);
     let request = CopyRequest {
         secrets: (!args.all).then_some(&args.secrets),
         from,
-        to: args.to.as_ref().unwrap_or(from),
+        to: args.to.as_ref().unwrap_or(project),
         tag: args.tag.as_ref(),
-        on_conflict: args.on_conflict.into(),
+        on_conflict: if args.missing { OnConflict::Skip } else { args.on_conflict.into() },
     };
 
     let vault = cx.vault()?;

@@ -6,18 +6,20 @@ use secrets_core::model::ProjectName;
 use super::shared::confirm::{require_confirmation, require_terminal, vault_to_change};
 use super::shared::references::refuse_referenced;
 use crate::completion;
-use crate::context::Context;
+use crate::config::Environment;
+use crate::context::{Context, ProjectSource};
 use crate::error::{Error, hint};
-use crate::output::Projects;
+use crate::output::{DefaultProject, Projects};
 use crate::ui::{counted, listed};
 
 const EXAMPLES: &str = "\
 Examples:
   secrets project list
+  secrets project use web
   secrets project rename web website
   secrets project delete old-project --yes";
 
-/// List, rename or delete projects
+/// List, choose, rename or delete projects
 ///
 /// A project is created with its first secret and exists until it is deleted. `project list` marks
 /// the current one.
@@ -33,6 +35,22 @@ enum ProjectCommand {
     /// List projects and their number of secrets
     #[command(after_help = "Examples:\n  secrets project list\n  secrets project list --json")]
     List,
+    /// Set the project for commands that name none
+    ///
+    /// It applies to this vault on this machine, where neither an option, a variable nor a .secrets.toml
+    /// names a project. `secrets status` shows it.
+    #[command(
+        name = "use",
+        after_help = "Examples:\n  secrets project use web\n  secrets project use --none"
+    )]
+    Use {
+        /// Use this project
+        #[arg(id = "default", value_name = "NAME", required_unless_present = "none", add = ArgValueCompleter::new(completion::projects))]
+        project: Option<ProjectName>,
+        /// Use `default` again
+        #[arg(long, conflicts_with = "default")]
+        none: bool,
+    },
     /// Rename a project
     #[command(after_help = "Example:\n  secrets project rename web website")]
     Rename {
@@ -60,6 +78,7 @@ enum ProjectCommand {
 pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
     match args.command {
         ProjectCommand::List => cx.ui.print(&list(cx)?),
+        ProjectCommand::Use { project, .. } => choose(cx, project.as_ref()),
         ProjectCommand::Rename { from, to } => {
             cx.written(cx.vault()?, cx.vault()?.rename_project(&from, &to)?);
             cx.ui.status(&format!("renamed project `{from}` to `{to}`"));
@@ -79,6 +98,20 @@ pub(crate) fn run(args: ProjectArgs, cx: &Context) -> Result<(), Error> {
         }
         ProjectCommand::Delete { projects, yes, force } => delete(cx, &projects, yes, force),
     }
+}
+
+/// Sets the default project. Warns if this directory has another one anyway.
+fn choose(cx: &Context, project: Option<&ProjectName>) -> Result<(), Error> {
+    cx.target.use_project(project)?;
+    let default = project.cloned().map_or_else(Environment::default_project, Ok)?;
+    cx.ui.status(&format!("commands that name no project use `{default}` from now on"));
+    let source = cx.target.project_source()?;
+    if !matches!(source, ProjectSource::Used(_) | ProjectSource::Default) {
+        let current = cx.target.project()?;
+        cx.ui.status(&format!("here they use `{current}` ({})", source.describe()));
+    }
+
+    cx.ui.document(|| Ok(DefaultProject { project: default.to_string() }))
 }
 
 /// Names the tokens that still go by the old name of a project, because a grant has its name. The

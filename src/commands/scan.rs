@@ -232,8 +232,8 @@ fn install_hook(cx: &Context) -> Result<(), Error> {
         Error::new(Kind::Failure, format!("cannot determine the path of the vault: {source}"))
     })?;
 
-    let project = cx.target.project_option().cloned();
-    let command = Selection { vault, project }.command_line("scan --staged");
+    let command =
+        Selection { vault, ..cx.target.selection().clone() }.command_line("scan --staged");
     let by_hand = format!("add the line `{command} || exit 1` to your own hook");
     let hook = Target::git(Path::new("")).install_hook(&command).map_err(|error| match error {
         HookError::Git(error) => error.into(),

@@ -33,6 +33,8 @@ Examples:
   secrets setup                  ask for missing values, render
   secrets setup --from .env      take values from a dotenv file first
   secrets setup --new            write a first .secrets.toml
+  secrets setup --new -E staging add an environment
+  secrets setup -E staging       ask for what is missing there
 A .secrets.toml, which is committed and never contains a value:
   project = \"web\"
   [secrets.database-url]
@@ -47,7 +49,10 @@ A .secrets.toml, which is committed and never contains a value:
   template = \"config/app.env.tmpl\"
   output = \".env\"   # also mode, escape, delimiters, as for render
   [run.env]
-  DATABASE_URL = \"{{ secrets.database-url }}\"";
+  DATABASE_URL = \"{{ secrets.database-url }}\"
+  [environments.staging]              # project web.staging
+  outputs = { \".env\" = \".env.staging\" }
+  run.env = { LOG_LEVEL = \"debug\" }";
 
 /// Set up a project: ask for missing secrets and render its files
 ///
@@ -68,7 +73,7 @@ pub(crate) struct SetupArgs {
     /// Replace existing files without asking
     #[arg(short, long)]
     yes: bool,
-    /// Write a first .secrets.toml here and do nothing else
+    /// Write a first .secrets.toml here and do nothing else; with -E, add an environment to it
     #[arg(long, conflicts_with_all = ["from", "yes"])]
     new: bool,
 }

@@ -39,13 +39,13 @@ What never needs it:
   rekey, verify, salvage, backup, restore, compact, completions, trust,
   serve, mcp (its tools do)
 A project that you choose with -p or SECRETS_PROJECT is your choice. It
-needs no trust.";
+needs no trust. The project of an environment (-E) is the manifest's.";
 
 /// Trust what .secrets.toml asks for
 ///
 /// A .secrets.toml chooses a project, files to write and variables of programs. Before any of that
 /// is used, you have to consent to it, once per directory and again after each change. This command
-/// gives that consent without asking, and prints what it covers: the directory, the project, the
+/// gives that consent without asking, and prints what it covers: the directory, the projects, the
 /// SHA-256 of .secrets.toml, and for each output the tags that its template refers to. It does not
 /// cover the text of templates: read templates that others wrote. A .secrets.toml is trusted
 /// automatically as `template`, `adopt`, `setup --new` and `init --project-file` write it.

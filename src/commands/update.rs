@@ -137,9 +137,8 @@ fn report_stale(cx: &Context, secret: &Secret) {
         Ok(stale) => {
             let (are, they) = if stale.len() == 1 { ("is", "it") } else { ("are", "them") };
             let names = listed(stale.iter().map(|path| path.display()));
-            cx.ui.status(&format!(
-                "{names} {are} now out of date; render {they} with `secrets render --stale`"
-            ));
+            let render = cx.target.hint_text("`secrets render --stale`");
+            cx.ui.status(&format!("{names} {are} now out of date; render {they} with {render}"));
         }
         Err(error) => cx.ui.warn(&format!(
             "cannot determine which outputs are now out of date: {}",

@@ -4,6 +4,7 @@
 mod agents;
 mod audit;
 mod credentials;
+mod default_project;
 mod file_passphrase;
 mod new_passphrase;
 mod opening;
@@ -23,6 +24,7 @@ use secrets_core::model::ProjectName;
 use secrets_core::store;
 use secrets_core::vault::{TokenView, Vault};
 use secrets_files::Records;
+use secrets_project::setup::manifest::EnvironmentName;
 use secrets_project::setup::output_records::IntactOutputs;
 use secrets_project::setup::trust::{Coverage, TrustRecord};
 
@@ -44,6 +46,7 @@ pub(crate) use trust::Trust;
 pub(crate) struct Options {
     pub(crate) vault: Option<PathBuf>,
     pub(crate) project: Option<ProjectName>,
+    pub(crate) environment: Option<EnvironmentName>,
     /// The file with the passphrase; `-` is stdin
     pub(crate) passphrase_file: Option<PathBuf>,
     /// The file with a token; `-` is stdin
@@ -92,11 +95,14 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(options: Options, environment: Environment, ui: Ui) -> Self {
-        let Options { vault, project, passphrase_file, token_file, recovery, trust_manifest } =
-            options;
+        let Options { passphrase_file, token_file, recovery, trust_manifest, .. } = options;
+        let selection = Selection {
+            vault: options.vault,
+            project: options.project,
+            environment: options.environment,
+        };
         let (ui, environment) = (Rc::new(ui), Rc::new(environment));
-        let target =
-            Rc::new(Target::new(ui.clone(), environment.clone(), Selection { vault, project }));
+        let target = Rc::new(Target::new(ui.clone(), environment.clone(), selection));
         Self {
             credentials: Credentials::new(
                 ui.clone(),
@@ -145,6 +151,8 @@ impl Context {
 
         if let Some(project) = self.target.named_project()? {
             arguments.extend(["--project".into(), project.as_str().into()]);
+        } else if let Some(name) = self.target.environment()? {
+            arguments.extend(["--environment".into(), name.as_str().into()]);
         }
 
         if let Some(path) = self.credentials.token_file() {

@@ -9,17 +9,24 @@ use secrets_core::model::ProjectName;
 use secrets_core::store::{self, StoreError};
 use secrets_project::git::Git;
 use secrets_project::setup::Manifest;
-use secrets_project::setup::manifest::MANIFEST;
+use secrets_project::setup::manifest::{EnvironmentName, MANIFEST};
 
 use crate::config::Environment;
-use crate::error::{Error, Hint, Kind, Selection};
-use crate::ui::Ui;
+use crate::error::{Error, Hint, Kind, Selection, hint};
+use crate::ui::{Ui, listed};
 
 /// Where the name of the current project comes from.
 pub(crate) enum ProjectSource {
     Option(ProjectName),
     Environment(ProjectName),
-    Manifest { project: ProjectName, path: PathBuf },
+    Manifest {
+        project: ProjectName,
+        path: PathBuf,
+        /// The environment that has the project
+        environment: Option<EnvironmentName>,
+    },
+    /// `secrets project use`
+    Used(ProjectName),
     Default,
 }
 
@@ -29,7 +36,11 @@ impl ProjectSource {
         match self {
             Self::Option(_) => "set by --project".into(),
             Self::Environment(_) => "set by SECRETS_PROJECT".into(),
-            Self::Manifest { path, .. } => format!("set by {}", path.display()),
+            Self::Manifest { path, environment: None, .. } => format!("set by {}", path.display()),
+            Self::Manifest { path, environment: Some(name), .. } => {
+                format!("environment {name} of {}", path.display())
+            }
+            Self::Used(_) => "set by `secrets project use`".into(),
             Self::Default => "the default".into(),
         }
     }
@@ -40,6 +51,7 @@ impl ProjectSource {
             Self::Option(_) => "option",
             Self::Environment(_) => "environment",
             Self::Manifest { .. } => "manifest",
+            Self::Used(_) => "use",
             Self::Default => "default",
         }
     }
@@ -48,19 +60,22 @@ impl ProjectSource {
 /// The vault, the project and the manifest of a command.
 pub(crate) struct Target {
     ui: Rc<Ui>,
-    environment: Rc<Environment>,
+    pub(super) environment: Rc<Environment>,
     selection: Selection,
     project: OnceCell<ProjectName>,
     /// The project of a token
     fallback: OnceCell<ProjectName>,
+    /// The manifest without an environment
+    base: OnceCell<Option<Manifest>>,
+    /// The manifest in the environment that is selected
     manifest: OnceCell<Option<Manifest>>,
 }
 
 impl Target {
     pub(super) fn new(ui: Rc<Ui>, environment: Rc<Environment>, selection: Selection) -> Self {
         let (project, fallback) = (OnceCell::new(), OnceCell::new());
-        let manifest = OnceCell::new();
-        Self { ui, environment, selection, project, fallback, manifest }
+        let (base, manifest) = (OnceCell::new(), OnceCell::new());
+        Self { ui, environment, selection, project, fallback, base, manifest }
     }
 
     pub(crate) fn selection(&self) -> &Selection {
@@ -96,7 +111,8 @@ impl Target {
         let project = match self.project_source()? {
             ProjectSource::Option(project)
             | ProjectSource::Environment(project)
-            | ProjectSource::Manifest { project, .. } => project,
+            | ProjectSource::Manifest { project, .. }
+            | ProjectSource::Used(project) => project,
             ProjectSource::Default => match self.fallback.get() {
                 Some(project) => project.clone(),
                 None => Environment::default_project()?,
@@ -116,17 +132,30 @@ impl Target {
             return Ok(ProjectSource::Option(project.clone()));
         }
 
-        if let Some(project) = self.environment.project()? {
+        if let Some(project) = self.named_project()? {
             return Ok(ProjectSource::Environment(project));
         }
 
         let manifest = self.manifest()?;
         let named =
             manifest.and_then(|manifest| Some((manifest.project.clone()?, manifest.path())));
-        Ok(named.map_or(ProjectSource::Default, |(project, path)| ProjectSource::Manifest {
-            project,
-            path,
-        }))
+        if let Some((project, path)) = named {
+            return Ok(ProjectSource::Manifest { project, path, environment: self.environment()? });
+        }
+
+        // A token names its project, so the user's default is not for it.
+        let used = if self.fallback.get().is_some() { None } else { self.used_project()? };
+        Ok(used.map_or(ProjectSource::Default, ProjectSource::Used))
+    }
+
+    /// Returns the environment that `-E` or SECRETS_ENVIRONMENT selects. `-p` and SECRETS_PROJECT come
+    /// before SECRETS_ENVIRONMENT.
+    pub(crate) fn environment(&self) -> Result<Option<EnvironmentName>, Error> {
+        match &self.selection.environment {
+            Some(name) => Ok(Some(name.clone())),
+            None if self.named_project()?.is_some() => Ok(None),
+            None => Ok(self.environment.environment()?),
+        }
     }
 
     /// Takes a project for commands that name none.
@@ -134,10 +163,11 @@ impl Target {
         let _ = self.fallback.set(project.clone());
     }
 
-    /// Returns the project that an option or the environment names.
+    /// Returns the project that an option or a variable names.
     pub(crate) fn named_project(&self) -> Result<Option<ProjectName>, Error> {
         match self.project_option() {
             Some(project) => Ok(Some(project.clone())),
+            None if self.selection.environment.is_some() => Ok(None),
             None => Ok(self.environment.project()?),
         }
     }
@@ -146,14 +176,38 @@ impl Target {
         self.selection.project.as_ref()
     }
 
-    /// Returns the nearest `.secrets.toml`, if there is one.
+    /// Returns the nearest `.secrets.toml`, if there is one, in the environment that is selected.
     pub(crate) fn manifest(&self) -> Result<Option<&Manifest>, Error> {
         if let Some(manifest) = self.manifest.get() {
             return Ok(manifest.as_ref());
         }
 
+        let base = self.base_manifest()?;
+        let Some(name) = self.environment()? else { return Ok(base) };
+        let manifest = base.ok_or_else(|| no_manifest(&name))?.in_environment(&name);
+        let manifest = manifest.ok_or_else(|| no_environment(base, &name))?;
+        Ok(self.manifest.get_or_init(|| Some(manifest)).as_ref())
+    }
+
+    /// Returns the nearest `.secrets.toml`, if there is one, without an environment.
+    pub(crate) fn base_manifest(&self) -> Result<Option<&Manifest>, Error> {
+        if let Some(manifest) = self.base.get() {
+            return Ok(manifest.as_ref());
+        }
+
         let manifest = Environment::manifest(&|warning| self.ui.warn(warning))?;
-        Ok(self.manifest.get_or_init(|| manifest).as_ref())
+        Ok(self.base.get_or_init(|| manifest).as_ref())
+    }
+
+    /// Returns true if `-E` selects an environment.
+    pub(crate) fn selects_environment(&self) -> bool {
+        self.selection.environment.is_some()
+    }
+
+    /// Returns the project of the manifest without an environment.
+    pub(crate) fn base_project(&self) -> Result<ProjectName, Error> {
+        let base = self.base_manifest()?.and_then(|manifest| manifest.project.clone());
+        Ok(base.map_or_else(Environment::default_project, Ok)?)
     }
 
     /// Returns the manifest, or an error if it does not exist.
@@ -178,5 +232,23 @@ impl Target {
 
     pub(crate) fn git(directory: &Path) -> Git {
         Git::at(directory, Environment::git())
+    }
+}
+
+fn no_manifest(name: &EnvironmentName) -> Error {
+    let message = format!("no `{MANIFEST}` in this directory or above has environment `{name}`");
+    Error::new(Kind::NotFound, message)
+        .hint("choose a project with `-p NAME` instead of `-E` or SECRETS_ENVIRONMENT")
+}
+
+fn no_environment(manifest: Option<&Manifest>, name: &EnvironmentName) -> Error {
+    let Some(manifest) = manifest else { return no_manifest(name) };
+    let message = format!("`{}` has no environment `{name}`", manifest.path().display());
+    let error = Error::new(Kind::NotFound, message);
+    if manifest.environments.is_empty() {
+        error.hint(hint!("add it with `secrets setup --new -E {}`", name))
+    } else {
+        let names = listed(manifest.environments.iter().map(|one| &one.name));
+        error.hint(format!("its environments: {names}"))
     }
 }

@@ -321,6 +321,20 @@ impl Context {
 
         lines.extend(coverage.variables.iter().map(variable));
         lines.extend(coverage.requests.iter().map(|request| ("request", request.clone())));
+        for environment in &coverage.environments {
+            let (name, project) = (&environment.name, &environment.project);
+            let count = self.count_of(project);
+            lines.push(("project", format!("`{project}` with `-E {name}`, {count}")));
+            let outputs = environment.outputs.iter();
+            lines.extend(outputs.map(|(from, to)| {
+                ("output", format!("`{to}` with `-E {name}` instead of `{from}`"))
+            }));
+            lines.extend(environment.variables.iter().map(|pair| {
+                let (label, text) = variable(pair);
+                (label, format!("{text} with `-E {name}`"))
+            }));
+        }
+
         lines
     }
 

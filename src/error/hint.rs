@@ -7,25 +7,29 @@ use std::slice::Iter;
 
 use secrets_core::model::ProjectName;
 use secrets_core::store::quoted;
+use secrets_project::setup::manifest::EnvironmentName;
 
-/// What the options `--vault` and `--project` of this command select.
+/// What the options `--vault`, `--project` and `--environment` of this command select.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Selection {
     pub(crate) vault: Option<PathBuf>,
     pub(crate) project: Option<ProjectName>,
+    pub(crate) environment: Option<EnvironmentName>,
 }
 
 impl Selection {
     /// Returns a `secrets` command line in shell syntax, with these options.
     pub(crate) fn command_line(&self, words: &str) -> String {
-        command_line(words, self.vault.as_deref(), self.project.as_ref())
+        let project = self.project.as_ref().map(|project| format!("-p {project} "));
+        let environment = self.environment.as_ref().map(|name| format!("-E {name} "));
+        let selected = project.or(environment).unwrap_or_default();
+        command_line(&format!("{selected}{words}"), self.vault.as_deref())
     }
 }
 
-fn command_line(words: &str, vault: Option<&Path>, project: Option<&ProjectName>) -> String {
+fn command_line(words: &str, vault: Option<&Path>) -> String {
     let vault = vault.map_or_else(String::new, |path| format!("--vault {} ", quoted(path)));
-    let project = project.map_or_else(String::new, |project| format!("-p {project} "));
-    format!("secrets {vault}{project}{words}")
+    format!("secrets {vault}{words}")
 }
 
 /// Text with `secrets` commands in it.
@@ -70,8 +74,8 @@ impl Command {
     fn line(&self, selection: &Selection) -> String {
         let vault = selection.vault.as_deref();
         match self.repeats {
-            Repeats::Nothing => command_line(&self.words, None, None),
-            Repeats::Vault => command_line(&self.words, vault, None),
+            Repeats::Nothing => command_line(&self.words, None),
+            Repeats::Vault => command_line(&self.words, vault),
             Repeats::VaultAndProject => selection.command_line(&self.words),
         }
     }
@@ -188,7 +192,7 @@ mod tests {
 
     fn selection(vault: &str, project: &str) -> Selection {
         let vault = (!vault.is_empty()).then(|| PathBuf::from(vault));
-        Selection { vault, project: ProjectName::parse(project).ok() }
+        Selection { vault, project: ProjectName::parse(project).ok(), environment: None }
     }
 
     fn rendered(hint: impl Into<Hint>) -> [String; 2] {

@@ -264,6 +264,7 @@ impl From<ConfigError> for Error {
             }
             ConfigError::NoAgentDirectory => "set XDG_RUNTIME_DIR to a directory that you own",
             ConfigError::Project { .. } => "choose another project with `--project NAME`",
+            ConfigError::Environment { .. } => "choose another environment with `-E NAME`",
             ConfigError::Manifest { .. } => {
                 "see `secrets setup --help` for what the file can contain; it never holds a value"
             }

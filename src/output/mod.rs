@@ -13,6 +13,7 @@ mod audit;
 mod check;
 mod clone;
 mod destinations;
+mod environments;
 mod findings;
 mod import;
 mod inspect;
@@ -50,13 +51,16 @@ pub(crate) use check::{
 };
 pub(crate) use clone::ClonePlan;
 pub(crate) use destinations::{DestinationList, described};
+pub(crate) use environments::{
+    AddedEnvironment, EnvironmentInfo, EnvironmentMatrix, SecretState, SecretStates,
+};
 pub(crate) use findings::{FindingInfo, FoundInfo, HookInfo, ScanReport};
 pub(crate) use import::{ImportPlan, Imported};
 pub(crate) use inspect::{Salvaged, Verified};
 pub(crate) use kdf::KdfInfo;
 pub(crate) use mcp::McpConfiguration;
 pub(crate) use outputs::{Adopted, NewManifest, NewTemplate, Rendered, SetUp};
-pub(crate) use project::Projects;
+pub(crate) use project::{DefaultProject, Projects};
 pub(crate) use proxy::{EnvironmentFormat, ProxyEnvironment};
 pub(crate) use references::{FoundReferences, ReferenceInfo};
 pub(crate) use request::{AnswerInfo, PlannedRequest};

@@ -47,3 +47,10 @@ impl Outcome for Projects {
         }
     }
 }
+
+/// The project for commands that name none.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DefaultProject {
+    pub(crate) project: String,
+}

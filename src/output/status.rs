@@ -18,6 +18,9 @@ pub(crate) struct StatusInfo {
     /// What names the project, as one word
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) project_source: Option<&'static str>,
+    /// The environment of the manifest that is selected
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) environment: Option<String>,
     /// What names the project, for people
     #[serde(skip)]
     pub(crate) described_source: Option<String>,

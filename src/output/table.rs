@@ -17,7 +17,7 @@ const GAP: u16 = 2;
 const MIN_NAME_WIDTH: usize = 12;
 
 pub(super) struct Column {
-    title: &'static str,
+    title: String,
     cells: Vec<String>,
     /// Its priority: on a narrow terminal the highest rank is removed first, among equals the last
     /// column, and rank 0 never
@@ -46,7 +46,7 @@ pub(super) fn of_ranked_rows<const N: usize>(
     rows: &[[String; N]],
 ) -> Vec<Column> {
     let column = |at: usize| Column {
-        title: titles[at],
+        title: titles[at].to_owned(),
         rank: ranks[at],
         cells: rows.iter().map(|row| row[at].clone()).collect(),
     };
@@ -54,9 +54,19 @@ pub(super) fn of_ranked_rows<const N: usize>(
     (0..N).map(column).collect()
 }
 
+/// Returns columns with titles that are data. None is removed on a narrow terminal.
+pub(super) fn of_columns(titles: Vec<String>, rows: &[Vec<String>]) -> Vec<Column> {
+    let cells = |at: usize| rows.iter().filter_map(|row| row.get(at).cloned()).collect();
+    titles
+        .into_iter()
+        .enumerate()
+        .map(|(at, title)| Column { title, rank: 0, cells: cells(at) })
+        .collect()
+}
+
 pub(super) fn of_secrets(secrets: &[Secret], with_project: bool, with_expiry: bool) -> Vec<Column> {
-    let column = |title, rank, cell: &dyn Fn(&Secret) -> String| Column {
-        title,
+    let column = |title: &str, rank, cell: &dyn Fn(&Secret) -> String| Column {
+        title: title.to_owned(),
         rank,
         cells: secrets.iter().map(cell).collect(),
     };
@@ -125,7 +135,7 @@ pub(super) fn table(mut columns: Vec<Column>, color: bool) -> String {
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(u16::try_from(width).unwrap_or(u16::MAX).saturating_add(GAP));
-    table.set_header(columns.iter().map(|column| column.title));
+    table.set_header(columns.iter().map(|column| column.title.as_str()));
     for row in 0..rows {
         table.add_row(columns.iter().map(|column| column.cells[row].as_str()));
     }

@@ -77,6 +77,11 @@ impl Text {
         self.table(table::of_ranked_rows(titles, ranks, rows));
     }
 
+    /// Adds a table whose titles are data.
+    pub(super) fn columns(&mut self, titles: Vec<String>, rows: &[Vec<String>]) {
+        self.table(table::of_columns(titles, rows));
+    }
+
     fn table(&mut self, columns: Vec<table::Column>) {
         let table = if self.is_terminal {
             table::table(columns, self.is_colored)

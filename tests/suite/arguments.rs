@@ -266,7 +266,7 @@ const MISTAKES: [(&str, &str); 49] = [
     ("unlock 8h", "`secrets unlock --ttl 8h`"),
     ("project new web", "`secrets --project NAME create TAG`"),
     ("project create web", "`secrets --project NAME create TAG`"),
-    ("project use web", "SECRETS_PROJECT"),
+    ("project switch web", "did you mean `use`?"),
     ("project mv a b", "did you mean `rename`?"),
     ("recovery remove", "did you mean `delete`?"),
     ("recovery new", "did you mean `create`?"),

@@ -137,7 +137,7 @@ fn exit_2_is_a_missing_command() {
       refs         Find the places that refer to secrets
       template     Turn a dotenv file into a template
       adopt        Adopt variables that were added to an output by hand
-      project      List, rename or delete projects
+      project      List, choose, rename or delete projects
 
     Manage the vault:
       init         Create the vault
@@ -168,6 +168,8 @@ fn exit_2_is_a_missing_command() {
                                      in the data directory]
       -p, --project <NAME>           Use this project [env: SECRETS_PROJECT] [default: that of the
                                      nearest .secrets.toml, else `default`]
+      -E, --environment <NAME>       Use this environment of the nearest .secrets.toml [env:
+                                     SECRETS_ENVIRONMENT]
           --passphrase-file <PATH>   Read the passphrase from a file, `-` for stdin [env:
                                      SECRETS_PASSPHRASE_FILE]
           --token-file <PATH>        Use a token from a file instead of the passphrase, `-` for stdin

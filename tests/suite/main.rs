@@ -31,6 +31,7 @@ mod create;
 mod damage;
 mod delete;
 mod dotenv;
+mod environments;
 mod exit_codes;
 mod expiry;
 mod export;

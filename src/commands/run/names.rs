@@ -2,10 +2,12 @@
 
 use std::ffi::OsStr;
 
+use secrets_project::setup::manifest::EnvironmentName;
 use secrets_project::variables;
 use secrets_runtime::run::environment::is_too_large;
 
-use crate::error::{Error, Kind};
+use crate::context::Context;
+use crate::error::{Error, Kind, hint};
 use crate::ui::escape::visible;
 
 /// Splits `NAME=REST`. The error does not show the rest, because it may be a value.
@@ -21,6 +23,19 @@ pub(super) fn split<'t>(text: &'t [u8], form: &str) -> Result<(&'t str, &'t [u8]
     })?;
 
     Ok((name, &text[at + 1..]))
+}
+
+/// Adds a hint to the error if an environment of the manifest was given as a variable.
+pub(super) fn with_environment(error: Error, given: &OsStr, cx: &Context) -> Error {
+    let name = given.to_str().and_then(|name| name.parse::<EnvironmentName>().ok());
+    let manifest = cx.target.base_manifest().ok().flatten();
+    let is_environment = manifest.is_some_and(|manifest| {
+        manifest.environments.iter().any(|known| Some(&known.name) == name.as_ref())
+    });
+    match name.filter(|_| is_environment) {
+        Some(name) => error.hint(hint!("select the environment with `secrets run -E {}`", name)),
+        None => error,
+    }
 }
 
 /// Refuses names that shells cannot use, and names that [`check_allowed`] refuses.

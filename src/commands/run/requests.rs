@@ -15,7 +15,7 @@ use secrets_runtime::run::{PrivateFiles, check_program};
 use super::super::shared::outputs::dotenv_entries;
 use super::super::shared::{directories, suspects};
 use super::RunArgs;
-use super::names::{check_allowed, check_name, reason_to_skip, split};
+use super::names::{check_allowed, check_name, reason_to_skip, split, with_environment};
 use crate::config::Environment;
 use crate::context::{Context, Used};
 use crate::error::{self, Error, Hint, Kind};
@@ -93,7 +93,8 @@ impl<'a> RunRequests<'a> {
         }
 
         for text in &args.env {
-            let (name, template) = split(text.as_bytes(), "--env NAME=TEMPLATE")?;
+            let (name, template) = split(text.as_bytes(), "--env NAME=TEMPLATE")
+                .map_err(|error| with_environment(error, text, cx))?;
             check_name(name, "--env", true)?;
             let place = format!("--env {name}");
             requests.assign(name.into(), template.to_vec(), &place, "--env")?;

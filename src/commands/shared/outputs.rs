@@ -148,8 +148,19 @@ fn values(
 
 /// Returns the records of outputs. For outputs without secrets it needs no key and opens no vault.
 pub(crate) fn memory(cx: &Context, have_secrets: bool) -> Result<OutputRecords, Error> {
-    let key = if have_secrets { cx.vault()?.output_key(cx.target.project()?)? } else { None };
-    Ok(OutputRecords::new(cx.state_directory("outputs").as_deref(), key))
+    let directory = cx.state_directory("outputs");
+    if !have_secrets {
+        return Ok(OutputRecords::new(directory.as_deref(), None));
+    }
+
+    let (vault, project) = (cx.vault()?, cx.target.project()?);
+    let records = OutputRecords::new(directory.as_deref(), vault.output_key(project)?);
+    let Some(manifest) = cx.target.base_manifest()? else { return Ok(records) };
+    let environments = manifest.environments.iter().map(|environment| &environment.project);
+    let others = manifest.project.iter().chain(environments).filter(|other| *other != project);
+
+    // A token has the key of one project only.
+    Ok(records.with_others(others.filter_map(|other| vault.output_key(other).ok()?).collect()))
 }
 
 /// Writes all outputs, reports the result for each, and records them.

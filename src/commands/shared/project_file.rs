@@ -6,18 +6,25 @@ use std::path::Path;
 
 use secrets_core::model::ProjectName;
 use secrets_files::public;
-use secrets_project::setup::manifest::MANIFEST;
+use secrets_project::setup::manifest::{EnvironmentName, MANIFEST};
 use secrets_project::setup::{Draft, Manifest, Tree};
 
 use super::{conflicts, directories};
 use crate::config::Environment;
-use crate::context::Context;
+use crate::context::{Context, Trust};
 use crate::error::{Error, Kind};
-use crate::output::NewManifest;
+use crate::output::{AddedEnvironment, NewManifest};
 use crate::ui::counted;
 
 /// Writes `.secrets.toml` in the working directory from the placeholders in its tree.
 pub(crate) fn write(cx: &Context) -> Result<(), Error> {
+    let environment = cx.target.selection().environment.as_ref();
+    if let Some(name) = environment
+        && std::fs::symlink_metadata(MANIFEST).is_ok()
+    {
+        return add_environment(cx, name);
+    }
+
     refuse_another()?;
     let progress = cx.ui.progress("files searched");
     let tree = Tree::search(Path::new(""), None, &|number| progress.on_progress(number));
@@ -26,7 +33,11 @@ pub(crate) fn write(cx: &Context) -> Result<(), Error> {
 
     let project = conflicts::claim(cx, &project(cx)?, Path::new(""), false)?;
     let draft = Draft::of(&tree, project);
-    let text = draft.text();
+    let mut text = draft.text();
+    if let Some(name) = environment {
+        text.push_str(&environment_table(&draft.project, name));
+    }
+
     Manifest::parse(Path::new(""), &text).map_err(|error| {
         Error::usage(format!("`{MANIFEST}` would be invalid: {error}"))
             .hint("rename the template of that output; nothing was written")
@@ -70,6 +81,55 @@ pub(crate) fn write(cx: &Context) -> Result<(), Error> {
     })
 }
 
+/// Adds an environment to the manifest in the working directory.
+fn add_environment(cx: &Context, name: &EnvironmentName) -> Result<(), Error> {
+    let Some(manifest) =
+        cx.target.base_manifest()?.filter(|it| it.directory.as_os_str().is_empty())
+    else {
+        return Err(Error::new(Kind::Refused, format!("`{MANIFEST}` here does not belong to you")));
+    };
+
+    if let Some(known) = manifest.environments.iter().find(|known| known.name == *name) {
+        let message = format!(
+            "`{MANIFEST}` has environment `{name}` already, with project `{}`",
+            known.project
+        );
+        return Err(Error::new(Kind::Conflict, message).hint("nothing was written"));
+    }
+
+    let was_trusted = Context::coverage(manifest)
+        .is_ok_and(|coverage| matches!(cx.trust_of(&coverage), Trust::Trusted(_)));
+    let failed =
+        |error: io::Error| Error::new(Kind::Failure, format!("cannot read `{MANIFEST}`: {error}"));
+    let mut text = std::fs::read_to_string(MANIFEST).map_err(failed)?;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+
+    let base = cx.target.base_project()?;
+    text.push_str(&environment_table(&base, name));
+    let new = Manifest::parse(Path::new(""), &text).map_err(|error| {
+        Error::usage(format!("`{MANIFEST}` would be invalid: {error}"))
+            .hint("add the environment by hand; nothing was written")
+    })?;
+
+    replace(Path::new(MANIFEST), text.as_bytes())?;
+    if was_trusted {
+        cx.trust_as_written(Path::new(""), &text);
+    }
+
+    let project = new.environments.last().map_or_else(String::new, |it| it.project.to_string());
+    cx.ui.status(&format!("added environment `{name}` with project `{project}` to `{MANIFEST}`"));
+    cx.ui.status(&format!("next: enter its values with `secrets -E {name} setup`"));
+    cx.ui.document(|| {
+        Ok(AddedEnvironment { manifest: MANIFEST, environment: name.as_str(), project: &project })
+    })
+}
+
+fn environment_table(base: &ProjectName, name: &EnvironmentName) -> String {
+    format!("\n[environments.{name}]\nproject = \"{base}.{name}\"\n")
+}
+
 /// Refuses if the file already exists.
 fn refuse_another() -> Result<(), Error> {
     if std::fs::symlink_metadata(MANIFEST).is_err() {
@@ -92,7 +152,7 @@ pub(crate) fn project(cx: &Context) -> Result<ProjectName, Error> {
         name.unwrap_or_default().chars().map(|c| if allowed(c) { c } else { '-' }).collect();
     match ProjectName::parse(name.trim_matches('-')) {
         Ok(project) => Ok(project),
-        Err(_) => Ok(cx.target.project()?.clone()),
+        Err(_) => cx.target.base_project(),
     }
 }
 

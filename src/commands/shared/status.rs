@@ -18,6 +18,12 @@ pub(crate) fn status(cx: &Context, status: &Status) -> Result<StatusInfo, Error>
         vault,
         project: project.map(|name| name.to_string()),
         project_source: source.as_ref().map(ProjectSource::word),
+        environment: source.as_ref().and_then(|source| match source {
+            ProjectSource::Manifest { environment, .. } => {
+                environment.as_ref().map(ToString::to_string)
+            }
+            _ => None,
+        }),
         described_source: source.map(|source| source.describe()),
         unlocked: status.left.is_some(),
         seconds_left: status.left.map(|(ttl, _)| rounded(ttl)),

@@ -30,6 +30,8 @@ const RECORD: u64 = 4 * 1024 * 1024;
 pub struct OutputRecords {
     records: Option<Records>,
     key: Option<OutputKey>,
+    /// The keys of other projects that may have written the same outputs
+    others: Vec<OutputKey>,
     /// True if the records of removed outputs were already cleaned up
     tidied: Cell<bool>,
 }
@@ -72,8 +74,16 @@ impl OutputRecords {
         Self {
             records: directory.map(|directory| Records::new(directory, RECORD)),
             key,
+            others: Vec::new(),
             tidied: Cell::new(false),
         }
+    }
+
+    /// Takes outputs that were written under one of these keys for ours, too. An environment may write
+    /// to the same paths as another.
+    #[must_use]
+    pub fn with_others(self, others: Vec<OutputKey>) -> Self {
+        Self { others, ..self }
     }
 
     /// Starts the digest of an output. Returns `None` if the output has secrets and there is no
@@ -90,10 +100,6 @@ impl OutputRecords {
     pub fn of(&self, path: &Path) -> Option<Remembered> {
         let (records, path) = (self.records.as_ref()?, absolute(path).ok()?);
         read(records, &name_of(&path)).filter(|found| found.path == path)
-    }
-
-    fn key_id(&self) -> String {
-        self.key.as_ref().map(OutputKey::id).unwrap_or_default()
     }
 
     /// Returns every readable record of the project whose output still exists, whatever key the
@@ -114,7 +120,7 @@ impl OutputRecords {
     pub fn origin(&self, path: &Path, file: &mut File) -> io::Result<Origin> {
         let Some(records) = &self.records else { return Ok(Origin::Unknown) };
         let own = self.of(path);
-        let found = digests_of(self.key.as_ref(), file)?;
+        let found = digests_of(self.key.iter().chain(&self.others), file)?;
         let is_same = |record: &Remembered| {
             found.iter().any(|(key, digest)| (key, digest) == (&record.key, &record.digest))
         };
@@ -131,7 +137,9 @@ impl OutputRecords {
 
         Ok(match own {
             None => Origin::Unknown,
-            Some(own) if own.key.is_empty() || own.key == self.key_id() => Origin::Changed,
+            Some(own) if own.key.is_empty() || found.iter().any(|(key, _)| *key == own.key) => {
+                Origin::Changed
+            }
             Some(_) => Origin::OtherKey,
         })
     }
@@ -184,10 +192,13 @@ fn read(records: &Records, name: &str) -> Option<Remembered> {
     (found.version == 1).then_some(found)
 }
 
-/// Returns a file's digest without a key and its digest under a key, each with the id of its key.
-fn digests_of(key: Option<&OutputKey>, file: &mut File) -> io::Result<Vec<(String, String)>> {
+/// Returns a file's digest without a key and its digests under keys, each with the id of its key.
+fn digests_of<'k>(
+    keys: impl IntoIterator<Item = &'k OutputKey>,
+    file: &mut File,
+) -> io::Result<Vec<(String, String)>> {
     let mut digests = vec![(String::new(), OutputDigest::plain())];
-    digests.extend(key.map(|key| (key.id(), key.digest())));
+    digests.extend(keys.into_iter().map(|key| (key.id(), key.digest())));
 
     let mut piece = secrets_core::model::SecretBytes::zeroed(64 * 1024);
     loop {

@@ -19,7 +19,7 @@ use secrets_files::Records;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::manifest::{Manifest, ProxySettings, RenderEntry};
+use super::manifest::{Manifest, ManifestEnvironment, ProxySettings, RenderEntry, Variable};
 use super::relative;
 use crate::template::grammar::Grammar;
 use crate::template::{Plan, Template};
@@ -53,6 +53,21 @@ pub struct Coverage {
     /// The rules of the proxy, and its other settings, in the manifest's order
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<String>,
+    /// The environments, in the manifest's order
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<CoveredEnvironment>,
+}
+
+/// An environment of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoveredEnvironment {
+    pub name: String,
+    pub project: String,
+    /// The outputs with another path: the path in `[[render]]`, and that of the environment
+    pub outputs: Vec<(String, String)>,
+    /// The variables that are added or replaced, and their templates
+    pub variables: Vec<(String, String)>,
 }
 
 /// An output of a manifest.
@@ -93,19 +108,17 @@ impl PathBytes {
 }
 
 impl Coverage {
-    /// Describes what a manifest asks for. This reads its templates.
+    /// Describes what a manifest asks for, in all environments. This reads its templates.
     pub fn of(manifest: &Manifest) -> io::Result<Self> {
+        let manifest = manifest.base();
         let directory = fs::canonicalize(relative(&manifest.directory))?;
         let outputs = manifest
             .render
             .iter()
             .map(|rendering| CoveredOutput::of(manifest, rendering, &directory));
 
-        let variables = manifest
-            .run
-            .iter()
-            .flatten()
-            .map(|variable| (variable.name.clone(), variable.text.clone()));
+        let environments =
+            manifest.environments.iter().map(|one| CoveredEnvironment::of(manifest, one));
 
         Ok(Self {
             outputs: outputs.collect(),
@@ -117,8 +130,9 @@ impl Coverage {
                 .iter()
                 .map(|declaration| declaration.tag.to_string())
                 .collect(),
-            variables: variables.collect(),
+            variables: covered_variables(manifest.run.iter().flatten()),
             requests: manifest.proxy.as_ref().map(requests).unwrap_or_default(),
+            environments: environments.collect(),
         })
     }
 
@@ -170,7 +184,8 @@ impl Coverage {
         }
 
         changes.extend(self.changed_outputs(before));
-        changes.extend(self.changed_variables(before));
+        changes.extend(changed_variables(&self.variables, &before.variables));
+        changes.extend(self.changed_environments(before));
         for (what, now, then) in [("new", self, before), ("removed", before, self)] {
             let differs = |one: &&String| !then.requests.contains(one);
             let differing = now.requests.iter().filter(differs);
@@ -215,28 +230,23 @@ impl Coverage {
         changes
     }
 
-    fn changed_variables(&self, before: &Self) -> Vec<String> {
+    fn changed_environments(&self, before: &Self) -> Vec<String> {
         let mut changes = Vec::new();
-        for (name, text) in &self.variables {
-            let now = || CoveredVariable(name, text);
-            match before.variables.iter().find(|(other, _)| other == name) {
-                None => changes.push(format!("new variable {}", now().described(LONG))),
-                Some((_, other)) if other != text => {
-                    let before = CoveredVariable(name, other).described(LONG);
-                    changes.push(format!(
-                        "variable {}, previously {}",
-                        now().described(LONG),
-                        &before[name.len() + 1..]
-                    ));
-                }
-                Some(_) => {}
+        for environment in &self.environments {
+            match before.environments.iter().find(|other| other.name == environment.name) {
+                None => changes.push(format!(
+                    "new environment `{}` with project `{}`",
+                    environment.name, environment.project
+                )),
+                Some(other) => changes.extend(environment.changes_since(other)),
             }
         }
 
-        let is_removed =
-            |(old, _): &&(String, String)| self.variables.iter().all(|(name, _)| name != old);
-        let removed = before.variables.iter().filter(is_removed);
-        changes.extend(removed.map(|(old, _)| format!("removed variable {old}")));
+        let is_removed = |old: &&CoveredEnvironment| {
+            self.environments.iter().all(|environment| environment.name != old.name)
+        };
+        let removed = before.environments.iter().filter(is_removed);
+        changes.extend(removed.map(|old| format!("removed environment `{}`", old.name)));
 
         changes
     }
@@ -255,9 +265,80 @@ impl Coverage {
     /// Returns the number of secrets that outputs and variables use.
     pub fn number_of_secrets(&self) -> usize {
         let outputs = self.outputs.iter().flat_map(|output| output.tags.iter().flatten().cloned());
-        let variables = self.variables.iter().flat_map(|(_, text)| tags_in(text));
+        let environments = self.environments.iter().flat_map(|environment| &environment.variables);
+        let variables = self.variables.iter().chain(environments);
+        let variables = variables.flat_map(|(_, text)| tags_in(text));
         outputs.chain(variables).collect::<BTreeSet<_>>().len()
     }
+}
+
+impl CoveredEnvironment {
+    fn of(manifest: &Manifest, environment: &ManifestEnvironment) -> Self {
+        let shown = |path: &PathBuf| path.display().to_string();
+        Self {
+            name: environment.name.to_string(),
+            project: environment.project.to_string(),
+            outputs: environment
+                .outputs(manifest)
+                .map(|(from, to)| (shown(from), shown(to)))
+                .collect(),
+            variables: covered_variables(&environment.variables),
+        }
+    }
+
+    fn changes_since(&self, before: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        if self.project != before.project {
+            changes.push(format!("project `{}`, previously `{}`", self.project, before.project));
+        }
+
+        for (from, to) in &self.outputs {
+            if !before.outputs.iter().any(|other| other == &(from.clone(), to.clone())) {
+                changes.push(format!("output `{to}` instead of `{from}`"));
+            }
+        }
+
+        for (from, _) in &before.outputs {
+            if self.outputs.iter().all(|(other, _)| other != from) {
+                changes.push(format!("output `{from}` again"));
+            }
+        }
+
+        changes.extend(changed_variables(&self.variables, &before.variables));
+        changes.iter().map(|change| format!("environment `{}`: {change}", self.name)).collect()
+    }
+}
+
+fn covered_variables<'a>(
+    variables: impl IntoIterator<Item = &'a Variable>,
+) -> Vec<(String, String)> {
+    let pair = |variable: &Variable| (variable.name.clone(), variable.text.clone());
+    variables.into_iter().map(pair).collect()
+}
+
+fn changed_variables(now: &[(String, String)], before: &[(String, String)]) -> Vec<String> {
+    let mut changes = Vec::new();
+    for (name, text) in now {
+        let described = || CoveredVariable(name, text).described(LONG);
+        match before.iter().find(|(other, _)| other == name) {
+            None => changes.push(format!("new variable {}", described())),
+            Some((_, other)) if other != text => {
+                let before = CoveredVariable(name, other).described(LONG);
+                changes.push(format!(
+                    "variable {}, previously {}",
+                    described(),
+                    &before[name.len() + 1..]
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+
+    let is_removed = |(old, _): &&(String, String)| now.iter().all(|(name, _)| name != old);
+    let removed = before.iter().filter(is_removed);
+    changes.extend(removed.map(|(old, _)| format!("removed variable {old}")));
+
+    changes
 }
 
 /// Describes the rules and the other settings of the proxy.

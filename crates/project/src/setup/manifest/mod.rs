@@ -3,6 +3,7 @@
 //!
 //! A file with an unknown key or a value of the wrong type is refused, with line and column.
 
+mod environments;
 mod proxy;
 mod tables;
 
@@ -22,6 +23,7 @@ use crate::position::{Lines, Position};
 use crate::template::grammar::{Grammar, Malformed};
 use crate::template::{Event, ScanDetails, ScanError, scan};
 use crate::variables::{is_dangerous, is_name, is_setting};
+pub use environments::{EnvironmentName, ManifestEnvironment};
 pub use proxy::{ProxyRule, ProxySettings};
 use tables::{AlphabetWord, File, RenderTable, SecretTable, StrictTable};
 
@@ -29,8 +31,8 @@ pub const MANIFEST: &str = ".secrets.toml";
 /// The maximum size of a manifest in bytes.
 pub const MAX_SIZE: u64 = 1024 * 1024;
 
-/// A parsed manifest.
-#[derive(Debug)]
+/// A parsed manifest, without an environment or in one.
+#[derive(Debug, Clone)]
 pub struct Manifest {
     /// The directory, relative to the working directory: empty, or `..`, `../..` and so on
     pub directory: PathBuf,
@@ -46,12 +48,16 @@ pub struct Manifest {
     pub run: Option<Vec<Variable>>,
     /// `[proxy]` and `[[proxy.rule]]`; `None` if the file has no such table
     pub proxy: Option<ProxySettings>,
+    /// `[environments.NAME]`, in the file's order
+    pub environments: Vec<ManifestEnvironment>,
     /// The index of each declaration in `secrets`
     places: HashMap<TagKey, usize>,
+    /// The manifest without an environment; `None` if this is it
+    base: Option<Box<Manifest>>,
 }
 
 /// A secret that the project needs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Declaration {
     /// Its tag, as spelled in the manifest
     pub tag: Tag,
@@ -78,7 +84,7 @@ pub struct Generate {
 }
 
 /// A file to render. Its paths are relative to the manifest's directory and stay inside it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RenderEntry {
     pub template: PathBuf,
     /// The file that is rendered from it
@@ -91,7 +97,7 @@ pub struct RenderEntry {
 }
 
 /// A variable of `[run.env]`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Variable {
     pub name: String,
     /// Its value, which is a template
@@ -132,6 +138,8 @@ impl Manifest {
                 .map(|env| variables(&lines, env))
                 .transpose()?,
             proxy: file.proxy.map(|table| proxy::settings(&lines, table.0)).transpose()?,
+            environments: Vec::new(),
+            base: None,
         };
 
         manifest.places =
@@ -146,6 +154,7 @@ impl Manifest {
             manifest.render.push(rendering);
         }
 
+        manifest.environments = environments::environments(&lines, file.environments, &manifest)?;
         Ok(manifest)
     }
 
@@ -341,8 +350,8 @@ fn refused(lines: &Lines, error: &toml::de::Error) -> ManifestError {
             let found = found.split([' ', '`', '"']).next().unwrap_or_default();
             let expected = expected.trim_start_matches("struct ").trim_end_matches("Table");
             let expected = match expected {
-                "Secret" | "Generate" | "Render" | "Run" | "Proxy" | "Rule" | "Except" | "File"
-                | "a map" => "a table",
+                "Secret" | "Generate" | "Render" | "Run" | "Proxy" | "Rule" | "Except"
+                | "Environment" | "File" | "a map" => "a table",
                 "a sequence" => "an array of tables",
                 "i64" => "an integer",
                 other => other,

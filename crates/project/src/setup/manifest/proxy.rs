@@ -16,7 +16,7 @@ use crate::position::{Lines, Position};
 use crate::variables::{is_dangerous, is_name, is_setting, name_of};
 
 /// The settings of the proxy.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ProxySettings {
     /// True if hosts without a rule pass through a blind tunnel
     pub tunnels_others: bool,
@@ -29,7 +29,7 @@ pub struct ProxySettings {
 }
 
 /// A rule.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ProxyRule {
     /// The secret
     pub secret: Tag,

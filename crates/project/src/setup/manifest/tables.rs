@@ -46,6 +46,32 @@ pub(super) struct File {
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "ProxyTable"))]
     pub(super) proxy: Option<StrictTable<ProxyTable>>,
+    /// Other sets of values for the same set-up, each under a name that `-E` selects
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, EnvironmentTable>"))]
+    pub(super) environments: BTreeMap<Spanned<String>, StrictTable<EnvironmentTable>>,
+}
+
+/// A set of values of its own
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "environment"))]
+pub(super) struct EnvironmentTable {
+    /// The project with the values; by default the file's project, a dot and the name
+    #[serde(default)]
+    #[cfg_attr(
+        test,
+        schemars(with = "String", regex(pattern = r"^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}$"))
+    )]
+    pub(super) project: Option<Text<ProjectName>>,
+    /// Other paths for outputs: the path of an output, and its path in this environment
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
+    pub(super) outputs: BTreeMap<Spanned<String>, Text<RelativePath>>,
+    /// Variables for `secrets run` that are added, or replace one of run.env
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "RunTable"))]
+    pub(super) run: Option<StrictTable<RunTable>>,
 }
 
 /// A secret that the project needs

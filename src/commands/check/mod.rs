@@ -1,6 +1,8 @@
 //! `secrets check`: compares `.secrets.toml` with the vault, the files and git. It changes nothing
 //! and shows no value.
 
+mod environments;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   secrets check               list what is missing or out of date
   secrets check --json | jq '.missing[].tag'
+  secrets check --all-environments
   secrets check -q || exit 1  exit code 0 means all is well";
 
 /// Check the project against .secrets.toml
@@ -36,9 +39,18 @@ Examples:
 /// change the exit code. No value is shown, and nothing is changed.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct CheckArgs {}
+pub(crate) struct CheckArgs {
+    /// Print for each environment of .secrets.toml which secrets it has, and nothing else. The exit code
+    /// is 3 if a secret is missing in one of them, else 8 if a secret has expired, else 0
+    #[arg(long)]
+    all_environments: bool,
+}
 
-pub(crate) fn run(_: &CheckArgs, cx: &Context) -> Result<(), Error> {
+pub(crate) fn run(args: &CheckArgs, cx: &Context) -> Result<(), Error> {
+    if args.all_environments {
+        return environments::compare(cx);
+    }
+
     let manifest = cx.target.require_manifest()?;
     cx.require_vault()?;
     cx.require_trust(manifest)?;
