@@ -55,16 +55,6 @@ impl SecretState {
 
 impl Outcome for EnvironmentMatrix {
     fn text(&self, out: &mut Text) {
-        if !out.is_terminal() {
-            for secret in &self.secrets {
-                for (column, state) in self.environments.iter().zip(&secret.states) {
-                    out.line(&format!("{}\t{}\t{}", secret.tag, column.project, state.word()));
-                }
-            }
-
-            return;
-        }
-
         let names = self
             .environments
             .iter()
@@ -75,7 +65,16 @@ impl Outcome for EnvironmentMatrix {
             std::iter::once(secret.tag.clone()).chain(states).collect()
         };
         let rows: Vec<Vec<String>> = self.secrets.iter().map(row).collect();
-        out.columns(titles, &rows);
+        if out.wide_table(titles, &rows) {
+            return;
+        }
+
+        let lines = self.secrets.iter().flat_map(|secret| {
+            self.environments.iter().zip(&secret.states).map(|(column, state)| {
+                [secret.tag.clone(), column.project.clone(), state.word().to_owned()]
+            })
+        });
+        out.rows(["TAG", "PROJECT", "STATE"], &lines.collect::<Vec<_>>());
     }
 }
 

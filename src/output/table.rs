@@ -101,6 +101,20 @@ fn hint(secret: &Secret) -> String {
     }
 }
 
+fn terminal_width() -> usize {
+    terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0)).max(10)
+}
+
+/// Returns the width of a table in which nothing is wrapped, with a gap at its end.
+fn natural(columns: &[Column]) -> usize {
+    columns.iter().map(|column| column.width() + usize::from(GAP)).sum()
+}
+
+/// Returns true if the terminal has room for all columns.
+pub(super) fn fits(columns: &[Column]) -> bool {
+    natural(columns) <= terminal_width() + usize::from(GAP)
+}
+
 /// Formats a table that is at most as wide as the terminal. Columns that do not fit are removed,
 /// from the id to the hint and the expiry date. What is still too wide is wrapped.
 pub(super) fn table(mut columns: Vec<Column>, color: bool) -> String {
@@ -109,11 +123,8 @@ pub(super) fn table(mut columns: Vec<Column>, color: bool) -> String {
         return String::new();
     }
 
-    let width = terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0)).max(10);
+    let width = terminal_width();
     columns.retain(|column| column.rank != 3 || column.cells.iter().any(|cell| !cell.is_empty()));
-    let natural =
-        |columns: &[Column]| columns.iter().map(|c| c.width() + usize::from(GAP)).sum::<usize>();
-
     while natural(&columns) > width + usize::from(GAP) {
         let over = natural(&columns) - width - usize::from(GAP);
         if columns.iter().any(|column| column.rank == 3 && column.width() >= over + MIN_NAME_WIDTH)

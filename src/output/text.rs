@@ -77,9 +77,16 @@ impl Text {
         self.table(table::of_ranked_rows(titles, ranks, rows));
     }
 
-    /// Adds a table whose titles are data.
-    pub(super) fn columns(&mut self, titles: Vec<String>, rows: &[Vec<String>]) {
-        self.table(table::of_columns(titles, rows));
+    /// Adds a table whose titles are data. Returns false, and adds nothing, if stdout is not a terminal
+    /// or the terminal is too narrow for it.
+    pub(super) fn wide_table(&mut self, titles: Vec<String>, rows: &[Vec<String>]) -> bool {
+        let columns = table::of_columns(titles, rows);
+        let has_room = self.is_terminal && table::fits(&columns);
+        if has_room {
+            self.table(columns);
+        }
+
+        has_room
     }
 
     fn table(&mut self, columns: Vec<table::Column>) {
