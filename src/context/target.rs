@@ -184,8 +184,8 @@ impl Target {
 
         let base = self.base_manifest()?;
         let Some(name) = self.environment()? else { return Ok(base) };
-        let manifest = base.ok_or_else(|| no_manifest(&name))?.in_environment(&name);
-        let manifest = manifest.ok_or_else(|| no_environment(base, &name))?;
+        let base = base.ok_or_else(|| no_manifest(&name))?;
+        let manifest = base.in_environment(&name).ok_or_else(|| no_environment(base, &name))?;
         Ok(self.manifest.get_or_init(|| Some(manifest)).as_ref())
     }
 
@@ -241,8 +241,7 @@ fn no_manifest(name: &EnvironmentName) -> Error {
         .hint("choose a project with `-p NAME` instead of `-E` or SECRETS_ENVIRONMENT")
 }
 
-fn no_environment(manifest: Option<&Manifest>, name: &EnvironmentName) -> Error {
-    let Some(manifest) = manifest else { return no_manifest(name) };
+fn no_environment(manifest: &Manifest, name: &EnvironmentName) -> Error {
     let message = format!("`{}` has no environment `{name}`", manifest.path().display());
     let error = Error::new(Kind::NotFound, message);
     if manifest.environments.is_empty() {

@@ -227,6 +227,21 @@ fn setup_adds_an_environment() {
     assert_eq!(text, "project = \"web\"\nenvironments = {}\n");
 }
 
+/// A project that is named needs no manifest.
+#[test]
+fn an_invalid_manifest_does_not_disturb_a_named_project() {
+    let project = project();
+    project.write(".secrets.toml", "environments = 1\n");
+    project.write(".gitignore", "/web.env\n");
+    let line = ["render", "web.env.tmpl", "-o", "web.env", "-q", "-p", "web"];
+    for _ in 0..2 {
+        project.run(&line).succeeds();
+    }
+
+    assert_eq!(project.read("web.env"), "DATABASE_URL=postgres://dev\n");
+    project.run(&line[..5]).fails_with(2).stdout("").stderr_has(".secrets.toml:1");
+}
+
 /// The record is a file of the state directory, which may be damaged.
 #[test]
 fn a_damaged_default_project_is_an_error_with_a_way_out() {

@@ -6,7 +6,6 @@ use secrets_core::model::{ProjectName, Secret, Tag, TagKey, Timestamp};
 use secrets_project::setup::manifest::EnvironmentName;
 use secrets_project::setup::{Manifest, Tree, needs};
 
-use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::output::{EnvironmentInfo, EnvironmentMatrix, SecretState, SecretStates};
@@ -31,7 +30,7 @@ pub(super) fn compare(cx: &Context) -> Result<(), Error> {
 
     cx.require_vault()?;
     cx.require_trust(manifest)?;
-    let columns = columns(manifest)?;
+    let columns = columns(manifest, cx.target.base_project()?);
     let mut rows: Vec<(Tag, Vec<SecretState>)> = Vec::new();
     let mut places: HashMap<TagKey, usize> = HashMap::new();
     for (at, column) in columns.iter().enumerate() {
@@ -77,9 +76,8 @@ pub(super) fn compare(cx: &Context) -> Result<(), Error> {
     }
 }
 
-fn columns(manifest: &Manifest) -> Result<Vec<Column>, Error> {
-    let base = manifest.project.clone().map_or_else(Environment::default_project, Ok)?;
-    let base = Column { environment: None, project: base, manifest: manifest.clone() };
+fn columns(manifest: &Manifest, project: ProjectName) -> Vec<Column> {
+    let base = Column { environment: None, project, manifest: manifest.clone() };
     let named = manifest.environments.iter().filter_map(|environment| {
         Some(Column {
             environment: Some(environment.name.clone()),
@@ -88,7 +86,7 @@ fn columns(manifest: &Manifest) -> Result<Vec<Column>, Error> {
         })
     });
 
-    Ok(std::iter::once(base).chain(named).collect())
+    std::iter::once(base).chain(named).collect()
 }
 
 fn state(stored: Option<&Secret>, is_required: bool) -> SecretState {

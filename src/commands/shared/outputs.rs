@@ -155,7 +155,11 @@ pub(crate) fn memory(cx: &Context, have_secrets: bool) -> Result<OutputRecords, 
 
     let (vault, project) = (cx.vault()?, cx.target.project()?);
     let records = OutputRecords::new(directory.as_deref(), vault.output_key(project)?);
-    let Some(manifest) = cx.target.base_manifest()? else { return Ok(records) };
+
+    // A project that is named needs no manifest, which may be invalid.
+    let is_named = cx.target.named_project()?.is_some();
+    let manifest = if is_named { None } else { cx.target.base_manifest()? };
+    let Some(manifest) = manifest else { return Ok(records) };
     let environments = manifest.environments.iter().map(|environment| &environment.project);
     let others = manifest.project.iter().chain(environments).filter(|other| *other != project);
 

@@ -97,11 +97,16 @@ fn add_environment(cx: &Context, name: &EnvironmentName) -> Result<(), Error> {
         return Err(Error::new(Kind::Conflict, message).hint("nothing was written"));
     }
 
-    let was_trusted = Context::coverage(manifest)
-        .is_ok_and(|coverage| matches!(cx.trust_of(&coverage), Trust::Trusted(_)));
     let failed =
         |error: io::Error| Error::new(Kind::Failure, format!("cannot read `{MANIFEST}`: {error}"));
     let mut text = std::fs::read_to_string(MANIFEST).map_err(failed)?;
+
+    // The file may have changed since it was read for the first time.
+    let is_same =
+        Manifest::parse(Path::new(""), &text).is_ok_and(|it| it.digest == manifest.digest);
+    let was_trusted = is_same
+        && Context::coverage(manifest)
+            .is_ok_and(|coverage| matches!(cx.trust_of(&coverage), Trust::Trusted(_)));
     if !text.ends_with('\n') {
         text.push('\n');
     }

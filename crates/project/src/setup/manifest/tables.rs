@@ -18,6 +18,10 @@ use crate::dotenv::readers::{Reader, Readers};
 use crate::template::filter::Filter;
 use crate::template::grammar::Delimiters;
 
+/// The names of projects, for the JSON Schema.
+#[cfg(test)]
+const PROJECT: &str = "^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}$";
+
 /// The file that declares which secrets a project's directory needs. It never holds a value
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,10 +29,7 @@ use crate::template::grammar::Delimiters;
 pub(super) struct File {
     /// The project whose secrets the placeholders name
     #[serde(default)]
-    #[cfg_attr(
-        test,
-        schemars(with = "String", regex(pattern = r"^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}$"))
-    )]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = PROJECT)))]
     pub(super) project: Option<Text<ProjectName>>,
     /// The secrets that the project needs, each under its tag
     #[serde(default)]
@@ -59,10 +60,7 @@ pub(super) struct File {
 pub(super) struct EnvironmentTable {
     /// The project with the values; by default the file's project, a dot and the name
     #[serde(default)]
-    #[cfg_attr(
-        test,
-        schemars(with = "String", regex(pattern = r"^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,127}$"))
-    )]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = PROJECT)))]
     pub(super) project: Option<Text<ProjectName>>,
     /// Other paths for outputs: the path of an output, and its path in this environment
     #[serde(default)]
