@@ -8,7 +8,10 @@ use clap::Command;
 
 /// Every visible command, in the order in which a reader needs them.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("Store secrets", &["create", "list", "get", "update", "delete", "clone", "import", "export"]),
+    (
+        "Store secrets",
+        &["create", "list", "get", "update", "rename", "delete", "clone", "import", "export"],
+    ),
     ("Use secrets", &["render", "run", "request", "proxy", "serve", "mcp", "redact", "scan"]),
     ("Give access", &["allow", "token", "access", "audit"]),
     ("Set up a project", &["trust", "setup", "check", "refs", "template", "adopt", "project"]),

@@ -341,11 +341,8 @@ fn program_hint(typed: &str, arguments: &[OsString]) -> Option<&'static str> {
              in files"
         }
         "edit" | "rotate" | "change" => "did you mean `update`?",
-        "cp" | "copy" => "did you mean `clone`?",
-        "rename" | "mv" | "move" => {
-            "use `secrets clone OLD --tag NAME`, then `secrets delete OLD`, to rename a secret, \
-             or `secrets project rename` to rename a project"
-        }
+        "cp" => "did you mean `clone`?",
+        "mv" | "move" => "did you mean `rename`?",
         "inject" if has_input() => {
             "pass the template as an argument: `secrets render TEMPLATE -o OUT`"
         }

@@ -30,6 +30,7 @@ mod recovery;
 mod redact;
 mod refs;
 mod rekey;
+mod rename;
 mod render;
 mod request;
 mod restore;
@@ -62,6 +63,7 @@ pub(crate) enum Command {
     List(list::ListArgs),
     Get(get::GetArgs),
     Update(update::UpdateArgs),
+    Rename(rename::RenameArgs),
     Delete(delete::DeleteArgs),
     Clone(clone::CloneArgs),
     Access(access::AccessArgs),
@@ -156,6 +158,7 @@ impl Command {
             Self::Export(_) => (USE, "export"),
             Self::Create(_) => (MANAGE, "create"),
             Self::Update(_) => (MANAGE, "update"),
+            Self::Rename(_) => (MANAGE, "rename"),
             Self::Delete(_) => (MANAGE, "delete"),
             Self::Clone(_) => (MANAGE, "clone"),
             Self::Import(_) => (MANAGE, "import"),
@@ -201,6 +204,7 @@ impl Command {
             Self::List(args) => list::run(&args, cx),
             Self::Get(args) => get::run(&args, cx),
             Self::Update(args) => update::run(&args, cx),
+            Self::Rename(args) => rename::run(&args, cx),
             Self::Delete(args) => delete::run(&args, cx),
             Self::Clone(args) => clone::run(&args, cx),
             Self::Access(args) => access::run(&args, cx),

@@ -12,6 +12,7 @@ mod template;
 mod vault;
 
 use secrets_core::model::Tag;
+use secrets_files::ReplaceError;
 use secrets_project::git::GitError;
 use secrets_project::scan::ScanError;
 use secrets_runtime::run::RunError;
@@ -302,6 +303,20 @@ impl From<GitError> for Error {
                  fetches them",
             ),
             GitError::Io { .. } => failure,
+        }
+    }
+}
+
+impl From<ReplaceError> for Error {
+    fn from(error: ReplaceError) -> Self {
+        let message = error.to_string();
+        match error {
+            ReplaceError::Changed { .. } => Self::new(Kind::Conflict, message)
+                .hint("run the command again; nothing was changed"),
+            ReplaceError::Failed { .. } => {
+                Self::new(Kind::Failure, message).hint("nothing was changed")
+            }
+            ReplaceError::NotPutBack { .. } => Self::new(Kind::Failure, message),
         }
     }
 }

@@ -145,6 +145,11 @@ impl AuditInfo {
         const SHOWN: usize = 3;
         let mut names: Vec<String> =
             self.items.iter().take(SHOWN).map(|item| visible(&item.name)).collect();
+        let is_rename = self.kind == AuditKind::Change && self.action == Action::Rename.word();
+        if let (true, [before, after]) = (is_rename, &names[..]) {
+            names = vec![format!("{before} -> {after}")];
+        }
+
         let more = self.count.saturating_sub(names.len() as u64);
         match (names.is_empty(), more) {
             (_, 0) => {}

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
+use secrets_core::model::Secret;
 use secrets_project::Position;
-use secrets_project::setup::{Reference, Tree};
+use secrets_project::setup::{Reference, ReferenceKind, Tree};
 use secrets_project::template::grammar::Placeholder;
 use serde::Serialize;
 
-use super::{Outcome, Text};
+use super::{Outcome, SecretInfo, Text};
 use crate::ui::escape::visible;
 
 /// A place that refers to a secret.
@@ -18,14 +19,11 @@ pub(crate) struct ReferenceInfo<'a> {
     line: u64,
     column: u64,
     filters: Vec<&'static str>,
-    /// "placeholder", or "declaration" for the manifest's `[secrets.TAG]`; `None` in one template,
-    /// which has only placeholders
+    /// "placeholder", "declaration" for the manifest's `[secrets.TAG]`, or "rule" for its
+    /// `[[proxy.rule]]`; `None` in one template, which has only placeholders
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
 }
-
-/// The kind of the manifest's `[secrets.TAG]`.
-const DECLARATION: &str = "declaration";
 
 impl<'a> ReferenceInfo<'a> {
     pub(crate) fn of(reference: &'a Reference) -> Self {
@@ -35,7 +33,11 @@ impl<'a> ReferenceInfo<'a> {
             line: reference.position.line,
             column: reference.position.column,
             filters: reference.filters.iter().map(|filter| filter.name()).collect(),
-            kind: Some(if reference.declared { DECLARATION } else { "placeholder" }),
+            kind: Some(match reference.kind {
+                ReferenceKind::Placeholder | ReferenceKind::Bare => "placeholder",
+                ReferenceKind::Declaration => "declaration",
+                ReferenceKind::Rule => "rule",
+            }),
         }
     }
 
@@ -63,14 +65,60 @@ impl<'a> ReferenceInfo<'a> {
     /// Formats the reference as `file:line:column: tag | filter`.
     pub(crate) fn line(&self) -> String {
         let words = [&[self.tag], &self.filters[..]].concat().join(" | ");
-        let declared = if self.kind == Some(DECLARATION) { " (declared)" } else { "" };
-        format!("{}:{}:{}: {words}{declared}", visible(&self.file), self.line, self.column)
+        let note = match self.kind {
+            Some("declaration") => " (declared)",
+            Some("rule") => " (rule of the proxy)",
+            _ => "",
+        };
+        format!("{}:{}:{}: {words}{note}", visible(&self.file), self.line, self.column)
     }
 }
 
 impl Outcome for ReferenceInfo<'_> {
     fn text(&self, out: &mut Text) {
         out.line(&self.line());
+    }
+}
+
+/// Secrets with a new tag, and the places that named the old one.
+#[derive(Serialize)]
+pub(crate) struct RenamedSecrets<'a> {
+    secrets: Vec<SecretInfo<'a>>,
+    references: Vec<RenamedReference<'a>>,
+}
+
+/// A place that named a secret before it was renamed.
+#[derive(Serialize)]
+struct RenamedReference<'a> {
+    #[serde(flatten)]
+    reference: ReferenceInfo<'a>,
+    /// True if it names the new tag now
+    rewritten: bool,
+}
+
+impl<'a> RenamedSecrets<'a> {
+    pub(crate) fn new(
+        secrets: &'a [Secret],
+        rewritten: &'a [Reference],
+        left: &'a [Reference],
+    ) -> Self {
+        let all = |places: &'a [Reference], rewritten| {
+            let reference =
+                move |place| RenamedReference { reference: ReferenceInfo::of(place), rewritten };
+            places.iter().map(reference)
+        };
+        Self {
+            secrets: secrets.iter().map(SecretInfo).collect(),
+            references: all(rewritten, true).chain(all(left, false)).collect(),
+        }
+    }
+}
+
+impl Outcome for RenamedSecrets<'_> {
+    fn text(&self, out: &mut Text) {
+        for RenamedReference { reference, .. } in &self.references {
+            reference.text(out);
+        }
     }
 }
 

@@ -4,12 +4,13 @@ use crate::support::Sandbox;
 
 const MARKER: &str = "hunter2-MARKER";
 /// Each command with the arguments that it needs to parse, but without anything to work on.
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "init",
     "create --tag key",
     "list",
     "get key",
     "update key",
+    "rename key new",
     "delete key",
     "clone key --to web",
     "render -e x",
@@ -231,6 +232,8 @@ fn an_invalid_tag_or_name_is_not_repeated() {
         ("get", &["hunter2-MARKER!"][..]),
         ("update", &["hunter2-MARKER!"]),
         ("delete", &["hunter2-MARKER!"]),
+        ("rename", &["hunter2-MARKER!", "x"]),
+        ("rename key", &["hunter2-MARKER!"]),
         ("clone", &["hunter2-MARKER!", "--to", "x"]),
         ("clone key", &["--to", "hunter2-MARKER!"]),
         ("clone key", &["--tag", "hunter2-MARKER!"]),
@@ -276,7 +279,6 @@ const MISTAKES: [(&str, &str); 49] = [
     ("upgrade", "install the new version"),
     ("upload", "sends neither anywhere"),
     ("sync", "`secrets backup FILE` to copy the vault"),
-    ("rename a b", "`secrets clone OLD --tag NAME`"),
     ("mv a b", "`secrets clone OLD --tag NAME`"),
     ("version", "`secrets --version`"),
     ("-v", "`secrets --version`"),
@@ -289,7 +291,8 @@ const MISTAKES: [(&str, &str); 49] = [
     ("inject -i t", "`secrets render TEMPLATE -o OUT`"),
     ("set key", "`secrets create TAG`"),
     ("show key", "`secrets get` to show the hint"),
-    ("copy key", "did you mean `clone`?"),
+    ("cp key", "did you mean `clone`?"),
+    ("mv a b", "did you mean `rename`?"),
     ("search x", "`secrets list --filter TEXT`"),
     ("exec x", "did you mean `run`?"),
     ("passphrase", "did you mean `passwd`?"),

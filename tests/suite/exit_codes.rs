@@ -109,6 +109,7 @@ fn exit_2_is_a_missing_command() {
       list         List secrets with their hints
       get          Show a secret's metadata and hint
       update       Change a secret's value, name, description, expiry date or source
+      rename       Give a secret another tag
       delete       Delete secrets permanently
       clone        Copy secrets to another project
       import       Import secrets from a dotenv file or another tool's export

@@ -72,6 +72,7 @@ mod redact;
 mod refs;
 mod rekey;
 mod remembered;
+mod rename;
 mod render;
 mod render_streams;
 mod request;

@@ -120,6 +120,10 @@ const WRITES: &[(&str, [usize; 3], Operation)] = &[
     ("delete", [2, 3, 2], |vault, name| {
         drop(vault.delete(name, &["doomed".parse().unwrap(), "lost".parse().unwrap()]).unwrap());
     }),
+    ("get and rename", [3, 4, 3], |vault, name| {
+        let secret = vault.get(name, &"doomed".parse().unwrap()).unwrap();
+        drop(vault.rename(&[secret], &Tag::parse(&fresh()).unwrap()).unwrap());
+    }),
     ("import of 30", [2, 3, 2], |vault, name| {
         let new = |number| secret(&tag(number), &[fresh().as_bytes(), &[b'.'; 200]].concat());
         let import = Import::into_one(name, (10..COUNT).map(new).collect(), OnConflict::Overwrite);

@@ -21,6 +21,7 @@ mod output;
 pub mod public;
 mod records;
 pub mod rename;
+mod replacements;
 mod signals;
 mod temporary;
 pub mod umask;
@@ -31,4 +32,5 @@ pub use output::{
     permission_bits,
 };
 pub use records::{Records, RecordsLock};
+pub use replacements::{ReplaceError, Replacements};
 pub use signals::{DeferSignals, is_ignored};

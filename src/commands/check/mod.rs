@@ -12,7 +12,7 @@ use secrets_core::vault::{Reveal, Revealed};
 use secrets_project::git::GitStatus;
 use secrets_project::setup::gitignore;
 use secrets_project::setup::{
-    Manifest, ModifiedOutput, Need, OutputState, RenderEntry, Tree, needs,
+    Manifest, ModifiedOutput, Need, OutputState, ReferenceKind, RenderEntry, Tree, needs,
 };
 
 use super::shared::{additions, due, outputs};
@@ -170,8 +170,8 @@ fn unused(
     stored: &[Secret],
     known: &HashSet<TagKey>,
 ) -> Vec<UnusedSecret> {
-    let placeholders = tree.references.iter().filter(|reference| !reference.declared);
-    let used: HashSet<TagKey> = placeholders.map(|reference| reference.tag.key()).collect();
+    let places = tree.references.iter().filter(|it| it.kind != ReferenceKind::Declaration);
+    let used: HashSet<TagKey> = places.map(|reference| reference.tag.key()).collect();
 
     // Without a `[run]` table, `run` passes every declared secret to a program.
     let declared = manifest

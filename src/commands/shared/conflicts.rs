@@ -167,7 +167,7 @@ impl<'a> Uses<'a> {
             self.tree
                 .references
                 .iter()
-                .any(|r| r.file == path && !r.declared && r.tag.key() == *tag)
+                .any(|r| r.file == path && r.is_placeholder() && r.tag.key() == *tag)
         };
 
         if let Some(manifest) = self.manifest {

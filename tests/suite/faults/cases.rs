@@ -45,6 +45,7 @@ pub const CASES: &[Case] = &[
     Case { line: "token revoke ci --yes --keep-keys", prepare: token },
     Case { line: "token revoke --all --yes", prepare: token },
     Case { line: "token bundle ci @copy.db", prepare: token },
+    Case { line: "rename key other-key", prepare: nothing },
     Case { line: "delete key --yes", prepare: nothing },
     Case { line: "clone --all --to other", prepare: nothing },
     Case { line: "clone key --to web --on-conflict overwrite", prepare: nothing },

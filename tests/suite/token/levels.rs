@@ -32,6 +32,7 @@ fn a_use_token_puts_values_to_work_and_changes_nothing() {
     for refused in [
         &["create", "x"][..],
         &["update", "other", "--name", "x"],
+        &["rename", "other", "x"],
         &["delete", "other", "-y"],
         &["clone", "other", "--tag", "more"],
         &["import", "x.env"],
@@ -47,8 +48,9 @@ fn a_manage_token_creates_updates_deletes_and_clones() {
     tokens.with("boss", &["create", "fresh", "-q"]).stdin("new value").run().succeeds();
     tokens.with("boss", &["update", "fresh", "-q"]).stdin("newer value").run().succeeds();
     tokens.with("boss", &["clone", "fresh", "--tag", "copy", "-q"]).run().succeeds();
+    tokens.with("boss", &["rename", "copy", "second", "-q"]).run().succeeds();
     tokens.with("boss", &["delete", "other", "-y", "-q"]).run().succeeds();
-    let render = ["render", "-e", "{{ secrets.copy }}"];
+    let render = ["render", "-e", "{{ secrets.second }}"];
     tokens.with("boss", &render).run().succeeds().stdout("newer value");
 
     // The owner accepts what it signed, and the log says who did it.

@@ -76,10 +76,12 @@ pub enum Action {
     Begin,
     /// The destinations of secrets were changed
     Allow,
+    /// A secret got another tag
+    Rename,
 }
 
 impl Action {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -100,6 +102,7 @@ impl Action {
         Self::Prune,
         Self::Begin,
         Self::Allow,
+        Self::Rename,
     ];
 
     /// Returns the number of the action in an entry, from 1.
@@ -130,6 +133,7 @@ impl Action {
             Self::Prune => "prune",
             Self::Begin => "begin",
             Self::Allow => "allow",
+            Self::Rename => "rename",
         }
     }
 
@@ -221,9 +225,10 @@ impl PruneMark {
 pub struct AuditChange {
     /// The kind of the change
     pub action: Action,
-    /// The number of items
+    /// The number of secrets, projects or tokens that it concerns
     pub count: u64,
-    /// The first [`MAX_ITEMS`] of them
+    /// The first [`MAX_ITEMS`] of them. A renamed secret stands there twice, with its tag before and
+    /// after
     pub items: Vec<AuditItem>,
     /// Tokens that may sign from now on
     pub admitted: Vec<Admitted>,
@@ -258,6 +263,11 @@ impl AuditChange {
         if self.items.len() < MAX_ITEMS {
             self.items.push(AuditItem { rid, name: name.to_owned() });
         }
+    }
+
+    /// Adds the tag that a secret had before it is added with its new one.
+    pub fn add_before(&mut self, rid: RecordId, name: &str) {
+        self.items.push(AuditItem { rid, name: name.to_owned() });
     }
 
     /// Adds a token as an item.

@@ -18,7 +18,7 @@ use crate::crypto::random;
 use crate::crypto::record::{ValueBinding, seal_value};
 use crate::crypto::rows::Record;
 use crate::crypto::tree::{self, Leaf};
-use crate::model::{Metadata, Secret, SecretValue, TagKey};
+use crate::model::{Metadata, Secret, SecretValue, Tag, TagKey};
 use crate::store::{Change, Snapshot, Transaction, Want};
 
 /// The number of values that are sealed together. One request to the agent asks for all their keys.
@@ -111,6 +111,27 @@ impl<'a> Edit<'a> {
         }
 
         self.put_record(record, metadata)
+    }
+
+    /// Stores the next version of a secret under a tag that no other secret has. The value is sealed
+    /// again, because its seal is bound to the tag.
+    pub(super) fn rename(
+        &mut self,
+        found: VerifiedRecord,
+        tag: &Tag,
+        value: &SecretValue,
+    ) -> Result<Secret, VaultError> {
+        let VerifiedRecord { mut record, mut metadata } = found;
+        let tag_ix = self.project.ring()?.tag_ix(tag.key().as_str());
+        if tag_ix != record.tag_ix {
+            buckets::remove(self.leaves(record.tag_ix[0])?, &record.tag_ix);
+            self.transaction.apply(Change::DropRecord(&self.project.row.pid, &record))?;
+            record.tag_ix = tag_ix;
+        }
+
+        self.change.add_before(record.rid, metadata.tag.as_str());
+        metadata.tag = tag.clone();
+        self.put(VerifiedRecord { record, metadata }, Some(value))
     }
 
     /// Begins a new secret for [`Edit::put_all`], under a new id. The store refuses an id that is

@@ -15,6 +15,7 @@
 //! * `find`: secrets by tag or id, one or many
 //! * `class`: makes a secret restricted, or a team secret again
 //! * `destinations`: where a value may be sent
+//! * `rename`: another tag for a secret
 //! * `secrets`, `list`, `projects`, `copy`, `import`, `export`: the operations
 //! * `rekey`: re-encryption under new keys
 //! * `token_access`, `members`: what a token opens and signs
@@ -51,6 +52,7 @@ mod next_policy;
 mod project;
 mod projects;
 mod rekey;
+mod rename;
 mod revealed;
 mod revoke_all;
 mod secrets;

@@ -8,7 +8,7 @@ use secrets_core::model::{Description, ProjectName, Tag};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::manifest::{MANIFEST, Manifest};
-use super::tree::Tree;
+use super::tree::{ReferenceKind, Tree};
 use crate::dotenv::readers::{Reader, Readers};
 
 /// Extensions of templates. The output's name is the template's name without the extension.
@@ -61,7 +61,7 @@ impl Draft {
                 continue;
             }
 
-            if !is_template && reference.bare {
+            if !is_template && reference.kind == ReferenceKind::Bare {
                 draft.left_out.push(reference.file.clone());
                 continue;
             }

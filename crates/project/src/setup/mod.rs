@@ -9,6 +9,7 @@
 //! * `detect`: guesses which programs read the dotenv files from the project's other files
 //! * `provided`: finds the values that a manifest needs in a dotenv file
 //! * `tree`: finds every reference in the tree, with its position
+//! * `renaming`: writes another tag wherever the files name a secret
 //! * `outputs`: renders all files of the manifest, or none
 //! * `output_records`: remembers what was last written, and which directories use a project
 //! * `uses`: finds the secrets that other directories use
@@ -38,6 +39,7 @@ mod needs;
 pub mod output_records;
 mod outputs;
 mod provided;
+mod renaming;
 pub mod settings;
 mod structure;
 mod tree;
@@ -60,7 +62,8 @@ pub use modified::{AdoptableOutput, ModifiedOutput, foreign, is_dotenv};
 pub use needs::{Need, needs};
 pub use outputs::{OutputState, Outputs, ProtectedFile, ResolvedOutputs};
 pub use provided::ProvidedValues;
-pub use tree::{Reference, Tree};
+pub use renaming::{RenamedFile, Renaming, RenamingError};
+pub use tree::{Reference, ReferenceKind, Tree};
 pub use uses::{OtherUses, Use};
 
 use crate::git::GitError;

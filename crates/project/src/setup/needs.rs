@@ -43,7 +43,7 @@ pub fn needs<'m>(manifest: &'m Manifest, tree: &Tree) -> Vec<Need<'m>> {
     let own = manifest.path();
     let templates: HashSet<_> =
         manifest.render.iter().map(|rendering| manifest.at(&rendering.template)).collect();
-    for reference in tree.references.iter().filter(|reference| !reference.declared) {
+    for reference in tree.references.iter().filter(|it| it.is_placeholder()) {
         let is_rendered = templates.contains(&reference.file);
         if !is_rendered && reference.file != own {
             continue;

@@ -14,12 +14,12 @@ use memchr::memmem::Finder;
 use secrets_core::model::Tag;
 use zeroize::Zeroizing;
 
-use super::manifest::{MANIFEST, Manifest};
+use super::manifest::{MANIFEST, Manifest, Variable};
 use super::relative;
 use crate::position::Position;
 use crate::scan::{Walk, is_directory_below};
 use crate::template::filter::Filter;
-use crate::template::grammar::Grammar;
+use crate::template::grammar::{Grammar, NAMESPACE};
 use crate::template::{Event, ScanDetails, ScanError, WINDOW, scan};
 
 /// A file with a NUL byte within this many bytes is binary, as in git.
@@ -39,10 +39,27 @@ pub struct Reference {
     /// The secret's tag, as spelled there
     pub tag: Tag,
     pub filters: Vec<Filter>,
-    /// True for a placeholder of the form `{{NAME}}`, which other tools use too
-    pub bare: bool,
-    /// True for a `[secrets.TAG]` in the manifest, which is not a placeholder
-    pub declared: bool,
+    pub kind: ReferenceKind,
+}
+
+impl Reference {
+    /// Returns true if the value is put in this place.
+    pub fn is_placeholder(&self) -> bool {
+        matches!(self.kind, ReferenceKind::Placeholder | ReferenceKind::Bare)
+    }
+}
+
+/// How a place names a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReferenceKind {
+    /// A placeholder of the form `{{ secrets.tag }}`
+    Placeholder,
+    /// A placeholder of the form `{{NAME}}`, which other tools use too
+    Bare,
+    /// A `[secrets.TAG]` in the manifest
+    Declaration,
+    /// A `[[proxy.rule]]` in the manifest
+    Rule,
 }
 
 /// The result of searching a tree.
@@ -122,7 +139,14 @@ impl Tree {
             }
         }
 
-        tree.references.extend(manifest.into_iter().flat_map(manifest_references));
+        if let Some(manifest) = manifest {
+            let environments = &manifest.base().environments;
+            let variables = environments.iter().flat_map(|environment| &environment.variables);
+            let all = manifest.base().run.iter().flatten().chain(variables);
+            tree.references.extend(manifest_references(manifest, all));
+            tree.references.extend(rules(manifest));
+        }
+
         tree.references.sort_by(|a, b| (&a.file, a.position).cmp(&(&b.file, b.position)));
         tree.references.dedup();
         tree.unread.sort();
@@ -146,7 +170,7 @@ impl Tree {
         true
     }
 
-    /// Searches only the manifest and its templates.
+    /// Searches only the manifest, in its environment, and its templates.
     pub fn of(manifest: &Manifest) -> Self {
         let mut tree = Self::default();
         let mut search = TreeSearch::new();
@@ -154,7 +178,7 @@ impl Tree {
             tree.file(&mut search, &manifest.at(&rendering.template), &rendering.grammar);
         }
 
-        tree.references.extend(manifest_references(manifest));
+        tree.references.extend(manifest_references(manifest, manifest.run.iter().flatten()));
         tree
     }
 
@@ -181,21 +205,38 @@ fn unread(path: &Path, why: &io::Error) -> String {
     format!("cannot read `{}`: {why}", path.display())
 }
 
-/// Returns the references of the manifest itself: its declarations, and the placeholders in
-/// `[run.env]`.
-fn manifest_references(manifest: &Manifest) -> Vec<Reference> {
+/// Returns the references in the rules of the proxy.
+fn rules(manifest: &Manifest) -> Vec<Reference> {
+    let rules = manifest.proxy.iter().flat_map(|proxy| &proxy.rules);
+    let tags = rules.flat_map(|rule| {
+        [Some((&rule.secret, rule.secret_at)), rule.key_id.as_ref().zip(rule.key_id_at)]
+    });
+    let reference = |(tag, position): (&Tag, Position)| Reference {
+        file: manifest.path(),
+        position,
+        tag: tag.clone(),
+        filters: Vec::new(),
+        kind: ReferenceKind::Rule,
+    };
+    tags.flatten().map(reference).collect()
+}
+
+/// Returns the declarations of the manifest, and the placeholders in variables of `[run.env]`.
+fn manifest_references<'m>(
+    manifest: &'m Manifest,
+    variables: impl Iterator<Item = &'m Variable>,
+) -> Vec<Reference> {
     let file = manifest.path();
     let declared = manifest.secrets.iter().map(|declaration| Reference {
         file: file.clone(),
         position: declaration.position,
         tag: declaration.tag.clone(),
         filters: Vec::new(),
-        bare: false,
-        declared: true,
+        kind: ReferenceKind::Declaration,
     });
 
     let mut references: Vec<Reference> = declared.collect();
-    for variable in manifest.run.iter().flatten() {
+    for variable in variables {
         let grammar = Grammar::default();
         let mut text = variable.text.as_bytes();
         let (mut column, mut line) = (variable.position.column + 1, variable.position.line);
@@ -216,8 +257,7 @@ fn manifest_references(manifest: &Manifest) -> Vec<Reference> {
                         position: Position { line, column },
                         tag: placeholder.tag.clone(),
                         filters: placeholder.filters.clone(),
-                        bare: is_bare(raw),
-                        declared: false,
+                        kind: kind_of(raw),
                     });
                 }
 
@@ -283,8 +323,7 @@ fn references(
                     position: at.position,
                     tag: placeholder.tag.clone(),
                     filters: placeholder.filters.clone(),
-                    bare: is_bare(raw),
-                    declared: false,
+                    kind: kind_of(raw),
                 });
             }
 
@@ -297,6 +336,9 @@ fn references(
     }
 }
 
-fn is_bare(placeholder: &[u8]) -> bool {
-    memchr::memmem::find(placeholder, b"secrets.").is_none()
+pub(super) fn kind_of(placeholder: &[u8]) -> ReferenceKind {
+    match memchr::memmem::find(placeholder, NAMESPACE) {
+        Some(_) => ReferenceKind::Placeholder,
+        None => ReferenceKind::Bare,
+    }
 }

@@ -65,7 +65,8 @@ impl OtherUses {
         let found: Vec<&Reference> =
             self.references.iter().filter(|found| found.tag.key() == *tag).collect();
         let own = self.manifest.path();
-        let refers = |path: &Path| found.iter().any(|found| !found.declared && found.file == path);
+        let refers =
+            |path: &Path| found.iter().any(|found| found.is_placeholder() && found.file == path);
 
         let mut uses = Vec::new();
         for rendering in &self.manifest.render {

@@ -17,7 +17,8 @@ use crate::dotenv::readers::Readers;
 /// The maximum length of a placeholder in bytes, delimiters included.
 pub const MAX_LENGTH: usize = 512;
 const MAX_DELIMITER: usize = 16;
-const NAMESPACE: &[u8] = b"secrets.";
+/// What stands before the tag in a placeholder that is not bare.
+pub const NAMESPACE: &[u8] = b"secrets.";
 
 /// The delimiters that open and close a placeholder.
 #[derive(Debug, Clone, PartialEq, Eq)]

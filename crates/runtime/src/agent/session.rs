@@ -377,6 +377,7 @@ fn signable(change: &[u8]) -> Option<AuditChange> {
             | Action::Clone
             | Action::Import
             | Action::Allow
+            | Action::Rename
     );
 
     let names_no_keys =

@@ -4,6 +4,7 @@
 //! A file with an unknown key or a value of the wrong type is refused, with line and column.
 
 mod environments;
+pub(super) mod places;
 mod proxy;
 mod tables;
 

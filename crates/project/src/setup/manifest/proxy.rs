@@ -33,6 +33,8 @@ pub struct ProxySettings {
 pub struct ProxyRule {
     /// The secret
     pub secret: Tag,
+    /// The position of its tag
+    pub secret_at: Position,
     /// The origin
     pub origin: OriginPattern,
     /// The paths; empty for every path
@@ -53,6 +55,8 @@ pub struct ProxyRule {
     pub shape: Option<String>,
     /// The secret with the id of the key, if the rule signs
     pub key_id: Option<Tag>,
+    /// The position of its tag
+    pub key_id_at: Option<Position>,
     /// The position of the rule
     pub position: Position,
 }
@@ -140,7 +144,7 @@ enum UpstreamWord {
 struct RuleTable {
     /// The tag of the secret
     #[cfg_attr(test, schemars(with = "String"))]
-    secret: Text<Tag>,
+    secret: Spanned<Text<Tag>>,
     /// The origin, with a path if only one is meant
     #[cfg_attr(test, schemars(with = "String", regex(pattern = "^https://")))]
     to: Text<Address>,
@@ -181,7 +185,7 @@ struct RuleTable {
     /// The tag of the secret with the id of the key, for `sign`
     #[serde(default, rename = "key-id")]
     #[cfg_attr(test, schemars(with = "String"))]
-    key_id: Option<Text<Tag>>,
+    key_id: Option<Spanned<Text<Tag>>>,
 }
 
 #[derive(Deserialize)]
@@ -287,7 +291,7 @@ pub(super) fn settings(lines: &Lines, table: ProxyTable) -> Result<ProxySettings
     for rule in table.rule {
         let position = lines.position(rule.span().start);
         let refused = |message| ManifestError { at: Some(position), message };
-        settings.rules.push(self::rule(rule.into_inner().0, position).map_err(refused)?);
+        settings.rules.push(self::rule(lines, rule.into_inner().0, position).map_err(refused)?);
     }
 
     let is_taken = |at: usize| {
@@ -306,8 +310,9 @@ pub(super) fn settings(lines: &Lines, table: ProxyTable) -> Result<ProxySettings
     Ok(settings)
 }
 
-fn rule(table: RuleTable, position: Position) -> Result<ProxyRule, String> {
-    let Text(secret) = table.secret;
+fn rule(lines: &Lines, table: RuleTable, position: Position) -> Result<ProxyRule, String> {
+    let secret_at = lines.position(table.secret.span().start);
+    let Text(secret) = table.secret.into_inner();
     let variable = table.env.unwrap_or_else(|| name_of(&secret));
     if !is_name(&variable) {
         return Err(format!(
@@ -358,8 +363,10 @@ fn rule(table: RuleTable, position: Position) -> Result<ProxyRule, String> {
         rate: table.rate.map(|Text(RateText(rate))| rate),
         variable,
         shape: table.shape.map(|Text(Shape(shape))| shape),
-        key_id: table.key_id.map(|Text(tag)| tag),
+        key_id_at: table.key_id.as_ref().map(|tag| lines.position(tag.span().start)),
+        key_id: table.key_id.map(|tag| tag.into_inner().0),
         secret,
+        secret_at,
         position,
     })
 }

@@ -1,0 +1,235 @@
+//! `secrets rename`: gives a secret another tag, and writes it into the files that refer to the secret.
+
+use std::path::Path;
+
+use clap_complete::ArgValueCompleter;
+use secrets_core::model::{ProjectName, Secret, SecretRef, Tag};
+use secrets_core::vault::Vault;
+use secrets_files::Replacements;
+use secrets_project::setup::manifest::MANIFEST;
+use secrets_project::setup::{Manifest, Reference, Renaming, Tree};
+
+use super::shared::store::conflict;
+use crate::completion;
+use crate::context::{Context, Trust};
+use crate::error::{Error, Kind, hint};
+use crate::output::RenamedSecrets;
+use crate::ui::counted;
+
+const EXAMPLES: &str = "\
+Examples:
+  secrets rename db-url database-url
+  secrets rename db-url database-url --references  and rewrite the files
+  secrets refs db-url                              list what would change";
+
+/// Give a secret another tag
+///
+/// The secret keeps its id, value and destinations, so tokens for it go on working. Lists every
+/// place in the project's files that refers to it by the old tag. With --references, rewrites these
+/// places: templates, other files with placeholders, and .secrets.toml. Then all environments of
+/// .secrets.toml that have the secret are renamed too. Either everything is renamed or nothing.
+///
+/// A placeholder keeps its spelling, such as {{DB_URL}} or {{ secrets.db_url }}. A bare {{NAME}}
+/// outside of the templates stays, because other tools use it too. A program that `secrets run`
+/// starts without [run.env] gets the variable of the new tag.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RenameArgs {
+    /// Rename this secret: a tag in the current project, or an id in any project
+    #[arg(value_name = "TAG|ID", add = ArgValueCompleter::new(completion::tags))]
+    secret: SecretRef,
+    /// Give it this tag
+    #[arg(value_name = "NEW-TAG")]
+    to: Tag,
+    /// Rewrite the places that refer to it
+    #[arg(long)]
+    references: bool,
+}
+
+pub(crate) fn run(args: &RenameArgs, cx: &Context) -> Result<(), Error> {
+    cx.require_vault()?;
+    let project = cx.trusted_project()?;
+    let vault = cx.vault()?;
+    let found = match vault.get(project, &args.secret) {
+        Ok(found) => found,
+        Err(error) => return only_references(args, cx, vault, project, error.into()),
+    };
+
+    let from = &found.metadata.tag;
+    if *from == args.to {
+        cx.ui.status(&format!("`{from}` has this tag already"));
+        let found = [found];
+        return cx.ui.document(|| Ok(RenamedSecrets::new(&found, &[], &[])));
+    }
+
+    let places = Places::search(args, cx, &found.project)?;
+    let renaming = places.plan(args, from)?;
+    let mut wanted = vec![found.clone()];
+    if args.references {
+        let others = places.projects.iter().filter(|other| **other != found.project);
+        for other in others {
+            wanted.extend(vault.find(other, from)?);
+        }
+    }
+
+    let rename = || {
+        let renamed = vault.rename(&wanted, &args.to);
+        renamed.map_err(|error| conflict(error, "choose another tag; nothing was renamed"))
+    };
+    let renamed = match &renaming {
+        Some(renaming) => places.write(cx, renaming, rename)?,
+        None => rename()?,
+    };
+    let renamed = cx.written(vault, renamed);
+
+    for secret in &renamed {
+        cx.ui.status(&format!("renamed `{from}` to `{}` in project `{}`", args.to, secret.project));
+    }
+
+    report(args, cx, &places, renaming.as_ref(), &renamed, from)
+}
+
+/// Rewrites references to a secret that has its new tag already, as after a rename without
+/// --references or on another machine.
+fn only_references(
+    args: &RenameArgs,
+    cx: &Context,
+    vault: &Vault,
+    project: &ProjectName,
+    missing: Error,
+) -> Result<(), Error> {
+    let SecretRef::Tag(from) = &args.secret else { return Err(missing) };
+    if !args.references
+        || missing.kind() != Kind::NotFound
+        || vault.find(project, &args.to)?.is_none()
+    {
+        return Err(missing);
+    }
+
+    let places = Places::search(args, cx, project)?;
+    let Some(renaming) = places.plan(args, from)?.filter(|it| !it.files.is_empty()) else {
+        return Err(missing);
+    };
+    places.write(cx, &renaming, || Ok(()))?;
+    cx.ui.status(&format!("`{}` has its new tag already", args.to));
+    report(args, cx, &places, Some(&renaming), &[], from)
+}
+
+/// The places in the files of the working directory's tree that refer to secrets.
+struct Places<'c> {
+    manifest: Option<&'c Manifest>,
+    /// The projects that the places refer to: one, and those of the environments
+    projects: Vec<ProjectName>,
+    tree: Tree,
+}
+
+impl<'c> Places<'c> {
+    /// Searches the tree if it belongs to a project.
+    fn search(args: &RenameArgs, cx: &'c Context, project: &ProjectName) -> Result<Self, Error> {
+        let manifest = cx.target.base_manifest()?;
+        let mut projects = Vec::new();
+        if let Some(manifest) = manifest {
+            projects.push(cx.target.base_project()?);
+            projects.extend(manifest.environments.iter().map(|it| it.project.clone()));
+        } else if args.references {
+            projects.push(cx.target.project()?.clone());
+        }
+
+        let mut places = Self { manifest, projects, tree: Tree::default() };
+        if places.projects.contains(project) {
+            let root = manifest.map_or(Path::new(""), |manifest| &manifest.directory);
+            let progress = cx.ui.progress("files searched");
+            places.tree = Tree::search(root, manifest, &|number| progress.on_progress(number));
+            drop(progress);
+            places.tree.unread.iter().for_each(|why| cx.ui.warn(why));
+        } else {
+            places.projects.clear();
+        }
+
+        Ok(places)
+    }
+
+    /// Returns the new texts, if they are wanted.
+    fn plan(&self, args: &RenameArgs, from: &Tag) -> Result<Option<Renaming>, Error> {
+        if !args.references {
+            return Ok(None);
+        }
+
+        let plan = Renaming::plan(&self.tree, self.manifest, &from.key(), &args.to);
+        plan.map(Some).map_err(|error| {
+            Error::new(Kind::Refused, error.to_string())
+                .hint("rewrite this file by hand; nothing was renamed")
+        })
+    }
+
+    /// Puts the new texts in place together with another change, and trusts the manifest again.
+    fn write<T>(
+        &self,
+        cx: &Context,
+        renaming: &Renaming,
+        change: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let was_trusted = match self.manifest {
+            Some(manifest) => Context::coverage(manifest)
+                .is_ok_and(|coverage| matches!(cx.trust_of(&coverage), Trust::Trusted(_))),
+            None => false,
+        };
+        let mut replacements = Replacements::default();
+        for file in &renaming.files {
+            replacements.add(&file.path, file.before.expose(), file.after.expose())?;
+        }
+
+        let done = replacements.apply(change)?;
+        if let (Some(manifest), true) = (self.manifest, was_trusted) {
+            match std::fs::read_to_string(manifest.path()) {
+                Ok(text) => cx.trust_as_written(&manifest.directory, &text),
+                Err(error) => cx.ui.warn(&format!("cannot read `{MANIFEST}`: {error}")),
+            }
+        }
+
+        Ok(done)
+    }
+}
+
+fn report(
+    args: &RenameArgs,
+    cx: &Context,
+    places: &Places<'_>,
+    renaming: Option<&Renaming>,
+    renamed: &[Secret],
+    from: &Tag,
+) -> Result<(), Error> {
+    let of_tree: Vec<Reference>;
+    let (rewritten, left) = match renaming {
+        Some(renaming) => (&renaming.renamed[..], &renaming.left[..]),
+        None => {
+            let all = places.tree.references.iter();
+            of_tree = all.filter(|place| place.tag.key() == from.key()).cloned().collect();
+            (&[][..], &of_tree[..])
+        }
+    };
+
+    if let Some(renaming) = renaming {
+        if places.projects.is_empty() {
+            cx.ui.status("the files here belong to another project, so they stay");
+        } else {
+            let files = counted(renaming.files.len(), "file");
+            cx.ui.status(&format!("rewrote {} in {files}", counted(rewritten.len(), "reference")));
+        }
+    }
+
+    let has_same_key = from.key() == args.to.key();
+    if !left.is_empty() && !has_same_key {
+        let refer = if left.len() == 1 { "place still refers" } else { "places still refer" };
+        let fix = if args.references {
+            "a bare {{NAME}} outside of a template may belong to another tool".into()
+        } else {
+            let rewrite =
+                hint!("rewrite them with `secrets rename {} {} --references`", from, args.to);
+            cx.target.hint_text(rewrite)
+        };
+        cx.ui.status(&format!("{} {refer} to `{from}`; {fix}", left.len()));
+    }
+
+    cx.ui.print(&RenamedSecrets::new(renamed, rewritten, left))
+}
