@@ -70,6 +70,11 @@ integrations:
     cargo build --locked --release
     tests/integrations.sh
 
+# try `copy` with X11 and Wayland; needs xvfb, xclip, xsel, wl-clipboard and sway
+desktop:
+    cargo build --locked --release
+    tests/desktop.sh
+
 # run real clients behind the proxy, and tools that know HTTP APIs and MCP; they install what they need
 clients:
     cargo build --locked --release

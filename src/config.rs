@@ -165,6 +165,11 @@ impl Environment {
         named.or_else(|| SYSTEM.into_iter().map(PathBuf::from).find(|path| path.is_file()))
     }
 
+    /// Returns a variable, for a program that gets only some of them.
+    pub(crate) fn of(name: &str) -> Option<OsString> {
+        variable(name)
+    }
+
     /// Returns a variable of the environment, for a program that gets a changed one.
     pub(crate) fn text_of(name: &str) -> Option<String> {
         variable(name).map(|value| value.to_string_lossy().into_owned())

@@ -10,9 +10,15 @@ use clap::Command;
 const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Store secrets",
-        &["create", "list", "get", "update", "rename", "delete", "clone", "import", "export"],
+        &[
+            "create", "list", "get", "update", "edit", "rename", "delete", "clone", "import",
+            "export",
+        ],
     ),
-    ("Use secrets", &["render", "run", "request", "proxy", "serve", "mcp", "redact", "scan"]),
+    (
+        "Use secrets",
+        &["render", "run", "copy", "request", "proxy", "serve", "mcp", "redact", "scan"],
+    ),
     ("Give access", &["allow", "token", "access", "audit"]),
     ("Set up a project", &["trust", "setup", "check", "refs", "template", "adopt", "project"]),
     ("Manage the vault", &["init", "unlock", "lock", "status", "passwd", "recovery", "rekey"]),

@@ -223,6 +223,7 @@ mod tests {
             (Helper::Agent { directory }, "agent"),
             (Helper::Guard { directory }, "guard"),
             (Helper::Linger, "linger"),
+            (Helper::Offer { seconds: "45" }, "offer"),
             (
                 Helper::Monitor { options: &["--json", "--color=never"], command: &program },
                 "monitor",

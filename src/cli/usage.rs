@@ -340,7 +340,7 @@ fn program_hint(typed: &str, arguments: &[OsString]) -> Option<&'static str> {
             "use `secrets list --filter TEXT` to find secrets, or `secrets scan` to find values \
              in files"
         }
-        "edit" | "rotate" | "change" => "did you mean `update`?",
+        "rotate" | "change" => "did you mean `update`?",
         "cp" => "did you mean `clone`?",
         "mv" | "move" => "did you mean `rename`?",
         "inject" if has_input() => {

@@ -11,8 +11,10 @@ mod check;
 mod clone;
 mod compact;
 mod completions;
+mod copy;
 mod create;
 mod delete;
+mod edit;
 mod export;
 mod get;
 mod guard;
@@ -23,6 +25,7 @@ mod list;
 mod lock;
 mod mcp;
 mod monitor;
+mod offer;
 mod passwd;
 mod project;
 mod proxy;
@@ -63,12 +66,14 @@ pub(crate) enum Command {
     List(list::ListArgs),
     Get(get::GetArgs),
     Update(update::UpdateArgs),
+    Edit(edit::EditArgs),
     Rename(rename::RenameArgs),
     Delete(delete::DeleteArgs),
     Clone(clone::CloneArgs),
     Access(access::AccessArgs),
     Allow(allow::AllowArgs),
     Render(render::RenderArgs),
+    Copy(copy::CopyArgs),
     Run(run::RunArgs),
     Request(request::RequestArgs),
     Proxy(proxy::ProxyArgs),
@@ -107,6 +112,8 @@ pub(crate) enum Command {
     Guard(guard::GuardArgs),
     #[command(hide = true)]
     Linger(linger::LingerArgs),
+    #[command(hide = true)]
+    Offer(offer::OfferArgs),
 }
 
 impl Command {
@@ -128,6 +135,9 @@ impl Command {
         matches!(
             self,
             Self::Run(_)
+                | Self::Copy(_)
+                | Self::Edit(_)
+                | Self::Offer(_)
                 | Self::Request(_)
                 | Self::Proxy(_)
                 | Self::Serve(_)
@@ -149,6 +159,7 @@ impl Command {
             Self::List(args) => args.right(),
             Self::Get(_) => (READ, "get"),
             Self::Render(_) => (USE, "render"),
+            Self::Copy(_) => (USE, "copy"),
             Self::Run(_) => (USE, "run"),
             Self::Request(_) => (USE, "request"),
             Self::Proxy(_) => (USE, "proxy"),
@@ -158,6 +169,7 @@ impl Command {
             Self::Export(_) => (USE, "export"),
             Self::Create(_) => (MANAGE, "create"),
             Self::Update(_) => (MANAGE, "update"),
+            Self::Edit(_) => (MANAGE, "edit"),
             Self::Rename(_) => (MANAGE, "rename"),
             Self::Delete(_) => (MANAGE, "delete"),
             Self::Clone(_) => (MANAGE, "clone"),
@@ -188,6 +200,7 @@ impl Command {
             | Self::Monitor(_)
             | Self::Guard(_)
             | Self::Linger(_)
+            | Self::Offer(_)
             // Each request to `serve` has a token of its own.
             | Self::Serve(_)
             // Each tool is a command of its own, with the token.
@@ -204,12 +217,14 @@ impl Command {
             Self::List(args) => list::run(&args, cx),
             Self::Get(args) => get::run(&args, cx),
             Self::Update(args) => update::run(&args, cx),
+            Self::Edit(args) => edit::run(&args, cx),
             Self::Rename(args) => rename::run(&args, cx),
             Self::Delete(args) => delete::run(&args, cx),
             Self::Clone(args) => clone::run(&args, cx),
             Self::Access(args) => access::run(&args, cx),
             Self::Allow(args) => allow::run(&args, cx),
             Self::Render(args) => render::run(args, cx),
+            Self::Copy(args) => copy::run(&args, cx),
             Self::Run(args) => return run::run(&args, cx),
             Self::Request(args) => request::run(&args, cx),
             Self::Proxy(args) => proxy::run(&args, cx),
@@ -244,6 +259,7 @@ impl Command {
             Self::Monitor(args) => return monitor::run(&args, cx),
             Self::Guard(args) => guard::run(&args, cx),
             Self::Linger(args) => linger::run(&args, cx),
+            Self::Offer(args) => offer::run(&args, cx),
         }
         .map(|()| 0)
     }

@@ -28,11 +28,12 @@ What needs trust in the nearest .secrets.toml:
   run, if it uses [run.env] or [proxy]          always
   proxy, if there is a [proxy]                  always
   run, render FILE, render -e, request, proxy   for its project
-  create, update, delete, clone                 for its project
+  create, update, edit, rename, delete, clone   for its project
+  copy                                          for its project
   access, allow, if they change a secret        for its project
   token create, token list                      for its project
   import, export                                for its project
-  create, update, import                        for `expires-after`
+  create, update, edit, import                  for `expires-after`
 What never needs it:
   list, get, refs, scan, redact, render --list, status, unlock, lock,
   init, setup --new, project, audit, token check, passwd, recovery,

@@ -1,5 +1,6 @@
 //! The agents of this user: their runtime directories, and clients for them.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -96,6 +97,39 @@ impl Agents {
     pub(crate) fn private_directory(&self) -> Result<RuntimeDir, Error> {
         Ok(RuntimeDir::open_or_create(self.environment.agent_directory()?)?)
     }
+
+    /// Returns such a directory for values, in memory if the system has a file system there. What is
+    /// written to a disk can be found on it after it was removed.
+    pub(crate) fn memory_directory(&self) -> Result<RuntimeDir, Error> {
+        let place = self.private_directory()?;
+        if is_in_memory(place.directory()) {
+            return Ok(place);
+        }
+
+        let other = Path::new(SHARED_MEMORY)
+            .join(format!("secrets-{}", rustix::process::geteuid().as_raw()));
+        match RuntimeDir::open_or_create(&other) {
+            Ok(other) if is_in_memory(other.directory()) => Ok(other),
+            _ => Ok(place),
+        }
+    }
+}
+
+/// The directory of files in memory that Linux gives to every user.
+const SHARED_MEMORY: &str = "/dev/shm";
+
+/// Returns true if a directory is in memory.
+#[cfg(target_os = "linux")]
+fn is_in_memory(directory: &Path) -> bool {
+    const KINDS: [u64; 2] = [0x0102_1994, 0x8584_58f6]; // tmpfs, ramfs
+    let found = rustix::fs::statfs(directory).map(|found| found.f_type.cast_unsigned());
+    found.is_ok_and(|kind| KINDS.contains(&kind))
+}
+
+/// Returns false, because other systems have no such directory.
+#[cfg(not(target_os = "linux"))]
+fn is_in_memory(_: &Path) -> bool {
+    false
 }
 
 /// Locks in every directory, even after one failed. Returns true if an agent held a key.

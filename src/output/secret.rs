@@ -1,5 +1,7 @@
 //! Secrets as `get` and `list` show them: everything but the value.
 
+use std::time::Duration;
+
 use secrets_core::model::{Class, Description, Name, Secret, Source, Timestamp};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
@@ -111,6 +113,28 @@ pub(crate) struct Secrets<'a> {
 
 fn all<S: Serializer>(secrets: &&[Secret], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(secrets.iter().map(SecretInfo))
+}
+
+/// A secret whose value was copied.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CopiedSecret<'a> {
+    id: String,
+    tag: &'a str,
+    project: &'a str,
+    /// The time after which the clipboard is cleared; `None` if nothing clears it
+    clear_after_seconds: Option<u64>,
+}
+
+impl<'a> CopiedSecret<'a> {
+    pub(crate) fn new(secret: &'a Secret, cleared: Option<Duration>) -> Self {
+        Self {
+            id: secret.id.to_string(),
+            tag: secret.metadata.tag.as_str(),
+            project: secret.project.as_str(),
+            clear_after_seconds: cleared.map(|time| time.as_secs()),
+        }
+    }
 }
 
 /// One page of a list of secrets.

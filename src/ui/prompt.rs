@@ -23,7 +23,8 @@ use super::escape::visible;
 use super::turn::Turn;
 use super::wrap::{at_words, indented};
 
-const TERMINAL: &str = "/dev/tty";
+/// The terminal of this process, whatever its streams are.
+pub(crate) const TERMINAL: &str = "/dev/tty";
 
 fn terminal() -> Result<File, UiError> {
     OpenOptions::new().read(true).write(true).open(TERMINAL).map_err(|_| UiError::NoTerminal)

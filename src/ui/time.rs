@@ -76,7 +76,7 @@ pub(crate) fn spans(ttl: Duration, idle: Duration) -> String {
 }
 
 /// Formats a duration in its two largest units, as in `15m` or `1h 30m`.
-fn span(time: Duration) -> String {
+pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let parts = [
         (seconds / 86_400, 'd'),

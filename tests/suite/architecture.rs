@@ -45,7 +45,7 @@ const ROOMS: [(&str, &[&[&str]]); 7] = [
     ),
     ("api", &[&["server"], &["worker"], &["routes"], &["body", "guard"], &["reply", "rate"]]),
     ("mcp", &[&["server"], &["protocol"], &["message", "frame", "tool"]]),
-    ("runtime", &[&["captured"], &["agent", "run"], &["process", "helper"]]),
+    ("runtime", &[&["captured", "clipboard"], &["agent", "run", "editor"], &["process", "helper"]]),
 ];
 
 /// The crates of the workspace from top to bottom, without the root package.

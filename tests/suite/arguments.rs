@@ -250,7 +250,7 @@ fn an_invalid_tag_or_name_is_not_repeated() {
 }
 
 /// Mistakes that users of other tools make, with the hint that helps them.
-const MISTAKES: [(&str, &str); 49] = [
+const MISTAKES: [(&str, &str); 48] = [
     ("get key --reveal", "`secrets render --reveal -e '{{ secrets.TAG }}'` to print a value"),
     ("get key --value", "`secrets render --reveal -e"),
     ("get key --value=x", "`secrets render --reveal -e"),
@@ -279,7 +279,6 @@ const MISTAKES: [(&str, &str); 49] = [
     ("upgrade", "install the new version"),
     ("upload", "sends neither anywhere"),
     ("sync", "`secrets backup FILE` to copy the vault"),
-    ("mv a b", "`secrets clone OLD --tag NAME`"),
     ("version", "`secrets --version`"),
     ("-v", "`secrets --version`"),
     ("log", "no other history is kept"),

@@ -109,6 +109,7 @@ fn exit_2_is_a_missing_command() {
       list         List secrets with their hints
       get          Show a secret's metadata and hint
       update       Change a secret's value, name, description, expiry date or source
+      edit         Enter a value in your editor
       rename       Give a secret another tag
       delete       Delete secrets permanently
       clone        Copy secrets to another project
@@ -118,6 +119,7 @@ fn exit_2_is_a_missing_command() {
     Use secrets:
       render       Replace placeholders in a template
       run          Run a program with secrets in its environment, masked in its output
+      copy         Put a value on the clipboard for a while
       request      Send an HTTP request with secrets in it
       proxy        Run a proxy that puts secrets into requests
       serve        Serve an HTTP API to programs of this machine

@@ -14,6 +14,8 @@ pub enum Helper<'a> {
     Guard { directory: &'a Path },
     /// Masks what other processes print after a program has ended
     Linger,
+    /// Offers a value on the clipboard for a while
+    Offer { seconds: &'a str },
     /// Leads the session of a program on a pseudo-terminal
     Monitor { options: &'a [&'static str], command: &'a [OsString] },
 }
@@ -25,6 +27,7 @@ impl Helper<'_> {
             Self::Agent { .. } => &["agent", "--directory"],
             Self::Guard { .. } => &["guard", "--directory"],
             Self::Linger => &["linger"],
+            Self::Offer { .. } => &["offer", "--seconds"],
             Self::Monitor { .. } => &["monitor", "--"],
         };
 
@@ -41,6 +44,7 @@ impl Helper<'_> {
             Self::Monitor { command, .. } => {
                 arguments.extend(command.iter().map(OsString::as_os_str));
             }
+            Self::Offer { seconds } => arguments.push(seconds.as_ref()),
             Self::Linger => {}
         }
 

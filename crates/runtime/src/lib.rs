@@ -4,6 +4,8 @@
 //! * [`process`]: hardening, limits, signals and process groups
 //! * [`captured`]: one of our own commands, whose output is returned
 //! * [`helper`]: the command lines of our helper processes
+//! * [`clipboard`]: a process that offers a value on the desktop's clipboard
+//! * [`editor`]: the user's editor
 //! * [`agent`]: the process that keeps a vault unlocked, and its client
 //! * [`run`]: a program with secrets and masked output, and the helper processes for it
 //!
@@ -12,6 +14,8 @@
 
 pub mod agent;
 pub mod captured;
+pub mod clipboard;
+pub mod editor;
 pub mod helper;
 pub mod process;
 pub mod run;

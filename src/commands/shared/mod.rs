@@ -28,4 +28,5 @@ pub(super) mod sending;
 pub(super) mod status;
 pub(super) mod store;
 pub(super) mod suspects;
+pub(super) mod updated;
 pub(super) mod value_source;
