@@ -39,6 +39,7 @@ mod output;
 mod config;
 mod ui;
 
+mod generator;
 mod strength;
 
 pub use cli::{command, main};

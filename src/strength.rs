@@ -1,12 +1,12 @@
-//! Estimates how long a passphrase resists guessing, and draws random words for a better one.
+//! Estimates how long a passphrase resists guessing.
 //!
 //! zxcvbn estimates the number of guesses. It knows common passwords, words, names, keyboard rows,
 //! dates and repetitions. The time is what one graphics card needs. Argon2id and scrypt are bound
 //! by memory, so the card's memory bandwidth limits how fast it guesses.
 
 use secrets_core::crypto::kdf::Passphrase;
-use secrets_core::crypto::{CryptoError, random, with_freed_memory_wiped};
-use secrets_core::model::{STACK_DEPTH, SecretBytes, overwrite_stack};
+use secrets_core::crypto::with_freed_memory_wiped;
+use secrets_core::model::{STACK_DEPTH, overwrite_stack};
 
 /// The memory bandwidth of one fast graphics card, in bytes per second.
 const CARD: f64 = 1e12;
@@ -70,43 +70,13 @@ impl Strength {
     }
 }
 
-/// The EFF's long word list (assets/README.md).
-const WORDS: &str = include_str!("../assets/words.txt");
-/// The number of words in it: one for each outcome of five dice.
-const WORD_COUNT: u16 = 7776;
-
-/// Draws `count` words, each with the same probability, and separates them with spaces. Six words
-/// have 77 bits of entropy.
-pub(crate) fn words(count: usize) -> Result<SecretBytes, CryptoError> {
-    let words: Vec<&str> = WORDS.lines().collect();
-    let mut phrase = SecretBytes::with_capacity(count * 12);
-    let mut drawn = 0;
-
-    while drawn < count {
-        let number = u16::from_be_bytes(random::array()?);
-
-        // Numbers beyond the last multiple of the list's length would favour the first words.
-        if number >= u16::MAX - u16::MAX % WORD_COUNT {
-            continue;
-        }
-
-        if drawn > 0 {
-            phrase.push(b' ');
-        }
-
-        phrase.extend(words.get(usize::from(number % WORD_COUNT)).unwrap_or(&"").as_bytes());
-        drawn += 1;
-    }
-
-    Ok(phrase)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use secrets_core::crypto::kdf::KdfParams;
+    use secrets_core::model::SecretBytes;
 
     use super::*;
-    use secrets_core::crypto::kdf::KdfParams;
+    use crate::generator::words;
 
     fn judged(text: &str, params: KdfParams) -> Strength {
         Strength::of(
@@ -128,7 +98,9 @@ mod tests {
             assert!(judged(text, KdfParams::DEFAULT).is_weak(), "{text}");
         }
 
-        for text in ["correct horse battery staple", "m7#Kq9!vTz2LpX4w"] {
+        let drawn = words(6, b' ').unwrap();
+        let drawn = std::str::from_utf8(drawn.expose()).unwrap();
+        for text in ["correct horse battery staple", "m7#Kq9!vTz2LpX4w", drawn] {
             assert!(!judged(text, KdfParams::LEAST).is_weak(), "{text}");
         }
     }
@@ -158,26 +130,5 @@ mod tests {
         ] {
             assert_eq!(Strength { seconds }.time(), text);
         }
-    }
-
-    #[test]
-    fn words_are_drawn_from_the_whole_list() {
-        let list: Vec<&str> = WORDS.lines().collect();
-        assert_eq!(list.len(), usize::from(WORD_COUNT));
-        assert_eq!(list.iter().collect::<HashSet<_>>().len(), list.len());
-        assert!(list.iter().all(|word| (3..=9).contains(&word.len())
-            && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
-
-        let drawn = words(3000).unwrap();
-        let drawn: HashSet<&str> =
-            std::str::from_utf8(drawn.expose()).unwrap().split(' ').collect();
-        assert!(drawn.len() > 2000 && drawn.iter().all(|word| list.contains(word)));
-
-        // Words were drawn from every tenth of the list.
-        assert!(list.chunks(778).all(|part| part.iter().any(|word| drawn.contains(word))));
-        assert!(
-            !judged(std::str::from_utf8(words(6).unwrap().expose()).unwrap(), KdfParams::LEAST)
-                .is_weak()
-        );
     }
 }

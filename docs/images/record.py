@@ -1,20 +1,26 @@
 #!/usr/bin/env python3
-"""Records the first minute with `secrets` on a real terminal and draws it as two SVG files.
+"""Records the first minute with `secrets` on a real terminal, and the list of `secrets pick`, and draws
+them as SVG files.
 
-    docs/images/record.py SECRETS     writes first-minute-light.svg and first-minute-dark.svg
+    docs/images/record.py SECRETS     writes first-minute-*.svg and pick-*.svg, light and dark
 
-It types the commands below into a terminal of 94 columns, in a temporary home. A test compares the
-pictures with what the program prints.
+It types the commands below into a terminal of 94 columns, in a temporary home.
 """
 
+import fcntl
 import html
 import os
 import pty
 import re
 import select
 import shutil
+import struct
+import subprocess
 import sys
 import tempfile
+import termios
+import time
+import unicodedata
 from pathlib import Path
 
 COLUMNS = 94
@@ -63,6 +69,104 @@ def record(program):
         return lines
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+# The secrets of the list, with a name and the time by which the value must be replaced.
+LISTED = [
+    ("database-url", "Main database", None, "postgres://app:s3cr3t-and-long@db.example.com/app"),
+    ("github-token", "Release bot", "20d", "ghp_exampleExampleExampleExample4f2a"),
+    ("sentry-dsn", "", None, "https://key@sentry.example.com/42"),
+    ("session-key", "Signs cookies", None, "4d1f8a0be27c59d3a6610fe5c7d2b894"),
+    ("stripe-key-live", "Stripe, live", "25d", "sk_live_exampleExampleExample4242"),
+    ("stripe-key-test", "Stripe, test", None, "sk_test_exampleExampleExample1881"),
+]
+LIST_LINES = 13
+
+
+def record_list(program):
+    """Returns the screen of `secrets pick` after two letters were typed."""
+    home = tempfile.mkdtemp()
+    try:
+        environment = {
+            "HOME": home, "TERM": "xterm-256color", "LANG": "C.UTF-8", "TZ": "UTC",
+            "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": home, "SECRETS_PASSPHRASE": "correct horse battery staple",
+        }
+
+        def secrets(*arguments, value=""):
+            subprocess.run([program, *arguments, "-q"], input=value, text=True, env=environment,
+                           cwd=home, check=True, stderr=subprocess.DEVNULL)
+
+        secrets("init", "--kdf-memory", "19", "--kdf-iterations", "1", "--kdf-parallelism", "1")
+        for tag, name, expires, value in LISTED:
+            more = ["--name", name] if name else []
+            secrets("-p", "web", "create", tag, *more, *(["--expires", expires] if expires else []), value=value)
+        secrets("-p", "web", "create", "tls-key", "--restricted", value="-----BEGIN PRIVATE KEY-----")
+        child, terminal = pty.fork()
+        if child == 0:
+            os.chdir(home)
+            time.sleep(0.3)
+            os.execve(program, ["secrets", "-p", "web", "pick"], environment)
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", LIST_LINES, COLUMNS, 0, 0))
+        output = read_for(terminal, 1.5)
+        os.write(terminal, b"ey")
+        output += read_for(terminal, 0.7)
+        os.write(terminal, b"\x1b[B")
+        output += read_for(terminal, 0.7)
+        os.write(terminal, b"\x1b")
+        read_for(terminal, 0.5)
+        os.waitpid(child, 0)
+        return [[("prompt", "$ "), ("", "secrets pick")]] + screen(output.decode())
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def read_for(terminal, seconds):
+    """Returns what is printed in this time."""
+    output, end = b"", time.time() + seconds
+    while time.time() < end:
+        ready, _, _ = select.select([terminal], [], [], 0.1)
+        if ready:
+            try:
+                output += os.read(terminal, 65536)
+            except OSError:
+                break
+    return output
+
+
+def screen(output):
+    """Returns the lines of a screen to which this was printed, each as a list of (style, text)."""
+    cells = [[("", " ")] * COLUMNS for _ in range(LIST_LINES)]
+    x = y = 0
+    style = []
+    for piece in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|.", output, re.S):
+        if piece.startswith("\x1b["):
+            numbers = [int(n) for n in re.findall(r"\d+", piece)] or [0]
+            if piece.endswith("H"):
+                y, x = ([n - 1 for n in numbers] + [0])[:2] if len(numbers) > 1 else (0, 0)
+            elif piece.endswith("J"):
+                cells = [[("", " ")] * COLUMNS for _ in range(LIST_LINES)]
+            elif piece.endswith("m"):
+                for number in numbers:
+                    if number in (0, 22, 27, 39):
+                        gone = {0: style, 22: ["1", "2"], 27: ["7"], 39: ["36"]}[number]
+                        style = [it for it in style if it not in gone]
+                    else:
+                        style.append(str(number))
+        elif piece >= " " and y < LIST_LINES and x < COLUMNS:
+            cells[y][x] = (";".join(sorted(set(style))), piece)
+            x += 2 if unicodedata.east_asian_width(piece) == "W" else 1
+    lines = []
+    for row in cells:
+        line = []
+        for style_of_cell, character in row:
+            if line and line[-1][0] == style_of_cell:
+                line[-1] = (style_of_cell, line[-1][1] + character)
+            else:
+                line.append((style_of_cell, character))
+        while line and not line[-1][1].strip() and "7" not in line[-1][0].split(";"):
+            line.pop()
+        lines.append(line or [("", "")])
+    return lines
 
 
 def run(command, answers, directory, environment):
@@ -118,9 +222,16 @@ def draw(lines, colours):
         f' fill="{colours["text"]}" xml:space="preserve">',
     ]
     for number, line in enumerate(lines):
-        spans = []
+        spans, column = [], 0
         for style, text in line:
             attributes = ""
+            if "7" in style.split(";"):
+                out.append(f'<rect x="{margin + column * cell:.1f}" y="{margin + number * height}"'
+                           f' width="{len(text) * cell:.1f}" height="{height}" fill="{colours["dim"]}"/>')
+                attributes += f' fill="{colours["back"]}"'
+            elif "2" in style.split(";"):
+                attributes += f' fill="{colours["dim"]}"'
+            column += len(text)
             if style == "prompt":
                 attributes = f' fill="{colours["dim"]}"'
             for code in style.split(";"):
@@ -139,10 +250,10 @@ def draw(lines, colours):
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    lines = record(Path(sys.argv[1]).resolve())
-    folder = Path(__file__).parent
-    for name, colours in PALETTES.items():
-        (folder / f"first-minute-{name}.svg").write_text(draw(lines, colours))
+    program, folder = Path(sys.argv[1]).resolve(), Path(__file__).parent
+    for picture, lines in [("first-minute", record(program)), ("pick", record_list(program))]:
+        for name, colours in PALETTES.items():
+            (folder / f"{picture}-{name}.svg").write_text(draw(lines, colours))
 
 
 if __name__ == "__main__":

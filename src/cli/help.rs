@@ -11,8 +11,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Store secrets",
         &[
-            "create", "list", "get", "update", "edit", "rename", "delete", "clone", "import",
-            "export",
+            "create", "list", "get", "pick", "update", "edit", "rename", "delete", "clone",
+            "import", "export",
         ],
     ),
     (

@@ -7,12 +7,10 @@ use std::time::Duration;
 use base64ct::{Base64, Encoding};
 use clap_complete::ArgValueCompleter;
 use secrets_core::model::{Secret, SecretBytes, SecretRef, SecretValue};
-use secrets_core::vault::{Reveal, Revealed};
-use secrets_runtime::clipboard::{self, ClipboardError};
 
+use super::shared::clipboard::{self, revealed};
 use crate::completion;
-use crate::config::Environment;
-use crate::context::{Context, Used};
+use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::output::CopiedSecret;
 use crate::ui::prompt::TERMINAL;
@@ -63,24 +61,14 @@ pub(crate) fn run(args: &CopyArgs, cx: &Context) -> Result<(), Error> {
     let project = cx.trusted_project()?;
     let vault = cx.vault()?;
     let secret = vault.get(project, &args.secret)?;
-    let tag = &secret.metadata.tag;
-    let revealed = vault.scope(&secret.project).reveal(std::slice::from_ref(tag))?.pop();
-    let Some(Revealed::Value { value, .. }) = revealed else {
-        return Err(Error::new(Kind::Conflict, format!("`{tag}` was changed in the meantime")));
-    };
-
-    cx.record_use(&Used::of(vault, &secret.project, [tag]))?;
     let cleared = if args.osc52 {
-        send_to_terminal(&value)?;
+        send_to_terminal(&revealed(cx, vault, &secret)?)?;
         None
     } else {
-        let environment = |name: &str| Environment::of(name);
-        let (executable, time) = (Environment::executable(), args.clear_after);
-        clipboard::copy(&executable, value.expose(), time, environment).map_err(|error| refused(&error))?;
+        clipboard::copy(cx, vault, &secret, args.clear_after)?;
         Some(args.clear_after)
     };
 
-    drop(value);
     report(cx, &secret, cleared)
 }
 
@@ -92,17 +80,6 @@ fn report(cx: &Context, secret: &Secret, cleared: Option<Duration>) -> Result<()
     };
     cx.ui.status(&message);
     cx.ui.document(|| Ok(CopiedSecret::new(secret, cleared)))
-}
-
-fn refused(error: &ClipboardError) -> Error {
-    let message = error.to_string();
-    match error {
-        ClipboardError::NotText => Error::new(Kind::Refused, message)
-            .hint("write it to a file with `secrets render -e '{{ secrets.TAG }}' -o FILE`"),
-        ClipboardError::Unavailable => Error::new(Kind::Failure, message)
-            .hint("run it on a desktop, or use `--osc52` to ask the terminal"),
-        ClipboardError::Process(_) => Error::new(Kind::Failure, message),
-    }
 }
 
 /// Asks the terminal to copy a value, by the escape sequence OSC 52 of xterm.

@@ -20,6 +20,7 @@ Examples:
   pass show api | secrets create api-key  read it from another program
   secrets create tls-key --value-file key.pem
   secrets create session-key --generate --length 64 --alphabet hex
+  secrets create wifi --words 6
   secrets create api-key --expires 90d --source https://example.com/keys
   secrets create signing-key --restricted --value-file key.pem";
 

@@ -5,15 +5,16 @@ use std::io;
 
 use clap_complete::ArgValueCompleter;
 use secrets_core::model::{Secret, SecretBytes, SecretRef, SecretValue};
-use secrets_core::vault::{Reveal, Revealed, SecretChanges, Vault};
+use secrets_core::vault::{SecretChanges, Vault};
 use secrets_runtime::editor;
 use secrets_runtime::run::PrivateFiles;
 
+use super::shared::clipboard::revealed;
 use super::shared::expiry;
 use super::shared::updated;
 use crate::completion;
 use crate::config::{Environment, program_directories};
-use crate::context::{Context, Used};
+use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::output::SecretInfo;
 use crate::ui::input;
@@ -77,12 +78,7 @@ pub(crate) fn run(args: &EditArgs, cx: &Context) -> Result<(), Error> {
 
 /// Returns the present value, which must be text.
 fn reveal(cx: &Context, vault: &Vault, secret: &Secret) -> Result<SecretValue, Error> {
-    let tag = &secret.metadata.tag;
-    let revealed = vault.scope(&secret.project).reveal(std::slice::from_ref(tag))?.pop();
-    let Some(Revealed::Value { value, .. }) = revealed else {
-        return Err(Error::new(Kind::Conflict, format!("`{tag}` was changed in the meantime")));
-    };
-
+    let value = revealed(cx, vault, secret)?;
     if std::str::from_utf8(value.expose()).is_err() {
         return Err(Error::new(
             Kind::Refused,
@@ -91,7 +87,6 @@ fn reveal(cx: &Context, vault: &Vault, secret: &Secret) -> Result<SecretValue, E
         .hint("write it to a file with `secrets render -e '{{ secrets.TAG }}' -o FILE`"));
     }
 
-    cx.record_use(&Used::of(vault, &secret.project, [tag]))?;
     Ok(value)
 }
 
@@ -127,7 +122,7 @@ fn edit(cx: &Context, secret: &Secret, before: Option<&SecretValue>) -> Result<S
     input::file(&path, SecretValue::MAX + 2).map(|(bytes, _)| bytes).map_err(failed)
 }
 
-/// Returns the new value, or `None` if there is none.
+/// Returns the new value, or `None` if nothing was saved.
 fn changed(
     args: &EditArgs,
     mut saved: SecretBytes,

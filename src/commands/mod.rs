@@ -27,6 +27,7 @@ mod mcp;
 mod monitor;
 mod offer;
 mod passwd;
+mod pick;
 mod project;
 mod proxy;
 mod recovery;
@@ -65,6 +66,7 @@ pub(crate) enum Command {
     Create(create::CreateArgs),
     List(list::ListArgs),
     Get(get::GetArgs),
+    Pick(pick::PickArgs),
     Update(update::UpdateArgs),
     Edit(edit::EditArgs),
     Rename(rename::RenameArgs),
@@ -137,6 +139,7 @@ impl Command {
             Self::Run(_)
                 | Self::Copy(_)
                 | Self::Edit(_)
+                | Self::Pick(_)
                 | Self::Offer(_)
                 | Self::Request(_)
                 | Self::Proxy(_)
@@ -158,6 +161,7 @@ impl Command {
         match self {
             Self::List(args) => args.right(),
             Self::Get(_) => (READ, "get"),
+            Self::Pick(_) => (READ, "pick"),
             Self::Render(_) => (USE, "render"),
             Self::Copy(_) => (USE, "copy"),
             Self::Run(_) => (USE, "run"),
@@ -215,6 +219,7 @@ impl Command {
             Self::Init(args) => init::run(&args, cx),
             Self::Create(args) => create::run(&args, cx),
             Self::List(args) => list::run(&args, cx),
+            Self::Pick(args) => pick::run(&args, cx),
             Self::Get(args) => get::run(&args, cx),
             Self::Update(args) => update::run(&args, cx),
             Self::Edit(args) => edit::run(&args, cx),

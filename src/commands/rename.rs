@@ -1,17 +1,14 @@
 //! `secrets rename`: gives a secret another tag, and writes it into the files that refer to the secret.
 
-use std::path::Path;
-
 use clap_complete::ArgValueCompleter;
 use secrets_core::model::{ProjectName, Secret, SecretRef, Tag};
 use secrets_core::vault::Vault;
-use secrets_files::Replacements;
-use secrets_project::setup::manifest::MANIFEST;
-use secrets_project::setup::{Manifest, Reference, Renaming, Tree};
+use secrets_project::setup::{Reference, Renaming};
 
+use super::shared::renaming::Places;
 use super::shared::store::conflict;
 use crate::completion;
-use crate::context::{Context, Trust};
+use crate::context::Context;
 use crate::error::{Error, Kind, hint};
 use crate::output::RenamedSecrets;
 use crate::ui::counted;
@@ -62,16 +59,9 @@ pub(crate) fn run(args: &RenameArgs, cx: &Context) -> Result<(), Error> {
         return cx.ui.document(|| Ok(RenamedSecrets::new(&found, &[], &[])));
     }
 
-    let places = Places::search(args, cx, &found.project)?;
-    let renaming = places.plan(args, from)?;
-    let mut wanted = vec![found.clone()];
-    if args.references {
-        let others = places.projects.iter().filter(|other| **other != found.project);
-        for other in others {
-            wanted.extend(vault.find(other, from)?);
-        }
-    }
-
+    let places = Places::search(cx, &found.project, args.references)?;
+    let renaming = if args.references { Some(places.plan(from, &args.to)?) } else { None };
+    let wanted = if args.references { places.secrets(vault, &found)? } else { vec![found.clone()] };
     let rename = || {
         let renamed = vault.rename(&wanted, &args.to);
         renamed.map_err(|error| conflict(error, "choose another tag; nothing was renamed"))
@@ -106,89 +96,15 @@ fn only_references(
         return Err(missing);
     }
 
-    let places = Places::search(args, cx, project)?;
-    let Some(renaming) = places.plan(args, from)?.filter(|it| !it.files.is_empty()) else {
+    let places = Places::search(cx, project, true)?;
+    let renaming = places.plan(from, &args.to)?;
+    if renaming.files.is_empty() {
         return Err(missing);
-    };
+    }
+
     places.write(cx, &renaming, || Ok(()))?;
     cx.ui.status(&format!("`{}` has its new tag already", args.to));
     report(args, cx, &places, Some(&renaming), &[], from)
-}
-
-/// The places in the files of the working directory's tree that refer to secrets.
-struct Places<'c> {
-    manifest: Option<&'c Manifest>,
-    /// The projects that the places refer to: one, and those of the environments
-    projects: Vec<ProjectName>,
-    tree: Tree,
-}
-
-impl<'c> Places<'c> {
-    /// Searches the tree if it belongs to a project.
-    fn search(args: &RenameArgs, cx: &'c Context, project: &ProjectName) -> Result<Self, Error> {
-        let manifest = cx.target.base_manifest()?;
-        let mut projects = Vec::new();
-        if let Some(manifest) = manifest {
-            projects.push(cx.target.base_project()?);
-            projects.extend(manifest.environments.iter().map(|it| it.project.clone()));
-        } else if args.references {
-            projects.push(cx.target.project()?.clone());
-        }
-
-        let mut places = Self { manifest, projects, tree: Tree::default() };
-        if places.projects.contains(project) {
-            let root = manifest.map_or(Path::new(""), |manifest| &manifest.directory);
-            let progress = cx.ui.progress("files searched");
-            places.tree = Tree::search(root, manifest, &|number| progress.on_progress(number));
-            drop(progress);
-            places.tree.unread.iter().for_each(|why| cx.ui.warn(why));
-        } else {
-            places.projects.clear();
-        }
-
-        Ok(places)
-    }
-
-    /// Returns the new texts, if they are wanted.
-    fn plan(&self, args: &RenameArgs, from: &Tag) -> Result<Option<Renaming>, Error> {
-        if !args.references {
-            return Ok(None);
-        }
-
-        let plan = Renaming::plan(&self.tree, self.manifest, &from.key(), &args.to);
-        plan.map(Some).map_err(|error| {
-            Error::new(Kind::Refused, error.to_string())
-                .hint("rewrite this file by hand; nothing was renamed")
-        })
-    }
-
-    /// Puts the new texts in place together with another change, and trusts the manifest again.
-    fn write<T>(
-        &self,
-        cx: &Context,
-        renaming: &Renaming,
-        change: impl FnOnce() -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let was_trusted = match self.manifest {
-            Some(manifest) => Context::coverage(manifest)
-                .is_ok_and(|coverage| matches!(cx.trust_of(&coverage), Trust::Trusted(_))),
-            None => false,
-        };
-        let mut replacements = Replacements::default();
-        for file in &renaming.files {
-            replacements.add(&file.path, file.before.expose(), file.after.expose())?;
-        }
-
-        let done = replacements.apply(change)?;
-        if let (Some(manifest), true) = (self.manifest, was_trusted) {
-            match std::fs::read_to_string(manifest.path()) {
-                Ok(text) => cx.trust_as_written(&manifest.directory, &text),
-                Err(error) => cx.ui.warn(&format!("cannot read `{MANIFEST}`: {error}")),
-            }
-        }
-
-        Ok(done)
-    }
 }
 
 fn report(

@@ -36,6 +36,7 @@ What needs trust in the nearest .secrets.toml:
   create, update, edit, import                  for `expires-after`
 What never needs it:
   list, get, refs, scan, redact, render --list, status, unlock, lock,
+  pick, unless it changes or copies something,
   init, setup --new, project, audit, token check, passwd, recovery,
   rekey, verify, salvage, backup, restore, compact, completions, trust,
   serve, mcp (its tools do)

@@ -8,7 +8,8 @@ use secrets_core::model::SecretBytes;
 use super::credentials::{ask, check_source, map_prompt_error, parse_passphrase};
 use super::{Credentials, Retry};
 use crate::error::{Error, Kind};
-use crate::strength::{self, ASSUMPTION, Strength};
+use crate::generator;
+use crate::strength::{ASSUMPTION, Strength};
 use crate::ui::prompt;
 
 /// The number of words in a suggested passphrase: 77 bits.
@@ -44,7 +45,7 @@ impl Credentials {
 
     /// Shows six random words on the terminal, and asks to type them or another passphrase.
     fn suggest_passphrase(&self) -> Result<SecretBytes, Error> {
-        let words = strength::words(SUGGESTED_WORDS)?;
+        let words = generator::words(SUGGESTED_WORDS, b' ')?;
         prompt::show_words("Write down these six random words", &words)
             .map_err(map_prompt_error)?;
         let first = ask("New passphrase (press Enter to use these words)")?;

@@ -137,6 +137,42 @@ impl<'a> CopiedSecret<'a> {
     }
 }
 
+/// Secrets that were chosen from a list.
+#[derive(Serialize)]
+pub(crate) struct PickedSecrets<'a> {
+    secrets: Vec<PickedSecret<'a>>,
+}
+
+#[derive(Serialize)]
+struct PickedSecret<'a> {
+    id: String,
+    tag: &'a str,
+    project: &'a str,
+    /// What is printed without JSON
+    text: &'a str,
+}
+
+impl<'a> PickedSecrets<'a> {
+    /// `texts` are printed in place of the secrets.
+    pub(crate) fn new(secrets: &[&'a Secret], texts: &'a [String]) -> Self {
+        let picked = |(secret, text): (&&'a Secret, &'a String)| PickedSecret {
+            id: secret.id.to_string(),
+            tag: secret.metadata.tag.as_str(),
+            project: secret.project.as_str(),
+            text,
+        };
+        Self { secrets: secrets.iter().zip(texts).map(picked).collect() }
+    }
+}
+
+impl Outcome for PickedSecrets<'_> {
+    fn text(&self, out: &mut Text) {
+        for secret in &self.secrets {
+            out.line(secret.text);
+        }
+    }
+}
+
 /// One page of a list of secrets.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

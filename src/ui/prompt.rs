@@ -271,6 +271,12 @@ pub(crate) fn words(question: &str) -> Result<String, UiError> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
+/// Asks for a line with echo. Returns it without surrounding blanks; Enter returns an empty line.
+pub(crate) fn text(question: &str) -> Result<String, UiError> {
+    let answer = ask_exactly(&format!("{}: ", visible(question)))?.ok_or(UiError::Interrupted)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
 /// Shows a line between two prompts.
 pub(crate) fn show_line(text: &str) -> Result<(), UiError> {
     let mut tty = terminal()?;
@@ -284,9 +290,14 @@ pub(crate) fn confirm_by_word(question: &str, word: &str) -> Result<bool, UiErro
     Ok(answer.as_deref() == Some(word.as_bytes()))
 }
 
-/// Asks for a line with echo, and returns it in lower case without surrounding blanks. Returns
-/// `None` at the end of input.
+/// Does the same as [`ask_exactly`], and returns the line in lower case.
 fn ask_echoed(question: &str) -> Result<Option<Vec<u8>>, UiError> {
+    Ok(ask_exactly(question)?.map(|answer| answer.to_ascii_lowercase()))
+}
+
+/// Asks for a line with echo, and returns it without surrounding blanks. Returns `None` at the end of
+/// input.
+fn ask_exactly(question: &str) -> Result<Option<Vec<u8>>, UiError> {
     let mut tty = terminal()?;
     let _turn = Turn::take(&tty)?;
 
@@ -306,5 +317,5 @@ fn ask_echoed(question: &str) -> Result<Option<Vec<u8>>, UiError> {
         return Ok(None);
     }
 
-    Ok(Some(answer.trim_ascii().to_ascii_lowercase()))
+    Ok(Some(answer.trim_ascii().to_vec()))
 }

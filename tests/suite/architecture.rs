@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of each crate from top to bottom. A file may name the rooms of its own row and those
 /// below. Crates that are not listed have one room.
-const ROOMS: [(&str, &[&[&str]]); 7] = [
+const ROOMS: [(&str, &[&[&str]]); 8] = [
     (
         "",
         &[
@@ -18,7 +18,7 @@ const ROOMS: [(&str, &[&[&str]]); 7] = [
             &["commands"],
             &["context", "completion"],
             &["output", "error"],
-            &["ui", "config", "strength"],
+            &["ui", "config", "strength", "generator"],
         ],
     ),
     ("core", &[&["vault"], &["store"], &["crypto"], &["model", "codec", "machine"]]),
@@ -45,12 +45,13 @@ const ROOMS: [(&str, &[&[&str]]); 7] = [
     ),
     ("api", &[&["server"], &["worker"], &["routes"], &["body", "guard"], &["reply", "rate"]]),
     ("mcp", &[&["server"], &["protocol"], &["message", "frame", "tool"]]),
+    ("picker", &[&["screen"], &["draw"], &["picker"], &["keys"]]),
     ("runtime", &[&["captured", "clipboard"], &["agent", "run", "editor"], &["process", "helper"]]),
 ];
 
 /// The crates of the workspace from top to bottom, without the root package.
-const CRATES: [&str; 9] =
-    ["runtime", "project", "proxy", "api", "mcp", "age", "mask", "core", "files"];
+const CRATES: [&str; 10] =
+    ["runtime", "project", "proxy", "api", "mcp", "picker", "age", "mask", "core", "files"];
 
 /// A source file, its crate (empty for the root package) and its text.
 struct Source {

@@ -219,9 +219,9 @@ fn an_invalid_number_is_not_repeated() {
         }
     }
 
-    let message = refused("create --tag key --generate", &["--length", "7"]);
+    let message = refused("create --tag key --generate", &["--length", "3"]);
     assert!(
-        message.starts_with("error: `--length <N>` must be in the range 8 to 1024\n"),
+        message.starts_with("error: `--length <N>` must be in the range 4 to 1024\n"),
         "{message}"
     );
 }

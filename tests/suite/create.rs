@@ -204,13 +204,49 @@ fn create_generates_every_character_of_each_alphabet() {
 }
 
 #[test]
-fn create_generates_8_to_1024_characters() {
+fn create_generates_4_to_1024_characters() {
     let sandbox = Sandbox::new();
-    sandbox.run(["create", "--tag", "key", "--generate", "--length", "8", "-q"]).succeeds();
-    assert_eq!(revealed(&sandbox, "key").len(), 8);
-    for bad in ["7", "0", "1025", "-1", "8.5", "many", ""] {
+    sandbox.run(["create", "--tag", "key", "--generate", "--length", "4", "-q"]).succeeds();
+    assert_eq!(revealed(&sandbox, "key").len(), 4);
+    for bad in ["3", "0", "1025", "-1", "8.5", "many", ""] {
         let run = sandbox.run(["create", "--tag", "other", "--generate", "--length", bad]);
         run.fails_with(2).stdout("").stderr_has("error: ");
+    }
+
+    assert!(!is_stored(&sandbox, "other"));
+}
+
+#[test]
+fn words_pins_uuids_and_patterns_are_generated() {
+    let sandbox = Sandbox::new();
+    let generated = |options: &[&str]| {
+        let update = if is_stored(&sandbox, "key") { "update" } else { "create" };
+        sandbox.run([&[update, "key", "-q"], options].concat()).succeeds();
+        String::from_utf8(revealed(&sandbox, "key")).unwrap()
+    };
+
+    // Some of the words have a hyphen themselves.
+    let words = generated(&["--words", "6"]);
+    assert!(words.split('-').count() >= 6 && words.len() >= 23, "{words}");
+    let is_pin =
+        |text: &str, length| text.len() == length && text.bytes().all(|c| c.is_ascii_digit());
+    assert!(is_pin(&generated(&["--pin"]), 6));
+    assert!(is_pin(&generated(&["--pin", "--length", "4"]), 4));
+    let uuid = generated(&["--uuid"]);
+    assert!(uuid.len() == 36 && uuid.as_bytes()[14] == b'4', "{uuid}");
+    let key = generated(&["--pattern", r"sk_test_\*AAAA-9999"]);
+    assert!(key.starts_with("sk_test_*") && is_pin(&key[key.len() - 4..], 4), "{key}");
+
+    for (options, why) in [
+        (&["--words", "2"][..], "in the range 3 to 64"),
+        (&["--pattern", "abc"], "at least 4 characters"),
+        (&["--pin", "--words", "6"], "cannot be used with"),
+        (&["--uuid", "--length", "9"], "cannot be used with"),
+        (&["--pin", "--value-file", "x"], "cannot be used with"),
+        (&["--length", "9"], "`--length` needs `--generate` or `--pin`"),
+    ] {
+        let run = sandbox.run([&["create", "other"], options].concat());
+        run.fails_with(2).stdout("").stderr_has(why);
     }
 
     assert!(!is_stored(&sandbox, "other"));
@@ -226,13 +262,11 @@ fn create_takes_only_one_source() {
     hint: usage: secrets create [OPTIONS] [TAG]
     ");
 
-    for of_generate in [["--length", "9"], ["--alphabet", "hex"]] {
-        let run = sandbox.run(["create", "--tag", "key"].iter().chain(&of_generate));
-        stderr!(run.fails_with(2), @"
-        error: `--generate` is missing
-        hint: usage: secrets create [OPTIONS] [TAG]
-        ");
-    }
+    let run = sandbox.run(["create", "--tag", "key", "--alphabet", "hex"]);
+    stderr!(run.fails_with(2), @"
+    error: `--generate` is missing
+    hint: usage: secrets create [OPTIONS] [TAG]
+    ");
 
     assert!(!is_stored(&sandbox, "key"));
 }

@@ -108,6 +108,7 @@ fn exit_2_is_a_missing_command() {
       create       Store a secret
       list         List secrets with their hints
       get          Show a secret's metadata and hint
+      pick         Find a secret in a list, and print a reference to it
       update       Change a secret's value, name, description, expiry date or source
       edit         Enter a value in your editor
       rename       Give a secret another tag

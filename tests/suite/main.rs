@@ -63,6 +63,7 @@ mod output_faults;
 mod owners;
 mod passwd;
 mod paths;
+mod pick;
 mod poor_file_system;
 mod project;
 mod prompts;

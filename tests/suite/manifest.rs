@@ -47,16 +47,16 @@ fn errors_have_their_position_and_no_values() {
             "2:23: expected an integer, found a string",
         ),
         (
-            "[secrets.a]\ngenerate = { length = 7 }\n",
-            "2:23: a generated value must have 8 to 1024 characters",
+            "[secrets.a]\ngenerate = { length = 3 }\n",
+            "2:23: a generated value must have 4 to 1024 characters",
         ),
         (
             "[secrets.a]\ngenerate = { length = 1025 }\n",
-            "2:23: a generated value must have 8 to 1024 characters",
+            "2:23: a generated value must have 4 to 1024 characters",
         ),
         (
             "[secrets.a]\ngenerate = { length = -8 }\n",
-            "2:23: a generated value must have 8 to 1024 characters",
+            "2:23: a generated value must have 4 to 1024 characters",
         ),
         (
             "[secrets.a]\ngenerate = { alphabet = \"MARKER\" }\n",

@@ -8,7 +8,7 @@ use tempfile::TempPath;
 
 use super::{DeferSignals, directory};
 
-/// New contents, written beside their files.
+/// New contents, written next to their files.
 #[derive(Default)]
 pub struct Replacements(Vec<Replacement>);
 
@@ -31,7 +31,7 @@ pub enum ReplaceError {
 }
 
 impl Replacements {
-    /// Writes a new content beside a file, and keeps the file under another name. Fails if the file no
+    /// Writes a new content next to a file, and keeps the file under another name. Fails if the file no
     /// longer has the content `before`. Follows a symbolic link to its target, and keeps the mode.
     pub fn add(&mut self, path: &Path, before: &[u8], after: &[u8]) -> Result<(), ReplaceError> {
         let failed = |source| ReplaceError::Failed { path: path.to_owned(), source };

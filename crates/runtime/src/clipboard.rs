@@ -1,8 +1,8 @@
 //! The clipboard of a desktop.
 //!
-//! What a program has copied is there only as long as that program serves it. So a process of ours
-//! offers a value, for a limited time: when it ends, the value is gone, unless something else was
-//! copied in the meantime. Nothing reads the clipboard to find that out. The value is marked as a password,
+//! A copied text is there only as long as the program that copied it serves it. So a process of ours
+//! offers a value for a limited time. When it ends, the clipboard loses the value, unless something else
+//! was copied in the meantime. Nothing reads the clipboard to find that out. The value is marked as a password,
 //! so that programs that keep a history of the clipboard leave it out.
 
 use std::ffi::OsString;
@@ -60,6 +60,11 @@ pub fn copy(
         return Err(ClipboardError::NotText);
     }
 
+    let has_display = ["DISPLAY", "WAYLAND_DISPLAY"].into_iter().any(|it| variable(it).is_some());
+    if !has_display && !cfg!(target_os = "macos") {
+        return Err(ClipboardError::Unavailable);
+    }
+
     let seconds = time.as_secs().to_string();
     let mut command = Helper::Offer { seconds: &seconds }.command(executable);
     command.envs(VARIABLES.into_iter().filter_map(|name| Some((name, variable(name)?))));
@@ -111,7 +116,7 @@ pub fn offer(
     ready().map_err(ClipboardError::Process)?;
     wait();
 
-    // It serves the value until something else is copied, and takes it away when it is told to end.
+    // It serves the value until something else is copied. SIGTERM takes the value away.
     if let (Ok(None), Some(pid)) =
         (program.try_wait(), i32::try_from(program.id()).ok().and_then(Pid::from_raw))
     {

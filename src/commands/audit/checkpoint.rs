@@ -2,7 +2,8 @@
 
 use secrets_core::vault::ChangeLog;
 
-use super::logs::{Selected, check_uses, read_uses};
+use super::super::shared::uses::{check_uses, read_uses};
+use super::logs::Selected;
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::AuditCheckpoints;

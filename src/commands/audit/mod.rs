@@ -12,11 +12,12 @@ use secrets_core::crypto::uses::UseEntry;
 use secrets_core::model::{Period, SecretRef, Timestamp};
 use secrets_core::vault::{ChangeLog, LoggedChange};
 
+use super::shared::uses::{check_uses, read_uses};
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::{AuditEntries, AuditInfo, AuditKind};
-use logs::{Selected, check_uses, read_uses};
+use logs::Selected;
 
 const EXAMPLES: &str = "\
 Examples:

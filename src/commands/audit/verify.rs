@@ -6,7 +6,8 @@ use secrets_core::crypto::ids::{DIRECTORY, ProjectId};
 use secrets_core::crypto::output_digest::hex;
 use secrets_core::vault::{ChangeLog, LogScope, LoggedChange, ReadUses};
 
-use super::logs::{Selected, check_uses, read_uses};
+use super::super::shared::uses::{check_uses, read_uses};
+use super::logs::Selected;
 use crate::context::{Context, Opened};
 use crate::error::{Error, Kind};
 use crate::output::{AuditCheckpoint, AuditCheckpoints, AuditVerified, UsesCheckpoint};

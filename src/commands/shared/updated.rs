@@ -1,4 +1,4 @@
-//! What a changed secret means for its date and for the files that use it.
+//! Reports a changed secret: its date, and the files that use its old value.
 
 use secrets_core::model::Secret;
 

@@ -4,30 +4,51 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use secrets_core::crypto::random::{Alphabet, generate};
+use secrets_core::crypto::random::Alphabet;
 use secrets_core::model::{SecretBytes, SecretValue};
 
 use crate::error::{Error, Kind};
+use crate::generator::{Generator, Pattern};
 use crate::ui::{Ui, input, prompt};
+
+/// The options that generate a value.
+const GENERATORS: [&str; 5] = ["generate", "words", "pin", "uuid", "pattern"];
+
+/// The number of characters of a generated value, and of a PIN.
+const LENGTH: u16 = 32;
+const PIN_LENGTH: u16 = 6;
 
 /// The options of `create` and `update` that select the source of a value.
 #[derive(clap::Args)]
 pub(crate) struct ValueArgs {
     /// Read the value from a file, byte for byte; `-` is stdin
-    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath, conflicts_with = "generate")]
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath, conflicts_with_all = GENERATORS)]
     value_file: Option<PathBuf>,
-    /// Generate the value
-    #[arg(long)]
+    /// Generate the value: letters and digits
+    #[arg(long, conflicts_with_all = ["words", "pin", "uuid", "pattern"])]
     generate: bool,
-    /// Set the length of a generated value in characters, 8 to 1024
-    #[arg(long, value_name = "N", default_value_t = 32, requires = "generate",
-          value_parser = clap::value_parser!(u16).range(8..=1024))]
-    length: u16,
+    /// Set the length of a generated value in characters, 4 to 1024 [default: 32, or 6 for a PIN]
+    #[arg(long, value_name = "N", conflicts_with_all = ["words", "uuid", "pattern"],
+          value_parser = clap::value_parser!(u16).range(4..=1024))]
+    length: Option<u16>,
     /// Set the characters of a generated value
     #[arg(long, value_enum, default_value_t, requires = "generate")]
     alphabet: AlphabetArg,
+    /// Generate N words with `-` between them, 3 to 64; six have 77 bits
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(3..=64))]
+    words: Option<u16>,
+    /// Generate a PIN of digits
+    #[arg(long, conflicts_with_all = ["words", "uuid", "pattern"])]
+    pin: bool,
+    /// Generate a random UUID
+    #[arg(long, conflicts_with_all = ["words", "pattern"])]
+    uuid: bool,
+    /// Generate a text like PATTERN: A and a are letters, 9 a digit, # a hexadecimal digit, * a letter or
+    /// digit, and \\ keeps the next character
+    #[arg(long, conflicts_with = "words")]
+    pattern: Option<Pattern>,
     /// Keep a newline at the end of stdin, and do not warn about one in a file
-    #[arg(long, conflicts_with = "generate")]
+    #[arg(long, conflicts_with_all = GENERATORS)]
     exact: bool,
     /// Allow an empty value
     #[arg(long)]
@@ -88,7 +109,31 @@ fn invalid_value(why: &str, is_empty: bool) -> Error {
 impl ValueArgs {
     /// Refuses an attempt to pass the value itself.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.value_attempt.is_some() { Err(never_from_an_argument()) } else { Ok(()) }
+        if self.value_attempt.is_some() {
+            return Err(never_from_an_argument());
+        }
+
+        if self.length.is_some() && !self.generate && !self.pin {
+            return Err(Error::usage("`--length` needs `--generate` or `--pin`"));
+        }
+
+        Ok(())
+    }
+
+    /// Returns how the value is generated, or `None` if it is not.
+    fn generator(&self) -> Option<Generator> {
+        let length = |usual| self.length.unwrap_or(usual).into();
+        if self.generate {
+            Some(Generator::Characters(length(LENGTH), self.alphabet.into()))
+        } else if self.pin {
+            Some(Generator::Characters(length(PIN_LENGTH), Alphabet::Digits))
+        } else if let Some(count) = self.words {
+            Some(Generator::Words(count.into()))
+        } else if self.uuid {
+            Some(Generator::Uuid)
+        } else {
+            self.pattern.clone().map(Generator::Pattern)
+        }
     }
 
     /// Fails before any prompt if the value's file cannot be read or is too large.
@@ -107,27 +152,29 @@ impl ValueArgs {
 
     /// Returns true if an option selects a source.
     pub(crate) fn names_a_source(&self) -> bool {
-        self.generate || self.value_file.is_some()
+        self.generator().is_some() || self.value_file.is_some()
     }
 
     /// Returns true if the value, in case it is read, is read from stdin.
     pub(crate) fn is_stdin(&self) -> bool {
-        !self.generate && self.value_file.as_deref().is_none_or(|path| path == Path::new("-"))
+        self.generator().is_none()
+            && self.value_file.as_deref().is_none_or(|path| path == Path::new("-"))
     }
 
     /// Reads the value. Warns about input that is probably a mistake.
     pub(crate) fn read(&self, question: &str, ui: &Ui) -> Result<SecretValue, Error> {
         let stdin = self.value_file.as_deref() == Some(Path::new("-"));
-        if self.generate && input::stdin_has_bytes() {
+        let generator = self.generator();
+        if generator.is_some() && input::stdin_has_bytes() {
             ui.warn("stdin was not read: the value is generated");
         }
 
-        let bytes = match &self.value_file {
-            _ if self.generate => generate(self.length.into(), self.alphabet.into())?,
-            Some(path) if !stdin => input::file(path, SecretValue::MAX)
+        let bytes = match (&generator, &self.value_file) {
+            (Some(generator), _) => generator.generate()?,
+            (None, Some(path)) if !stdin => input::file(path, SecretValue::MAX)
                 .map(|(bytes, _)| bytes)
                 .map_err(|source| unreadable(path, &source))?,
-            None if input::stdin_is_terminal() => prompt::value(question)?,
+            (None, None) if input::stdin_is_terminal() => prompt::value(question)?,
             _ => self.stdin()?,
         };
 

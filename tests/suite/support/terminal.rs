@@ -3,6 +3,7 @@
 //! A shell runs the program, as for a user. It reports the exit code, whether the terminal echoes
 //! again, and the unread input.
 
+use std::num::NonZero;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,10 @@ const EPILOGUE: &str = r#"
     printf 'unread=[%s]\n' "$(dd bs=4096 count=1 2>/dev/null)"
     echo "the end"
 "#;
+
+/// The size that the program assumes, because this terminal does not say.
+const LINES: NonZero<u16> = NonZero::new(24).unwrap();
+const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
 
 /// A terminal with a program on it.
 pub struct Terminal {
@@ -80,15 +85,35 @@ impl Terminal {
                 return self;
             }
 
-            let mut piece = [0; 4096];
-            match self.session.try_read(&mut piece) {
-                Ok(length) if length > 0 => {
-                    self.screen += &String::from_utf8_lossy(&piece[..length]);
-                }
-                _ => std::thread::sleep(Duration::from_millis(2)),
+            self.read_more();
+            assert!(begun.elapsed() < PATIENCE, "no {text:?} on the screen:\n{}", self.screen);
+        }
+    }
+
+    /// Waits until a person would see a text on the screen, whatever was written in which order.
+    #[track_caller]
+    pub fn shows(&mut self, text: &str) -> &mut Self {
+        let begun = Instant::now();
+        loop {
+            let mut seen = vt100::Parser::new(LINES, COLUMNS, 0);
+            seen.process(self.screen.as_bytes());
+            let seen = seen.screen().contents();
+            if seen.contains(text) {
+                return self;
             }
 
-            assert!(begun.elapsed() < PATIENCE, "no {text:?} on the screen:\n{}", self.screen);
+            self.read_more();
+            assert!(begun.elapsed() < PATIENCE, "no {text:?} on the screen:\n{seen}");
+        }
+    }
+
+    fn read_more(&mut self) {
+        let mut piece = [0; 4096];
+        match self.session.try_read(&mut piece) {
+            Ok(length) if length > 0 => {
+                self.screen += &String::from_utf8_lossy(&piece[..length]);
+            }
+            _ => std::thread::sleep(Duration::from_millis(2)),
         }
     }
 

@@ -531,7 +531,7 @@ mod tests {
             assert_eq!(Action::of(action.number()), Some(action));
         }
 
-        assert_eq!((Action::of(0), Action::of(21)), (None, None));
+        assert_eq!((Action::of(0), Action::of(22)), (None, None));
         let least = AuditChange::new(Action::Begin);
         assert_eq!(AuditChange::decode(&least.encode()), Ok(least));
     }

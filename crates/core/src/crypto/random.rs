@@ -28,6 +28,12 @@ pub enum Alphabet {
     Base64Url,
     /// The 94 visible ASCII characters
     Ascii,
+    /// `0-9`, 10
+    Digits,
+    /// `A-Z`, 26
+    Upper,
+    /// `a-z`, 26
+    Lower,
 }
 
 impl Alphabet {
@@ -38,6 +44,9 @@ impl Alphabet {
                 Self::Hex => matches!(c, b'0'..=b'9' | b'a'..=b'f'),
                 Self::Base64Url => c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'),
                 Self::Ascii => true,
+                Self::Digits => c.is_ascii_digit(),
+                Self::Upper => c.is_ascii_uppercase(),
+                Self::Lower => c.is_ascii_lowercase(),
             })
             .collect()
     }
@@ -69,18 +78,24 @@ pub fn generate(length: usize, alphabet: Alphabet) -> Result<SecretBytes, Crypto
 mod tests {
     use super::*;
 
+    const ALL: [Alphabet; 7] = [
+        Alphabet::Alnum,
+        Alphabet::Hex,
+        Alphabet::Base64Url,
+        Alphabet::Ascii,
+        Alphabet::Digits,
+        Alphabet::Upper,
+        Alphabet::Lower,
+    ];
+
     #[test]
     fn alphabets_have_their_sizes() {
-        let size = |a: Alphabet| a.characters().len();
-        assert_eq!(
-            [Alphabet::Alnum, Alphabet::Hex, Alphabet::Base64Url, Alphabet::Ascii].map(size),
-            [62, 16, 64, 94]
-        );
+        assert_eq!(ALL.map(|alphabet| alphabet.characters().len()), [62, 16, 64, 94, 10, 26, 26]);
     }
 
     #[test]
     fn every_character_is_as_likely_as_another() {
-        for alphabet in [Alphabet::Alnum, Alphabet::Hex, Alphabet::Base64Url, Alphabet::Ascii] {
+        for alphabet in ALL {
             let draws = 200_000;
             let value = generate(draws, alphabet).unwrap();
             let mut counts = [0_u32; 256];

@@ -78,7 +78,7 @@ pub struct Declaration {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Generate {
-    /// The number of characters, 8 to 1,024
+    /// The number of characters, 4 to 1,024
     pub length: usize,
     /// The characters to draw from
     pub alphabet: Alphabet,
@@ -470,8 +470,8 @@ mod tests {
             ("[secrets.\"a b\"]\n", "1:10: invalid tag in `[secrets.TAG]`: "),
             ("[secrets.a-b]\n[secrets.A_B]\n", "2:10: `A_B` and `a-b` are the same tag"),
             (
-                "[secrets.a]\ngenerate = { length = 7 }",
-                "2:23: a generated value must have 8 to 1024 characters",
+                "[secrets.a]\ngenerate = { length = 3 }",
+                "2:23: a generated value must have 4 to 1024 characters",
             ),
             (
                 "[secrets.a]\ngenerate = { alphabet = \"hexx\" }",

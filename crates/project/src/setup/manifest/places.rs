@@ -7,7 +7,7 @@ use toml_parser::decoder::Encoding;
 use toml_parser::parser::{EventReceiver, parse_document};
 use toml_parser::{ErrorSink, Raw, Source, Span};
 
-/// What stands in a place.
+/// The kinds of places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::setup) enum PlaceKind {
     /// The tag of a `[secrets.TAG]`, or of a key in such a table

@@ -109,7 +109,7 @@ pub(super) struct SecretTable {
 pub(super) struct GenerateTable {
     /// The number of characters
     #[serde(default = "default_length")]
-    #[cfg_attr(test, schemars(with = "u16", range(min = 8, max = 1024)))]
+    #[cfg_attr(test, schemars(with = "u16", range(min = 4, max = 1024)))]
     pub(super) length: GeneratedLength,
     /// The characters to draw from
     #[serde(default)]
@@ -270,8 +270,8 @@ pub(super) fn default_length() -> GeneratedLength {
 impl<'de> Deserialize<'de> for GeneratedLength {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match i64::deserialize(deserializer).map(u16::try_from)? {
-            Ok(length @ 8..=1024) => Ok(Self(length)),
-            _ => Err(serde::de::Error::custom("a generated value must have 8 to 1024 characters")),
+            Ok(length @ 4..=1024) => Ok(Self(length)),
+            _ => Err(serde::de::Error::custom("a generated value must have 4 to 1024 characters")),
         }
     }
 }
