@@ -600,7 +600,7 @@ def open_entry(pmk: bytes, vault_id: bytes, pid: bytes, row: Data) -> Data:
     encoded, signature = plain[:-64], plain[-64:]
     entry = {"previous": encoded[:32], "signer_id": encoded[32:48], "time": int.from_bytes(encoded[48:56], "big")}
     entry |= {"root_hash": encoded[56:88]} | decode_fields(CHANGE, encoded[88:])
-    need(entry.keys() >= {"action", "count"} and 1 <= entry["action"] <= 20)
+    need(entry.keys() >= {"action", "count"} and 1 <= entry["action"] <= 21)
     need(len(entry.get("owner_before", bytes(32))) == 32)
     entry |= {name: read_list(entry[name], columns) for name, columns in LISTS.items() if name in entry}
     need(("pruned" in entry) == (entry["action"] == 18))
@@ -1508,6 +1508,9 @@ def audit_cases() -> Iterator[Case]:
     full |= {"admitted": [token], "removed": removed, "owner_before": raw_public(fixed("old owner", 32))}
     yield "audit-full", "audit", "5", "All fields, 32 of 40 items", entry | full
 
+    renamed = [{"rid": RID, "name": name} for name in ("DB_PASSWORD", "database-password")]
+    yield "audit-rename", "audit", "5", "A rename names both tags", entry | {"action": 21, "items": renamed}
+
     mark = {"seq": 8, "hash": fixed("pruned", 32), "signers": [token]}
     prune = entry | {"action": 18, "count": 5, "items": [], "pruned": mark}
     yield "audit-prune", "audit", "5", "Five entries were pruned, and one token could sign after them", prune
@@ -1540,7 +1543,7 @@ def bad_entries(encoded: bytes) -> dict[str, bytes]:
     rest = count + items
     return {
         "action-0": fixed_part + b"\1" + lp(b"\0") + rest,
-        "action-21": fixed_part + b"\1" + lp(b"\x15") + rest,
+        "action-22": fixed_part + b"\1" + lp(b"\x16") + rest,
         "no-action": fixed_part + rest,
         "no-count": fixed_part + action + items,
         "empty-list": fixed_part + action + count + b"\3" + lp(u32(0)),

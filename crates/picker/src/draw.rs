@@ -320,7 +320,7 @@ mod tests {
                 "  db-url   post…5432               2026-11-27  Main database",
                 "  tls-key  restricted  2026-12-01  2026-11-27",
                 "",
-                "Stripe, live",
+                "Main database: for all",
                 "Enter print  Tab mark  ^Y copy  ^N new  ^R replace  ^O rename  ^L clone  ^D delete  F1 help",
             ]
         );
