@@ -116,7 +116,7 @@ fn mark_of(fields: &Fields) -> PruneMark {
 
 fn entry_of(fields: &Fields) -> AuditEntry {
     let number = fields.u64("action");
-    let actions = [Action::Create, Action::Rekey, Action::Begin, Action::Prune];
+    let actions = [Action::Create, Action::Rekey, Action::Begin, Action::Prune, Action::Rename];
     let action = actions.into_iter().find(|action| u64::from(action.number()) == number);
     let is_renewed = !fields.0["owner_before"].is_null();
     let is_pruned = !fields.0["pruned"].is_null();
