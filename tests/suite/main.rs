@@ -85,6 +85,7 @@ mod scan;
 mod serve;
 mod setup;
 mod store;
+mod stories;
 mod style;
 mod supply;
 mod template;
