@@ -62,25 +62,28 @@ pub(crate) fn run(args: &RenameArgs, cx: &Context) -> Result<(), Error> {
     let places = Places::search(cx, &found.project, args.references)?;
     let renaming = if args.references { Some(places.plan(from, &args.to)?) } else { None };
     let wanted = if args.references { places.secrets(vault, &found)? } else { vec![found.clone()] };
-    let rename = || {
-        let renamed = vault.rename(&wanted, &args.to);
-        renamed.map_err(|error| conflict(error, "choose another tag; nothing was renamed"))
-    };
+    let rename = || renamed(vault, &wanted, &args.to);
     let renamed = match &renaming {
         Some(renaming) => places.write(cx, renaming, rename)?,
         None => rename()?,
     };
     let renamed = cx.written(vault, renamed);
 
-    for secret in &renamed {
-        cx.ui.status(&format!("renamed `{from}` to `{}` in project `{}`", args.to, secret.project));
-    }
-
     report(args, cx, &places, renaming.as_ref(), &renamed, from)
 }
 
+/// Renames secrets. Nothing is written if there are none.
+fn renamed(vault: &Vault, secrets: &[Secret], to: &Tag) -> Result<Vec<Secret>, Error> {
+    if secrets.is_empty() {
+        return Ok(Vec::new());
+    }
+
+    let renamed = vault.rename(secrets, to);
+    renamed.map_err(|error| conflict(error, "choose another tag; nothing was renamed"))
+}
+
 /// Rewrites references to a secret that has its new tag already, as after a rename without
-/// --references or on another machine.
+/// --references or on another machine. Environments that still have the old tag follow.
 fn only_references(
     args: &RenameArgs,
     cx: &Context,
@@ -102,9 +105,10 @@ fn only_references(
         return Err(missing);
     }
 
-    places.write(cx, &renaming, || Ok(()))?;
-    cx.ui.status(&format!("`{}` has its new tag already", args.to));
-    report(args, cx, &places, Some(&renaming), &[], from)
+    let others = places.others(vault, project, from)?;
+    let renamed = places.write(cx, &renaming, || renamed(vault, &others, &args.to))?;
+    cx.ui.status(&format!("`{}` has its new tag already in project `{project}`", args.to));
+    report(args, cx, &places, Some(&renaming), &cx.written(vault, renamed), from)
 }
 
 fn report(
@@ -115,6 +119,10 @@ fn report(
     renamed: &[Secret],
     from: &Tag,
 ) -> Result<(), Error> {
+    for secret in renamed {
+        cx.ui.status(&format!("renamed `{from}` to `{}` in project `{}`", args.to, secret.project));
+    }
+
     let of_tree: Vec<Reference>;
     let (rewritten, left) = match renaming {
         Some(renaming) => (&renaming.renamed[..], &renaming.left[..]),

@@ -104,6 +104,7 @@ fn without_references_the_places_are_listed_and_stay() {
     let late = || project.run(&["rename", "db-url", "database-url", "--references"]);
     let run = late().succeeds().stdout_has(".secrets.toml:3:10: db-url (declared)\n");
     run.stderr_has("rewrote 9 references in 4 files");
+    project.run(&["get", "database-url", "-q", "-p", "web.staging"]).succeeds().stdout_has("hint");
     late().fails_with(3).stderr_has("no secret `db-url`");
     // Only the secret that no other file has is missing.
     let checked = project.run(&["check", "-q"]).fails_with(3).stdout_has("missing\tdb-url-2");

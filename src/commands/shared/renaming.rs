@@ -58,12 +58,23 @@ impl<'c> Places<'c> {
         })
     }
 
-    /// Returns the secrets with this tag that the places refer to: that of `secret`, and those of the
-    /// environments.
+    /// Returns a secret, and those with its tag in the other projects that the places refer to.
     pub(crate) fn secrets(&self, vault: &Vault, secret: &Secret) -> Result<Vec<Secret>, Error> {
         let mut secrets = vec![secret.clone()];
-        for other in self.projects.iter().filter(|other| **other != secret.project) {
-            secrets.extend(vault.find(other, &secret.metadata.tag)?);
+        secrets.extend(self.others(vault, &secret.project, &secret.metadata.tag)?);
+        Ok(secrets)
+    }
+
+    /// Returns the secrets with a tag in the projects that the places refer to, except one project.
+    pub(crate) fn others(
+        &self,
+        vault: &Vault,
+        project: &ProjectName,
+        tag: &Tag,
+    ) -> Result<Vec<Secret>, Error> {
+        let mut secrets = Vec::new();
+        for other in self.projects.iter().filter(|other| *other != project) {
+            secrets.extend(vault.find(other, tag)?);
         }
 
         Ok(secrets)
