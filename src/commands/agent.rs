@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use rustix::stdio::dup2_stdin;
 use secrets_core::model::SecretBytes;
-use secrets_runtime::agent::{MAX_FRAME, READY, RuntimeDir, serve};
+use secrets_runtime::agent::{MAX_FRAME, RuntimeDir, serve};
+use secrets_runtime::helper::READY;
 
 use super::shared::ready::send_byte;
 use crate::context::Context;

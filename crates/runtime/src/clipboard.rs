@@ -6,7 +6,7 @@
 //! so that programs that keep a history of the clipboard leave it out.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -17,12 +17,10 @@ use arboard::Clipboard;
 use arboard::SetExtApple as _;
 #[cfg(not(target_os = "macos"))]
 use arboard::SetExtLinux as _;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use secrets_core::model::SecretBytes;
 
-use crate::agent::READY;
-use crate::helper::Helper;
+use crate::helper::{FirstByte, Helper, READY, hand_over};
 use crate::process;
 
 /// The variables by which a program finds the clipboard.
@@ -68,21 +66,9 @@ pub fn copy(
     let seconds = time.as_secs().to_string();
     let mut command = Helper::Offer { seconds: &seconds }.command(executable);
     command.envs(VARIABLES.into_iter().filter_map(|name| Some((name, variable(name)?))));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut process = command.spawn().map_err(ClipboardError::Process)?;
-    let pipes = process.stdin.take().zip(process.stdout.take());
-    let (mut input, mut ready) = pipes.ok_or(ClipboardError::Unavailable)?;
-    input.write_all(value).map_err(ClipboardError::Process)?;
-    drop(input);
-
-    let patience = Timespec::try_from(PATIENCE)
-        .map_err(|error| ClipboardError::Process(std::io::Error::other(error)))?;
-    let mut answer = [0];
-    let is_ready =
-        matches!(poll(&mut [PollFd::new(&ready, PollFlags::IN)], Some(&patience)), Ok(1))
-            && matches!(ready.read(&mut answer), Ok(1))
-            && answer == [READY];
-    if is_ready {
+    let (mut process, said) =
+        hand_over(command, value, PATIENCE).map_err(ClipboardError::Process)?;
+    if matches!(said, FirstByte::Said(READY)) {
         return Ok(());
     }
 

@@ -1,9 +1,54 @@
 //! Helper processes: our own executable, started again with a hidden command.
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// The byte with which a helper process reports that its work begins. An agent sends another one if
+/// its key is not kept out of swap.
+pub const READY: u8 = b'.';
+
+/// The first byte of a helper process's stdout.
+pub(crate) enum FirstByte {
+    Said(u8),
+    /// It has ended, or closed its stdout
+    Closed,
+    /// It has said nothing in time
+    Late,
+}
+
+/// Starts a helper process, sends `input` to its stdin, closes it, and waits for the first byte of its
+/// stdout.
+pub(crate) fn hand_over(
+    mut command: Command,
+    input: &[u8],
+    patience: Duration,
+) -> io::Result<(Child, FirstByte)> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut process = command.spawn()?;
+    let pipes = process.stdin.take().zip(process.stdout.take());
+    let (mut stdin, mut stdout) = pipes.ok_or(io::ErrorKind::BrokenPipe)?;
+    stdin.write_all(input)?;
+    drop(stdin);
+
+    let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
+    let mut byte = [0];
+    let said = if !matches!(poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&timeout)), Ok(1))
+    {
+        FirstByte::Late
+    } else if matches!(stdout.read(&mut byte), Ok(1)) {
+        FirstByte::Said(byte[0])
+    } else {
+        FirstByte::Closed
+    };
+
+    Ok((process, said))
+}
 
 /// A helper process and what its command line says. It gets everything else, above all secrets,
 /// through its standard streams.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 
 use rustix::stdio::dup2_stdout;
-use secrets_runtime::agent::READY;
+use secrets_runtime::helper::READY;
 
 use crate::ui::raw::Stdout;
 

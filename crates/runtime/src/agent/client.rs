@@ -6,10 +6,8 @@
 //! contains a key, except what the agent has sealed for itself.
 
 use std::cell::{OnceCell, RefCell};
-use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -23,14 +21,10 @@ use super::answers::KnownDirectory;
 use super::connection::{Connection, PAUSE, TOO_LONG, ask_to_end};
 use super::protocol::{Answer, Handover, Request};
 use super::runtime_dir::RuntimeDir;
-use crate::helper::Helper;
+use crate::helper::{FirstByte, Helper, READY, hand_over};
 
 /// The maximum number of agents that `lock --all` contacts at once.
 const ASKED_AT_ONCE: usize = 64;
-
-/// The byte that a new agent writes when it listens and its key is kept out of swap. It writes any
-/// other byte if the key is not kept out of swap.
-pub const READY: u8 = b'.';
 
 /// The state of a vault in its agent.
 #[derive(Debug, Clone, Copy)]
@@ -207,30 +201,13 @@ impl Client {
         let frame =
             Handover { path, vault_id, ttl, idle, key: root.expose() }.encode().ok_or(TOO_LONG)?;
 
+        // The agent lives on when this handle is dropped.
         let helper = Helper::Agent { directory: self.runtime_dir.directory() };
-        let mut agent = helper
-            .command(executable)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut ready = agent.stdout.take().ok_or(KeyServiceError::NotStarted)?;
-
-        // The pipe takes a whole frame at once. Closing it marks the end of the agent's input.
-        agent.stdin.take().ok_or(KeyServiceError::NotStarted)?.write_all(frame.expose())?;
-        drop(frame);
-
-        let timeout =
-            rustix::event::Timespec::try_from(self.timeout).map_err(std::io::Error::other)?;
-        let waiting = &mut [rustix::event::PollFd::new(&ready, rustix::event::PollFlags::IN)];
-        if !matches!(rustix::event::poll(waiting, Some(&timeout)), Ok(1)) {
-            return Err(KeyServiceError::Timeout);
-        }
-
-        let mut answer = [0];
-        match ready.read(&mut answer) {
-            Ok(1) => Ok(answer == [READY]),
-            _ => Err(KeyServiceError::NotStarted),
+        let (_, said) = hand_over(helper.command(executable), frame.expose(), self.timeout)?;
+        match said {
+            FirstByte::Said(byte) => Ok(byte == READY),
+            FirstByte::Closed => Err(KeyServiceError::NotStarted),
+            FirstByte::Late => Err(KeyServiceError::Timeout),
         }
     }
 

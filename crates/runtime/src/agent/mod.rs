@@ -21,7 +21,6 @@ mod server;
 mod session;
 mod vault_access;
 
-pub use client::READY;
 pub use client::{Client, Status};
 pub use protocol::{
     AgentFault, Answer, ChangeKind, Handover, MAX_ANSWER, MAX_FRAME, MAX_NAMES, ProjectFrame,
