@@ -5,19 +5,26 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use tempfile::TempPath;
+
 use super::{directory, umask};
 
 /// Replaces a file in one step, keeping its mode. Follows a symbolic link to its target.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let path = fs::canonicalize(path)?;
-    let permissions = fs::metadata(&path)?.permissions();
-    let mut file = tempfile::NamedTempFile::new_in(directory::of(&path))?;
+    next_to(&path, content)?.persist(&path).map_err(|error| error.error)
+}
+
+/// Writes a new content of a file to another name in its directory, with the same mode.
+pub(crate) fn next_to(path: &Path, content: &[u8]) -> io::Result<TempPath> {
+    let permissions = fs::metadata(path)?.permissions();
+    let mut file = tempfile::NamedTempFile::new_in(directory::of(path))?;
 
     file.write_all(content)?;
     file.as_file().set_permissions(permissions)?;
     file.as_file().sync_all()?;
 
-    file.persist(&path).map(drop).map_err(|error| error.error)
+    Ok(file.into_temp_path())
 }
 
 /// Creates a file with the caller's umask. `mode` holds the permission bits before it is applied.

@@ -1,12 +1,12 @@
 //! Replaces files together with another change: all of them, or none.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
 
-use super::{DeferSignals, directory};
+use super::{DeferSignals, directory, public};
 
 /// New contents, written next to their files.
 #[derive(Default)]
@@ -37,20 +37,16 @@ impl Replacements {
         let failed = |source| ReplaceError::Failed { path: path.to_owned(), source };
         let target = fs::canonicalize(path).map_err(failed)?;
         let prepare = || {
-            let directory = directory::of(&target);
-            let mut new = tempfile::NamedTempFile::new_in(directory)?;
-            new.write_all(after)?;
-            new.as_file().set_permissions(fs::metadata(&target)?.permissions())?;
-            new.as_file().sync_all()?;
+            let new = public::next_to(&target, after)?;
 
             // A link keeps the file itself. A file system without links gets a copy.
-            let old = tempfile::NamedTempFile::new_in(directory)?.into_temp_path();
+            let old = tempfile::NamedTempFile::new_in(directory::of(&target))?.into_temp_path();
             fs::remove_file(&old)?;
             if fs::hard_link(&target, &old).is_err() {
                 fs::copy(&target, &old)?;
             }
 
-            Ok((new.into_temp_path(), old))
+            Ok((new, old))
         };
         let (new, old) = prepare().map_err(failed)?;
 
