@@ -29,12 +29,7 @@ pub(super) struct Listed {
 /// Lists the secrets of the current project, or of all.
 pub(super) fn list(cx: &Context, vault: &Vault, all: bool) -> Result<Listed, Error> {
     let project = if all { None } else { Some(cx.target.project()?) };
-    let mut secrets = vault.list(project, |_| true)?;
-    secrets.sort_by_cached_key(|secret| {
-        (secret.project.as_str().to_owned(), secret.metadata.tag.key())
-    });
-
-    Ok(Listed { secrets, used: Used::read(cx, vault).ok() })
+    Ok(Listed { secrets: vault.list(project, |_| true)?, used: Used::read(cx, vault).ok() })
 }
 
 impl Listed {
