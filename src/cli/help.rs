@@ -17,7 +17,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ),
     (
         "Use secrets",
-        &["render", "run", "copy", "request", "proxy", "serve", "mcp", "redact", "scan"],
+        &["render", "run", "copy", "code", "request", "proxy", "serve", "mcp", "redact", "scan"],
     ),
     ("Give access", &["allow", "token", "access", "audit"]),
     ("Set up a project", &["trust", "setup", "check", "refs", "template", "adopt", "project"]),

@@ -9,6 +9,7 @@ mod audit;
 mod backup;
 mod check;
 mod clone;
+mod code;
 mod compact;
 mod completions;
 mod copy;
@@ -76,6 +77,7 @@ pub(crate) enum Command {
     Allow(allow::AllowArgs),
     Render(render::RenderArgs),
     Copy(copy::CopyArgs),
+    Code(code::CodeArgs),
     Run(run::RunArgs),
     Request(request::RequestArgs),
     Proxy(proxy::ProxyArgs),
@@ -138,6 +140,7 @@ impl Command {
             self,
             Self::Run(_)
                 | Self::Copy(_)
+                | Self::Code(_)
                 | Self::Edit(_)
                 | Self::Pick(_)
                 | Self::Offer(_)
@@ -164,6 +167,7 @@ impl Command {
             Self::Pick(_) => (READ, "pick"),
             Self::Render(_) => (USE, "render"),
             Self::Copy(_) => (USE, "copy"),
+            Self::Code(args) => args.right(),
             Self::Run(_) => (USE, "run"),
             Self::Request(_) => (USE, "request"),
             Self::Proxy(_) => (USE, "proxy"),
@@ -230,6 +234,7 @@ impl Command {
             Self::Allow(args) => allow::run(&args, cx),
             Self::Render(args) => render::run(args, cx),
             Self::Copy(args) => copy::run(&args, cx),
+            Self::Code(args) => code::run(&args, cx),
             Self::Run(args) => return run::run(&args, cx),
             Self::Request(args) => request::run(&args, cx),
             Self::Proxy(args) => proxy::run(&args, cx),

@@ -29,7 +29,7 @@ What needs trust in the nearest .secrets.toml:
   proxy, if there is a [proxy]                  always
   run, render FILE, render -e, request, proxy   for its project
   create, update, edit, rename, delete, clone   for its project
-  copy                                          for its project
+  copy, code                                    for its project
   access, allow, if they change a secret        for its project
   token create, token list                      for its project
   import, export                                for its project

@@ -65,7 +65,9 @@ pub(crate) use proxy::{EnvironmentFormat, ProxyEnvironment};
 pub(crate) use references::{FoundReferences, ReferenceInfo, RenamedSecrets};
 pub(crate) use request::{AnswerInfo, PlannedRequest};
 pub(crate) use restore::Restored;
-pub(crate) use secret::{CopiedSecret, PickedSecrets, SecretInfo, SecretPage, Secrets};
+pub(crate) use secret::{
+    CopiedSecret, OneTimeCode, PickedSecrets, SecretInfo, SecretPage, Secrets,
+};
 pub(crate) use serve::ServedApi;
 pub(crate) use status::StatusInfo;
 pub(crate) use text::Text;

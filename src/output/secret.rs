@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use secrets_core::model::{Class, Description, Name, Secret, Source, Timestamp};
+use secrets_core::model::{Class, Description, Name, Secret, SecretBytes, Source, Timestamp};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 
@@ -134,6 +134,58 @@ impl<'a> CopiedSecret<'a> {
             project: secret.project.as_str(),
             clear_after_seconds: cleared.map(|time| time.as_secs()),
         }
+    }
+}
+
+/// A one-time password.
+pub(crate) struct OneTimeCode<'a> {
+    secret: &'a Secret,
+    /// `None` if it was copied
+    code: Option<&'a SecretBytes>,
+    seconds_left: u64,
+}
+
+impl<'a> OneTimeCode<'a> {
+    pub(crate) fn new(
+        secret: &'a Secret,
+        code: Option<&'a SecretBytes>,
+        seconds_left: u64,
+    ) -> Self {
+        Self { secret, code, seconds_left }
+    }
+
+    fn code(&self) -> &str {
+        self.code.and_then(|code| std::str::from_utf8(code.expose()).ok()).unwrap_or_default()
+    }
+}
+
+impl Serialize for OneTimeCode<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Members<'a> {
+            id: String,
+            tag: &'a str,
+            project: &'a str,
+            #[serde(skip_serializing_if = "str::is_empty")]
+            code: &'a str,
+            seconds_left: u64,
+        }
+
+        let members = Members {
+            id: self.secret.id.to_string(),
+            tag: self.secret.metadata.tag.as_str(),
+            project: self.secret.project.as_str(),
+            code: self.code(),
+            seconds_left: self.seconds_left,
+        };
+        members.serialize(serializer)
+    }
+}
+
+impl Outcome for OneTimeCode<'_> {
+    fn text(&self, out: &mut Text) {
+        out.line(self.code());
     }
 }
 

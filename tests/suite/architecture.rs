@@ -28,7 +28,7 @@ const ROOMS: [(&str, &[&[&str]]); 8] = [
             &["setup"],
             &["import"],
             &["export", "scan", "template"],
-            &["dotenv", "git", "variables", "position"],
+            &["dotenv", "git", "variables", "position", "one_time"],
         ],
     ),
     (

@@ -121,6 +121,7 @@ fn exit_2_is_a_missing_command() {
       render       Replace placeholders in a template
       run          Run a program with secrets in its environment, masked in its output
       copy         Put a value on the clipboard for a while
+      code         Print a one-time password
       request      Send an HTTP request with secrets in it
       proxy        Run a proxy that puts secrets into requests
       serve        Serve an HTTP API to programs of this machine

@@ -23,6 +23,7 @@ mod before_prompts;
 mod check;
 mod checkpoint;
 mod clone;
+mod code;
 mod compact;
 mod completions;
 mod concurrency;

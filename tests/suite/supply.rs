@@ -23,7 +23,7 @@ use crate::support::files::root;
 /// adds `percent-encoding`, and `listenfd` for sockets of systemd. The authors of each crate can reach every
 /// value. A change that adds one explains here what it is worth, and a change that removes one
 /// lowers the number.
-const IN_THE_BINARY: usize = 296;
+const IN_THE_BINARY: usize = 300;
 
 /// The crates of this workspace, which do not count.
 const OURS: [&str; 11] = [
@@ -42,7 +42,7 @@ const OURS: [&str; 11] = [
 
 /// The same, plus the crates that run on the machine of somebody who builds the program: macros,
 /// build scripts and their dependencies.
-const TO_BUILD: usize = 341;
+const TO_BUILD: usize = 345;
 
 /// Returns the crates of this machine's binary, by cargo's kinds of edges.
 fn crates(edges: &str) -> BTreeSet<String> {

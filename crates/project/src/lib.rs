@@ -7,6 +7,7 @@
 //! * [`scan`]: values in trees and in git's index
 //! * [`git`]: what git tracks, ignores and has staged, read from its files
 //! * [`dotenv`]: dotenv files, byte for byte
+//! * [`one_time`]: codes that follow from a key and the time
 //! * [`variables`]: the names of environment variables, and which of them are dangerous
 //!
 //! This crate starts no program, prints nothing and knows no environment. A repository may come
@@ -17,6 +18,7 @@ pub mod dotenv;
 pub mod export;
 pub mod git;
 pub mod import;
+pub mod one_time;
 mod position;
 pub mod scan;
 pub mod setup;

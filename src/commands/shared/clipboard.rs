@@ -32,9 +32,13 @@ pub(crate) fn copy(
     secret: &Secret,
     clear_after: Duration,
 ) -> Result<(), Error> {
-    let value = revealed(cx, vault, secret)?;
+    offer(revealed(cx, vault, secret)?.expose(), clear_after)
+}
+
+/// Puts a text on the clipboard, which is cleared after this time.
+pub(crate) fn offer(text: &[u8], clear_after: Duration) -> Result<(), Error> {
     let executable = Environment::executable();
-    clipboard::copy(&executable, value.expose(), clear_after, Environment::of)
+    clipboard::copy(&executable, text, clear_after, Environment::of)
         .map_err(|error| refused(&error))
 }
 

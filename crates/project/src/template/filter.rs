@@ -2,11 +2,13 @@
 //! is wiped.
 
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use secrets_core::model::{Invalid, SecretBytes};
 use secrets_mask::encode;
 
 use crate::dotenv::readers::{Readers, Unreadable};
+use crate::one_time::{OneTimeError, OneTimeKey};
 
 /// The maximum length of a filtered value in bytes. Without a limit, a chain of `base64` filters
 /// could grow a value without end.
@@ -29,6 +31,8 @@ pub enum Filter {
     /// Quotes the value for a dotenv file if necessary, so that all readers of that file read it
     /// back unchanged
     Dotenv,
+    /// Generates the one-time password of this moment from a key
+    Totp,
 }
 
 /// The reason why a filter cannot be applied to a value.
@@ -42,6 +46,9 @@ pub enum FilterError {
     Nul,
     #[error("{0}")]
     Unreadable(#[from] Unreadable),
+    /// The value is no key for one-time passwords
+    #[error("the filter `totp` needs a key for one-time passwords: {0}")]
+    NotAKey(#[from] OneTimeError),
     /// The result is longer than [`MAX_SIZE`]
     #[error("the filtered value is larger than 16 MiB")]
     TooLarge,
@@ -60,7 +67,8 @@ impl FromStr for Filter {
 
 impl Filter {
     /// The names of all filters, in the order of the documentation.
-    pub const NAMES: [&'static str; 6] = ["json", "shell", "url", "base64", "trim", "dotenv"];
+    pub const NAMES: [&'static str; 7] =
+        ["json", "shell", "url", "base64", "trim", "dotenv", "totp"];
 
     pub fn named(name: &[u8]) -> Option<Self> {
         Some(match name {
@@ -70,6 +78,7 @@ impl Filter {
             b"base64" => Self::Base64,
             b"trim" => Self::Trim,
             b"dotenv" => Self::Dotenv,
+            b"totp" => Self::Totp,
             _ => return None,
         })
     }
@@ -83,6 +92,7 @@ impl Filter {
             Self::Base64 => "base64",
             Self::Trim => "trim",
             Self::Dotenv => "dotenv",
+            Self::Totp => "totp",
         }
     }
 
@@ -100,10 +110,16 @@ impl Filter {
             Self::Base64 => encode::padded_base64(value),
             Self::Trim => trim(value),
             Self::Dotenv => readers.spell(value)?,
+            Self::Totp => OneTimeKey::parse(value)?.code(now()),
         };
 
         if filtered.len() > MAX_SIZE { Err(FilterError::TooLarge) } else { Ok(filtered) }
     }
+}
+
+/// Returns the seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// Removes the characters that C's `isspace` accepts from both ends: blank, tab, newline, vertical
