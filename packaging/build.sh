@@ -5,10 +5,13 @@
 # The script removes all other inputs of a build. It replaces paths of this machine, and passes only
 # the environment variables that locate the tools. It writes nothing outside of the target directory
 # and prints the path of the binary.
+#
+# Usage: build.sh [FOLDER [TARGET]]; an empty FOLDER is the usual one
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=${1:-${CARGO_TARGET_DIR:-target}/dist}
+triple=${2:-}
 mkdir -p "$target"
 target=$(realpath "$target")
 source=$(realpath .)
@@ -32,5 +35,6 @@ flags=$(printf '%s\x1f' "${map[@]}")
 # empty environment.
 env -i PATH="$PATH" HOME="$HOME" CARGO_HOME="$cargo_home" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}" \
     ${RUSTUP_TOOLCHAIN:+RUSTUP_TOOLCHAIN="$RUSTUP_TOOLCHAIN"} LC_ALL=C CARGO_ENCODED_RUSTFLAGS="${flags%$'\x1f'}" \
-    cargo build --quiet --release --locked --offline --bin secrets --target-dir "$target"
-echo "$target/release/secrets"
+    cargo build --quiet --release --locked --offline --bin secrets --target-dir "$target" \
+    ${triple:+--target "$triple"}
+echo "$target/${triple:+$triple/}release/secrets"

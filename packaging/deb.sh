@@ -121,6 +121,38 @@ person bash -euc '
     test "$(secrets run -- sh -c "echo \$STRIPE_KEY")" = "‹stripe-key›"
     secrets unlock --quiet; unset SECRETS_PASSPHRASE_FILE; secrets list; secrets lock --quiet'
 
+# docs/install.md: from the package to the first rendered file with five typed commands, of which apt was the first.
+echo "-- five commands"
+# shellcheck disable=SC2016
+commands=$(sed -n '/^```console/,/^```$/s/^\$ //p' docs/install.md | tail -n +2)
+[ "$(wc -l <<<"$commands")" -le 4 ] || fail "docs/install.md has more than five commands"
+as_root install -o 1000 -g 1000 -m 600 /dev/null "$root/home/you/session"
+{
+    echo 'set -e; cd; umask 077; export HOME=/home/you TERM=dumb'
+    printf '%s\n' "$commands"
+} | as_root tee "$root/home/you/session" >/dev/null
+mkfifo "$work/answers"
+: >"$work/session"
+inside --userspec=1000:1000 "$root" /usr/bin/env -i HOME=/home/you PATH=/usr/bin:/bin LC_ALL=C.UTF-8 \
+    script -qec "bash /home/you/session" /dev/null <"$work/answers" >"$work/session" 2>&1 &
+session=$!
+exec 3>"$work/answers"
+answer() { # QUESTION ANSWER: typed when the question is there
+    for _ in $(seq 600); do
+        if grep -q "$1" "$work/session"; then printf '%s\n' "$2" >&3; return; fi
+        sleep 0.1
+    done
+    fail "no question \`$1\`: $(cat "$work/session")"
+}
+answer "Create one at" y
+answer "New passphrase" "correct horse battery staple"
+answer "Repeat passphrase" "correct horse battery staple"
+answer "Value of stripe-key" sk_test_51Hx0aBcDeFgHiJkLmNoPq
+answer "Passphrase for" "correct horse battery staple"
+wait "$session" || fail "$(cat "$work/session")"
+exec 3>&-
+as_root cat "$root/home/you/.env" | grep -qx STRIPE_KEY=sk_test_51Hx0aBcDeFgHiJkLmNoPq || fail "$(cat "$work/session")"
+
 echo "-- removed"
 admin dpkg -P terminal-secrets >/dev/null
 as_root rm "$root/package.deb" "$root/other.deb"
