@@ -75,6 +75,11 @@ desktop:
     cargo build --locked --release
     tests/desktop.sh
 
+# import from pass, KeePassXC and dotenvx; needs pass, gnupg, keepassxc and npm
+migrate:
+    cargo build --locked
+    tests/migrate.sh
+
 # run real clients behind the proxy, and tools that know HTTP APIs and MCP; they install what they need
 clients:
     cargo build --locked --release
@@ -87,6 +92,8 @@ clients:
 package:
     packaging/sbom.sh "$(packaging/build.sh)" "${CARGO_TARGET_DIR:-target}/secrets.cdx.json"
     packaging/deb.sh
+    packaging/tarball.sh
+    packaging/lint.sh
 
 # make all files of a release, with checksums; also builds the binary twice
 release:

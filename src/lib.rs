@@ -40,6 +40,7 @@ mod config;
 mod ui;
 
 mod generator;
+mod key_pair;
 mod strength;
 
 pub use cli::{command, main};

@@ -18,6 +18,30 @@ const YEAR: f64 = 365.25 * 86_400.0;
 /// hundred cards.
 const WEAK: f64 = 100.0 * YEAR;
 
+/// Values with fewer guesses than this, as a power of ten, are easy to guess: a service that does not lock
+/// an account takes that many attempts within days.
+const EASY: f64 = 8.0;
+/// The longest value in bytes whose guesses are estimated. A longer one is easy if it repeats a few characters.
+const ESTIMATED: usize = 24;
+
+/// Returns true for a value that an attacker can guess.
+pub(crate) fn is_easy_to_guess(value: &[u8]) -> bool {
+    let mut kinds = [false; 256];
+    for byte in value {
+        kinds[usize::from(*byte)] = true;
+    }
+
+    if kinds.iter().filter(|is_there| **is_there).count() < 4 {
+        return true;
+    }
+
+    let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= ESTIMATED);
+    let guesses =
+        text.map(|text| with_freed_memory_wiped(|| zxcvbn::zxcvbn(text, &[]).guesses_log10()));
+    overwrite_stack::<STACK_DEPTH>();
+    guesses.is_some_and(|guesses| guesses < EASY)
+}
+
 /// The time that guessing a passphrase takes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Strength {
@@ -114,6 +138,29 @@ mod tests {
 
         let times = KdfParams::DEFAULT.cost() as f64 / KdfParams::LEAST.cost() as f64;
         assert!((default.seconds / least.seconds - times).abs() < 0.001);
+    }
+
+    #[test]
+    fn values_that_are_easy_to_guess() {
+        for easy in [
+            "",
+            "hunter2",
+            "password",
+            "1234567890",
+            "changeme",
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ] {
+            assert!(is_easy_to_guess(easy.as_bytes()), "{easy}");
+        }
+
+        for hard in [
+            "sk_live_4eC39HqLyjWDarjtT1zdp3c7",
+            "8f14e45fceea167a",
+            "x7Kq-Zw3p",
+            "-----BEGIN KEY-----\nabc\n",
+        ] {
+            assert!(!is_easy_to_guess(hard.as_bytes()), "{hard}");
+        }
     }
 
     #[test]

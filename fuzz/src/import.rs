@@ -19,10 +19,10 @@ pub fn run(data: &[u8]) {
         .expect("it is one of them");
     let as_is = prefix & 4 != 0;
     let prefix = ["", "web-", "-", "é"][usize::from(prefix) % 4];
-    let options = ImportOptions { prefix, as_is };
+    let options = ImportOptions { prefix, as_is, dotenvx: None };
     let text = input.rest();
     let _ = Format::of(None, text);
-    let _ = Container::of(None, text);
+    let _ = Container::of(text);
     let _ = AgeHeader::read(text);
 
     if let Ok(found) = read(format, text, options) {
@@ -49,16 +49,21 @@ pub fn run(data: &[u8]) {
 
         // A value may get a frame, such as `otpauth://`, but it never grows to many times its size.
         // Each field of an entry repeats at most 256 characters of the title in its label. KeePass
-        // references repeat another entry's field, up to a total limit.
-        let repeated = if format == Format::KeePass { 64 * 1024 * 1024 } else { 0 };
+        // references repeat another entry's field, up to a total limit, as do aliases in YAML. A `.1pux`
+        // file is compressed, also up to a limit.
+        let repeated = match format {
+            Format::KeePass | Format::OnePassword => 64 * 1024 * 1024,
+            Format::Yaml => 32 * 1024 * 1024,
+            _ => 0,
+        };
         let bound = 2048 * (found.items.len() + 1) + 4 * text.len() + repeated;
         assert!(bytes <= bound, "{} bytes of text became {bytes}", text.len());
     }
 
     let sign = match format {
         Format::Dotenv => b'=',
-        Format::Json | Format::Bitwarden | Format::Age => b':',
-        Format::OnePassword | Format::KeePass => return,
+        Format::OnePassword | Format::KeePass | Format::LastPass => return,
+        _ => b':',
     };
 
     if let Err(error) = read(format, &with_markers(text, sign), options) {

@@ -17,12 +17,26 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ),
     (
         "Use secrets",
-        &["render", "run", "copy", "code", "request", "proxy", "serve", "mcp", "redact", "scan"],
+        &[
+            "render",
+            "run",
+            "copy",
+            "code",
+            "env",
+            "hook",
+            "git-credential",
+            "request",
+            "proxy",
+            "serve",
+            "mcp",
+            "redact",
+            "scan",
+        ],
     ),
     ("Give access", &["allow", "token", "access", "audit"]),
     ("Set up a project", &["trust", "setup", "check", "refs", "template", "adopt", "project"]),
     ("Manage the vault", &["init", "unlock", "lock", "status", "passwd", "recovery", "rekey"]),
-    ("Protect the vault", &["verify", "backup", "restore", "salvage", "compact"]),
+    ("Protect the vault", &["doctor", "verify", "backup", "restore", "salvage", "compact"]),
 ];
 const REST: (&str, &[&str]) = ("Other commands", &["completions", "help"]);
 

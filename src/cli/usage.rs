@@ -347,16 +347,13 @@ fn program_hint(typed: &str, arguments: &[OsString]) -> Option<&'static str> {
             "pass the template as an argument: `secrets render TEMPLATE -o OUT`"
         }
         "inject" | "substitute" => "did you mean `render`?",
-        "exec" | "env" | "start" | "shell" => "did you mean `run`?",
+        "exec" | "start" | "shell" => "did you mean `run`?",
         "mask" | "filter" => "did you mean `redact`?",
         "login" | "signin" | "open" => "did you mean `unlock`?",
         "logout" | "signout" | "close" => "did you mean `lock`?",
         "password" | "passphrase" => "did you mean `passwd`?",
         "info" | "whoami" => "did you mean `status`?",
-        "doctor" | "diagnose" => {
-            "use `secrets status` to check the agent, `secrets check` for the project, or \
-             `secrets verify` for the vault"
-        }
+        "diagnose" | "health" => "did you mean `doctor`?",
         "upgrade" | "self-update" => {
             "install the new version in the same way as this one; `secrets` does not update itself"
         }

@@ -6,6 +6,7 @@ use secrets_core::store::StoreError;
 use secrets_core::vault::VaultError;
 use secrets_files::FileId;
 
+use super::shared::backups;
 use super::shared::no_space::no_space;
 use crate::context::Context;
 use crate::error::{Error, Kind};
@@ -54,6 +55,7 @@ pub(crate) fn run(args: &BackupArgs, cx: &Context) -> Result<(), Error> {
     let secrets = copied.map_err(|error| backup_error(error, &args.path))?;
 
     drop(progress);
+    backups::record(cx, &vault.id()?);
     let path = args.path.display().to_string();
     cx.ui.status(&format!("copied the vault with its {} to `{path}`", counted(secrets, "secret")));
 

@@ -8,10 +8,10 @@ use secrets_core::vault::{NewSecret, VaultError};
 use super::shared::expiry::{self, ExpiryArgs};
 use super::shared::label::{described, label};
 use super::shared::new_vault::{next, offer_a_vault, require_vault_unless_offered};
-use super::shared::value_source::{ValueArgs, never_from_an_argument};
+use super::shared::value_source::{ReadValue, ValueArgs, never_from_an_argument};
 use crate::context::Context;
 use crate::error::{Error, hint};
-use crate::output::SecretInfo;
+use crate::output::StoredSecret;
 use crate::ui::time;
 
 const EXAMPLES: &str = "\
@@ -76,7 +76,8 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
         return Err(exists_error(VaultError::Exists(vec![existing])));
     }
 
-    let value = args.value.read(&format!("Value of {tag}"), &cx.ui)?;
+    let ReadValue { value, public } = args.value.read("Value", &tag, &cx.ui)?;
+    let description = description.or_else(|| Description::parse(public.as_deref()?).ok().flatten());
     let class = if args.restricted { Class::Restricted } else { Class::Team };
     let expires = match expires {
         Some(expires) => expires,
@@ -91,7 +92,7 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
         next(cx, "use `secrets run -- CMD` to run a program with the project's secrets");
     }
 
-    cx.ui.document(|| Ok(SecretInfo(&secret)))
+    cx.ui.print(&StoredSecret { secret: &secret, public: public.as_deref() })
 }
 
 const USAGE: &str = "usage: secrets create TAG";

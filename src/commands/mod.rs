@@ -15,10 +15,14 @@ mod completions;
 mod copy;
 mod create;
 mod delete;
+mod doctor;
 mod edit;
+mod env;
 mod export;
 mod get;
+mod git_credential;
 mod guard;
+mod hook;
 mod import;
 mod init;
 mod linger;
@@ -78,6 +82,9 @@ pub(crate) enum Command {
     Render(render::RenderArgs),
     Copy(copy::CopyArgs),
     Code(code::CodeArgs),
+    Env(env::EnvArgs),
+    Hook(hook::HookArgs),
+    GitCredential(git_credential::GitCredentialArgs),
     Run(run::RunArgs),
     Request(request::RequestArgs),
     Proxy(proxy::ProxyArgs),
@@ -102,6 +109,7 @@ pub(crate) enum Command {
     Passwd(passwd::PasswdArgs),
     Recovery(recovery::RecoveryArgs),
     Rekey(rekey::RekeyArgs),
+    Doctor(doctor::DoctorArgs),
     Verify(verify::VerifyArgs),
     Salvage(salvage::SalvageArgs),
     Backup(backup::BackupArgs),
@@ -141,6 +149,9 @@ impl Command {
             Self::Run(_)
                 | Self::Copy(_)
                 | Self::Code(_)
+                | Self::Env(_)
+                | Self::Hook(_)
+                | Self::GitCredential(_)
                 | Self::Edit(_)
                 | Self::Pick(_)
                 | Self::Offer(_)
@@ -169,6 +180,9 @@ impl Command {
             Self::Copy(_) => (USE, "copy"),
             Self::Code(args) => args.right(),
             Self::Run(_) => (USE, "run"),
+            Self::Env(_) => (USE, "env"),
+            Self::Hook(args) => args.right(),
+            Self::GitCredential(_) => (USE, "git-credential"),
             Self::Request(_) => (USE, "request"),
             Self::Proxy(_) => (USE, "proxy"),
             Self::Redact(_) => (USE, "redact"),
@@ -193,6 +207,7 @@ impl Command {
             Self::Passwd(_) => (Right::Owner, "passwd"),
             Self::Recovery(_) => (Right::Owner, "recovery"),
             Self::Rekey(_) => (Right::Owner, "rekey"),
+            Self::Doctor(_) => (Right::Owner, "doctor"),
             Self::Verify(_) => (Right::Owner, "verify"),
             Self::Salvage(_) => (Right::Owner, "salvage"),
             Self::Backup(_) => (Right::Owner, "backup"),
@@ -235,6 +250,9 @@ impl Command {
             Self::Render(args) => render::run(args, cx),
             Self::Copy(args) => copy::run(&args, cx),
             Self::Code(args) => code::run(&args, cx),
+            Self::Env(args) => env::run(&args, cx),
+            Self::Hook(args) => hook::run(&args, cx),
+            Self::GitCredential(args) => git_credential::run(&args, cx),
             Self::Run(args) => return run::run(&args, cx),
             Self::Request(args) => request::run(&args, cx),
             Self::Proxy(args) => proxy::run(&args, cx),
@@ -259,6 +277,7 @@ impl Command {
             Self::Passwd(args) => passwd::run(&args, cx),
             Self::Recovery(args) => recovery::run(&args, cx),
             Self::Rekey(args) => rekey::run(&args, cx),
+            Self::Doctor(args) => doctor::run(&args, cx),
             Self::Verify(args) => verify::run(&args, cx),
             Self::Salvage(args) => salvage::run(&args, cx),
             Self::Backup(args) => backup::run(&args, cx),

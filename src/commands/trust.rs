@@ -25,9 +25,11 @@ What needs trust in the nearest .secrets.toml:
   setup, check, adopt                           always
   render --all, render --stale                  always
   template, if there is a .secrets.toml         always
-  run, if it uses [run.env] or [proxy]          always
+  run, env, if they use [run.env]               always
+  run, if it uses [proxy]; hook                 always
   proxy, if there is a [proxy]                  always
-  run, render FILE, render -e, request, proxy   for its project
+  run, env, render FILE, render -e              for its project
+  request, proxy, git-credential                for its project
   create, update, edit, rename, delete, clone   for its project
   copy, code                                    for its project
   access, allow, if they change a secret        for its project
@@ -38,8 +40,8 @@ What never needs it:
   list, get, refs, scan, redact, render --list, status, unlock, lock,
   pick, unless it changes or copies something,
   init, setup --new, project, audit, token check, passwd, recovery,
-  rekey, verify, salvage, backup, restore, compact, completions, trust,
-  serve, mcp (its tools do)
+  rekey, doctor, verify, salvage, backup, restore, compact, completions,
+  trust, serve, mcp (its tools do)
 A project that you choose with -p or SECRETS_PROJECT is your choice. It
 needs no trust. The project of an environment (-E) is the manifest's.";
 

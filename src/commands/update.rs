@@ -13,7 +13,7 @@ use super::shared::value_source::{ValueArgs, never_from_an_argument};
 use crate::completion;
 use crate::context::Context;
 use crate::error::Error;
-use crate::output::SecretInfo;
+use crate::output::StoredSecret;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -84,9 +84,22 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
     let vault = cx.vault()?;
     let current = vault.get(project, &args.secret)?;
 
+    let mut public = None;
     if with_value {
-        changes.value =
-            Some(args.value.read(&format!("New value of {}", current.metadata.tag), &cx.ui)?);
+        let read = args.value.read("New value", &current.metadata.tag, &cx.ui)?;
+        changes.value = Some(read.value);
+        if let Some(line) = read.public {
+            // The description of a key pair is its public half, unless the user wrote another one.
+            let is_ours = current.metadata.description.as_ref().is_none_or(|text| {
+                ["ssh-", "age1"].iter().any(|start| text.as_str().starts_with(start))
+            });
+            if changes.description.is_none() && is_ours {
+                changes.description = Description::parse(&line).ok();
+            }
+
+            public = Some(line);
+        }
+
         if changes.expires.is_none() {
             let declared = expiry::declared(cx, &current.project, &current.metadata.tag)?;
             changes.expires = Some(declared);
@@ -100,5 +113,5 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
     let secret =
         cx.written(vault, vault.update(project, &args.secret, Some(current.version), changes)?);
     updated::report(cx, &current, &secret, with_value, is_dated);
-    cx.ui.document(|| Ok(SecretInfo(&secret)))
+    cx.ui.print(&StoredSecret { secret: &secret, public: public.as_deref() })
 }

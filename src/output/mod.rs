@@ -13,6 +13,7 @@ mod audit;
 mod check;
 mod clone;
 mod destinations;
+mod doctor;
 mod environments;
 mod findings;
 mod import;
@@ -51,6 +52,7 @@ pub(crate) use check::{
 };
 pub(crate) use clone::ClonePlan;
 pub(crate) use destinations::{DestinationList, described};
+pub(crate) use doctor::{Diagnosis, Finding, Health};
 pub(crate) use environments::{
     AddedEnvironment, EnvironmentInfo, EnvironmentMatrix, SecretState, SecretStates,
 };
@@ -66,7 +68,7 @@ pub(crate) use references::{FoundReferences, ReferenceInfo, RenamedSecrets};
 pub(crate) use request::{AnswerInfo, PlannedRequest};
 pub(crate) use restore::Restored;
 pub(crate) use secret::{
-    CopiedSecret, OneTimeCode, PickedSecrets, SecretInfo, SecretPage, Secrets,
+    CopiedSecret, OneTimeCode, PickedSecrets, SecretInfo, SecretPage, Secrets, StoredSecret,
 };
 pub(crate) use serve::ServedApi;
 pub(crate) use status::StatusInfo;
@@ -75,7 +77,7 @@ pub(crate) use token::{
     Bundle, ChangedToken, GivenToken, RevokedTokens, TokenDetails, TokenList, end,
 };
 pub(crate) use trust::{Revoked, TrustRecords, TrustReport, TrustState};
-pub(crate) use variables::PlannedVariables;
+pub(crate) use variables::{PlannedVariables, ShellVariables};
 pub(crate) use vault::{Exported, Rekeyed, VaultContent, VaultPath, VaultWithKdf};
 
 /// A result that people read on stdout. Its JSON form is its `Serialize`.

@@ -1,7 +1,5 @@
 //! A new recovery code. It is printed from a buffer that is wiped, and no `String` ever has it.
 
-use std::io::Write;
-
 use secrets_core::model::SecretBytes;
 
 use super::Rekeyed;
@@ -36,6 +34,6 @@ impl Ui {
         }
 
         line.push(b'\n');
-        raw::Stdout.write_all(line.expose()).map_err(UiError::Stdout)
+        raw::print(line.expose())
     }
 }

@@ -62,6 +62,30 @@ impl Serialize for SecretInfo<'_> {
     }
 }
 
+/// A secret that was stored, and the public half of a key pair. For people, status lines have described the
+/// secret.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StoredSecret<'a> {
+    #[serde(flatten, serialize_with = "as_info")]
+    pub(crate) secret: &'a Secret,
+    #[serde(rename = "publicKey", skip_serializing_if = "Option::is_none")]
+    pub(crate) public: Option<&'a str>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference to the field
+fn as_info<S: Serializer>(secret: &&Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    SecretInfo(secret).serialize(serializer)
+}
+
+impl Outcome for StoredSecret<'_> {
+    fn text(&self, out: &mut Text) {
+        if let Some(public) = self.public {
+            out.line(public);
+        }
+    }
+}
+
 impl Outcome for SecretInfo<'_> {
     fn text(&self, out: &mut Text) {
         let m = &self.0.metadata;

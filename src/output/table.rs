@@ -101,7 +101,7 @@ fn hint(secret: &Secret) -> String {
     }
 }
 
-fn terminal_width() -> usize {
+pub(super) fn terminal_width() -> usize {
     terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0)).max(10)
 }
 

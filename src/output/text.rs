@@ -5,6 +5,7 @@ use secrets_core::model::Secret;
 
 use super::table;
 use crate::ui::Ui;
+use crate::ui::wrap::hanging;
 
 /// The style of labels and column titles.
 pub(super) const LABEL: Style = Style::new().bold();
@@ -36,6 +37,14 @@ impl Text {
     /// Returns true if stdout is a terminal.
     pub(super) fn is_terminal(&self) -> bool {
         self.is_terminal
+    }
+
+    /// Adds a word of up to 8 characters and a text. On a terminal, the text continues below its own
+    /// beginning.
+    pub(super) fn noted(&mut self, word: &str, text: &str) {
+        let width = self.is_terminal.then(table::terminal_width);
+        let line = format!("{word:<8} {text}");
+        self.line(&hanging(&line, width, "         "));
     }
 
     pub(super) fn line(&mut self, line: &str) {

@@ -1,6 +1,5 @@
 //! Tokens and what they may do. A token's string is printed once, from a buffer that is wiped.
 
-use std::io::Write;
 use std::path::Path;
 
 use secrets_core::crypto::output_digest::hex;
@@ -354,6 +353,6 @@ impl Ui {
         }
 
         line.push(b'\n');
-        raw::Stdout.write_all(line.expose()).map_err(UiError::Stdout)
+        raw::print(line.expose())
     }
 }

@@ -1,11 +1,19 @@
 //! The variables that a program would get.
 
+use std::collections::BTreeMap;
+
 use secrets_core::model::Tag;
 use secrets_runtime::run::environment::Variables;
 use serde::Serialize;
 
 use super::{Outcome, Text};
 use crate::ui::escape::visible;
+
+/// The result of `env --json`: names and values.
+#[derive(Serialize)]
+pub(crate) struct ShellVariables<'a> {
+    pub(crate) variables: BTreeMap<&'a str, String>,
+}
 
 /// The result of `run --dry-run`: names and sources, without values.
 #[derive(Serialize)]

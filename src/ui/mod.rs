@@ -12,7 +12,7 @@ pub(crate) mod prompt;
 pub(crate) mod raw;
 pub(crate) mod time;
 mod turn;
-mod wrap;
+pub(crate) mod wrap;
 
 use std::cell::RefCell;
 use std::fmt::Display;

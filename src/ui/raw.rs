@@ -6,6 +6,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::fcntl_dupfd_cloexec;
 
+use super::UiError;
+
 /// Unbuffered stdout.
 pub(crate) struct Stdout;
 
@@ -17,6 +19,11 @@ impl Write for Stdout {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Writes bytes to stdout.
+pub(crate) fn print(bytes: &[u8]) -> Result<(), UiError> {
+    Stdout.write_all(bytes).map_err(UiError::Stdout)
 }
 
 /// Duplicates stdin, stdout and stderr as descriptors that no program inherits.

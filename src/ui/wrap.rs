@@ -24,6 +24,12 @@ pub(super) fn indented(text: &str, width: Option<usize>) -> String {
     textwrap::fill(text, options(width).subsequent_indent(INDENT).break_words(true))
 }
 
+/// Wraps in the same way with another indentation.
+pub(crate) fn hanging(text: &str, width: Option<usize>, indentation: &str) -> String {
+    let Some(width) = width.filter(|width| *width >= NARROWEST) else { return text.to_owned() };
+    textwrap::fill(text, options(width).subsequent_indent(indentation))
+}
+
 fn options(width: usize) -> Options<'static> {
     Options::new(width)
         .word_separator(WordSeparator::Custom(|line| Box::new(words(line))))

@@ -18,7 +18,7 @@ const ROOMS: [(&str, &[&[&str]]); 8] = [
             &["commands"],
             &["context", "completion"],
             &["output", "error"],
-            &["ui", "config", "strength", "generator"],
+            &["ui", "config", "strength", "generator", "key_pair"],
         ],
     ),
     ("core", &[&["vault"], &["store"], &["crypto"], &["model", "codec", "machine"]]),
@@ -28,7 +28,7 @@ const ROOMS: [(&str, &[&[&str]]); 8] = [
             &["setup"],
             &["import"],
             &["export", "scan", "template"],
-            &["dotenv", "git", "variables", "position", "one_time"],
+            &["dotenv", "git", "variables", "position", "one_time", "shell"],
         ],
     ),
     (
@@ -46,7 +46,14 @@ const ROOMS: [(&str, &[&[&str]]); 8] = [
     ("api", &[&["server"], &["worker"], &["routes"], &["body", "guard"], &["reply", "rate"]]),
     ("mcp", &[&["server"], &["protocol"], &["message", "frame", "tool"]]),
     ("picker", &[&["screen"], &["draw"], &["picker"], &["keys"]]),
-    ("runtime", &[&["captured", "clipboard"], &["agent", "run", "editor"], &["process", "helper"]]),
+    (
+        "runtime",
+        &[
+            &["captured", "clipboard", "source"],
+            &["agent", "run", "editor"],
+            &["process", "helper"],
+        ],
+    ),
 ];
 
 /// The crates of the workspace from top to bottom, without the root package.
@@ -198,13 +205,14 @@ fn no_command_imports_another_command() {
 }
 
 /// The renderer asks whether results are printed as JSON. Elsewhere the answer changes what is
-/// done: `list` pages its results, `run` passes the option on, `request` reads the whole answer,
+/// done: `list` pages its results, `run` passes the option on, `env` needs no shell, `request` reads the whole answer,
 /// trust is not asked for, and errors and help have a form of their own.
 #[test]
 fn only_the_renderer_asks_for_json() {
     let others = [
         "ui/mod.rs",
         "cli/mod.rs",
+        "commands/env.rs",
         "commands/list.rs",
         "commands/run",
         "context/trust.rs",
@@ -271,7 +279,8 @@ fn only_one_file_knows_each_of_these() {
             "core/src/crypto/memory.rs files/src/signals.rs runtime/src/process.rs \
              runtime/src/run/child.rs",
         ),
-        ("aes_gcm", "core/src/crypto/aead.rs"),
+        // What dotenvx encrypted is read, never written.
+        ("aes_gcm", "core/src/crypto/aead.rs project/src/import/dotenvx.rs"),
         ("argon2::", "core/src/crypto/"),
         ("use age::", "crates/age/ src/error/mod.rs"),
         ("env::var", "src/config.rs"),

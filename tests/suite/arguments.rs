@@ -250,7 +250,7 @@ fn an_invalid_tag_or_name_is_not_repeated() {
 }
 
 /// Mistakes that users of other tools make, with the hint that helps them.
-const MISTAKES: [(&str, &str); 48] = [
+const MISTAKES: [(&str, &str); 47] = [
     ("get key --reveal", "`secrets render --reveal -e '{{ secrets.TAG }}'` to print a value"),
     ("get key --value", "`secrets render --reveal -e"),
     ("get key --value=x", "`secrets render --reveal -e"),
@@ -275,7 +275,6 @@ const MISTAKES: [(&str, &str); 48] = [
     ("recovery new", "did you mean `create`?"),
     ("recovery rotate", "`secrets recovery create --replace`"),
     ("recovery show", "a code is shown only once"),
-    ("doctor", "`secrets status` to check the agent"),
     ("upgrade", "install the new version"),
     ("upload", "sends neither anywhere"),
     ("sync", "`secrets backup FILE` to copy the vault"),

@@ -147,7 +147,7 @@ fn an_output_that_cannot_be_checked_is_a_failure() {
     project.write(".env.tmpl", "KEY={{ secrets.key | nothing }}\n");
     stderr!(project.changes_nothing(&["check"]).fails_with(2).stdout(""), @"
     error: invalid placeholder
-    .env.tmpl:1:5: unknown filter; the filters are json, shell, url, base64, trim, dotenv
+    .env.tmpl:1:5: unknown filter; the filters are json, shell, url, base64, trim, dotenv, totp
         KEY={{ secrets.key | nothing }}
             ^
     hint: fix it, or set other `delimiters` for the template in `.secrets.toml`; nothing was written

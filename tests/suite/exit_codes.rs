@@ -105,64 +105,68 @@ fn exit_2_is_a_missing_command() {
     Usage: secrets [OPTIONS] <COMMAND>
 
     Store secrets:
-      create       Store a secret
-      list         List secrets with their hints
-      get          Show a secret's metadata and hint
-      pick         Find a secret in a list, and print a reference to it
-      update       Change a secret's value, name, description, expiry date or source
-      edit         Enter a value in your editor
-      rename       Give a secret another tag
-      delete       Delete secrets permanently
-      clone        Copy secrets to another project
-      import       Import secrets from a dotenv file or another tool's export
-      export       Export secrets to an encrypted file that other programs can read
+      create          Store a secret
+      list            List secrets with their hints
+      get             Show a secret's metadata and hint
+      pick            Find a secret in a list, and print a reference to it
+      update          Change a secret's value, name, description, expiry date or source
+      edit            Enter a value in your editor
+      rename          Give a secret another tag
+      delete          Delete secrets permanently
+      clone           Copy secrets to another project
+      import          Import secrets from a file or from another secrets manager
+      export          Export secrets to an encrypted file that other programs can read
 
     Use secrets:
-      render       Replace placeholders in a template
-      run          Run a program with secrets in its environment, masked in its output
-      copy         Put a value on the clipboard for a while
-      code         Print a one-time password
-      request      Send an HTTP request with secrets in it
-      proxy        Run a proxy that puts secrets into requests
-      serve        Serve an HTTP API to programs of this machine
-      mcp          Give an AI agent tools that use secrets without showing them
-      redact       Copy a stream with secret values masked
-      scan         Find secret values and tokens in files
+      render          Replace placeholders in a template
+      run             Run a program with secrets in its environment, masked in its output
+      copy            Put a value on the clipboard for a while
+      code            Print a one-time password
+      env             Print lines that set variables in a shell
+      hook            Print code for a shell that sets a directory's variables
+      git-credential  Give git a password, as a credential helper
+      request         Send an HTTP request with secrets in it
+      proxy           Run a proxy that puts secrets into requests
+      serve           Serve an HTTP API to programs of this machine
+      mcp             Give an AI agent tools that use secrets without showing them
+      redact          Copy a stream with secret values masked
+      scan            Find secret values and tokens in files
 
     Give access:
-      allow        Allow a secret to be sent to a service, or list where it may be sent
-      token        Give scripts, CI jobs and agents access without the passphrase
-      access       Show or change who may use a secret
-      audit        Show who changed and used what
+      allow           Allow a secret to be sent to a service, or list where it may be sent
+      token           Give scripts, CI jobs and agents access without the passphrase
+      access          Show or change who may use a secret
+      audit           Show who changed and used what
 
     Set up a project:
-      trust        Trust what .secrets.toml asks for
-      setup        Set up a project: ask for missing secrets and render its files
-      check        Check the project against .secrets.toml
-      refs         Find the places that refer to secrets
-      template     Turn a dotenv file into a template
-      adopt        Adopt variables that were added to an output by hand
-      project      List, choose, rename or delete projects
+      trust           Trust what .secrets.toml asks for
+      setup           Set up a project: ask for missing secrets and render its files
+      check           Check the project against .secrets.toml
+      refs            Find the places that refer to secrets
+      template        Turn a dotenv file into a template
+      adopt           Adopt variables that were added to an output by hand
+      project         List, choose, rename or delete projects
 
     Manage the vault:
-      init         Create the vault
-      unlock       Unlock the vault for a while
-      lock         Lock the vault: its agent forgets the key and ends
-      status       Show the vault, the current project, and whether the vault is unlocked
-      passwd       Change the passphrase
-      recovery     Create or delete a recovery code
-      rekey        Re-encrypt everything under new keys
+      init            Create the vault
+      unlock          Unlock the vault for a while
+      lock            Lock the vault: its agent forgets the key and ends
+      status          Show the vault, the current project, and whether the vault is unlocked
+      passwd          Change the passphrase
+      recovery        Create or delete a recovery code
+      rekey           Re-encrypt everything under new keys
 
     Protect the vault:
-      verify       Verify everything in the vault
-      backup       Copy the vault
-      restore      Replace the vault with a backup
-      salvage      Save what can be read of a damaged vault into a new one
-      compact      Overwrite deleted bytes in the vault's file
+      doctor          Look for what makes your secrets less safe
+      verify          Verify everything in the vault
+      backup          Copy the vault
+      restore         Replace the vault with a backup
+      salvage         Save what can be read of a damaged vault into a new one
+      compact         Overwrite deleted bytes in the vault's file
 
     Other commands:
-      completions  Print a shell completion script
-      help         Print this message or the help of a command
+      completions     Print a shell completion script
+      help            Print this message or the help of a command
 
     Options:
       -h, --help     Print help (see more with '--help')

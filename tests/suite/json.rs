@@ -265,7 +265,7 @@ fn error_json() {
     assert_snapshot!(error(sandbox.run(["render", "-e", "{{ secrets.pim }}{{ secrets.x | }}", "--json"])), @r#"
     {"type":"BAD_REQUEST","message":"invalid placeholder",
     "details":{"hints":["fix it, keep it with `--keep-unknown`, or use other `--delimiters`"],
-    "placeholders":[{"column":18,"file":"--text","line":1,"reason":"unknown filter; the filters are json, shell, url, base64, trim, dotenv"}]}}
+    "placeholders":[{"column":18,"file":"--text","line":1,"reason":"unknown filter; the filters are json, shell, url, base64, trim, dotenv, totp"}]}}
     "#);
 
     assert_snapshot!(error(sandbox.run(["render", "-e", "{{ secrets.pim }}", "--json"])), @r#"

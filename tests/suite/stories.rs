@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use regex::Regex;
 
+use crate::support::faults::skipped;
 use crate::support::files::root;
+use crate::support::programs::has;
 use crate::support::terminal::Terminal;
 use crate::support::{PASSPHRASE, Sandbox};
 
@@ -122,11 +124,9 @@ fn an_operator_who_rotates_what_is_expiring() {
     );
 }
 
-#[test]
-fn somebody_who_needs_one_password() {
-    let sandbox = Sandbox::new().unlocked();
-
-    // A clipboard: it keeps what it gets and serves until it is told to end.
+/// Puts a clipboard in front of `PATH`: it keeps what it gets and serves until it is told to end. Returns
+/// the line for the shell.
+fn clipboard(sandbox: &Sandbox) -> &'static str {
     std::fs::create_dir(sandbox.path("bin")).unwrap();
     let path = sandbox.write(
         "bin/wl-copy",
@@ -134,9 +134,43 @@ fn somebody_who_needs_one_password() {
          trap exit TERM; while :; do sleep 0.1; done\n",
     );
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o700)).unwrap();
-    let before = "stty cols 80; PATH=$PWD/bin:$PATH WAYLAND_DISPLAY=none HOME=$PWD; export PATH WAYLAND_DISPLAY HOME";
+    "PATH=$PWD/bin:$PATH WAYLAND_DISPLAY=none HOME=$PWD; export PATH WAYLAND_DISPLAY HOME"
+}
+
+#[test]
+fn somebody_who_migrates_from_pass() {
+    if !has("pass") || !has("gpg") {
+        return skipped("pass and gpg are not installed");
+    }
+
+    let sandbox = Sandbox::new().unlocked();
+    let fill = "export PASSWORD_STORE_DIR=$PWD/store GNUPGHOME=$PWD/gnupg; mkdir -m 700 gnupg\n\
+        gpg --batch -q --passphrase '' --quick-generate-key me future-default default never 2>gnupg/log\n\
+        pass init me >gnupg/log\n\
+        printf 'hunter2-github\\nuser: me\\nurl: https://github.com\\notpauth://totp/GitHub:me?secret=JBSWY3DPEHPK3PXP\\n' \
+        | pass insert -m github.com >gnupg/log\n\
+        echo postgres://app:hunter2@db/app | pass insert -m work/database-url >gnupg/log\n\
+        echo sk_live_hunter2 | pass insert -m work/stripe-key >gnupg/log";
+    let before = format!("{}\n{fill}", clipboard(&sandbox));
+    play(&sandbox, &before, &story("Somebody who migrates from pass"), &[], &[]);
+    let copied = String::from_utf8(sandbox.read("copied")).unwrap();
+    let copied: Vec<&str> = copied.lines().collect();
+    assert!(copied[0] == "hunter2-github" && copied[1].len() == 6, "{copied:?}");
+    let stop = sandbox
+        .program("gpgconf")
+        .args(["--kill", "all"])
+        .env("GNUPGHOME", sandbox.path("gnupg"))
+        .status();
+    assert!(stop.unwrap().success());
+}
+
+#[test]
+fn somebody_who_needs_one_password() {
+    let sandbox = Sandbox::new().unlocked();
+
+    let before = format!("stty cols 80; {}", clipboard(&sandbox));
     let keys = [("1/1", "\x19"), ("copied `shop-password`", "\x1b")];
-    play(&sandbox, before, &story("Somebody who needs one password for a web page"), &[], &keys);
+    play(&sandbox, &before, &story("Somebody who needs one password for a web page"), &[], &keys);
 
     let copied = String::from_utf8(sandbox.read("copied")).unwrap();
     let copied: Vec<&str> = copied.lines().collect();

@@ -8,7 +8,7 @@ use std::io::{self, BufReader, Chain, Cursor, Read, Write};
 use std::iter;
 
 use age::armor::{ArmoredReader, ArmoredWriter, Format};
-use age::secrecy::SecretString;
+use age::secrecy::{ExposeSecret, SecretString};
 use age::stream::{StreamReader, StreamWriter};
 use age::{DecryptError, Decryptor, Encryptor, scrypt, x25519};
 use secrets_core::model::SecretBytes;
@@ -66,6 +66,13 @@ impl Recipient {
     pub fn parse(text: &str) -> Option<Self> {
         text.trim().parse().ok().map(Self)
     }
+}
+
+/// Draws a key pair: an identity `AGE-SECRET-KEY-1…`, and its recipient `age1…`.
+pub fn key_pair() -> (SecretBytes, String) {
+    let identity = x25519::Identity::generate();
+    let private = SecretBytes::copy_of(identity.to_string().expose_secret().as_bytes());
+    (private, identity.to_public().to_string())
 }
 
 /// An identity that opens files: `AGE-SECRET-KEY-1…`.

@@ -8,6 +8,7 @@
 //! * [`git`]: what git tracks, ignores and has staged, read from its files
 //! * [`dotenv`]: dotenv files, byte for byte
 //! * [`one_time`]: codes that follow from a key and the time
+//! * [`shell`]: lines that set variables in a shell
 //! * [`variables`]: the names of environment variables, and which of them are dangerous
 //!
 //! This crate starts no program, prints nothing and knows no environment. A repository may come
@@ -22,6 +23,7 @@ pub mod one_time;
 mod position;
 pub mod scan;
 pub mod setup;
+pub mod shell;
 pub mod template;
 pub mod variables;
 

@@ -7,6 +7,7 @@
 //! * [`clipboard`]: a process that offers a value on the desktop's clipboard
 //! * [`editor`]: the user's editor
 //! * [`agent`]: the process that keeps a vault unlocked, and its client
+//! * [`source`]: programs of other secrets managers, whose output is imported
 //! * [`run`]: a program with secrets and masked output, and the helper processes for it
 //!
 //! This crate parses no argument and prints no message. What another process sends is checked.
@@ -19,3 +20,4 @@ pub mod editor;
 pub mod helper;
 pub mod process;
 pub mod run;
+pub mod source;

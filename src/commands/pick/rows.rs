@@ -1,14 +1,10 @@
 //! The secrets as they are listed.
 
-use std::collections::{HashMap, HashSet};
-
-use secrets_core::model::{
-    Class, Description, Name, Period, ProjectName, Secret, Tag, TagKey, Timestamp,
-};
+use secrets_core::model::{Class, Description, Name, Period, Secret, Timestamp};
 use secrets_core::vault::Vault;
 use secrets_picker::{Row, Tab};
 
-use super::super::shared::uses::read_uses;
+use super::super::shared::uses::RecentUses;
 use crate::context::Context;
 use crate::error::Error;
 use crate::ui::escape::visible;
@@ -16,20 +12,18 @@ use crate::ui::time;
 
 /// A secret expires soon if it does so within this many days.
 const SOON: u16 = 30;
-/// A secret is unused if it was not used for this many days.
-const UNUSED: u16 = 90;
 
 /// The secrets in their order, and what is known about their use.
 pub(super) struct Listed {
     secrets: Vec<Secret>,
     /// `None` if the log of uses cannot be read, as with a token
-    used: Option<Used>,
+    used: Option<RecentUses>,
 }
 
 /// Lists the secrets of the current project, or of all.
 pub(super) fn list(cx: &Context, vault: &Vault, all: bool) -> Result<Listed, Error> {
     let project = if all { None } else { Some(cx.target.project()?) };
-    Ok(Listed { secrets: vault.list(project, |_| true)?, used: Used::read(cx, vault).ok() })
+    Ok(Listed { secrets: vault.list(project, |_| true)?, used: RecentUses::read(cx, vault).ok() })
 }
 
 impl Listed {
@@ -76,40 +70,5 @@ impl Listed {
             expires: metadata.expires.map(time::local_date).unwrap_or_default(),
             tabs,
         }
-    }
-}
-
-/// The secrets that were used on this machine not long ago.
-#[derive(Default)]
-struct Used {
-    tags: HashMap<String, HashSet<TagKey>>,
-    /// Projects with an entry that names only some of its secrets. Any of theirs may have been used
-    whole: HashSet<String>,
-}
-
-impl Used {
-    fn read(cx: &Context, vault: &Vault) -> Result<Self, Error> {
-        let since = Period::of_days(UNUSED).before(Timestamp::now());
-        let mut used = Self::default();
-        read_uses(vault, cx, |_, _, entry| {
-            let Some(project) = entry.project.filter(|_| !entry.refused && entry.time >= since.0)
-            else {
-                return;
-            };
-
-            if entry.count > entry.tags.len() as u64 {
-                used.whole.insert(project);
-            } else {
-                let tags = entry.tags.iter().filter_map(|tag| Tag::parse(tag).ok());
-                used.tags.entry(project).or_default().extend(tags.map(|tag| tag.key()));
-            }
-        })?;
-        Ok(used)
-    }
-
-    fn includes(&self, project: &ProjectName, tag: &Tag) -> bool {
-        let project = project.as_str();
-        self.whole.contains(project)
-            || self.tags.get(project).is_some_and(|tags| tags.contains(&tag.key()))
     }
 }

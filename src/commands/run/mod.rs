@@ -1,9 +1,7 @@
 //! `secrets run`: runs a program with secrets in its environment and masks their values in its
 //! output.
 
-mod names;
 mod proxied;
-mod requests;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -18,13 +16,13 @@ use secrets_runtime::process::terminate_by;
 use secrets_runtime::run::{Job, Outcome, Streams, become_program, run as run_job};
 
 use super::shared::look_for::look_for;
+use super::shared::variables::{Inherited, Request, VariableRequests};
 use crate::completion;
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::output::PlannedVariables;
 use crate::ui::raw;
-use requests::RunRequests;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -108,6 +106,22 @@ pub(crate) struct RunArgs {
     command: Vec<OsString>,
 }
 
+impl RunArgs {
+    fn request(&self) -> Request<'_> {
+        Request {
+            only: &self.only,
+            env: &self.env,
+            env_files: &self.env_files,
+            inherited: Some(Inherited { expanded: &self.expand_env, is_clean: self.clean_env }),
+            files: &self.files,
+            stdin: self.stdin.as_ref(),
+            is_proxied: self.proxy,
+            is_dry_run: self.dry_run,
+            command: &self.command,
+        }
+    }
+}
+
 pub(crate) fn run(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
     let outcome = run_program(args, cx).map_err(Error::in_run)?;
     if let Some(signal) = outcome.interrupted() {
@@ -120,7 +134,7 @@ pub(crate) fn run(args: &RunArgs, cx: &Context) -> Result<u8, Error> {
 
 fn run_program(args: &RunArgs, cx: &Context) -> Result<Outcome, Error> {
     refuse_placeholders(&args.command)?;
-    let requests = RunRequests::new(args, cx)?;
+    let requests = VariableRequests::new(args.request(), cx)?;
     requests.check_program()?;
     requests.check_vault_and_trust(cx)?;
     if args.proxy {

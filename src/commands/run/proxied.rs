@@ -12,7 +12,7 @@ use super::super::shared::sending::{
     ProxyService, Reload, SendingPlan, Shown, Teller, allow_hint, company_proxy_for,
     trusted_settings,
 };
-use super::requests::RunRequests;
+use super::super::shared::variables::VariableRequests;
 use super::{RunArgs, start};
 use crate::context::{AGENT_TIMEOUT, Context};
 use crate::error::{Error, Kind, hint};
@@ -22,7 +22,7 @@ use crate::ui::listed;
 /// Runs a program that never has a value.
 pub(super) fn run_proxied(
     args: &RunArgs,
-    requests: &RunRequests<'_>,
+    requests: &VariableRequests<'_>,
     cx: &Context,
 ) -> Result<Outcome, Error> {
     let project = requests.project();
@@ -84,7 +84,7 @@ pub(super) fn run_proxied(
 }
 
 /// Returns the placeholders in place of values.
-fn placeholders(requests: &RunRequests<'_>, policy: &Policy) -> Result<RevealedValues, Error> {
+fn placeholders(requests: &VariableRequests<'_>, policy: &Policy) -> Result<RevealedValues, Error> {
     let mut values = Vec::with_capacity(policy.secrets.len());
     for secret in &policy.secrets {
         let bytes = SecretBytes::copy_of(secret.placeholder.as_bytes());
@@ -98,7 +98,7 @@ fn placeholders(requests: &RunRequests<'_>, policy: &Policy) -> Result<RevealedV
 
 /// Refuses to pass the value of a secret that has no placeholder.
 fn refuse_others(
-    requests: &RunRequests<'_>,
+    requests: &VariableRequests<'_>,
     placeholders: &RevealedValues,
     vault: &Vault,
 ) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 
 pub(super) mod additions;
 pub(super) mod age_options;
+pub(super) mod backups;
 pub(super) mod clipboard;
 pub(super) mod confirm;
 pub(super) mod conflicts;
@@ -27,9 +28,11 @@ pub(super) mod references;
 pub(super) mod renaming;
 pub(super) mod revocation;
 pub(super) mod sending;
+pub(super) mod shells;
 pub(super) mod status;
 pub(super) mod store;
 pub(super) mod suspects;
 pub(super) mod updated;
 pub(super) mod uses;
 pub(super) mod value_source;
+pub(super) mod variables;

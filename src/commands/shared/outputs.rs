@@ -19,7 +19,7 @@ use crate::error::{self, AS_UTF8, Error};
 /// Parses the variables of a dotenv file, which messages call `file`. Detects other kinds of files
 /// by their first bytes.
 pub(crate) fn dotenv_entries(text: &[u8], file: &str) -> Result<Vec<Entry>, Error> {
-    if let Some(container) = Container::of(None, text) {
+    if let Some(container) = Container::of(text) {
         let what = format!("`{file}` is not a dotenv file: it is {}", container.what());
         let error = Error::usage(what);
         return Err(if container == Container::Utf16 { error.hint(AS_UTF8) } else { error });

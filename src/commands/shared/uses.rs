@@ -1,7 +1,10 @@
 //! The log of uses on this machine.
 
+use std::collections::{HashMap, HashSet};
+
 use secrets_core::crypto::ids::Hash;
 use secrets_core::crypto::uses::UseEntry;
+use secrets_core::model::{Period, ProjectName, Tag, TagKey, Timestamp};
 use secrets_core::vault::{ReadUses, Vault};
 
 use crate::context::Context;
@@ -31,4 +34,42 @@ pub(crate) fn check_uses(uses: &ReadUses) -> Result<(), Error> {
     Err(Error::new(Kind::Damaged, message)
         .with_details(serde_json::json!({ "seq": seq }))
         .hint("the entries before it are shown by `secrets audit --kind use`"))
+}
+
+/// A secret is unused if it was not used for this time.
+pub(crate) const UNUSED: Period = Period::of_days(90);
+
+/// The secrets that were used on this machine not long ago.
+#[derive(Default)]
+pub(crate) struct RecentUses {
+    tags: HashMap<String, HashSet<TagKey>>,
+    /// Projects with an entry that names only some of its secrets. Any of theirs may have been used
+    whole: HashSet<String>,
+}
+
+impl RecentUses {
+    pub(crate) fn read(cx: &Context, vault: &Vault) -> Result<Self, Error> {
+        let since = UNUSED.before(Timestamp::now());
+        let mut used = Self::default();
+        read_uses(vault, cx, |_, _, entry| {
+            let Some(project) = entry.project.filter(|_| !entry.refused && entry.time >= since.0)
+            else {
+                return;
+            };
+
+            if entry.count > entry.tags.len() as u64 {
+                used.whole.insert(project);
+            } else {
+                let tags = entry.tags.iter().filter_map(|tag| Tag::parse(tag).ok());
+                used.tags.entry(project).or_default().extend(tags.map(|tag| tag.key()));
+            }
+        })?;
+        Ok(used)
+    }
+
+    pub(crate) fn includes(&self, project: &ProjectName, tag: &Tag) -> bool {
+        let project = project.as_str();
+        self.whole.contains(project)
+            || self.tags.get(project).is_some_and(|tags| tags.contains(&tag.key()))
+    }
 }

@@ -5,14 +5,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use secrets_core::crypto::random::Alphabet;
-use secrets_core::model::{SecretBytes, SecretValue};
+use secrets_core::model::{SecretBytes, SecretValue, Tag};
 
 use crate::error::{Error, Kind};
 use crate::generator::{Generator, Pattern};
+use crate::key_pair::{self, KeyPair, KeyPairKind};
 use crate::ui::{Ui, input, prompt};
 
 /// The options that generate a value.
-const GENERATORS: [&str; 5] = ["generate", "words", "pin", "uuid", "pattern"];
+const GENERATORS: [&str; 6] = ["generate", "words", "pin", "uuid", "pattern", "key_pair"];
 
 /// The number of characters of a generated value, and of a PIN.
 const LENGTH: u16 = 32;
@@ -25,28 +26,31 @@ pub(crate) struct ValueArgs {
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath, conflicts_with_all = GENERATORS)]
     value_file: Option<PathBuf>,
     /// Generate the value: letters and digits
-    #[arg(long, conflicts_with_all = ["words", "pin", "uuid", "pattern"])]
+    #[arg(long, conflicts_with_all = ["words", "pin", "uuid", "pattern", "key_pair"])]
     generate: bool,
     /// Set the length of a generated value in characters, 4 to 1024 [default: 32, or 6 for a PIN]
-    #[arg(long, value_name = "N", conflicts_with_all = ["words", "uuid", "pattern"],
+    #[arg(long, value_name = "N", conflicts_with_all = ["words", "uuid", "pattern", "key_pair"],
           value_parser = clap::value_parser!(u16).range(4..=1024))]
     length: Option<u16>,
     /// Set the characters of a generated value
     #[arg(long, value_enum, default_value_t, requires = "generate")]
     alphabet: AlphabetArg,
     /// Generate N words with `-` between them, 3 to 64; six have 77 bits
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(3..=64))]
+    #[arg(long, value_name = "N", conflicts_with = "key_pair", value_parser = clap::value_parser!(u16).range(3..=64))]
     words: Option<u16>,
     /// Generate a PIN of digits
-    #[arg(long, conflicts_with_all = ["words", "uuid", "pattern"])]
+    #[arg(long, conflicts_with_all = ["words", "uuid", "pattern", "key_pair"])]
     pin: bool,
     /// Generate a random UUID
-    #[arg(long, conflicts_with_all = ["words", "pattern"])]
+    #[arg(long, conflicts_with_all = ["words", "pattern", "key_pair"])]
     uuid: bool,
     /// Generate a text like PATTERN: A and a are letters, 9 a digit, # a hexadecimal digit, * a letter or
     /// digit, and \\ keeps the next character
-    #[arg(long, conflicts_with = "words")]
+    #[arg(long, conflicts_with_all = ["words", "key_pair"])]
     pattern: Option<Pattern>,
+    /// Generate a key pair: store the private half, and print the public half on stdout
+    #[arg(long, value_enum, value_name = "KIND")]
+    key_pair: Option<KeyPairKind>,
     /// Keep a newline at the end of stdin, and do not warn about one in a file
     #[arg(long, conflicts_with_all = GENERATORS)]
     exact: bool,
@@ -57,6 +61,12 @@ pub(crate) struct ValueArgs {
     #[arg(long = "value", aliases = ["secret", "password", "token"], hide = true,
           num_args = 0..=1, value_name = "X")]
     value_attempt: Option<Vec<OsString>>,
+}
+
+/// A value, and the public half if it is the private half of a key pair.
+pub(crate) struct ReadValue {
+    pub(crate) value: SecretValue,
+    pub(crate) public: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
@@ -152,17 +162,34 @@ impl ValueArgs {
 
     /// Returns true if an option selects a source.
     pub(crate) fn names_a_source(&self) -> bool {
-        self.generator().is_some() || self.value_file.is_some()
+        self.is_generated() || self.value_file.is_some()
+    }
+
+    fn is_generated(&self) -> bool {
+        self.generator().is_some() || self.key_pair.is_some()
     }
 
     /// Returns true if the value, in case it is read, is read from stdin.
     pub(crate) fn is_stdin(&self) -> bool {
-        self.generator().is_none()
-            && self.value_file.as_deref().is_none_or(|path| path == Path::new("-"))
+        !self.is_generated() && self.value_file.as_deref().is_none_or(|path| path == Path::new("-"))
     }
 
-    /// Reads the value. Warns about input that is probably a mistake.
-    pub(crate) fn read(&self, question: &str, ui: &Ui) -> Result<SecretValue, Error> {
+    /// Reads the value of a secret. Warns about input that is probably a mistake. `word` begins the
+    /// question.
+    pub(crate) fn read(&self, word: &str, tag: &Tag, ui: &Ui) -> Result<ReadValue, Error> {
+        if let Some(kind) = self.key_pair {
+            let KeyPair { private, public } = key_pair::draw(kind, tag.as_str())
+                .map_err(|error| Error::new(Kind::Failure, error.to_string()))?;
+            let value = SecretValue::new(private, false)
+                .map_err(|why| invalid_value(&why.to_string(), false))?;
+            return Ok(ReadValue { value, public: Some(public) });
+        }
+
+        let question = format!("{word} of {tag}");
+        Ok(ReadValue { value: self.read_value(&question, ui)?, public: None })
+    }
+
+    fn read_value(&self, question: &str, ui: &Ui) -> Result<SecretValue, Error> {
         let stdin = self.value_file.as_deref() == Some(Path::new("-"));
         let generator = self.generator();
         if generator.is_some() && input::stdin_has_bytes() {

@@ -113,6 +113,6 @@ fn the_real_program_accepts_our_passphrase_files() {
     write_private(&sandbox.path("other"), "another passphrase\n");
     let run =
         sandbox.run(["import", "theirs.age", "-p", "copy", "--import-passphrase-file", "other"]);
-    stderr!(run.succeeds(), @"");
+    stderr!(run.succeeds(), @"imported into project `copy`: 1 created");
     assert_eq!(reveal(&sandbox.vault(), "copy", "key").unwrap().unwrap(), b"hunter2");
 }

@@ -70,21 +70,20 @@ fn flat_json_is_read() {
 
 #[test]
 fn invalid_json_is_refused() {
+    let deep = format!("{}1{}", "{\"a\": ".repeat(65), "}".repeat(65));
+    let long = format!("{{\"{}\": {{\"b\": \"fake-secret\"}}}}", "a".repeat(1024));
     for (text, at, why) in [
-        (
-            &b"{\"a\": 1,\n \"b\": {\"c\": \"fake-secret\"}}"[..],
-            Some((2, 7)),
-            Why::Nested("b".into()),
-        ),
-        (b"{\"a\": [\"fake-secret\"]}", Some((1, 7)), Why::Nested("a".into())),
-        (b"{\"a\": \"fake-secret\"", Some((1, 19)), Why::Json),
+        (&b"{\"a\": \"fake-secret\""[..], Some((1, 19)), Why::Json),
         (b"{\"a\": \"fake-secret\"} x", Some((1, 22)), Why::Json),
+        (b"{\"a\": \"fake-secret\"} {}", None, Why::NotAnObject),
         (b"{\"a\": \"fake\\ud800secret\"}", Some((1, 7)), Why::Json),
         (b"{\"a\": fake-secret}", Some((1, 9)), Why::Json),
         (b"{\n\"a\": \"\xff\"}", Some((2, 7)), Why::Utf8),
         (b"[\"fake-secret\"]", None, Why::NotAnObject),
         (b"\"fake-secret\"", None, Why::NotAnObject),
         (b"", None, Why::NotAnObject),
+        (deep.as_bytes(), Some((1, 385)), Why::TooDeep),
+        (long.as_bytes(), Some((1, 1036)), Why::TooLongName),
     ] {
         assert_eq!(
             refused(Format::Json, text),
@@ -98,6 +97,28 @@ fn invalid_json_is_refused() {
         refused(Format::Json, format!("{{\"a\": {}", "[".repeat(1_000_000)).as_bytes()).why,
         Why::Json
     );
+}
+
+#[test]
+fn names_of_nested_values_are_joined() {
+    let json =
+        br#"{"db": {"password": "hunter2", "hosts": ["a", "b"], "none": {}}, "a b": {"c": 1}}"#;
+    let yaml = b"db:\n  password: hunter2\n  hosts: [a, b]\n  none: {}\na b: {c: 1}\n";
+    for (format, text) in [(Format::Json, &json[..]), (Format::Yaml, yaml)] {
+        assert_eq!(
+            rows(&taken(format, text)),
+            [
+                ("db_password", "hunter2", "db.password"),
+                ("db_hosts_0", "a", "db.hosts.0"),
+                ("db_hosts_1", "b", "db.hosts.1"),
+                ("a-b-c", "1", "a b.c"),
+            ]
+        );
+    }
+
+    let error = refused(Format::Json, br#"{"db_password": 1, "db": {"password": 2}}"#);
+    assert_eq!(error.why, Why::DuplicateTag("db_password".into(), "db.password".into()));
+    assert_eq!(refused(Format::Yaml, b"- fake-secret\n").why, Why::NoMap("YAML"));
 }
 
 #[test]

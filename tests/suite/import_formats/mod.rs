@@ -13,9 +13,10 @@ mod dotenv_and_json;
 mod keepass;
 mod managers;
 mod recognition;
+mod services;
 mod titles;
 
-const SAMPLES: [(Format, &str); 8] = [
+const SAMPLES: [(Format, &str); 18] = [
     (Format::Dotenv, "values.env"),
     (Format::Json, "values.json"),
     (Format::OnePassword, "1password.csv"),
@@ -24,9 +25,19 @@ const SAMPLES: [(Format, &str); 8] = [
     (Format::KeePass, "keepass.xml"),
     (Format::KeePass, "keepassxc.xml"),
     (Format::KeePass, "keepassxc.csv"),
+    (Format::OnePassword, "op.json"),
+    (Format::LastPass, "lastpass.csv"),
+    (Format::LastPass, "lastpass-escaped.csv"),
+    (Format::Vault, "vault.json"),
+    (Format::Vault, "vault-1.json"),
+    (Format::Aws, "aws.json"),
+    (Format::Doppler, "doppler.json"),
+    (Format::Json, "doppler-download.json"),
+    (Format::Infisical, "infisical.json"),
+    (Format::Infisical, "infisical-secrets.json"),
 ];
 
-fn sample(name: &str) -> Vec<u8> {
+pub(crate) fn sample(name: &str) -> Vec<u8> {
     fs::read(root().join("tests/fixtures/import").join(name)).unwrap()
 }
 

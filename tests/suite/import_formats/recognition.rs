@@ -8,8 +8,19 @@ use terminal_secrets::import::{Container, Format, ImportOptions, read};
 
 use super::{SAMPLES, rows, sample, skipped, taken};
 
-const FORMATS: [Format; 5] =
-    [Format::Dotenv, Format::Json, Format::OnePassword, Format::Bitwarden, Format::KeePass];
+const FORMATS: [Format; 11] = [
+    Format::Dotenv,
+    Format::Json,
+    Format::Yaml,
+    Format::OnePassword,
+    Format::Bitwarden,
+    Format::KeePass,
+    Format::LastPass,
+    Format::Vault,
+    Format::Aws,
+    Format::Doppler,
+    Format::Infisical,
+];
 
 #[test]
 fn a_byte_order_mark_is_dropped() {
@@ -30,7 +41,7 @@ fn formats_have_names() {
         assert_eq!((format.name(), Format::named(name)), (name, Some(format)));
     }
 
-    assert_eq!(Format::named("lastpass"), None);
+    assert_eq!(Format::named("dashlane"), None);
 }
 
 #[test]
@@ -55,6 +66,8 @@ fn formats_are_recognized_by_content_and_name() {
         (None, "{\"encrypted\": \"x\"}", Some(Format::Json)),
         (None, "{ not json", Some(Format::Json)),
         (None, "[1]", None),
+        (None, "---\na: 1\n", Some(Format::Yaml)),
+        (Some("values.yml"), "a: 1\n", Some(Format::Yaml)),
         (Some("a.json"), "", None),
         (None, "<?xml version=\"1.0\"?><!-- x --><KeePassFile/>", Some(Format::KeePass)),
         (None, "<pwlist><!-- <KeePassFile> --></pwlist>", None),
@@ -107,6 +120,7 @@ proptest! {
                 "{", "}", "[", "]", "\"", ":", ",", "\n", "\r", "=", "null", "1", "items", "\"items\":[{", "\"login\":{",
                 "\"name\":", "\"password\":\"x\"", "\"fields\":[", "Title,Username,Password,OTPAuth\n", "a,b,c,d\n",
                 "<KeePassFile>", "<Root>", "<Group>", "<UUID>", "<Entry>", "<String>", "<Key>", "<Value>", "</", ">",
+                "- ", "&a ", "*a", "<<: ", "!!binary ", "\"data\":", "\"request_id\":1", "\"SecretString\":", "\"ARN\":1",
                 "<Value/>", "&lt;", "&#", ";", "<![CDATA[", "]]>", "<!--", "-->", "ä", "\u{301}", " ",
             ]),
             0..40,
@@ -146,21 +160,20 @@ proptest! {
 #[test]
 fn containers_are_recognized_by_their_first_bytes() {
     let utf16: Vec<u8> = "A=1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    for (name, bytes, expected) in [
-        (None, &b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5\x01"[..], Some(Container::Kdbx)),
-        (None, b"\x03\xd9\xa2\x9a\x65\xfb\x4b\xb5\x01", Some(Container::Kdb)),
-        (Some("x.1PUX"), b"PK\x03\x04", Some(Container::OnePux)),
-        (None, b"PK\x03\x04....export.attributes", Some(Container::OnePux)),
-        (Some("x.zip"), b"PK\x03\x04", Some(Container::Zip)),
-        (None, b"\x1f\x8b\x08", Some(Container::Gzip)),
-        (None, b"SQLite format 3\0", Some(Container::Sqlite)),
-        (Some(".env"), b"\xff\xfeA\0", Some(Container::Utf16)),
-        (Some(".env"), b"\xfe\xff\0A", Some(Container::Utf16)),
-        (None, &utf16, Some(Container::Utf16)),
-        (None, b"A=\xff\0", None),
-        (None, b"PKCS=1", None),
-        (None, b"", None),
+    for (bytes, expected) in [
+        (&b"\x03\xd9\xa2\x9a\x67\xfb\x4b\xb5\x01"[..], Some(Container::Kdbx)),
+        (b"\x03\xd9\xa2\x9a\x65\xfb\x4b\xb5\x01", Some(Container::Kdb)),
+        (b"PK\x03\x04....export.data", Some(Container::OnePux)),
+        (b"PK\x03\x04", Some(Container::Zip)),
+        (b"\x1f\x8b\x08", Some(Container::Gzip)),
+        (b"SQLite format 3\0", Some(Container::Sqlite)),
+        (b"\xff\xfeA\0", Some(Container::Utf16)),
+        (b"\xfe\xff\0A", Some(Container::Utf16)),
+        (&utf16, Some(Container::Utf16)),
+        (b"A=\xff\0", None),
+        (b"PKCS=1", None),
+        (b"", None),
     ] {
-        assert_eq!(Container::of(name, bytes), expected, "{bytes:?}");
+        assert_eq!(Container::of(bytes), expected, "{bytes:?}");
     }
 }

@@ -117,20 +117,20 @@ fn keep_unknown_leaves_them_and_warns_of_each() {
     let sandbox = sandbox();
     let template = "{{X}} {{ ZZZZ | url }} {{ secrets.x | upper }} {{ secrets.";
     let malformed = "warning: --text:1:24: kept unchanged: unknown filter; \
-                     the filters are json, shell, url, base64, trim, dotenv\n\
+                     the filters are json, shell, url, base64, trim, dotenv, totp\n\
                      warning: --text:1:48: kept unchanged: not closed after the tag or filter\n";
     let run = sandbox.run(["render", "-e", template, "--keep-unknown"]).succeeds();
     let output = run.stdout(template.replace("{{X}}", "vx")).stderr_has(malformed);
 
     stderr!(output, @"
-    warning: --text:1:24: kept unchanged: unknown filter; the filters are json, shell, url, base64, trim, dotenv
+    warning: --text:1:24: kept unchanged: unknown filter; the filters are json, shell, url, base64, trim, dotenv, totp
     warning: --text:1:48: kept unchanged: not closed after the tag or filter
     warning: --text:1:7: `ZZZZ` is kept unchanged: the secret does not exist
     ");
 
     // If nothing is left to resolve, no vault is needed.
     let only = "{{ secrets.x | upper }}";
-    stderr!(bare(&sandbox, ["render", "-e", only, "--keep-unknown"]).run().succeeds().stdout(only), @"warning: --text:1:1: kept unchanged: unknown filter; the filters are json, shell, url, base64, trim, dotenv");
+    stderr!(bare(&sandbox, ["render", "-e", only, "--keep-unknown"]).run().succeeds().stdout(only), @"warning: --text:1:1: kept unchanged: unknown filter; the filters are json, shell, url, base64, trim, dotenv, totp");
 }
 
 #[test]

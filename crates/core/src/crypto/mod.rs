@@ -11,6 +11,7 @@
 //! * `history`: which of two revisions came first, and whether they diverged
 //! * `rows`: the rows of the vault's tables
 //! * `padding`, `fields`: hide lengths; encode what later versions can add to
+//! * `fingerprint`: finds equal values without keeping them
 //! * `output_digest`: keyed digests of rendered files, which are not part of a vault
 //! * `keyring`, `root_key`, `slot`: a project's keys, the root key above them, its key slots
 //! * `record`, `project_entry`: metadata and values; what the directory holds about a project
@@ -24,6 +25,7 @@ pub mod aead;
 pub mod audit;
 pub mod checkpoint;
 mod fields;
+pub mod fingerprint;
 pub mod grant;
 pub mod head;
 pub mod history;

@@ -3,6 +3,7 @@
 //! configured one: hooks, filters, `fsmonitor`, a transport (docs/design/git.md).
 //!
 //! * `repository`: finds the git directory of a working tree
+//! * `credential`: reads what git sends to a credential helper
 //! * `config`: reads the few keys that say where things are
 //! * `index`: reads the contents of the next commit
 //! * `rules`: decides which files are ignored
@@ -12,6 +13,7 @@
 //! * `files`: opens files that may come from a stranger
 
 mod config;
+mod credential;
 mod files;
 mod hook;
 mod index;
@@ -29,6 +31,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+pub use credential::{CredentialError, CredentialRequest, MAX_SIZE as MAX_CREDENTIAL_REQUEST};
 pub use hook::{Hook, HookError};
 pub use index::{EntryKind, IndexEntry, visit_entries};
 pub use object::{Hash, Id};

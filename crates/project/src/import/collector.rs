@@ -5,7 +5,7 @@ use secrets_core::model::{Class, Description, Name, SecretBytes, SecretValue, Ta
 use super::entry::{Entry, FoundEntry, MAX_NAME, displayable, label};
 use super::foreign::ToolMetadata;
 use super::tags::Tags;
-use super::{ImportError, Item, Items, Skipped, Why, foreign, references};
+use super::{ImportError, Item, Items, Skipped, Why, foreign, managers};
 use crate::position::Position;
 
 pub(super) struct Collector<'p> {
@@ -32,6 +32,7 @@ impl<'p> Collector<'p> {
             line: at.map(|at| at.line),
             why,
             as_is: false,
+            has_value: why != super::EMPTY,
         });
     }
 
@@ -45,7 +46,7 @@ impl<'p> Collector<'p> {
     ) -> bool {
         let why = metadata.why(name).filter(|_| !self.as_is);
         if let Some(why) = why {
-            self.skip_foreign(label(name), Some(at), why);
+            self.skip_foreign(label(name), Some(at), why, false);
         }
 
         why.is_some()
@@ -61,8 +62,15 @@ impl<'p> Collector<'p> {
         self.tags.key_of(name)
     }
 
-    fn skip_foreign(&mut self, source: String, at: Option<Position>, why: &'static str) {
-        self.found.skipped.push(Skipped { source, line: at.map(|at| at.line), why, as_is: true });
+    fn skip_foreign(
+        &mut self,
+        source: String,
+        at: Option<Position>,
+        why: &'static str,
+        has_value: bool,
+    ) {
+        let line = at.map(|at| at.line);
+        self.found.skipped.push(Skipped { source, line, why, as_is: true, has_value });
     }
 
     /// Adds a name and its value. Skips an empty value.
@@ -83,7 +91,7 @@ impl<'p> Collector<'p> {
 
     /// Adds the entries of a KeePass file after resolving their references.
     pub(super) fn entries(&mut self, mut all: Vec<FoundEntry>) -> Result<(), ImportError> {
-        references::resolve(&mut all, self.as_is);
+        managers::resolve(&mut all, self.as_is);
         for FoundEntry { entry, skip_reason, .. } in all {
             match skip_reason {
                 Some(why) => self.skip(&entry.title, entry.at, why),
@@ -146,7 +154,7 @@ impl<'p> Collector<'p> {
     ) -> Result<(), ImportError> {
         let Labels { tag, name, description, source } = labels;
         if let Some(why) = foreign::why(value.expose()).filter(|_| !self.as_is) {
-            self.skip_foreign(source, at, why);
+            self.skip_foreign(source, at, why, true);
             return Ok(());
         }
 

@@ -9,7 +9,7 @@ use secrets_core::model::{
 };
 use serde_json::value::RawValue;
 
-use super::json::{Document, Object};
+use super::tree::json::{Document, Object};
 use super::{ImportError, Item, Items, Source, Why};
 use crate::export::{FORMAT, VERSION};
 

@@ -42,8 +42,29 @@ pub enum Why {
     Json,
     #[error("the file is not a single JSON object")]
     NotAnObject,
-    #[error("the value of `{0}` is an object or a list; only flat objects are supported")]
-    Nested(String),
+    #[error("invalid YAML")]
+    Yaml,
+    #[error("the file has no {0} map of names and values")]
+    NoMap(&'static str),
+    #[error("the file has more than one YAML document")]
+    Documents,
+    #[error("the name of a value is itself a list or a map")]
+    KeyNotText,
+    #[error("`<<` adds something that is not a map")]
+    Merge,
+    #[error("lists and maps are nested too deep")]
+    TooDeep,
+    #[error("the file has too many values, or aliases repeat too much")]
+    TooMany,
+    #[error("the joined name of a value is longer than 1024 bytes")]
+    TooLongName,
+    #[error("a value is not valid Base64")]
+    Base64,
+    /// The values do not have the shape of this format
+    #[error("the file does not have the form of `{0}`")]
+    NotFrom(&'static str),
+    #[error("the archive is damaged or is not a 1Password export")]
+    Archive,
     /// The export says `"encrypted": true`
     #[error("the file is encrypted; export it as `.json`, not as `.json (Encrypted)`")]
     Encrypted,

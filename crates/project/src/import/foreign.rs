@@ -2,13 +2,18 @@
 //! placeholders. If such a text were stored unchanged, a program would receive it in place of the
 //! secret.
 
+use std::collections::HashSet;
+
 use memchr::memmem;
 
 use crate::template::grammar::{Grammar, Match};
 
 /// The prefixes of values that other tools encrypt or resolve, and why such a value is skipped.
 const BEGINNINGS: [(&str, &str); 13] = [
-    ("encrypted:", "dotenvx encrypted it; run `dotenvx get | secrets import -` instead"),
+    (
+        "encrypted:",
+        "dotenvx encrypted it, and neither `.env.keys` nor DOTENV_PRIVATE_KEY has its key",
+    ),
     ("ENC[AES256_GCM,", "sops encrypted it; import the output of `sops decrypt`"),
     ("ENC[", "another tool encrypted it; import the decrypted value"),
     ("$ANSIBLE_VAULT;", "Ansible encrypted it; import the output of `ansible-vault view`"),
@@ -22,6 +27,8 @@ const BEGINNINGS: [(&str, &str); 13] = [
     ("doppler://", "Doppler resolves this reference; import the secret itself"),
     ("infisical://", "Infisical resolves this reference; import the secret itself"),
 ];
+
+const DOPPLER: [&str; 3] = ["DOPPLER_PROJECT", "DOPPLER_ENVIRONMENT", "DOPPLER_CONFIG"];
 
 const PLACEHOLDER: &str = "it contains a placeholder, which only names a secret";
 
@@ -49,20 +56,34 @@ pub(super) fn why(value: &[u8]) -> Option<&'static str> {
 pub(super) struct ToolMetadata {
     sops: bool,
     dotenvx: bool,
+    doppler: bool,
 }
 
 impl ToolMetadata {
     pub(super) fn of<'v>(values: impl Iterator<Item = &'v [u8]>) -> Self {
-        values.fold(Self { sops: false, dotenvx: false }, |found, value| Self {
+        let none = Self { sops: false, dotenvx: false, doppler: false };
+        values.fold(none, |found, value| Self {
             sops: found.sops || value.starts_with(b"ENC[AES256_GCM,"),
             dotenvx: found.dotenvx || value.starts_with(b"encrypted:"),
+            ..found
         })
+    }
+
+    /// Adds what the names show. Doppler adds three variables to each download, which say where the
+    /// values come from.
+    pub(super) fn with_names<'n>(self, names: impl Iterator<Item = &'n str>) -> Self {
+        let found = names.filter(|name| DOPPLER.contains(name)).collect::<HashSet<_>>();
+        Self { doppler: found.len() == DOPPLER.len(), ..self }
     }
 
     /// Returns the reason why the value with this name is skipped.
     pub(super) fn why(&self, name: &str) -> Option<&'static str> {
-        if self.sops && (name == "sops" || name.starts_with("sops_")) {
+        if self.sops && (name == "sops" || name.starts_with("sops_") || name.starts_with("sops.")) {
             return Some("it is metadata of sops");
+        }
+
+        if self.doppler && DOPPLER.contains(&name) {
+            return Some("it is metadata of Doppler");
         }
 
         (self.dotenvx && name.starts_with("DOTENV_PUBLIC_KEY"))

@@ -3,18 +3,19 @@
 
 use secrets_age::is_age;
 
-use super::json::{Document, Object};
-use super::{begins_with, keepass, table};
+use super::managers::{keepass, one_password, table};
+use super::tree::json::{self, Document, Object};
+use super::{begins_with, services};
 use crate::dotenv::BOM;
 
-/// A file format that is recognized by its first bytes, but cannot be imported directly.
+/// A file format that is recognized by its bytes and is not text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
     /// The database of KeePass 2 and KeePassXC
     Kdbx,
     /// The database of KeePass 1
     Kdb,
-    /// 1Password's native export, a ZIP archive
+    /// 1Password's `.1pux`, a ZIP archive
     OnePux,
     /// Another ZIP archive
     Zip,
@@ -25,18 +26,12 @@ pub enum Container {
 }
 
 impl Container {
-    /// Detects the format from a file's first bytes and, if it is known, the file's `name`.
-    pub fn of(name: Option<&str>, bytes: &[u8]) -> Option<Self> {
-        let is_one_pux = || {
-            let head = &bytes[..bytes.len().min(4096)];
-            name.is_some_and(|name| name.to_lowercase().ends_with(".1pux"))
-                || memchr::memmem::find(head, b"export.attributes").is_some()
-        };
-
+    /// Detects the format from a file's first bytes.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
         Some(match bytes {
             [0x03, 0xd9, 0xa2, 0x9a, 0x67 | 0x66, 0xfb, 0x4b, 0xb5, ..] => Self::Kdbx,
             [0x03, 0xd9, 0xa2, 0x9a, 0x65, 0xfb, 0x4b, 0xb5, ..] => Self::Kdb,
-            [b'P', b'K', 3, 4, ..] if is_one_pux() => Self::OnePux,
+            [b'P', b'K', 3, 4, ..] if one_password::is_1pux(bytes) => Self::OnePux,
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Self::Zip,
             [0x1f, 0x8b, ..] => Self::Gzip,
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, _, 0, ..] | [0, _, 0, _, ..] => {
@@ -52,7 +47,7 @@ impl Container {
         match self {
             Self::Kdbx => "a KeePass database (.kdbx), which is encrypted",
             Self::Kdb => "a KeePass 1 database (.kdb), which is encrypted",
-            Self::OnePux => "a 1Password export (.1pux), which is a ZIP archive",
+            Self::OnePux => "a 1Password export (.1pux)",
             Self::Zip => "a ZIP archive",
             Self::Gzip => "a gzip file",
             Self::Sqlite => "an SQLite database",
@@ -63,15 +58,10 @@ impl Container {
     /// Returns a hint on how to import such a file. `file` is the file's name, quoted for a shell.
     pub fn fix(self, file: &str) -> String {
         match self {
-            Self::Kdbx => {
-                format!(
-                    "run `keepassxc-cli export {file} | secrets import -` and enter its password"
-                )
-            }
+            Self::Kdbx | Self::OnePux => format!("run `secrets import {file}`"),
             Self::Kdb => {
                 "open it in KeePassXC or KeePass 2, export it as XML, and import that file".into()
             }
-            Self::OnePux => "export from 1Password as CSV instead, and import that file".into(),
             Self::Zip => {
                 format!("run `unzip {file}`, then import the .json or .csv file from it")
             }
@@ -86,24 +76,60 @@ impl Container {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Dotenv,
-    /// A flat JSON object
+    /// An object of JSON
     Json,
-    /// 1Password's CSV
+    Yaml,
+    /// 1Password's `.1pux` or CSV, or the items that `op` prints
     OnePassword,
     /// Bitwarden's JSON or CSV
     Bitwarden,
     /// KeePass's XML or KeePassXC's CSV
     KeePass,
+    /// LastPass's CSV
+    LastPass,
+    /// The answer of `vault kv get -format=json`
+    Vault,
+    /// The answer of AWS Secrets Manager
+    Aws,
+    /// The output of `doppler secrets --json`
+    Doppler,
+    /// The output of `infisical export --format json`
+    Infisical,
     /// An age file of `secrets export`
     Age,
 }
 
 impl Format {
     /// The names that [`Self::named`] accepts.
-    pub const NAMES: [&str; 6] = ["dotenv", "json", "1password", "bitwarden", "keepass", "age"];
+    pub const NAMES: [&str; 12] = [
+        "dotenv",
+        "json",
+        "yaml",
+        "1password",
+        "bitwarden",
+        "keepass",
+        "lastpass",
+        "vault",
+        "aws",
+        "doppler",
+        "infisical",
+        "age",
+    ];
 
-    const ALL: [Self; 6] =
-        [Self::Dotenv, Self::Json, Self::OnePassword, Self::Bitwarden, Self::KeePass, Self::Age];
+    const ALL: [Self; 12] = [
+        Self::Dotenv,
+        Self::Json,
+        Self::Yaml,
+        Self::OnePassword,
+        Self::Bitwarden,
+        Self::KeePass,
+        Self::LastPass,
+        Self::Vault,
+        Self::Aws,
+        Self::Doppler,
+        Self::Infisical,
+        Self::Age,
+    ];
 
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name() == name)
@@ -113,9 +139,15 @@ impl Format {
         match self {
             Self::Dotenv => "dotenv",
             Self::Json => "json",
+            Self::Yaml => "yaml",
             Self::OnePassword => "1password",
             Self::Bitwarden => "bitwarden",
             Self::KeePass => "keepass",
+            Self::LastPass => "lastpass",
+            Self::Vault => "vault",
+            Self::Aws => "aws",
+            Self::Doppler => "doppler",
+            Self::Infisical => "infisical",
             Self::Age => "age",
         }
     }
@@ -126,6 +158,10 @@ impl Format {
     pub fn of(name: Option<&str>, text: &[u8]) -> Option<Self> {
         if is_age(text) {
             return Some(Self::Age);
+        }
+
+        if Container::of(text) == Some(Container::OnePux) {
+            return Some(Self::OnePassword);
         }
 
         let name = name
@@ -144,11 +180,13 @@ impl Format {
             return (!exported).then_some(Self::Dotenv);
         };
 
-        if begins_with(text, '{') {
-            Some(if is_bitwarden(text) { Self::Bitwarden } else { Self::Json })
+        if matches!(ending, "yaml" | "yml") || text.starts_with("---\n") {
+            Some(Self::Yaml)
+        } else if begins_with(text, '{') || begins_with(text, '[') {
+            of_json(text)
         } else if begins_with(text, '<') {
             keepass::is_root_of(text).then_some(Self::KeePass)
-        } else if begins_with(text, '[') || matches!(ending, "json" | "xml") {
+        } else if matches!(ending, "json" | "xml") {
             None
         } else if let Some(format) = table::format_of(text) {
             Some(format)
@@ -158,6 +196,29 @@ impl Format {
             (ending != "csv" && !table).then_some(Self::Dotenv)
         }
     }
+}
+
+/// Returns true for a file whose values sops encrypted.
+pub fn is_of_sops(format: Format, text: &[u8]) -> bool {
+    let has = |part: &[u8]| memchr::memmem::find(text, part).is_some();
+    matches!(format, Format::Dotenv | Format::Json | Format::Yaml)
+        && has(b"ENC[AES256_GCM,")
+        && has(b"sops")
+}
+
+/// Detects what a JSON text is. Invalid JSON counts as JSON, so that its error is reported.
+fn of_json(text: &str) -> Option<Format> {
+    if is_bitwarden(text) {
+        return Some(Format::Bitwarden);
+    }
+
+    let Ok(nodes) = json::read(text) else { return Some(Format::Json) };
+    if one_password::is_from_op(&nodes) {
+        return Some(Format::OnePassword);
+    }
+
+    let is_object = || nodes.first().is_some_and(|node| node.map().is_some());
+    services::format_of(&nodes).or_else(|| is_object().then_some(Format::Json))
 }
 
 /// Returns true for an object with a list of items and a statement about encryption. An export that

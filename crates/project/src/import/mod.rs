@@ -4,10 +4,12 @@
 //! | format | what is read |
 //! |---|---|
 //! | dotenv | the dialect of `crate::dotenv` |
-//! | json | one flat object |
-//! | 1password | the CSV of 1Password 8 |
+//! | json, yaml | one object or map; the names in nested ones are joined |
+//! | 1password | the `.1pux` and CSV of 1Password 8, the items that `op` prints |
 //! | bitwarden | the unencrypted JSON and the CSV |
 //! | keepass | the XML of KeePass 2 and KeePassXC, the CSV of KeePassXC |
+//! | lastpass | the CSV |
+//! | vault, aws, doppler, infisical | the JSON that the service's own program prints |
 //! | age | the document of `secrets export`, decrypted |
 //!
 //! Nothing is lost silently: [`Items::skipped`] lists everything that does not become an item. The
@@ -15,26 +17,29 @@
 //! icons, times), and the parts of addresses that may be secret but would be shown (credentials,
 //! the query).
 
-mod bitwarden;
 mod collector;
+mod dotenvx;
 mod entry;
 mod exported;
 mod fault;
 mod foreign;
 mod format;
-mod json;
-mod keepass;
+mod managers;
 mod pairs;
-mod references;
-mod table;
+mod services;
 mod tags;
+mod tree;
 
 use secrets_core::model::{
     self, Class, Description, Name, ProjectName, SecretValue, Tag, Timestamp,
 };
 
+pub use dotenvx::{DotenvxKeys, PRIVATE_KEY};
 pub use fault::{ImportError, Why};
-pub use format::{Container, Format};
+pub use format::{Container, Format, is_of_sops};
+pub use managers::pass::{StoreEntry, read_store};
+use managers::{bitwarden, keepass, one_password, table};
+use tree::Node;
 
 /// The reason why an item without a value is skipped.
 pub const EMPTY: &str = "it is empty";
@@ -78,14 +83,18 @@ pub struct Skipped {
     pub why: &'static str,
     /// Whether [`ImportOptions::as_is`] would store it
     pub as_is: bool,
+    /// Whether a value is lost with the file
+    pub has_value: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct ImportOptions<'p> {
     pub prefix: &'p str,
     /// Whether ciphertexts and references of other tools, and values with placeholders, are stored
     /// unchanged
     pub as_is: bool,
+    /// The keys for values that dotenvx encrypted; without `as_is`, they are decrypted
+    pub dotenvx: Option<&'p DotenvxKeys>,
 }
 
 /// The contents of a file, in the file's order.
@@ -113,9 +122,36 @@ pub fn read(format: Format, text: &[u8], options: ImportOptions<'_>) -> Result<I
                 fault::utf8(text).map_err(|_| ImportError::without_position(Why::NotAnExport))?;
             exported::read(text, options.prefix)
         }
-        Format::Dotenv => pairs::dotenv(text, found),
-        Format::Json => pairs::json(fault::utf8(text)?, found),
-        Format::OnePassword => table::read(format, fault::utf8(text)?, found),
+        Format::Dotenv => pairs::dotenv(text, options.dotenvx.filter(|_| !options.as_is), found),
+        Format::Json => {
+            let mut nodes = tree::json::read(fault::utf8(text)?)?;
+            match (nodes.pop(), nodes.is_empty()) {
+                (Some(node), true) if node.map().is_some() => values(node, found),
+                _ => Err(ImportError::without_position(Why::NotAnObject)),
+            }
+        }
+        Format::Yaml => {
+            let node = tree::yaml::read(fault::utf8(text)?)?;
+            if node.map().is_none() {
+                return Err(ImportError::at(node.at, Why::NoMap("YAML")));
+            }
+
+            values(node, found)
+        }
+        Format::Vault | Format::Aws | Format::Doppler | Format::Infisical => {
+            let nodes = tree::json::read(fault::utf8(text)?)?;
+            services::read(format, nodes, found)
+        }
+        Format::LastPass => table::read(format, fault::utf8(text)?, found),
+        Format::OnePassword if one_password::is_1pux(text) => one_password::read_1pux(text, found),
+        Format::OnePassword => {
+            let text = fault::utf8(text)?;
+            if begins_with(text, '{') || begins_with(text, '[') {
+                one_password::read_op(tree::json::read(text)?, found)
+            } else {
+                table::read(format, text, found)
+            }
+        }
         Format::Bitwarden => {
             let text = fault::utf8(text)?;
             if begins_with(text, '{') {
@@ -133,6 +169,11 @@ pub fn read(format: Format, text: &[u8], options: ImportOptions<'_>) -> Result<I
             }
         }
     }
+}
+
+/// Adds all values below a node.
+fn values(node: Node, found: collector::Collector<'_>) -> Result<Items, ImportError> {
+    pairs::named(node.flattened("")?, found)
 }
 
 fn begins_with(text: &str, first: char) -> bool {

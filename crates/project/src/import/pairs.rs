@@ -1,30 +1,29 @@
-//! Formats that consist of names and values: `.env` files and flat JSON. No pair is dropped
-//! silently. If a name occurs twice, the later value counts, as in all tools, and the earlier one
+//! Formats that consist of names and values: `.env` files, JSON, YAML and what services print. No pair
+//! is dropped silently. If a name occurs twice, the later value counts, as in all tools, and the earlier one
 //! is reported as skipped. Two names that would get the same tag, such as `http_proxy` and
 //! `HTTP_PROXY`, are an error, because programs would get only one variable.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-use secrets_core::model::{SecretBytes, TagKey};
+use secrets_core::model::TagKey;
 
 use super::collector::Collector;
+use super::dotenvx::DotenvxKeys;
 use super::entry::label;
 use super::foreign::ToolMetadata;
-use super::json::{Document, Object};
+use super::tree::Named;
 use super::{ImportError, Items, Why};
 use crate::dotenv;
 use crate::position::Position;
 
 const DUPLICATE: &str = "a later entry has the same name";
 
-struct Pair {
-    name: String,
-    value: SecretBytes,
-    at: Position,
-}
-
-pub(super) fn dotenv(text: &[u8], mut found: Collector<'_>) -> Result<Items, ImportError> {
+pub(super) fn dotenv(
+    text: &[u8],
+    keys: Option<&DotenvxKeys>,
+    mut found: Collector<'_>,
+) -> Result<Items, ImportError> {
     let entries = dotenv::parse(text)
         .map_err(|error| ImportError::at(error.position, Why::Dotenv(error.why)))?;
     let names: HashSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
@@ -35,44 +34,31 @@ pub(super) fn dotenv(text: &[u8], mut found: Collector<'_>) -> Result<Items, Imp
         }
     }
 
-    let pair = |entry: dotenv::Entry| Pair {
+    let metadata = ToolMetadata::of(entries.iter().map(|entry| entry.value.expose()));
+    let pair = |entry: dotenv::Entry| Named {
+        value: keys.and_then(|keys| keys.decrypt(entry.value.expose())).unwrap_or(entry.value),
         name: entry.name,
-        value: entry.value,
         at: Position { line: entry.line, column: 1 },
     };
-    add_pairs(entries.into_iter().map(pair).collect(), found)
+    add(entries.into_iter().map(pair).collect(), metadata, found)
 }
 
-pub(super) fn json(text: &str, mut found: Collector<'_>) -> Result<Items, ImportError> {
-    let document = Document::new(text);
-    let Object(members) = document.object()?;
-    let mut pairs = Vec::with_capacity(members.len());
-    let mut nested = Vec::new();
-
-    for (name, part) in members {
-        let at = document.position(part);
-        match document.scalar(part)? {
-            Some(value) => pairs.push(Pair { name, value, at }),
-            None => nested.push((name, at)),
-        }
-    }
-
+/// Adds names and values.
+pub(super) fn named(pairs: Vec<Named>, found: Collector<'_>) -> Result<Items, ImportError> {
     let metadata = ToolMetadata::of(pairs.iter().map(|pair| pair.value.expose()));
-    for (name, at) in nested {
-        if !found.skip_metadata(&metadata, &name, at) {
-            return Err(ImportError::at(at, Why::Nested(label(&name))));
-        }
-    }
-
-    add_pairs(pairs, found)
+    add(pairs, metadata, found)
 }
 
-fn add_pairs(pairs: Vec<Pair>, mut found: Collector<'_>) -> Result<Items, ImportError> {
+fn add(
+    pairs: Vec<Named>,
+    metadata: ToolMetadata,
+    mut found: Collector<'_>,
+) -> Result<Items, ImportError> {
     let last = last_indices(pairs.iter().map(|pair| pair.name.clone()));
-    let metadata = ToolMetadata::of(pairs.iter().map(|pair| pair.value.expose()));
+    let metadata = metadata.with_names(pairs.iter().map(|pair| pair.name.as_str()));
     let mut tags: HashMap<TagKey, String> = HashMap::new();
 
-    for (index, Pair { name, value, at }) in pairs.into_iter().enumerate() {
+    for (index, Named { name, value, at }) in pairs.into_iter().enumerate() {
         if last.get(&name) != Some(&index) {
             found.skip(&name, Some(at), DUPLICATE);
             continue;

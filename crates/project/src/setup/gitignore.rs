@@ -24,6 +24,13 @@ pub struct Unignored {
     pub reincluded: Option<(PathBuf, PathBuf)>,
 }
 
+impl Unignored {
+    /// Returns the outputs that git does not ignore, relative to the manifest's directory.
+    pub fn exposed(&self) -> &[PathBuf] {
+        &self.exposed
+    }
+}
+
 /// Finds out which of a manifest's outputs git tracks or does not ignore.
 pub fn unignored(manifest: &Manifest, git: &Git) -> Result<Unignored, GitError> {
     let paths: Vec<PathBuf> =

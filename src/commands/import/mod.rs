@@ -1,27 +1,26 @@
-//! `secrets import`: stores the content of a dotenv file or of another tool's export, all of it or
-//! nothing.
+//! `secrets import`: stores what a file or another secrets manager holds, all of it or nothing.
 //!
 //! The stored values are read back and compared before success is reported or a file is removed.
 
+mod content;
+mod programs;
+mod removal;
+
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use secrets_age::{AgeError, AgeHeader, DecryptWith, trimmed};
-use secrets_core::model::{ProjectName, SecretBytes};
-use secrets_core::store::quoted;
-use secrets_core::vault::{Action, Import, ImportOutcome, ImportResult, IncomingSecret, NewSecret};
-use secrets_project::import::{
-    Container, EMPTY, Format, ImportOptions, Item, Items, Skipped, Why, read,
-};
+use secrets_core::model::ProjectName;
+use secrets_core::vault::{Import, ImportOutcome, IncomingSecret, NewSecret};
+use secrets_project::import::{Format, Item, Items, Skipped};
 
+use self::programs::Store;
+use self::removal::Removal;
 use super::shared::conflicts::{self, OnTakenArg, Uses};
-use super::shared::git::is_tracked;
 use super::shared::new_vault::{offer_a_vault, require_vault_unless_offered};
 use super::shared::store::{conflict, store};
-use super::shared::{age_options, directories, expiry};
+use super::shared::{directories, expiry};
 use crate::context::Context;
-use crate::error::{self, Error, Kind};
+use crate::error::Error;
 use crate::output::{ImportPlan, Imported};
 use crate::ui::{counted, input};
 
@@ -30,27 +29,35 @@ Examples:
   secrets import .env
   secrets import .env --dry-run        show what would be stored
   secrets import .env --delete-source  remove the file afterwards
-  secrets import .env --as-is          store references of other tools too
-  secrets import export.json --format bitwarden --prefix personal-
+  secrets import --from pass work      a folder of a password store
+  secrets import passwords.kdbx        keepassxc-cli asks for its password
+  secrets import secrets.enc.yaml      sops decrypts it
   doppler secrets download --no-file --format json | secrets import -
   secrets import all.age               import what `secrets export` wrote";
 
-/// Import secrets from a dotenv file or another tool's export
+/// Import secrets from a file or from another secrets manager
 ///
 /// Stores everything in one transaction, or nothing. A secret that already exists with the same
 /// value is left alone, so an import can be repeated. --on-conflict decides about a secret with a
 /// different value. Every stored value is read back and compared.
 ///
+/// Formats: dotenv, json, yaml, 1password (`.1pux`, CSV, or what `op item get --format json` prints),
+/// bitwarden (unencrypted JSON or CSV), keepass (XML, or KeePassXC's CSV), lastpass (CSV), age (written by
+/// `secrets export`), and what the programs of these services print as JSON: vault, aws, doppler and
+/// infisical. In JSON and YAML, the names of nested values are joined: `password` in `db` becomes
+/// `db_password`. In dotenv files `$` stays as it is: nothing is expanded. docs/migrate.md has the
+/// commands for each program.
+///
+/// The programs `pass` and `gopass` (--from), `keepassxc-cli` (for a KeePass database) and `sops` (for a file
+/// that it encrypted) are started to decrypt. A dotenv file of dotenvx is decrypted with the keys in
+/// `.env.keys` next to it, or in DOTENV_PRIVATE_KEY.
+///
 /// Some entries are skipped with a warning: empty ones, ciphertexts and references of other tools
 /// (`encrypted:`, `ENC[...]`, `op://`, `ref+vault://` and the like), KeePass references to an entry
 /// that is not in the file, and texts with a placeholder. They stand for a secret but are not one.
 /// --as-is stores them. Two variables whose names differ only in ways that a tag ignores, such as
-/// http_proxy and HTTP_PROXY, are refused.
-///
-/// Formats: dotenv, json (one flat object), 1password (CSV), bitwarden (unencrypted JSON or CSV),
-/// keepass (XML, or KeePassXC's CSV), age (written by `secrets export`). In dotenv files `$` stays
-/// as it is: nothing is expanded. Exports of other programs are usually not encrypted: remove them
-/// afterwards.
+/// http_proxy and HTTP_PROXY, are refused. Exports of other programs are usually not encrypted: remove
+/// them afterwards.
 ///
 /// A file written by `secrets export` is imported into the projects that it came from, with names,
 /// descriptions, sources and times. With --project, a file with one project is imported into that
@@ -58,9 +65,21 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportArgs {
-    /// Import this file; `-` is stdin
-    #[arg(value_hint = clap::ValueHint::FilePath)]
-    file: PathBuf,
+    /// Import this file; `-` is stdin. With --from, import this folder of the store
+    #[arg(
+        value_name = "FILE|FOLDER",
+        value_hint = clap::ValueHint::FilePath,
+        required_unless_present = "from"
+    )]
+    file: Option<PathBuf>,
+    /// Import the entries of a password store by running its program
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        value_enum,
+        conflicts_with_all = ["format", "delete_source", "import_passphrase_file", "identity"]
+    )]
+    from: Option<Store>,
     /// Set the format of the file [default: detected from its name and content]
     #[arg(long, value_name = "FORMAT", value_parser = clap::builder::PossibleValuesParser::new(Format::NAMES))]
     format: Option<String>,
@@ -79,8 +98,7 @@ pub(crate) struct ImportArgs {
     /// Store ciphertexts and references of other tools unchanged
     #[arg(long)]
     as_is: bool,
-    /// Remove the file once all its values are in the vault; keep it if a value was skipped, unless
-    /// that value is empty
+    /// Remove the file once all its values are in the vault; keep it if a value was skipped
     #[arg(long, conflicts_with = "dry_run")]
     delete_source: bool,
     /// Read the passphrase of an age file from a file, `-` for stdin; one trailing newline is
@@ -92,15 +110,18 @@ pub(crate) struct ImportArgs {
     identity: Vec<PathBuf>,
 }
 
+const CONFLICT: &str = "the values differ; choose `--on-conflict skip` or `--on-conflict \
+                        overwrite`; nothing was stored";
+
 pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
-    let stdin = args.file == Path::new("-");
-    if stdin && args.delete_source {
+    let path = args.file.as_deref().filter(|_| args.from.is_none());
+    if path == Some(Path::new("-")) && args.delete_source {
         return Err(
             Error::usage("stdin cannot be removed").hint("remove the option `--delete-source`")
         );
     }
 
-    let (text, file) = input::named(&args.file)?;
+    let text = path.map(input::named).transpose()?;
 
     // A dry run does not create a vault.
     if args.dry_run {
@@ -110,13 +131,21 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let project = cx.trusted_project()?;
-    let Items { items, skipped, referring } = read_items(args, cx, &text, &file)?;
+    let (Items { items, skipped, referring }, file) = match (&text, path, args.from) {
+        (Some((text, file)), Some(path), _) => {
+            (content::read_items(args, cx, path, text, file)?, file.clone())
+        }
+        (_, _, Some(store)) => (programs::read_store(args, cx, store)?, store.program().to_owned()),
+        _ => return Err(Error::usage("nothing to import")),
+    };
+    let removal = text.as_ref().zip(path).filter(|_| args.delete_source);
+    let removal = removal.map(|((text, _), path)| Removal { path, text });
     for left in &skipped {
         let line = left.line.map_or_else(String::new, |line| format!(":{line}"));
         cx.ui.warn(&format!("{file}{line}: `{}` is skipped: {}", left.source, left.why));
     }
 
-    if skipped.iter().any(|left| left.as_is) {
+    if skipped.iter().any(|left| left.as_is && left.has_value) {
         cx.ui.status("use `--as-is` to store references and ciphertexts of other tools unchanged");
     }
 
@@ -131,7 +160,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
         return if skipped.is_empty() {
             Err(Error::usage(format!("`{file}` contains no values")).hint("nothing was stored"))
         } else {
-            nothing_to_store(args, cx, &text, &skipped, project)
+            nothing_to_store(args, cx, removal.as_ref(), &skipped, project)
         };
     }
 
@@ -141,7 +170,11 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
         offer_a_vault(cx)?;
     }
 
-    let items = if args.dry_run { items } else { without_conflicts(args, cx, items, &targets)? };
+    let items = if args.dry_run {
+        items
+    } else {
+        without_conflicts(args, cx, items, &targets, Path::new(&file))?
+    };
     let declared = expiry::declared_all(cx, targets.iter().zip(items.iter().map(|it| &it.tag)))?;
     let incoming = |((item, to), declared): ((Item, _), _)| IncomingSecret {
         to,
@@ -171,8 +204,8 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
         directories::remember_directory(cx, own, &manifest.directory);
     }
 
-    if args.delete_source {
-        remove(args, cx, &text, &skipped, &outcome)?;
+    if let Some(removal) = removal {
+        removal.remove(cx, &skipped, &outcome)?;
     }
 
     cx.ui.document(|| Ok(Imported::of(&outcome, &skipped)))
@@ -182,7 +215,7 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
 fn nothing_to_store(
     args: &ImportArgs,
     cx: &Context,
-    text: &SecretBytes,
+    removal: Option<&Removal<'_>>,
     skipped: &[Skipped],
     project: &ProjectName,
 ) -> Result<(), Error> {
@@ -194,8 +227,8 @@ fn nothing_to_store(
     cx.ui.status(&format!("imported into project `{project}`: nothing, {} skipped", skipped.len()));
 
     cx.ui.document(|| Ok(Imported::of(&nothing, skipped)))?;
-    if args.delete_source {
-        remove(args, cx, text, skipped, &nothing)?;
+    if let Some(removal) = removal {
+        removal.remove(cx, skipped, &nothing)?;
     }
 
     Ok(())
@@ -208,6 +241,7 @@ fn without_conflicts(
     cx: &Context,
     mut items: Vec<Item>,
     targets: &[ProjectName],
+    source: &Path,
 ) -> Result<Vec<Item>, Error> {
     let manifest = cx.target.manifest()?;
     let tree_project = cx.target.tree_project()?;
@@ -223,7 +257,7 @@ fn without_conflicts(
 
         let new: Vec<_> = of_project().map(|at| (&items[at].tag, &items[at].value)).collect();
         let tags =
-            Uses::of(cx, project, own, &args.file)?.decide(cx, &new, args.on_conflict, args.yes)?;
+            Uses::of(cx, project, own, source)?.decide(cx, &new, args.on_conflict, args.yes)?;
         for at in of_project() {
             if let Some(tag) = tags.get(&items[at].tag.key()) {
                 items[at].tag = tag.clone();
@@ -265,140 +299,4 @@ fn targets(
     };
 
     Ok(items.iter().map(target).collect())
-}
-
-/// Decrypts an age file and returns its content.
-fn decrypted(
-    args: &ImportArgs,
-    cx: &Context,
-    text: &SecretBytes,
-    file: &str,
-) -> Result<SecretBytes, Error> {
-    let failed = |error| error::age_file(&error, file);
-    let read = || AgeHeader::read(trimmed(text.expose()));
-    let all = |by: &DecryptWith<'_>| {
-        let mut all = SecretBytes::with_capacity(text.len());
-        read()?.open(by)?.each(|piece| all.extend(piece))?;
-        Ok(all)
-    };
-
-    let sealed = read().map_err(failed)?;
-    if !args.identity.is_empty() {
-        return all(&DecryptWith::Identities(&age_options::identities(&args.identity, cx)?))
-            .map_err(failed);
-    }
-
-    if !sealed.needs_passphrase() {
-        return Err(failed(AgeError::NeedsIdentity));
-    }
-
-    let given = args.import_passphrase_file.as_deref();
-    cx.credentials
-        .open_by_passphrase(given, file, |passphrase| all(&DecryptWith::Passphrase(passphrase)))
-}
-
-fn read_items(
-    args: &ImportArgs,
-    cx: &Context,
-    text: &SecretBytes,
-    file: &str,
-) -> Result<Items, Error> {
-    let name = args.file.file_name().and_then(|name| name.to_str());
-    if let Some(container) = Container::of(name, text.expose()) {
-        let word = if args.file == Path::new("-") { "FILE".to_owned() } else { quoted(&args.file) };
-        return Err(
-            Error::usage(format!("`{file}` is {}", container.what())).hint(container.fix(&word))
-        );
-    }
-
-    let options = ImportOptions { prefix: &args.prefix, as_is: args.as_is };
-    let named = args.format.as_deref().and_then(Format::named);
-    let format = named.or_else(|| Format::of(name, text.expose())).ok_or_else(|| {
-        Error::usage(format!("cannot detect the format of `{file}`"))
-            .hint("set it with `--format FORMAT`")
-    })?;
-
-    if format == Format::Age {
-        let document = decrypted(args, cx, text, file)?;
-        return read(format, document.expose(), options).map_err(|error| {
-            let kind = if error.why == Why::Version { Kind::Damaged } else { Kind::Usage };
-            Error::new(kind, format!("`{file}`: {error}"))
-                .hint("see docs/export.md for the format; nothing was stored")
-        });
-    }
-
-    if args.import_passphrase_file.is_some() || !args.identity.is_empty() {
-        return Err(Error::usage(format!("`{file}` is not an age file"))
-            .hint(format!("remove the option; the file was read as {}", format.name())));
-    }
-
-    read(format, text.expose(), options).map_err(|error| {
-        let place = error.at.map_or_else(String::new, |at| format!(":{at}"));
-        let hint = match &error.why {
-            Why::DuplicateTag(_, name) => format!(
-                "remove one of the two from the file; `[run.env]` and `run --env {name}=...` can \
-                 give a program a variable of any name; nothing was stored"
-            ),
-            _ => format!("the file was read as {}; nothing was stored", format.name()),
-        };
-
-        Error::usage(format!("{file}{place}: {error}")).hint(hint)
-    })
-}
-
-const CONFLICT: &str = "the values differ; choose `--on-conflict skip` or `--on-conflict \
-                        overwrite`; nothing was stored";
-
-/// Removes the file if all its values are in the vault and it has not changed since it was read.
-fn remove(
-    args: &ImportArgs,
-    cx: &Context,
-    text: &SecretBytes,
-    left_out: &[Skipped],
-    outcome: &ImportOutcome,
-) -> Result<(), Error> {
-    let name = args.file.display();
-    let left_out = left_out.iter().filter(|left| left.why != EMPTY).count();
-    let skipped = left_out
-        + outcome
-            .steps
-            .iter()
-            .filter(|(_, step)| *step == ImportResult::Action(Action::Skip))
-            .count();
-
-    let kept = |why: String| Error::new(Kind::Conflict, format!("`{name}` was not removed: {why}"));
-    if skipped > 0 {
-        return Err(kept(format!(
-            "{} {} not in the vault",
-            counted(skipped, "value"),
-            if skipped == 1 { "is" } else { "are" }
-        )));
-    }
-
-    let found =
-        std::fs::symlink_metadata(&args.file).map_err(|source| failed(&args.file, &source))?;
-    if !found.is_file() || found.nlink() > 1 {
-        return Err(kept("it is a link or has several names".into()));
-    }
-
-    let (current, _) = input::named(&args.file)?;
-    if current.expose() != text.expose() {
-        return Err(kept("it was changed in the meantime".into()));
-    }
-
-    let tracked = is_tracked(&args.file);
-    std::fs::remove_file(&args.file).map_err(|source| failed(&args.file, &source))?;
-    cx.ui.status(&format!("removed `{name}`"));
-
-    if tracked {
-        cx.ui.warn(&format!(
-            "`{name}` is tracked by git: its values are in the history, so change them"
-        ));
-    }
-
-    Ok(())
-}
-
-fn failed(path: &Path, source: &std::io::Error) -> Error {
-    Error::new(Kind::Failure, format!("cannot remove `{}`: {source}", path.display()))
 }

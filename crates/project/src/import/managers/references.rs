@@ -11,7 +11,7 @@ use std::rc::Rc;
 use base64ct::{Base64, Encoding};
 use secrets_core::model::SecretBytes;
 
-use super::entry::{Entry, FoundEntry, Id};
+use super::super::entry::{Entry, FoundEntry, Id};
 
 /// The maximum depth of nested references. KeePass itself follows 12.
 const MAX_DEPTH: usize = 12;
@@ -32,7 +32,7 @@ pub(super) fn id(text: &[u8]) -> Option<Id> {
 /// Replaces the references in all entries with the text that they refer to. If a reference in a
 /// value cannot be resolved, the value is dropped with a reason, or kept unchanged with `as_is`. A
 /// label with such a reference is kept unchanged.
-pub(super) fn resolve(all: &mut [FoundEntry], as_is: bool) {
+pub(in super::super) fn resolve(all: &mut [FoundEntry], as_is: bool) {
     let refers = |entry: &Entry| {
         let mut texts =
             entry.labels().map(String::as_bytes).chain(entry.values().map(SecretBytes::expose));

@@ -11,11 +11,11 @@ use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 use secrets_core::model::SecretBytes;
 
-use super::collector::Collector;
-use super::entry::{Entry, EntryField};
-use super::entry::{FoundEntry, Id};
+use super::super::collector::Collector;
+use super::super::entry::{Entry, EntryField};
+use super::super::entry::{FoundEntry, Id};
+use super::super::{ImportError, Items, Why};
 use super::references;
-use super::{ImportError, Items, Why};
 use crate::position::Lines;
 
 /// The id that means "no group".
@@ -44,7 +44,7 @@ enum Element {
 }
 
 /// Returns true if the root element is KeePass's.
-pub(super) fn is_root_of(text: &str) -> bool {
+pub(in super::super) fn is_root_of(text: &str) -> bool {
     let mut reader = Reader::from_str(text);
     loop {
         match reader.read_event() {
@@ -57,7 +57,7 @@ pub(super) fn is_root_of(text: &str) -> bool {
     }
 }
 
-pub(super) fn read(text: &str, mut found: Collector<'_>) -> Result<Items, ImportError> {
+pub(in super::super) fn read(text: &str, mut found: Collector<'_>) -> Result<Items, ImportError> {
     let mut xml = Reader::from_str(text);
     xml.config_mut().expand_empty_elements = true;
     let mut file = File {

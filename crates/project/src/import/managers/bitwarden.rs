@@ -4,12 +4,12 @@
 use secrets_core::model::SecretBytes;
 use serde_json::value::RawValue;
 
-use super::collector::Collector;
-use super::entry::{Entry, EntryField};
-use super::json::{Document, Object, is_null};
-use super::{ImportError, Items, Why};
+use super::super::collector::Collector;
+use super::super::entry::{Entry, EntryField};
+use super::super::tree::json::{Document, Object, is_null};
+use super::super::{ImportError, Items, Why};
 
-pub(super) fn read(text: &str, mut found: Collector<'_>) -> Result<Items, ImportError> {
+pub(in super::super) fn read(text: &str, mut found: Collector<'_>) -> Result<Items, ImportError> {
     let document = Document::new(text);
     let Object(members) = document.object()?;
     if let Some((_, part)) =

@@ -1,8 +1,11 @@
-//! The variables, files and stdin that a command line of `secrets run` asks for, with their values.
+//! The variables, files and stdin that a command line of `run` or `env` asks for, with their values.
+
+mod names;
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 use secrets_core::model::{ProjectName, SecretValue, Tag, TagKey};
 use secrets_core::vault::{RevealedValues, Vault};
@@ -12,19 +15,50 @@ use secrets_project::variables;
 use secrets_runtime::run::environment::{Assignment, InheritedVariable, Variables, check_value};
 use secrets_runtime::run::{PrivateFiles, check_program};
 
-use super::super::shared::outputs::dotenv_entries;
-use super::super::shared::{directories, suspects};
-use super::RunArgs;
-use super::names::{check_allowed, check_name, reason_to_skip, split, with_environment};
+use self::names::{check_allowed, check_name, reason_to_skip, split, with_environment};
+use super::outputs::dotenv_entries;
+use super::{directories, suspects};
 use crate::config::Environment;
 use crate::context::{Context, Used};
 use crate::error::{self, Error, Hint, Kind};
 use crate::ui::escape::visible;
 use crate::ui::input;
 
+/// The variables, files and stdin of a command line.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Request<'a> {
+    /// Tags of secrets. Each becomes the variable of its name
+    pub(crate) only: &'a [Tag],
+    /// Texts `NAME=TEMPLATE`
+    pub(crate) env: &'a [OsString],
+    /// Dotenv files whose values are templates
+    pub(crate) env_files: &'a [PathBuf],
+    /// Whether our own variables are passed on, and how
+    pub(crate) inherited: Option<Inherited<'a>>,
+    /// Texts `NAME=TAG`, for variables with the path of a private file
+    pub(crate) files: &'a [String],
+    /// The secret that becomes the program's stdin
+    pub(crate) stdin: Option<&'a Tag>,
+    /// True if the program gets placeholders
+    pub(crate) is_proxied: bool,
+    /// True if nothing is used
+    pub(crate) is_dry_run: bool,
+    /// The program and its arguments
+    pub(crate) command: &'a [OsString],
+}
+
+/// How our own variables are passed on.
+#[derive(Clone, Copy)]
+pub(crate) struct Inherited<'a> {
+    /// The variables whose placeholders are expanded
+    pub(crate) expanded: &'a [OsString],
+    /// True if only basic variables are passed on
+    pub(crate) is_clean: bool,
+}
+
 /// The variables and files requested by the command line, the files it names and our environment.
-pub(super) struct RunRequests<'a> {
-    args: &'a RunArgs,
+pub(crate) struct VariableRequests<'a> {
+    args: Request<'a>,
     project: &'a ProjectName,
     /// Variables of our environment without placeholders to expand
     plain: Vec<(OsString, OsString)>,
@@ -44,15 +78,15 @@ pub(super) struct RunRequests<'a> {
     manifest: Option<&'a Manifest>,
 }
 
-impl<'a> RunRequests<'a> {
-    pub(super) fn new(args: &'a RunArgs, cx: &'a Context) -> Result<Self, Error> {
+impl<'a> VariableRequests<'a> {
+    pub(crate) fn new(args: Request<'a>, cx: &'a Context) -> Result<Self, Error> {
         let named = !args.only.is_empty() || !args.env.is_empty() || !args.env_files.is_empty();
         let manifest = if named {
             None
         } else {
             cx.target.manifest()?.filter(|manifest| manifest.run.is_some())
         };
-        let by_default = !args.proxy
+        let by_default = !args.is_proxied
             && !named
             && manifest.is_none()
             && args.files.is_empty()
@@ -79,20 +113,23 @@ impl<'a> RunRequests<'a> {
             ));
         }
 
-        requests.inherit(cx)?;
+        if let Some(inherited) = args.inherited {
+            requests.inherit(inherited, cx)?;
+        }
+
         if let Some(manifest) = manifest {
             requests.variables_of(manifest)?;
         }
 
-        for tag in &args.only {
+        for tag in args.only {
             check_name(&variables::name_of(tag), "--only", false)?;
         }
 
-        for path in &args.env_files {
+        for path in args.env_files {
             requests.env_file(path)?;
         }
 
-        for text in &args.env {
+        for text in args.env {
             let (name, template) = split(text.as_bytes(), "--env NAME=TEMPLATE")
                 .map_err(|error| with_environment(error, text, cx))?;
             check_name(name, "--env", true)?;
@@ -100,7 +137,7 @@ impl<'a> RunRequests<'a> {
             requests.assign(name.into(), template.to_vec(), &place, "--env")?;
         }
 
-        for text in &args.files {
+        for text in args.files {
             let (name, tag) = split(text.as_bytes(), "--file NAME=TAG")?;
             check_name(name, "--file", false)?;
             let tag = std::str::from_utf8(tag).ok().and_then(|tag| Tag::parse(tag).ok());
@@ -121,9 +158,9 @@ impl<'a> RunRequests<'a> {
     /// Takes over our own environment, except variables that unlock vaults. A placeholder is
     /// expanded only if the variable has the name of the secret or `--expand-env` names it, because
     /// a stranger may have written the text.
-    fn inherit(&mut self, cx: &Context) -> Result<(), Error> {
+    fn inherit(&mut self, how: Inherited<'_>, cx: &Context) -> Result<(), Error> {
         let all = Environment::inherited();
-        for requested in &self.args.expand_env {
+        for requested in how.expanded {
             let shown = requested.to_string_lossy();
             check_allowed(&shown, "--expand-env", false)?;
             if !all.iter().any(|(name, _)| name == requested) {
@@ -137,8 +174,8 @@ impl<'a> RunRequests<'a> {
         }
 
         for (name, value) in all.into_iter().filter(|(name, _)| !variables::is_credential(name)) {
-            let requested = self.args.expand_env.contains(&name);
-            if requested || !self.args.clean_env || variables::is_kept(&name) {
+            let requested = how.expanded.contains(&name);
+            if requested || !how.is_clean || variables::is_kept(&name) {
                 self.inherit_one(name, value, requested, cx)?;
             }
         }
@@ -253,11 +290,11 @@ impl<'a> RunRequests<'a> {
     }
 
     /// Fails before a passphrase is asked for if the program cannot be found.
-    pub(super) fn check_program(&self) -> Result<(), Error> {
+    pub(crate) fn check_program(&self) -> Result<(), Error> {
         let path = OsStr::new("PATH");
         let is_overridden = self.assignments.iter().any(|assignment| assignment.name() == path);
         let Some(program) =
-            self.args.command.first().filter(|_| !self.args.dry_run && !is_overridden)
+            self.args.command.first().filter(|_| !self.args.is_dry_run && !is_overridden)
         else {
             return Ok(());
         };
@@ -269,8 +306,8 @@ impl<'a> RunRequests<'a> {
 
     /// Requires the vault, if it is needed, and trust in the manifest. Trust comes second because
     /// it may ask a question.
-    pub(super) fn check_vault_and_trust(&self, cx: &Context) -> Result<(), Error> {
-        let needs_vault = self.all || self.args.proxy || !self.wanted().is_empty();
+    pub(crate) fn check_vault_and_trust(&self, cx: &Context) -> Result<(), Error> {
+        let needs_vault = self.all || self.args.is_proxied || !self.wanted().is_empty();
         if needs_vault {
             cx.require_vault()?;
         }
@@ -287,7 +324,7 @@ impl<'a> RunRequests<'a> {
     }
 
     /// Returns every requested tag, with repetitions.
-    pub(super) fn wanted(&self) -> Vec<Tag> {
+    pub(crate) fn wanted(&self) -> Vec<Tag> {
         let mut wanted: Vec<Tag> = self
             .inherited
             .iter()
@@ -296,48 +333,65 @@ impl<'a> RunRequests<'a> {
             .collect();
 
         wanted.extend(self.declared.iter().map(|(tag, _)| tag.clone()));
-        wanted.extend(self.args.only.clone());
+        wanted.extend_from_slice(self.args.only);
         wanted.extend(self.files.iter().map(|(_, tag)| tag.clone()));
-        wanted.extend(self.args.stdin.clone());
+        wanted.extend(self.args.stdin.cloned());
 
         wanted
     }
 
     /// Resolves the requested values from one state of the vault. Without requests, the vault is
     /// not opened.
-    pub(super) fn open(&self, cx: &Context) -> Result<RevealedValues, Error> {
-        let wanted = self.wanted();
-        if wanted.is_empty() && !self.all {
-            let has_near_misses =
-                self.assignments.iter().any(|assignment| assignment.suspects().has_near_misses());
-            let vault = if has_near_misses {
-                cx.unkept_vault_without_asking().ok().flatten()
-            } else {
-                None
-            };
+    pub(crate) fn open(&self, cx: &Context) -> Result<RevealedValues, Error> {
+        // The context does not keep the vault, because the program may run for days.
+        if self.needs_values() { self.open_in(&cx.unlock()?, cx) } else { self.open_nothing(cx) }
+    }
 
-            self.warn_of_suspects(vault.as_ref(), cx)?;
-            return Ok(RevealedValues::none(self.project));
+    /// Does the same as [`Self::open`] if that needs no passphrase. Returns `None` otherwise.
+    pub(crate) fn open_without_asking(
+        &self,
+        cx: &Context,
+    ) -> Result<Option<RevealedValues>, Error> {
+        if !self.needs_values() {
+            return self.open_nothing(cx).map(Some);
         }
 
-        // The context does not keep the vault, because the program may run for days.
-        let vault = cx.unlock()?;
-        self.warn_of_suspects(Some(&vault), cx)?;
+        let vault = cx.unkept_vault_without_asking()?;
+        vault.map(|vault| self.open_in(&vault, cx)).transpose()
+    }
+
+    fn needs_values(&self) -> bool {
+        self.all || !self.wanted().is_empty()
+    }
+
+    fn open_nothing(&self, cx: &Context) -> Result<RevealedValues, Error> {
+        let has_near_misses =
+            self.assignments.iter().any(|assignment| assignment.suspects().has_near_misses());
+        let vault =
+            if has_near_misses { cx.unkept_vault_without_asking().ok().flatten() } else { None };
+
+        self.warn_of_suspects(vault.as_ref(), cx)?;
+        Ok(RevealedValues::none(self.project))
+    }
+
+    fn open_in(&self, vault: &Vault, cx: &Context) -> Result<RevealedValues, Error> {
+        self.warn_of_suspects(Some(vault), cx)?;
         directories::remember_run(
-            &vault,
+            vault,
             cx,
             self.project,
             self.manifest.is_some() || !self.declared.is_empty(),
         )?;
 
+        let wanted = self.wanted();
         let opened =
             RevealedValues::open(self.project, &vault.scope(self.project), wanted, self.all)?;
         if self.all {
-            cx.warn_of_unusable(&vault, self.project, "passed")?;
+            cx.warn_of_unusable(vault, self.project, "passed")?;
         }
 
-        if !self.args.dry_run {
-            cx.record_use(&Used::of(&vault, self.project, opened.tags()))?;
+        if !self.args.is_dry_run {
+            cx.record_use(&Used::of(vault, self.project, opened.tags()))?;
         }
 
         Ok(opened)
@@ -359,13 +413,13 @@ impl<'a> RunRequests<'a> {
     }
 
     /// Returns the project whose secrets the program gets.
-    pub(super) fn project(&self) -> &'a ProjectName {
+    pub(crate) fn project(&self) -> &'a ProjectName {
         self.project
     }
 
     /// Returns the program's environment. If a variable is set several times, the last one wins.
     /// `proxied` are variables with the placeholders of secrets.
-    pub(super) fn variables(
+    pub(crate) fn variables(
         &self,
         opened: &RevealedValues,
         proxied: &[(String, Tag)],
@@ -411,7 +465,7 @@ impl<'a> RunRequests<'a> {
             assign(&mut variables, assignment)?;
         }
 
-        for tag in &self.args.only {
+        for tag in self.args.only {
             let (stored, value) = opened.value(tag)?;
             let name = variables::name_of(tag);
             check_value(OsStr::new(&name), value.expose())
@@ -447,7 +501,7 @@ impl<'a> RunRequests<'a> {
     }
 
     /// Writes the private files and sets variables to their paths.
-    pub(super) fn files(
+    pub(crate) fn files(
         &self,
         opened: &RevealedValues,
         variables: &mut Variables,

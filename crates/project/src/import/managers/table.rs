@@ -1,13 +1,15 @@
-//! The CSV of 1Password, Bitwarden and KeePassXC. Columns are found by name, in any order and case.
+//! The CSV of 1Password, Bitwarden, KeePassXC and LastPass. Columns are found by name, in any order and case.
 //! Never accepts a row whose number of cells differs from the header's.
 
+use std::borrow::Cow;
+
 use csv::{ByteRecord, ErrorKind, ReaderBuilder};
+use quick_xml::escape::unescape;
 use secrets_core::model::SecretBytes;
 
-use super::collector::Collector;
-use super::entry::FoundEntry;
-use super::entry::{Entry, EntryField};
-use super::{Format, ImportError, Items, Why};
+use super::super::collector::Collector;
+use super::super::entry::{Entry, EntryField, FoundEntry};
+use super::super::{Format, ImportError, Items, Why};
 use crate::position::Lines;
 use crate::position::Position;
 
@@ -29,14 +31,14 @@ enum Column {
 }
 
 /// Returns the format whose columns the first row names.
-pub(super) fn format_of(text: &str) -> Option<Format> {
+pub(in super::super) fn format_of(text: &str) -> Option<Format> {
     let first = first_row(text)?;
-    [Format::KeePass, Format::Bitwarden, Format::OnePassword]
+    [Format::KeePass, Format::Bitwarden, Format::OnePassword, Format::LastPass]
         .into_iter()
         .find(|format| has_columns(*format, &first))
 }
 
-pub(super) fn read(
+pub(in super::super) fn read(
     format: Format,
     text: &str,
     mut found: Collector<'_>,
@@ -47,6 +49,7 @@ pub(super) fn read(
 
     check_quotes(text.as_bytes()).map_err(|(at, why)| ImportError::at(lines.position(at), why))?;
     let columns: Vec<Column> = header.iter().map(|name| column(format, name)).collect();
+    let is_escaped = format == Format::LastPass && is_escaped(text);
 
     // `csv` uses a buffer and a row, which are not wiped when they are freed.
     let mut rows = ReaderBuilder::new().from_reader(text.as_bytes());
@@ -61,7 +64,7 @@ pub(super) fn read(
         }
 
         let at = row.position().map(|position| row_position(position, text, &lines));
-        let (entry, recycled) = entry_of(&columns, &row, at);
+        let (entry, recycled) = entry_of(&columns, &row, at, is_escaped);
         let skip_reason = recycled.then_some("it is in the recycle bin");
         entries.push(FoundEntry { entry, skip_reason, id: None });
     }
@@ -93,7 +96,8 @@ fn has_columns(format: Format, header: &[String]) -> bool {
         Format::OnePassword => &["title", "username", "password", "otpauth"],
         Format::Bitwarden => &["name", "login_username", "login_password"],
         Format::KeePass => &["group", "title", "username", "password"],
-        Format::Dotenv | Format::Json | Format::Age => return false,
+        Format::LastPass => &["url", "username", "password", "extra", "name", "grouping"],
+        _ => return false,
     };
 
     needed.iter().all(|needed| header.iter().any(|name| name.eq_ignore_ascii_case(needed)))
@@ -101,22 +105,20 @@ fn has_columns(format: Format, header: &[String]) -> bool {
 
 fn column(format: Format, name: &str) -> Column {
     match (format, name.to_ascii_lowercase().as_str()) {
-        (Format::Bitwarden, "name") | (Format::OnePassword | Format::KeePass, "title") => {
-            Column::Title
-        }
+        (Format::Bitwarden | Format::LastPass, "name")
+        | (Format::OnePassword | Format::KeePass, "title") => Column::Title,
         (Format::Bitwarden, "login_username")
-        | (Format::OnePassword | Format::KeePass, "username") => Column::User,
+        | (Format::OnePassword | Format::KeePass | Format::LastPass, "username") => Column::User,
         (Format::Bitwarden, "login_password")
-        | (Format::OnePassword | Format::KeePass, "password") => {
+        | (Format::OnePassword | Format::KeePass | Format::LastPass, "password") => {
             Column::Value(EntryField::Password)
         }
-        (Format::Bitwarden, "login_uri") | (Format::OnePassword | Format::KeePass, "url") => {
-            Column::Url
-        }
+        (Format::Bitwarden, "login_uri")
+        | (Format::OnePassword | Format::KeePass | Format::LastPass, "url") => Column::Url,
         (Format::Bitwarden, "login_totp")
         | (Format::OnePassword, "otpauth")
-        | (Format::KeePass, "totp") => Column::Value(EntryField::Totp),
-        (_, "notes") => Column::Value(EntryField::Notes),
+        | (Format::KeePass | Format::LastPass, "totp") => Column::Value(EntryField::Totp),
+        (_, "notes") | (Format::LastPass, "extra") => Column::Value(EntryField::Notes),
         (Format::Bitwarden, "fields") => Column::Fields,
         (Format::KeePass, "group") => Column::Group,
         (Format::OnePassword, "favorite" | "archived" | "tags" | "type" | "vault")
@@ -125,6 +127,7 @@ fn column(format: Format, name: &str) -> Column {
             "folder" | "collections" | "favorite" | "type" | "reprompt" | "archiveddate",
         )
         | (Format::KeePass, "icon" | "last modified" | "created" | "tags")
+        | (Format::LastPass, "grouping" | "fav")
         | (_, "") => Column::Order,
         _ => Column::Unknown(name.to_owned()),
     }
@@ -132,14 +135,24 @@ fn column(format: Format, name: &str) -> Column {
 
 /// Reads an entry and whether it is in the recycle bin. KeePassXC's CSV contains only that group's
 /// name, which depends on the language. In other languages than English, the entry is kept.
-fn entry_of(columns: &[Column], row: &ByteRecord, at: Option<Position>) -> (Entry, bool) {
+fn entry_of(
+    columns: &[Column],
+    row: &ByteRecord,
+    at: Option<Position>,
+    is_escaped: bool,
+) -> (Entry, bool) {
     let mut entry = Entry { at, ..Entry::default() };
     let mut recycled = false;
     for (column, cell) in columns.iter().zip(row) {
+        let unescaped = std::str::from_utf8(cell).ok().filter(|_| is_escaped);
+        let unescaped = unescaped.and_then(|cell| unescape(cell).ok());
+        let cell = unescaped.as_ref().map_or(cell, |cell| Cow::as_ref(cell).as_bytes());
         let text = || String::from_utf8_lossy(cell).into_owned();
         match column {
             Column::Title => entry.title = text(),
             Column::User => entry.users.push(text()),
+            // LastPass gives notes this address.
+            Column::Url if cell == b"http://sn" => {}
             Column::Url => entry.urls.push(text()),
             Column::Value(part) => entry.set(*part, SecretBytes::copy_of(cell)),
             Column::Fields => fields(cell, &mut entry),
@@ -152,6 +165,21 @@ fn entry_of(columns: &[Column], row: &ByteRecord, at: Option<Position>) -> (Entr
     }
 
     (entry, recycled)
+}
+
+/// Returns true for an export in which the characters that HTML reserves are replaced, as old versions of
+/// LastPass do. Each `&` then begins an entity, and an address with a query shows that the entities
+/// are not part of the passwords.
+fn is_escaped(text: &str) -> bool {
+    let entities = ["&amp;", "&lt;", "&gt;", "&quot;", "&#39;", "&apos;"];
+    let is_in_address = |at: usize| {
+        let start = text[..at].rfind([',', '"', '\n']).map_or(0, |before| before + 1);
+        text[start..at].contains("://")
+    };
+    let all = || text.match_indices('&').map(|(at, _)| at);
+    !text.contains(['<', '>'])
+        && all().all(|at| entities.iter().any(|entity| text[at..].starts_with(entity)))
+        && all().any(is_in_address)
 }
 
 /// Reads custom fields, which are lines of `name: value`. If a line does not have this form, some

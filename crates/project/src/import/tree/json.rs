@@ -1,4 +1,4 @@
-//! Reads JSON objects and scalars one level at a time. Never converts numbers to floats, and keeps
+//! Reads JSON, either as a tree or one level at a time. Never converts numbers to floats, and keeps
 //! the order of keys.
 
 use std::fmt;
@@ -7,45 +7,81 @@ use secrets_core::model::SecretBytes;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{ImportError, Why};
+use super::super::{ImportError, Why, begins_with};
+use super::{Content, MAX_DEPTH, Node};
 use crate::position::Lines;
 use crate::position::Position;
 
+/// Reads a file with one value, or several one after the other.
+pub(in super::super) fn read(text: &str) -> Result<Vec<Node>, ImportError> {
+    let document = Document::new(text);
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    let mut nodes = Vec::new();
+    for value in &mut values {
+        let value = value.map_err(|error| invalid(&error))?;
+        nodes.push(document.node(value, 0)?);
+    }
+
+    Ok(nodes)
+}
+
 /// A JSON text that can report the positions of its parts.
-pub(super) struct Document<'a> {
+pub(in super::super) struct Document<'a> {
     text: &'a str,
     lines: Lines,
 }
 
 /// The members of an object, in order. Names may occur twice; the caller decides how to handle
 /// that.
-pub(super) struct Object<'a>(pub(super) Vec<(String, &'a RawValue)>);
+pub(in super::super) struct Object<'a>(pub(in super::super) Vec<(String, &'a RawValue)>);
 
 impl<'a> Document<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(in super::super) fn new(text: &'a str) -> Self {
         Self { text, lines: Lines::of(text.as_bytes()) }
     }
 
     /// Returns the object that forms the whole text.
-    pub(super) fn object(&self) -> Result<Object<'a>, ImportError> {
-        if !super::begins_with(self.text, '{') {
+    pub(in super::super) fn object(&self) -> Result<Object<'a>, ImportError> {
+        if !begins_with(self.text, '{') {
             return Err(ImportError::without_position(Why::NotAnObject));
         }
 
-        serde_json::from_str(self.text).map_err(|error| {
-            let (line, column) = (error.line().max(1) as u64, error.column().max(1) as u64);
-            let at = Position { line, column };
-            ImportError::at(at, Why::Json)
-        })
+        serde_json::from_str(self.text).map_err(|error| invalid(&error))
     }
 
-    pub(super) fn position(&self, part: &RawValue) -> Position {
+    /// Returns a part with everything in it.
+    fn node(&self, part: &'a RawValue, depth: usize) -> Result<Node, ImportError> {
+        let at = self.position(part);
+        let below = || {
+            if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(ImportError::at(at, Why::TooDeep)) }
+        };
+
+        let content = match part.get().as_bytes().first() {
+            Some(b'{') => {
+                let Object(members) = self.typed(part, '{', "")?.unwrap_or(Object(Vec::new()));
+                let depth = below()?;
+                let node = |(name, part)| Ok((name, self.node(part, depth)?));
+                Content::Map(members.into_iter().map(node).collect::<Result<_, _>>()?)
+            }
+            Some(b'[') => {
+                let elements: Vec<&RawValue> = self.typed(part, '[', "")?.unwrap_or_default();
+                let depth = below()?;
+                let nodes = elements.into_iter().map(|part| self.node(part, depth));
+                Content::List(nodes.collect::<Result<_, _>>()?)
+            }
+            _ => Content::Value(self.scalar(part)?.ok_or_else(|| ImportError::at(at, Why::Json))?),
+        };
+
+        Ok(Node { at, content })
+    }
+
+    pub(in super::super) fn position(&self, part: &RawValue) -> Position {
         let at = part.get().as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
         self.lines.position(at)
     }
 
     /// Returns the members of an object, or `None` for `null`. `of` names the part in errors.
-    pub(super) fn members(
+    pub(in super::super) fn members(
         &self,
         part: &'a RawValue,
         of: &'static str,
@@ -54,7 +90,7 @@ impl<'a> Document<'a> {
     }
 
     /// Returns the elements of a list, or `None` for `null`. `of` names the part in errors.
-    pub(super) fn elements(
+    pub(in super::super) fn elements(
         &self,
         part: &'a RawValue,
         of: &'static str,
@@ -84,7 +120,10 @@ impl<'a> Document<'a> {
 
     /// Returns the bytes of a string, the text of a number or boolean as written, or nothing for
     /// `null`. Returns `None` for an object or a list.
-    pub(super) fn scalar(&self, part: &RawValue) -> Result<Option<SecretBytes>, ImportError> {
+    pub(in super::super) fn scalar(
+        &self,
+        part: &RawValue,
+    ) -> Result<Option<SecretBytes>, ImportError> {
         let text = part.get();
         match text.as_bytes().first() {
             Some(b'{' | b'[') => Ok(None),
@@ -98,7 +137,13 @@ impl<'a> Document<'a> {
     }
 }
 
-pub(super) fn is_null(part: &RawValue) -> bool {
+/// Returns the error for text that is not JSON. The library's own message is not passed on.
+fn invalid(error: &serde_json::Error) -> ImportError {
+    let (line, column) = (error.line().max(1) as u64, error.column().max(1) as u64);
+    ImportError::at(Position { line, column }, Why::Json)
+}
+
+pub(in super::super) fn is_null(part: &RawValue) -> bool {
     part.get() == "null"
 }
 

@@ -1,4 +1,4 @@
-//! The names of variables that `secrets run` sets, and those that it refuses.
+//! The names of variables that are set, and those that are refused.
 
 use std::ffi::OsStr;
 

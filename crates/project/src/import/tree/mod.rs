@@ -1,0 +1,113 @@
+//! A file of JSON or YAML as a tree of values, and the names of the values in it.
+//!
+//! Numbers and booleans keep the text that the file has for them. The depth and the number of values
+//! are limited, because the aliases of YAML can stand for any amount of text.
+
+pub(super) mod json;
+pub(super) mod yaml;
+
+use secrets_core::model::SecretBytes;
+
+use super::{ImportError, Why};
+use crate::position::Position;
+
+/// The maximum depth of lists and maps.
+const MAX_DEPTH: usize = 64;
+/// The maximum number of values in a file, with those that aliases repeat.
+const MAX_NODES: usize = 100_000;
+/// The maximum length of a joined name in bytes.
+const MAX_NAME: usize = 1024;
+/// The maximum total size in bytes of the values that aliases repeat.
+const MAX_REPEATED: usize = 16 * 1024 * 1024;
+
+/// A value, a list or a map.
+pub(super) struct Node {
+    /// Where it begins
+    pub(super) at: Position,
+    pub(super) content: Content,
+}
+
+/// The content of a node. It does not implement `Debug`, because values are secret.
+pub(super) enum Content {
+    /// A text, number or boolean as written; empty for `null`
+    Value(SecretBytes),
+    List(Vec<Node>),
+    /// The members in order; a name can occur twice
+    Map(Vec<(String, Node)>),
+}
+
+/// A value and its name, which joins the names of all maps above it with `.`.
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) value: SecretBytes,
+    pub(super) at: Position,
+}
+
+impl Node {
+    /// Returns the members of a map.
+    pub(super) fn map(&self) -> Option<&[(String, Self)]> {
+        if let Content::Map(members) = &self.content { Some(members) } else { None }
+    }
+
+    /// Returns the elements of a list.
+    pub(super) fn list(&self) -> Option<&[Self]> {
+        if let Content::List(elements) = &self.content { Some(elements) } else { None }
+    }
+
+    /// Returns the bytes of a value.
+    pub(super) fn value(&self) -> Option<&SecretBytes> {
+        if let Content::Value(value) = &self.content { Some(value) } else { None }
+    }
+
+    /// Returns a member of a map, the last one if the name occurs twice.
+    pub(super) fn get(&self, name: &str) -> Option<&Self> {
+        self.map()?.iter().rev().find(|(other, _)| other == name).map(|(_, node)| node)
+    }
+
+    /// Returns a member that is a value, as text that is not secret.
+    pub(super) fn label(&self, name: &str) -> Option<String> {
+        let value = self.get(name)?.value()?;
+        Some(String::from_utf8_lossy(value.expose()).into_owned())
+    }
+
+    /// Returns a copy of the value of a member.
+    pub(super) fn copy(&self, name: &str) -> Option<SecretBytes> {
+        Some(SecretBytes::copy_of(self.get(name)?.value()?.expose()))
+    }
+
+    /// Returns all values below this node with their names. A list's elements have numbers from 0.
+    pub(super) fn flattened(self, name: &str) -> Result<Vec<Named>, ImportError> {
+        let mut all = Vec::new();
+        self.flatten(name.to_owned(), &mut all)?;
+        Ok(all)
+    }
+
+    fn flatten(self, name: String, all: &mut Vec<Named>) -> Result<(), ImportError> {
+        let below = |part: &str, node: &Self| match name.as_str() {
+            "" => Ok(part.to_owned()),
+            // Each name is a copy of the names above it, so their length is limited.
+            name if name.len() + part.len() > MAX_NAME => {
+                Err(ImportError::at(node.at, Why::TooLongName))
+            }
+            name => Ok(format!("{name}.{part}")),
+        };
+
+        match self.content {
+            Content::Value(value) => all.push(Named { name, value, at: self.at }),
+            Content::List(elements) => {
+                for (number, element) in elements.into_iter().enumerate() {
+                    let name = below(&number.to_string(), &element)?;
+                    element.flatten(name, all)?;
+                }
+            }
+            Content::Map(members) => {
+                for (part, member) in members {
+                    let name = below(&part, &member)?;
+                    member.flatten(name, all)?;
+                }
+            }
+        }
+
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! Shells, and the lines that are printed for them.
+
+use std::ffi::OsString;
+
+use secrets_project::shell::{Changes, Shell};
+use secrets_runtime::run::environment::Variables;
+
+use crate::error::Error;
+use crate::ui::raw;
+
+/// A shell, as `--shell` takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ShellArg {
+    Bash,
+    Zsh,
+    Fish,
+    /// Nushell
+    Nu,
+    /// PowerShell
+    Pwsh,
+}
+
+impl From<ShellArg> for Shell {
+    fn from(shell: ShellArg) -> Self {
+        match shell {
+            ShellArg::Bash => Self::Bash,
+            ShellArg::Zsh => Self::Zsh,
+            ShellArg::Fish => Self::Fish,
+            ShellArg::Nu => Self::Nu,
+            ShellArg::Pwsh => Self::Pwsh,
+        }
+    }
+}
+
+/// Returns the variables with valid names that are set for a program, without those that it inherits.
+pub(crate) fn variable_pairs(variables: Variables) -> Vec<(String, OsString)> {
+    let pairs = variables.into_pairs().into_iter();
+    pairs.filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect()
+}
+
+/// Prints the lines for the changes that `change` makes.
+pub(crate) fn print(shell: ShellArg, change: impl FnOnce(&mut Changes)) -> Result<(), Error> {
+    let mut changes = Changes::new(shell.into());
+    change(&mut changes);
+    Ok(raw::print(changes.into_text().expose())?)
+}
