@@ -36,7 +36,7 @@ fn passphrase() -> Passphrase {
 }
 
 fn kdf(params: KdfParams) {
-    let keys = passphrase().derive(params, &[7; 16], &[8; 16], &[9; 16]).unwrap();
+    let keys = passphrase().derive(false, params, &[7; 16], &[8; 16], &[9; 16]).unwrap();
     std::hint::black_box(keys.commitment);
 }
 

@@ -48,7 +48,7 @@ fn crypto(c: &mut Criterion) {
     for (name, params) in
         [("least", KdfParams::LEAST), ("small", KdfParams::SMALL), ("default", KdfParams::DEFAULT)]
     {
-        let derive = || passphrase().derive(params, &[7; 16], &[8; 16], &[9; 16]).is_ok();
+        let derive = || passphrase().derive(false, params, &[7; 16], &[8; 16], &[9; 16]).is_ok();
         group.bench_function(name, |b| b.iter(derive));
     }
 

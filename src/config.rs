@@ -32,6 +32,7 @@ pub(crate) struct Environment {
     pub(crate) project: Option<OsString>,
     pub(crate) set_of_values: Option<OsString>,
     pub(crate) passphrase_file: Option<PathBuf>,
+    pub(crate) key_file: Option<PathBuf>,
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) token: RefCell<Option<SecretBytes>>,
     pub(crate) trust_manifest: Option<String>,
@@ -93,6 +94,7 @@ impl Environment {
             project: variable("SECRETS_PROJECT"),
             set_of_values: variable("SECRETS_ENVIRONMENT"),
             passphrase_file: path("SECRETS_PASSPHRASE_FILE"),
+            key_file: path("SECRETS_KEY_FILE"),
             token_file: path("SECRETS_TOKEN_FILE"),
             token: variable("SECRETS_TOKEN").map(without_newline).into(),
             trust_manifest: variable("SECRETS_TRUST_MANIFEST")

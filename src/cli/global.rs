@@ -27,6 +27,9 @@ pub(super) struct GlobalArgs {
     /// Read the passphrase from a file, `-` for stdin [env: SECRETS_PASSPHRASE_FILE]
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     passphrase_file: Option<PathBuf>,
+    /// Use this key file, for a vault that needs one [env: SECRETS_KEY_FILE]
+    #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    key_file: Option<PathBuf>,
     /// Use a token from a file instead of the passphrase, `-` for stdin [env: SECRETS_TOKEN_FILE,
     /// SECRETS_TOKEN]
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath,
@@ -63,6 +66,7 @@ impl GlobalArgs {
             project: self.project,
             environment: self.environment,
             passphrase_file: self.passphrase_file,
+            key_file: self.key_file,
             token_file: self.token_file,
             recovery: self.recovery,
             trust_manifest: self.trust_manifest,

@@ -6,8 +6,10 @@ use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use secrets_core::crypto::kdf::Passphrase;
+use secrets_core::crypto::key_file::KeyFile;
 use secrets_core::crypto::recovery::RecoveryCode;
 use secrets_core::crypto::slot::Credential;
 use secrets_core::model::{Invalid, SecretBytes};
@@ -27,6 +29,8 @@ pub(crate) struct Credentials {
     pub(super) environment: Rc<Environment>,
     /// The file of `--passphrase-file`; `-` is stdin
     pub(super) file: Option<PathBuf>,
+    /// The file of `--key-file`
+    key_file: Option<PathBuf>,
     /// The file of `--token-file`; `-` is stdin
     token_file: Option<PathBuf>,
     /// True to use the recovery code instead of the passphrase
@@ -62,11 +66,21 @@ impl Credentials {
         ui: Rc<Ui>,
         environment: Rc<Environment>,
         file: Option<PathBuf>,
+        key_file: Option<PathBuf>,
         token_file: Option<PathBuf>,
         recovery: bool,
     ) -> Self {
         let (has_read_stdin, has_read_token) = (Cell::new(false), Cell::new(false));
-        Self { ui, environment, file, token_file, recovery, has_read_token, has_read_stdin }
+        Self {
+            ui,
+            environment,
+            file,
+            key_file,
+            token_file,
+            recovery,
+            has_read_token,
+            has_read_stdin,
+        }
     }
 
     /// Repeats an attempt at a prompt up to three times, and shows in between, where it was asked,
@@ -102,12 +116,44 @@ impl Credentials {
                     open(code)
                 })?
                 .0),
-            None => Ok(self
-                .ask_for_credential(path, "Passphrase", None, Passphrase::new, |passphrase| {
-                    open(passphrase)
-                })?
-                .0),
+            None => Ok(self.ask_for_passphrase(path, None, |passphrase| open(passphrase))?.0),
         }
+    }
+
+    /// Asks for the passphrase, which comes with the key file if one is given.
+    pub(super) fn ask_for_passphrase<T>(
+        &self,
+        path: &Path,
+        hint: Option<&str>,
+        open: impl Fn(&Passphrase) -> Result<T, VaultError>,
+    ) -> Result<(T, Passphrase), Error> {
+        let key_file = self.key_file()?;
+        let read = |typed: &SecretBytes| {
+            Passphrase::new(typed).map(|it| it.with_key_file(key_file.clone()))
+        };
+
+        self.ask_for_credential(path, "Passphrase", hint, read, open)
+    }
+
+    /// Returns the path of the key file, if one is given.
+    pub(super) fn key_file_path(&self) -> Option<&Path> {
+        self.key_file.as_deref().or(self.environment.key_file.as_deref())
+    }
+
+    /// Reads the key file, if one is given.
+    pub(super) fn key_file(&self) -> Result<Option<Arc<KeyFile>>, Error> {
+        let Some(path) = self.key_file_path() else { return Ok(None) };
+        let text = self.private_file(path, KEY_FILE, KeyFile::MAX)?;
+        KeyFile::parse(&text).map(|key| Some(Arc::new(key))).map_err(|why| {
+            let message = format!("invalid {KEY_FILE} `{}`: {why}", path.display());
+            Error::new(Kind::Locked, message)
+                .hint("name the file that `secrets key-file create` wrote")
+        })
+    }
+
+    /// Parses a passphrase, which comes with the key file if one is given.
+    pub(super) fn passphrase(&self, bytes: &SecretBytes) -> Result<Passphrase, Error> {
+        Ok(parse_passphrase(bytes)?.with_key_file(self.key_file()?))
     }
 
     /// Asks for a credential. `hint` is printed above the first prompt.
@@ -147,7 +193,7 @@ impl Credentials {
     pub(super) fn given_credential(&self) -> Result<Option<Box<dyn Credential>>, Error> {
         let Some(bytes) = self.given()? else { return Ok(None) };
         if !self.recovery {
-            return Ok(Some(Box::new(parse_passphrase(&bytes)?)));
+            return Ok(Some(Box::new(self.passphrase(&bytes)?)));
         }
 
         let code = recovery_code(&bytes).map_err(|error| {
@@ -283,6 +329,7 @@ impl Credentials {
 }
 
 const PASSPHRASE_FILE: &str = "passphrase file";
+const KEY_FILE: &str = "key file";
 
 /// Fails if the file of a new passphrase cannot be read, or, without a file, with the error of
 /// `missing` if there is no terminal to ask on. Commands call it before they ask for another

@@ -49,6 +49,8 @@ pub(crate) struct Options {
     pub(crate) environment: Option<EnvironmentName>,
     /// The file with the passphrase; `-` is stdin
     pub(crate) passphrase_file: Option<PathBuf>,
+    /// The key file, for a vault that needs one
+    pub(crate) key_file: Option<PathBuf>,
     /// The file with a token; `-` is stdin
     pub(crate) token_file: Option<PathBuf>,
     /// True to unlock with the recovery code instead of the passphrase
@@ -95,7 +97,8 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(options: Options, environment: Environment, ui: Ui) -> Self {
-        let Options { passphrase_file, token_file, recovery, trust_manifest, .. } = options;
+        let Options { passphrase_file, key_file, token_file, recovery, trust_manifest, .. } =
+            options;
         let selection = Selection {
             vault: options.vault,
             project: options.project,
@@ -108,6 +111,7 @@ impl Context {
                 ui.clone(),
                 environment.clone(),
                 passphrase_file,
+                key_file,
                 token_file,
                 recovery,
             ),

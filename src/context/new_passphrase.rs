@@ -107,7 +107,7 @@ impl Credentials {
     ) -> Result<Passphrase, Error> {
         let bytes =
             file.map_or_else(|| self.ask_twice("New passphrase"), |path| self.line_of_file(path))?;
-        let passphrase = parse_passphrase(&bytes)?;
+        let passphrase = self.passphrase(&bytes)?;
         self.report_strength(&passphrase, params);
 
         Ok(passphrase)

@@ -12,7 +12,7 @@ use secrets_core::crypto::root_key::RootKey;
 use secrets_core::store::{self, StoreError};
 use secrets_core::vault::{DivergenceNotice, Locked, SeenElsewhere, Vault, VaultError};
 
-use super::credentials::{no_passphrase, parse_passphrase};
+use super::credentials::no_passphrase;
 use super::{AGENT_TIMEOUT, Context, NoticeSubject};
 use crate::config::Environment;
 use crate::error::{Error, hint};
@@ -262,7 +262,8 @@ impl Context {
         let locked = self.locked()?;
         let (root, passphrase) = match given {
             Some(bytes) => {
-                let passphrase = parse_passphrase(&bytes)?;
+                self.require_key_file(&locked)?;
+                let passphrase = self.credentials.passphrase(&bytes)?;
                 (locked.root_key(&passphrase)?, passphrase)
             }
             None => self.ask_for_passphrase(&locked, None)?,
@@ -278,6 +279,7 @@ impl Context {
             return Err(CryptoError::NoRecoveryCode.into());
         }
 
+        self.require_key_file(locked)?;
         self.credentials.by_credential(&self.target.vault_path()?, |by| locked.root_key(by))
     }
 
@@ -287,13 +289,17 @@ impl Context {
         hint: Option<&str>,
     ) -> Result<(RootKey, Passphrase), Error> {
         locked.refuse_bundle()?;
-        self.credentials.ask_for_credential(
-            &self.target.vault_path()?,
-            "Passphrase",
-            hint,
-            Passphrase::new,
-            |by| locked.root_key(by),
-        )
+        self.require_key_file(locked)?;
+        let path = self.target.vault_path()?;
+        self.credentials.ask_for_passphrase(&path, hint, |by| locked.root_key(by))
+    }
+
+    /// Fails before a passphrase is asked for if the vault needs a key file as well, and none is given.
+    fn require_key_file(&self, locked: &Locked) -> Result<(), Error> {
+        let is_missing = self.credentials.key_file_path().is_none()
+            && !self.credentials.is_recovering()
+            && locked.needs_key_file()?;
+        if is_missing { Err(CryptoError::KeyFileNeeded.into()) } else { Ok(()) }
     }
 
     /// Returns a hint how to type the passphrase less often.

@@ -147,6 +147,15 @@ impl Context {
         })
     }
 
+    /// Returns false if the record of trust is about another text of the manifest, or missing. That is known
+    /// without reading the templates.
+    pub(crate) fn may_be_trusted(&self, manifest: &Manifest) -> bool {
+        let Ok(directory) = manifest.canonical_directory() else { return false };
+        let record =
+            self.trust_store().ok().and_then(|store| store.read(&directory).ok().flatten());
+        record.is_some_and(|record| record.coverage.manifest == manifest.sha256())
+    }
+
     /// Compares a manifest with its record.
     pub(crate) fn trust_of(&self, coverage: &Coverage) -> Trust {
         let Ok(store) = self.trust_store() else { return Trust::Unknown(None) };

@@ -21,6 +21,13 @@ impl From<CryptoError> for Error {
                 "enter the one last set with `secrets init` or `secrets passwd`, or use a \
                  recovery code with `--recovery`",
             ),
+            CryptoError::WrongPassphraseOrKeyFile => Self::new(Kind::Locked, message).hint(
+                "name the file that `secrets key-file create` last wrote, and enter the passphrase, or \
+                 use a recovery code with `--recovery`",
+            ),
+            CryptoError::KeyFileNeeded => Self::new(Kind::Locked, message)
+                .hint("name it with `--key-file PATH` or SECRETS_KEY_FILE")
+                .hint("if it is lost, use the recovery code: `secrets key-file remove --recovery`"),
             CryptoError::WrongRecoveryCode => Self::new(Kind::Locked, message).hint(
                 "enter the code that `secrets recovery create` or `secrets rekey` last printed \
                  for this vault",

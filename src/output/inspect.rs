@@ -13,6 +13,8 @@ pub(crate) struct Verified<'a> {
     #[serde(serialize_with = "damage")]
     damage: &'a [Damage],
     departed: Option<String>,
+    #[serde(rename = "keyFile")]
+    key_file: bool,
     passphrases: Vec<KdfInfo>,
     projects: Vec<ProjectContent>,
     recovery: bool,
@@ -40,14 +42,16 @@ impl<'a> Verified<'a> {
             departed: report.divergence.as_ref().map(ToString::to_string),
             passphrases: report.passphrases.iter().copied().map(KdfInfo::of).collect(),
             projects: projects.collect(),
+            key_file: report.key_file,
             recovery: report.recovery,
             vault,
         }
     }
 
     fn credentials(&self) -> String {
+        let word = if self.key_file { "passphrase with a key file" } else { "passphrase" };
         let mut credentials: Vec<String> =
-            self.passphrases.iter().map(|kdf| format!("passphrase ({kdf})")).collect();
+            self.passphrases.iter().map(|kdf| format!("{word} ({kdf})")).collect();
         credentials.extend(self.recovery.then(|| "recovery code".to_owned()));
         credentials.join(", ")
     }

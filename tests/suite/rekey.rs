@@ -296,8 +296,8 @@ struct Slow<'a> {
 }
 
 impl Credential for Slow<'_> {
-    fn slot_type(&self) -> u32 {
-        passphrase().slot_type()
+    fn opens(&self, kind: u32) -> bool {
+        passphrase().opens(kind)
     }
 
     fn slot_keys(&self, slot: &Slot, vault_id: &[u8; 16]) -> Result<SlotKeys, CryptoError> {

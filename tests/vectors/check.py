@@ -38,7 +38,8 @@ Data = dict[str, Any]
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "format.md"
 TEXT = {"label", "name", "tag", "text", "fields", "spellings", "destinations", "error"}  # members of a known answer that are not hex
-SUITE, PASSPHRASE, RECOVERY = 1, 1, 2
+SUITE, PASSPHRASE, RECOVERY, KEYED = 1, 1, 2, 3
+KEY_FILE = b"SECRETS-KEY-FILE-1 "
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREFIXES = {1: "sxr_", 2: "sxu_", 3: "sxm_"}
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -127,15 +128,27 @@ def slot_keys(row: Data, vault_id: bytes, passphrase: bytes) -> tuple[bytes, byt
         need(row["params"] == b"")
         prk = mac(vault_id, passphrase)
         return expand(prk, "slot-kek", row["slot_id"]), expand(prk, "slot-commit", row["slot_id"])
-    need(row["type"] == PASSPHRASE, "unsupported")
+    need(row["type"] in (PASSPHRASE, KEYED), "unsupported")
+    key_file = None
+    if row["type"] == KEYED:
+        need("key_file" in row, "key-file-needed")
+        key_file = read_key_file(row["key_file"])
     need(len(row["params"]) == 12, "unsupported")
     m, t, p = (int.from_bytes(row["params"][at : at + 4], "big") for at in (0, 4, 8))
     need(19 << 10 <= m <= 2 << 20 and 1 <= t <= 64 and 1 <= p <= 16 and m * t <= 1 << 23, "unsupported")
     normal = unicodedata.normalize("NFC", passphrase.decode()).encode()
     need(1 <= len(normal) <= 1024, "wrong-passphrase")
-    stretched = Argon2id(salt=row["salt"], length=32, iterations=t, lanes=p, memory_cost=m).derive(normal)
+    stretched = Argon2id(salt=row["salt"], length=32, iterations=t, lanes=p, memory_cost=m, secret=key_file).derive(normal)
     prk = mac(vault_id, stretched)  # HKDF-Extract
     return expand(prk, "slot-kek", row["slot_id"]), expand(prk, "slot-commit", row["slot_id"])
+
+
+def read_key_file(text: bytes) -> bytes:
+    """Returns the 32 bytes of a key file, the secret value of Argon2id."""
+    lines = [line.strip() for line in text.split(b"\n")]
+    keys = [line.removeprefix(KEY_FILE) for line in lines if line.startswith(KEY_FILE)]
+    need(len(keys) == 1 and len(keys[0]) == 43, "damaged")
+    return base64.urlsafe_b64decode(keys[0] + b"=")
 
 
 def recovery_text(code: bytes) -> str:
@@ -151,6 +164,7 @@ def slot_ctx(row: Data) -> bytes:
 def open_slot(row: Data, vault_id: bytes, passphrase: bytes) -> bytes:
     kek, commitment = slot_keys(row, vault_id, passphrase)
     wrong = "wrong-recovery-code" if row["type"] == RECOVERY else "wrong-passphrase"
+    wrong = "wrong-passphrase-or-key-file" if "key_file" in row else wrong
     need(hmac.compare_digest(commitment, row["commitment"]), wrong)
     root_key = unseal(kek, vault_id, "slot", slot_ctx(row), row["wrap"])
     need(len(root_key) == 32)
@@ -887,7 +901,7 @@ def check_orphans(rows: Query, pids: set[bytes]) -> None:
 
 
 def open_any_slot(slots: list[Data], vault_id: bytes, passphrase: bytes) -> bytes:
-    for slot in (slot for slot in slots if slot["type"] == PASSPHRASE):
+    for slot in (slot for slot in slots if slot["type"] in (PASSPHRASE, KEYED)):
         try:
             return open_slot(slot, vault_id, passphrase)
         except Refused as refused:
@@ -1222,6 +1236,18 @@ def slot_cases() -> Iterator[Case]:
     for name, numbers in [("memory-too-small", (19455, 3, 1)), ("cost-too-large", (1 << 21, 5, 1))]:
         params = b"".join(map(u32, numbers))
         yield f"slot-{name}", "slot-opened", "3", "Refused before any memory is allocated", slot | {"params": params}
+    text = KEY_FILE + base64.urlsafe_b64encode(fixed("key file", 32)).rstrip(b"=")
+    keyed = slot | {"type": KEYED, "key_file": b"# a comment\n" + text + b"\n"}
+    yield "slot-keyed", "slot", "3", "With a key file", keyed | made
+    opened = known_slot(keyed | made)
+    keyed |= {"commitment": opened["commitment"], "wrap": opened["wrap"]}
+    yield "slot-keyed-opened", "slot-opened", "3", "The passphrase and the key file open it", keyed
+    other = {"key_file": KEY_FILE + b"A" * 43}
+    yield "slot-keyed-other", "slot-opened", "3", "Another key file", keyed | other
+    alone = {name: value for name, value in keyed.items() if name != "key_file"}
+    yield "slot-keyed-alone", "slot-opened", "3", "Without its key file", alone
+    needless = slot | {"key_file": keyed["key_file"]}
+    yield "slot-needless-key-file", "slot-opened", "3", "A slot without a key file ignores one", needless
 
 
 def recovery_cases() -> Iterator[Case]:

@@ -39,7 +39,7 @@ pub fn root() -> RootKey {
 
 /// Writes the rows of an empty vault with that root key and the tests' passphrase.
 pub fn begin(rows: &mut dyn Transaction) -> Result<(), VaultError> {
-    let slot = Slot::create(&passphrase(), KdfParams::LEAST, &VAULT_ID, &root())?;
+    let slot = Slot::create(&passphrase(), false, KdfParams::LEAST, &VAULT_ID, &root())?;
     begin_vault(rows, VAULT_ID, &root(), &slot)
 }
 

@@ -40,8 +40,8 @@ pub fn passphrase() -> Passphrase {
 pub struct Remembered(pub Passphrase);
 
 impl Credential for Remembered {
-    fn slot_type(&self) -> u32 {
-        self.0.slot_type()
+    fn opens(&self, kind: u32) -> bool {
+        self.0.opens(kind)
     }
 
     fn slot_keys(&self, slot: &Slot, vault_id: &VaultId) -> Result<SlotKeys, CryptoError> {

@@ -93,6 +93,8 @@ impl Case {
         let code = result.as_ref().err().map(|error| match error {
             CryptoError::WrongPassphrase => "wrong-passphrase",
             CryptoError::WrongRecoveryCode => "wrong-recovery-code",
+            CryptoError::WrongPassphraseOrKeyFile => "wrong-passphrase-or-key-file",
+            CryptoError::KeyFileNeeded => "key-file-needed",
             CryptoError::Damaged(_) => "damaged",
             CryptoError::Newer(_) => "newer",
             CryptoError::Unsupported(_) => "unsupported",
@@ -147,6 +149,10 @@ struct Fields(Value);
 impl Fields {
     fn text(&self, member: &str) -> &str {
         self.0[member].as_str().unwrap_or_else(|| panic!("no text {member}"))
+    }
+
+    fn has(&self, member: &str) -> bool {
+        self.0.get(member).is_some()
     }
 
     fn bytes(&self, member: &str) -> Vec<u8> {

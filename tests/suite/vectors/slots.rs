@@ -1,10 +1,13 @@
 //! Key slots and recovery codes match their known answers (section 3).
 
+use std::sync::Arc;
+
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
+use terminal_secrets::crypto::key_file::KeyFile;
 use terminal_secrets::crypto::recovery::RecoveryCode;
 use terminal_secrets::crypto::root_key::RootKey;
 use terminal_secrets::crypto::rows::Slot;
-use terminal_secrets::crypto::slot::Credential;
+use terminal_secrets::crypto::slot::{Credential, KEYED_SLOT};
 use terminal_secrets::model::SecretBytes;
 
 use super::Case;
@@ -14,7 +17,12 @@ fn assert_same_root(case: &Case, found: &RootKey, expected: &[u8; 32]) {
 }
 
 fn passphrase(case: &Case) -> Passphrase {
-    Passphrase::new(&SecretBytes::from_vec(case.input.bytes("passphrase"))).unwrap()
+    let key_file = case.input.has("key_file").then(|| {
+        let text = SecretBytes::from_vec(case.input.bytes("key_file"));
+        Arc::new(KeyFile::parse(&text).unwrap())
+    });
+    let bytes = SecretBytes::from_vec(case.input.bytes("passphrase"));
+    Passphrase::new(&bytes).unwrap().with_key_file(key_file)
 }
 
 pub fn slot(case: &Case) {
@@ -22,7 +30,13 @@ pub fn slot(case: &Case) {
         (&case.input, case.input.array("vault_id"), case.input.bytes("root_key"));
     let params = KdfParams::decode(&input.bytes("params")).unwrap();
     let keys = passphrase(case)
-        .derive(params, &input.array("salt"), &vault_id, &input.array("slot_id"))
+        .derive(
+            input.u32("type") == KEYED_SLOT,
+            params,
+            &input.array("salt"),
+            &vault_id,
+            &input.array("slot_id"),
+        )
         .unwrap();
 
     case.same("kek", keys.kek.expose());

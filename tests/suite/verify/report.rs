@@ -29,7 +29,7 @@ fn verify_describes_an_undamaged_vault() {
                 { "name": "default", "secrets": 2, "readable": 2 },
                 { "name": "web", "secrets": 40, "readable": 40 },
             ],
-            "passphrases": [{ "memory": 19, "iterations": 1, "parallelism": 1 }],
+            "keyFile": false, "passphrases": [{ "memory": 19, "iterations": 1, "parallelism": 1 }],
             "recovery": true,
             "damage": [],
             "departed": null,

@@ -3,6 +3,8 @@
 //! A vault's parameters are hostile until checked. If they are out of bounds, nothing is allocated
 //! and nothing is computed.
 
+use std::sync::Arc;
+
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use hkdf::Hkdf;
 use sha2::Sha256;
@@ -12,6 +14,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::CryptoError;
 use super::aead::Key;
+use super::key_file::KeyFile;
 use super::memory::Arena;
 use crate::machine;
 use crate::model::{Invalid, SecretBytes};
@@ -97,7 +100,10 @@ impl KdfParams {
 }
 
 /// A passphrase in NFC, so that the keys do not depend on how a keyboard composes an `é`.
-pub struct Passphrase(SecretBytes);
+pub struct Passphrase {
+    text: SecretBytes,
+    key_file: Option<Arc<KeyFile>>,
+}
 
 impl Passphrase {
     /// The largest size in bytes, after normalisation.
@@ -118,7 +124,7 @@ impl Passphrase {
         if text.is_ascii() {
             // ASCII is already in NFC, and the iterator's own buffers would not be wiped.
             return match text.len() {
-                0..=Self::MAX => Ok(Self(SecretBytes::copy_of(text.as_bytes()))),
+                0..=Self::MAX => Ok(Self::of(SecretBytes::copy_of(text.as_bytes()))),
                 _ => Err(Invalid("it is longer than 1,024 bytes".into())),
             };
         }
@@ -132,18 +138,37 @@ impl Passphrase {
             return Err(Invalid("it is longer than 1,024 bytes".into()));
         }
 
-        Ok(Self(normal))
+        Ok(Self::of(normal))
+    }
+
+    fn of(text: SecretBytes) -> Self {
+        Self { text, key_file: None }
+    }
+
+    /// Adds the key file, for slots that need it.
+    #[must_use]
+    pub fn with_key_file(self, key_file: Option<Arc<KeyFile>>) -> Self {
+        Self { key_file, ..self }
+    }
+
+    /// Returns true if the passphrase comes with a key file.
+    pub fn has_key_file(&self) -> bool {
+        self.key_file.is_some()
     }
 
     /// Returns the normalised bytes, for judging the passphrase's strength.
     pub fn expose(&self) -> &[u8] {
-        self.0.expose()
+        self.text.expose()
     }
 
-    /// Derives the keys of one slot at the cost of `params`: by default 256 MiB and three passes.
-    /// Fails if less memory is free, because taking it anyway could make the system kill a process.
+    /// Derives the keys of one slot at the cost of `params`: by default 256 MiB and three passes. With
+    /// `is_keyed`, the key file is Argon2id's secret value (RFC 9106, section 3.1).
+    ///
+    /// # Errors
+    /// There is no key file, or less memory is free: taking it anyway could make the system kill a process.
     pub fn derive(
         &self,
+        is_keyed: bool,
         params: KdfParams,
         salt: &[u8; 16],
         vault_id: &[u8; 16],
@@ -161,10 +186,17 @@ impl Passphrase {
             })?;
         let mut arena = Arena::new(costs.block_count()).ok_or_else(no_memory)?;
         let mut derived = Zeroizing::new([0_u8; 32]);
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, costs);
+        let (algorithm, version) = (Algorithm::Argon2id, Version::V0x13);
+        let argon2 = match (&self.key_file, is_keyed) {
+            (_, false) => Argon2::new(algorithm, version, costs),
+            (Some(key), true) => Argon2::new_with_secret(key.expose(), algorithm, version, costs)
+                .map_err(|_| CryptoError::KeyFileNeeded)?,
+            (None, true) => return Err(CryptoError::KeyFileNeeded),
+        };
         let blocks: &mut [Block] = arena.as_mut();
-        let hash =
-            || argon2.hash_password_into_with_memory(self.0.expose(), salt, &mut *derived, blocks);
+        let hash = || {
+            argon2.hash_password_into_with_memory(self.text.expose(), salt, &mut *derived, blocks)
+        };
 
         on_threads(params.parallelism, hash).map_err(|_| no_memory())?;
         Ok(SlotKeys::expand(&derived, vault_id, slot_id))
@@ -252,13 +284,13 @@ mod tests {
     fn a_passphrase_is_normalised_and_bounded() {
         let composed = passphrase("caf\u{e9}").unwrap();
         let decomposed = passphrase("cafe\u{301}").unwrap();
-        assert_eq!(composed.0.expose(), decomposed.0.expose());
+        assert_eq!(composed.text.expose(), decomposed.text.expose());
         assert!(passphrase("").is_err() && passphrase(&"x".repeat(1025)).is_err());
         assert!(passphrase(&"x".repeat(1024)).is_ok());
         assert!(Passphrase::new(&SecretBytes::copy_of(&[0xff])).is_err());
 
         // This is the worst growth in NFC: one character of 4 bytes becomes three of 4 bytes.
-        assert!(passphrase(&"\u{1d160}".repeat(85)).unwrap().0.len() <= 1024);
+        assert!(passphrase(&"\u{1d160}".repeat(85)).unwrap().text.len() <= 1024);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! * `ids`: identifiers and hashes that seals are bound to
 //! * `aead`: the one function that encrypts, and the one that derives keys
 //! * `signing`: Ed25519
+//! * `key_file`: the second factor of a vault that needs one
 //! * `kdf`, `recovery`: from a passphrase or a recovery code to the keys of a slot
 //! * `history`: which of two revisions came first, and whether they diverged
 //! * `rows`: the rows of the vault's tables
@@ -31,6 +32,7 @@ pub mod head;
 pub mod history;
 pub mod ids;
 pub mod kdf;
+pub mod key_file;
 pub mod keyring;
 mod memory;
 pub mod output_digest;
@@ -56,6 +58,12 @@ pub enum CryptoError {
     /// The commitment does not match the passphrase
     #[error("wrong passphrase")]
     WrongPassphrase,
+    /// The commitment does not match the passphrase together with the key file
+    #[error("wrong passphrase or key file")]
+    WrongPassphraseOrKeyFile,
+    /// The slot needs a key file
+    #[error("the vault needs its key file as well as the passphrase")]
+    KeyFileNeeded,
     /// The commitment does not match the recovery code
     #[error("wrong recovery code")]
     WrongRecoveryCode,

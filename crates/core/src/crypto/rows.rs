@@ -30,8 +30,8 @@ impl VaultRow {
 pub struct Slot {
     /// The slot's id, 16 bytes, drawn when the slot was created
     pub slot_id: Vec<u8>,
-    /// The slot's type, [`PASSPHRASE_SLOT`](super::slot::PASSPHRASE_SLOT) or
-    /// [`RECOVERY_SLOT`](super::slot::RECOVERY_SLOT)
+    /// The slot's type, [`PASSPHRASE_SLOT`](super::slot::PASSPHRASE_SLOT),
+    /// [`KEYED_SLOT`](super::slot::KEYED_SLOT) or [`RECOVERY_SLOT`](super::slot::RECOVERY_SLOT)
     pub kind: u32,
     /// The bytes of [`KdfParams::encode`](super::kdf::KdfParams::encode); empty for a recovery code
     pub params: Vec<u8>,

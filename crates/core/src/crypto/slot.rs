@@ -1,4 +1,4 @@
-//! Key slots, which wrap the root key for a passphrase or a recovery code (docs/format.md, section
+//! Key slots, which wrap the root key for a passphrase, with or without a key file, or a recovery code (docs/format.md, section
 //! 3).
 //!
 //! A slot is hostile until it is opened. Its parameters are checked before memory is allocated.
@@ -15,11 +15,18 @@ use super::rows::Slot;
 pub const PASSPHRASE_SLOT: u32 = 1;
 /// The slot type of a recovery code.
 pub const RECOVERY_SLOT: u32 = 2;
+/// The slot type of a passphrase that is used with a key file.
+pub const KEYED_SLOT: u32 = 3;
+
+/// Returns true for a slot of a passphrase, with or without a key file.
+pub fn is_of_passphrase(kind: u32) -> bool {
+    matches!(kind, PASSPHRASE_SLOT | KEYED_SLOT)
+}
 
 /// A passphrase or a recovery code, which opens slots of one type.
 pub trait Credential {
-    /// Returns the type of slots that it can open.
-    fn slot_type(&self) -> u32;
+    /// Returns true if it can open slots of this type.
+    fn opens(&self, kind: u32) -> bool;
     /// Derives the keys of one slot, at the cost of the slot's parameters. The slot's commitment
     /// and seal are not checked.
     fn slot_keys(&self, slot: &Slot, vault_id: &VaultId) -> Result<SlotKeys, CryptoError>;
@@ -28,23 +35,28 @@ pub trait Credential {
 }
 
 impl Credential for Passphrase {
-    fn slot_type(&self) -> u32 {
-        PASSPHRASE_SLOT
+    fn opens(&self, kind: u32) -> bool {
+        is_of_passphrase(kind)
     }
 
     fn slot_keys(&self, slot: &Slot, vault_id: &VaultId) -> Result<SlotKeys, CryptoError> {
         let (slot_id, salt) = (sixteen(&slot.slot_id)?, sixteen(&slot.salt)?);
-        self.derive(KdfParams::decode(&slot.params)?, salt, vault_id, slot_id)
+        let params = KdfParams::decode(&slot.params)?;
+        self.derive(slot.kind == KEYED_SLOT, params, salt, vault_id, slot_id)
     }
 
     fn wrong(&self) -> CryptoError {
-        CryptoError::WrongPassphrase
+        if self.has_key_file() {
+            CryptoError::WrongPassphraseOrKeyFile
+        } else {
+            CryptoError::WrongPassphrase
+        }
     }
 }
 
 impl Credential for RecoveryCode {
-    fn slot_type(&self) -> u32 {
-        RECOVERY_SLOT
+    fn opens(&self, kind: u32) -> bool {
+        kind == RECOVERY_SLOT
     }
 
     fn slot_keys(&self, slot: &Slot, vault_id: &VaultId) -> Result<SlotKeys, CryptoError> {
@@ -66,14 +78,16 @@ fn sixteen(column: &[u8]) -> Result<&[u8; 16], CryptoError> {
 }
 
 impl Slot {
-    /// Seals `root` under a passphrase.
+    /// Seals `root` under a passphrase. With `is_keyed`, its key file will be needed as well.
     pub fn create(
         passphrase: &Passphrase,
+        is_keyed: bool,
         params: KdfParams,
         vault_id: &VaultId,
         root: &RootKey,
     ) -> Result<Self, CryptoError> {
-        Self::sealed(passphrase, params.encode().to_vec(), vault_id, root)
+        let kind = if is_keyed { KEYED_SLOT } else { PASSPHRASE_SLOT };
+        Self::sealed(passphrase, kind, params.encode().to_vec(), vault_id, root)
     }
 
     /// Seals `root` under a recovery code.
@@ -82,11 +96,12 @@ impl Slot {
         vault_id: &VaultId,
         root: &RootKey,
     ) -> Result<Self, CryptoError> {
-        Self::sealed(code, Vec::new(), vault_id, root)
+        Self::sealed(code, RECOVERY_SLOT, Vec::new(), vault_id, root)
     }
 
     fn sealed(
         by: &dyn Credential,
+        kind: u32,
         params: Vec<u8>,
         vault_id: &VaultId,
         root: &RootKey,
@@ -95,7 +110,7 @@ impl Slot {
         let salt: [u8; 16] = random::array()?;
         let (commitment, wrap) = (Vec::new(), Vec::new());
         let (slot_id, salt) = (slot_id.to_vec(), salt.to_vec());
-        let mut slot = Self { slot_id, kind: by.slot_type(), params, salt, commitment, wrap };
+        let mut slot = Self { slot_id, kind, params, salt, commitment, wrap };
         let keys = by.slot_keys(&slot, vault_id)?;
 
         slot.commitment = keys.commitment.to_vec();
@@ -123,7 +138,7 @@ impl Slot {
     /// Returns the cost of a guess at its passphrase. Returns `None` for another type of slot and
     /// for costs out of bounds.
     pub fn kdf_params(&self) -> Option<KdfParams> {
-        KdfParams::decode(&self.params).ok().filter(|_| self.kind == PASSPHRASE_SLOT)
+        KdfParams::decode(&self.params).ok().filter(|_| is_of_passphrase(self.kind))
     }
 
     fn context(&self) -> Vec<u8> {

@@ -20,7 +20,7 @@ use crate::crypto::ids::{DIRECTORY, ProjectId};
 use crate::crypto::kdf::KdfParams;
 use crate::crypto::rows::{ProjectRow, Slot, VaultRow, slots_hash, tokens_hash};
 use crate::crypto::signing::PublicKey;
-use crate::crypto::slot::{PASSPHRASE_SLOT, RECOVERY_SLOT};
+use crate::crypto::slot::{KEYED_SLOT, RECOVERY_SLOT, is_of_passphrase};
 use crate::crypto::tree::{self, Leaf};
 use crate::model::{ProjectName, SecretId, Tag};
 use crate::store::{Inspection, Snapshot, StoreError, Walk};
@@ -32,6 +32,8 @@ pub struct Report {
     pub projects: Vec<ProjectReport>,
     /// The costs of a guess, for each passphrase slot
     pub passphrases: Vec<KdfParams>,
+    /// Whether a passphrase needs a key file
+    pub key_file: bool,
     /// Whether the vault has a recovery code
     pub recovery: bool,
     /// All damage; empty for an intact vault
@@ -179,8 +181,11 @@ fn open(
     let grants = damaged_or(|| snapshot.grants(), GRANTS, &mut report)?.unwrap_or_default();
     for slot in &slots {
         match (slot.kind, slot.kdf_params()) {
-            (PASSPHRASE_SLOT, Some(params)) => report.passphrases.push(params),
-            (PASSPHRASE_SLOT, None) => report.damage.push(Damage::new("a key slot")),
+            (kind, Some(params)) if is_of_passphrase(kind) => {
+                report.passphrases.push(params);
+                report.key_file |= kind == KEYED_SLOT;
+            }
+            (kind, None) if is_of_passphrase(kind) => report.damage.push(Damage::new("a key slot")),
             (kind, _) => report.recovery |= kind == RECOVERY_SLOT,
         }
     }

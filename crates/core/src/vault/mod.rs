@@ -226,11 +226,6 @@ impl Locked {
         Ok(slots::strongest_params(&self.store.read()?.slots()?))
     }
 
-    /// Returns true if the vault has a recovery code. It is not verified yet.
-    pub fn has_recovery(&self) -> Result<bool, VaultError> {
-        Ok(slots::has_recovery_slot(&self.store.read()?.slots()?))
-    }
-
     /// Returns the vault, unlocked by its root key or by an agent that holds it.
     pub fn unlocked(self, access: impl Into<Rc<dyn VaultAccess>>) -> Vault {
         let access = access.into();
@@ -322,7 +317,7 @@ impl Vault {
         params: KdfParams,
     ) -> Result<Self, VaultError> {
         let (root, vault_id) = (RootKey::random()?, random::array()?);
-        let slot = Slot::create(passphrase, params, &vault_id, &root)?;
+        let slot = Slot::create(passphrase, false, params, &vault_id, &root)?;
         let store = SqliteStore::create(path, |transaction| {
             begin_vault(transaction, vault_id, &root, &slot)
         })?;

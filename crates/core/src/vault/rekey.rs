@@ -10,7 +10,7 @@ use super::directory::{Directory, DirectoryEdit};
 use super::next_head::{self, HeadPlace};
 use super::next_policy::NextPolicy;
 use super::project::{Project, ValueRef, VerifiedRecord, checkpoint};
-use super::slots::{add_slot, strongest_params};
+use super::slots::{add_slot, needs_key_file, strongest_params};
 use super::token_list::{self, LostRights, Tokens};
 use super::writing::Writing;
 use super::{Vault, VaultError};
@@ -69,7 +69,9 @@ impl Vault {
         };
 
         // Key derivations are slow, so they run before the transaction begins.
-        let slot = Slot::create(passphrase, strongest_params(&before), &vault_id, &root)?;
+        let is_keyed = needs_key_file(&before);
+        let params = strongest_params(&before);
+        let slot = Slot::create(passphrase, is_keyed, params, &vault_id, &root)?;
         let mut new_slots: Vec<(Slot, &dyn Credential)> = vec![(slot, passphrase)];
         let mut drawn = None;
         if let Some(slot) = before.iter().find(|slot| slot.kind == RECOVERY_SLOT) {

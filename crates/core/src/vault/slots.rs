@@ -4,7 +4,7 @@
 //! Changing slots requires the root key itself, which an agent never hands out.
 
 use super::directory::{Directory, DirectoryEdit};
-use super::{KeyServiceError, Vault, VaultError};
+use super::{KeyServiceError, Locked, Vault, VaultError};
 use crate::crypto::CryptoError;
 use crate::crypto::audit::Action;
 use crate::crypto::ids::VaultId;
@@ -12,7 +12,7 @@ use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::{Slot, slots_hash};
-use crate::crypto::slot::{Credential, PASSPHRASE_SLOT, RECOVERY_SLOT};
+use crate::crypto::slot::{Credential, KEYED_SLOT, RECOVERY_SLOT, is_of_passphrase};
 use crate::store::{Change, Transaction};
 
 /// Opens the root key from the first slot that `by` opens.
@@ -21,12 +21,13 @@ pub(super) fn open(
     by: &dyn Credential,
     vault_id: &VaultId,
 ) -> Result<RootKey, CryptoError> {
-    let mut outcome = Err(match by.slot_type() {
-        RECOVERY_SLOT => CryptoError::NoRecoveryCode,
-        _ => CryptoError::Unsupported("the vault has no passphrase slot"),
+    let mut outcome = Err(if by.opens(RECOVERY_SLOT) {
+        CryptoError::NoRecoveryCode
+    } else {
+        CryptoError::Unsupported("the vault has no passphrase slot")
     });
 
-    for slot in slots.iter().filter(|slot| slot.kind == by.slot_type()) {
+    for slot in slots.iter().filter(|slot| by.opens(slot.kind)) {
         outcome = slot.open(by, vault_id);
 
         // Only a slot with another commitment is skipped. Damage is reported, even if a later slot
@@ -48,8 +49,31 @@ pub(super) fn strongest_params(slots: &[Slot]) -> KdfParams {
         .unwrap_or(KdfParams::SMALL)
 }
 
+fn is_of_recovery(kind: u32) -> bool {
+    kind == RECOVERY_SLOT
+}
+
 pub(super) fn has_recovery_slot(slots: &[Slot]) -> bool {
     slots.iter().any(|slot| slot.kind == RECOVERY_SLOT)
+}
+
+/// Returns true if the passphrase opens the vault only together with a key file.
+pub(super) fn needs_key_file(slots: &[Slot]) -> bool {
+    let mut passphrases = slots.iter().filter(|slot| is_of_passphrase(slot.kind)).peekable();
+    passphrases.peek().is_some() && passphrases.all(|slot| slot.kind == KEYED_SLOT)
+}
+
+impl Locked {
+    /// Returns true if the passphrase opens the vault only together with a key file. It is not verified
+    /// yet.
+    pub fn needs_key_file(&self) -> Result<bool, VaultError> {
+        Ok(needs_key_file(&self.store.read()?.slots()?))
+    }
+
+    /// Returns true if the vault has a recovery code. It is not verified yet.
+    pub fn has_recovery(&self) -> Result<bool, VaultError> {
+        Ok(has_recovery_slot(&self.store.read()?.slots()?))
+    }
 }
 
 impl Vault {
@@ -63,11 +87,38 @@ impl Vault {
         Ok(strongest_params(&self.id_and_slots()?.1))
     }
 
-    /// Sets a new passphrase with the costs `params`. The old one's slot is removed from the file.
+    /// Sets a new passphrase with the costs `params`. The old one's slot is removed from the file. A vault
+    /// that needs a key file still does.
     pub fn set_passphrase(&self, new: &Passphrase, params: KdfParams) -> Result<(), VaultError> {
+        let seen = self.slots_seen.borrow().as_deref().map(needs_key_file);
+        let is_keyed = seen.map_or_else(|| self.needs_key_file(), Ok)?;
+        self.set_slot(new, is_keyed, params)
+    }
+
+    /// Makes the vault need the passphrase's key file, or no longer need one.
+    pub fn set_key_file(
+        &self,
+        passphrase: &Passphrase,
+        is_keyed: bool,
+        params: KdfParams,
+    ) -> Result<(), VaultError> {
+        self.set_slot(passphrase, is_keyed, params)
+    }
+
+    /// Returns true if the passphrase opens the vault only together with a key file.
+    pub fn needs_key_file(&self) -> Result<bool, VaultError> {
+        Ok(needs_key_file(&self.id_and_slots()?.1))
+    }
+
+    fn set_slot(
+        &self,
+        new: &Passphrase,
+        is_keyed: bool,
+        params: KdfParams,
+    ) -> Result<(), VaultError> {
         // The key derivation is slow, so it runs before the transaction begins.
-        let slot = Slot::create(new, params, &self.id_of_slots()?, self.root_key()?)?;
-        self.replace_slots(PASSPHRASE_SLOT, Some((&slot, new)))
+        let slot = Slot::create(new, is_keyed, params, &self.id_of_slots()?, self.root_key()?)?;
+        self.replace_slots(is_of_passphrase, Some((&slot, new)))
     }
 
     /// Returns true if the vault has a recovery code.
@@ -79,7 +130,7 @@ impl Vault {
     pub fn create_recovery(&self) -> Result<RecoveryCode, VaultError> {
         let code = RecoveryCode::random()?;
         let slot = Slot::for_recovery(&code, &self.id_of_slots()?, self.root_key()?)?;
-        self.replace_slots(RECOVERY_SLOT, Some((&slot, &code)))?;
+        self.replace_slots(is_of_recovery, Some((&slot, &code)))?;
         Ok(code)
     }
 
@@ -89,7 +140,7 @@ impl Vault {
             return Err(CryptoError::NoRecoveryCode.into());
         }
 
-        self.replace_slots(RECOVERY_SLOT, None)
+        self.replace_slots(is_of_recovery, None)
     }
 
     /// Returns the vault's id and its slots. Only the slots that the first call finds may be
@@ -116,10 +167,10 @@ impl Vault {
         self.access.root_key().ok_or(VaultError::KeyService(KeyServiceError::PassphraseNeeded))
     }
 
-    /// Replaces all slots of one type with a new one, or removes them.
+    /// Replaces all slots of a kind with a new one, or removes them.
     fn replace_slots(
         &self,
-        kind: u32,
+        is_replaced: impl Fn(u32) -> bool,
         new: Option<(&Slot, &dyn Credential)>,
     ) -> Result<(), VaultError> {
         let root = self.root_key()?;
@@ -132,7 +183,7 @@ impl Vault {
         let (vault_id, past) = (*state.vault_id(), state.vault.past.clone());
         self.id_seen.set(Some(vault_id));
         let (old, mut slots): (Vec<Slot>, Vec<Slot>) =
-            state.slots.iter().cloned().partition(|slot| slot.kind == kind);
+            state.slots.iter().cloned().partition(|slot| is_replaced(slot.kind));
         if let Some((slot, by)) = new {
             add_slot(&mut *writing.transaction, slot, by, &vault_id, root)?;
             slots.push(slot.clone());

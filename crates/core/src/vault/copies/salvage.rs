@@ -45,7 +45,7 @@ impl Vault {
         let vault_id = random::array()?;
         let root = RootKey::random()?;
         let params = strongest_params(&inspection.slots);
-        let slot = Slot::create(passphrase, params, &vault_id, &root)?;
+        let slot = Slot::create(passphrase, false, params, &vault_id, &root)?;
         let copy = SqliteStore::begin(path, IfExists::Refused)?;
         let store = copy.open()?;
         {
