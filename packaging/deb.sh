@@ -126,15 +126,17 @@ echo "-- five commands"
 # shellcheck disable=SC2016
 commands=$(sed -n '/^```console/,/^```$/s/^\$ //p' docs/install.md | tail -n +2)
 [ "$(wc -l <<<"$commands")" -le 4 ] || fail "docs/install.md has more than five commands"
-as_root install -o 1000 -g 1000 -m 600 /dev/null "$root/home/you/session"
+# shellcheck disable=SC2016
 {
-    echo 'set -e; cd; umask 077; export HOME=/home/you TERM=dumb'
+    echo 'set -e; umask 077; export HOME=/home/you/fresh TERM=dumb; mkdir "$HOME"; cd'
     printf '%s\n' "$commands"
 } | as_root tee "$root/home/you/session" >/dev/null
 mkfifo "$work/answers"
 : >"$work/session"
-inside --userspec=1000:1000 "$root" /usr/bin/env -i HOME=/home/you PATH=/usr/bin:/bin LC_ALL=C.UTF-8 \
-    script -qec "bash /home/you/session" /dev/null <"$work/answers" >"$work/session" 2>&1 &
+# The clean Debian has no pseudo-terminals of its own, so the session gets one from outside.
+in_session="unshare --mount --pid --fork --kill-child --mount-proc=$root/proc chroot --userspec=1000:1000 $root \
+    /usr/bin/env -i PATH=/usr/bin:/bin LC_ALL=C.UTF-8 bash /home/you/session"
+as_root script -qec "$in_session" /dev/null <"$work/answers" >"$work/session" 2>&1 &
 session=$!
 exec 3>"$work/answers"
 answer() { # QUESTION ANSWER: typed when the question is there
@@ -151,7 +153,7 @@ answer "Value of stripe-key" sk_test_51Hx0aBcDeFgHiJkLmNoPq
 answer "Passphrase for" "correct horse battery staple"
 wait "$session" || fail "$(cat "$work/session")"
 exec 3>&-
-as_root cat "$root/home/you/.env" | grep -qx STRIPE_KEY=sk_test_51Hx0aBcDeFgHiJkLmNoPq || fail "$(cat "$work/session")"
+as_root cat "$root/home/you/fresh/.env" | grep -qx STRIPE_KEY=sk_test_51Hx0aBcDeFgHiJkLmNoPq || fail "$(cat "$work/session")"
 
 echo "-- removed"
 admin dpkg -P terminal-secrets >/dev/null

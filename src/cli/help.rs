@@ -35,7 +35,10 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ),
     ("Give access", &["allow", "token", "access", "audit"]),
     ("Set up a project", &["trust", "setup", "check", "refs", "template", "adopt", "project"]),
-    ("Manage the vault", &["init", "unlock", "lock", "status", "passwd", "recovery", "rekey"]),
+    (
+        "Manage the vault",
+        &["init", "unlock", "lock", "status", "passwd", "key-file", "recovery", "rekey"],
+    ),
     ("Protect the vault", &["doctor", "verify", "backup", "restore", "salvage", "compact"]),
 ];
 const REST: (&str, &[&str]) = ("Other commands", &["completions", "help"]);

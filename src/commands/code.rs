@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap_complete::ArgValueCompleter;
-use secrets_core::model::{Level, Name, SecretBytes, SecretRef, SecretValue};
+use secrets_core::model::{Level, Name, SecretBytes, SecretRef, SecretValue, Tag};
 use secrets_core::vault::NewSecret;
 use secrets_project::one_time::{OneTimeError, OneTimeKey};
 
@@ -12,7 +12,7 @@ use super::shared::label::described;
 use super::shared::store::conflict;
 use crate::completion;
 use crate::context::{Context, Right};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, hint};
 use crate::output::{OneTimeCode, SecretInfo};
 use crate::ui::{input, prompt};
 
@@ -66,16 +66,29 @@ pub(crate) fn run(args: &CodeArgs, cx: &Context) -> Result<(), Error> {
     let secret = vault.get(project, &args.secret)?;
     let value = revealed(cx, vault, &secret)?;
     let tag = &secret.metadata.tag;
-    let key = OneTimeKey::parse(value.expose()).map_err(|why| {
-        Error::new(Kind::Refused, format!("`{tag}` has no key for one-time passwords: {why}"))
-            .hint("store the key with `secrets code TAG --import`")
-    })?;
+    let key = match OneTimeKey::parse(value.expose()) {
+        Ok(key) => key,
+        Err(why) => {
+            let message = format!("`{tag}` has no key for one-time passwords: {why}");
+            let error = Error::new(Kind::Refused, message);
+
+            // Imports store the key of an entry under this tag.
+            let other = Tag::parse(&format!("{tag}-totp")).ok();
+            let other = other.map(|tag| vault.find(&secret.project, &tag)).transpose()?.flatten();
+            return Err(match other {
+                Some(other) => {
+                    error.hint(hint!("did you mean `secrets code {}`?", other.metadata.tag))
+                }
+                None => error.hint("store the key with `secrets code TAG --import`"),
+            });
+        }
+    };
 
     let now = now();
     let (code, seconds) = (key.code(now), key.seconds_left(now));
     if args.copy {
         let time = Duration::from_secs(seconds).max(Duration::from_secs(5)).min(CLEAR_AFTER);
-        clipboard::offer(code.expose(), time)?;
+        clipboard::offer(code.expose(), time, "run it on a desktop, or without `--copy`")?;
         cx.ui.status(&format!("copied a code of `{tag}`, valid for {seconds}s"));
         return cx.ui.document(|| Ok(OneTimeCode::new(&secret, None, seconds)));
     }
@@ -108,16 +121,17 @@ fn import(args: &CodeArgs, cx: &Context) -> Result<(), Error> {
     let vault = cx.vault()?;
     let bytes = read(&format!("Key of {tag}"))?;
     let key = OneTimeKey::parse(bytes.expose()).map_err(|why: OneTimeError| {
-        Error::usage(format!("this is no key for one-time passwords: {why}; nothing was stored"))
+        Error::usage(format!("this is not a key for one-time passwords: {why}; nothing was stored"))
             .hint("copy the setup key, or the text of the QR code, which begins with `otpauth://`")
     })?;
 
+    let address = key.address();
     let words = [key.issuer, key.account];
     let words = words.iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ");
 
     // A label that breaks the rules for names is left out, because the key is what counts.
     let name = Name::parse(&words).unwrap_or_default();
-    let value = SecretValue::new(bytes, false).map_err(|why| Error::usage(why.to_string()))?;
+    let value = SecretValue::new(address, false).map_err(|why| Error::usage(why.to_string()))?;
     let new = NewSecret { name, ..NewSecret::new(tag.clone(), value) };
     let fix = "choose another tag, or delete it first; nothing was stored";
     let stored = vault.create(project, new).map_err(|error| conflict(error, fix))?;

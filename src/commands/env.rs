@@ -50,11 +50,8 @@ pub(crate) struct EnvArgs {
 
 pub(crate) fn run(args: &EnvArgs, cx: &Context) -> Result<(), Error> {
     if cx.ui.stdout_is_terminal() && !args.reveal {
-        return Err(Error::new(
-            Kind::Refused,
-            "these lines hold values, and a terminal shows them to everybody",
-        )
-        .hint("pipe them into the shell as `secrets env --help` shows, or use `--reveal`"));
+        return Err(Error::new(Kind::Refused, "values are not printed on a terminal unasked")
+            .hint("pipe them into the shell as `secrets env --help` shows, or use `--reveal`"));
     }
 
     if args.shell.is_none() && !cx.ui.is_json() {
@@ -71,7 +68,7 @@ pub(crate) fn run(args: &EnvArgs, cx: &Context) -> Result<(), Error> {
     let requests = VariableRequests::new(request, cx)?;
     requests.check_vault_and_trust(cx)?;
     let opened = requests.open(cx)?;
-    let pairs = variable_pairs(requests.variables(&opened, &[], cx)?);
+    let pairs = variable_pairs(requests.variables(&opened, &[], cx)?, cx);
     let Some(shell) = args.shell.filter(|_| !cx.ui.is_json()) else {
         let text = |value: &OsString| String::from_utf8(value.as_bytes().to_vec()).ok();
         let mut variables = BTreeMap::new();

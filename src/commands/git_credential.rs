@@ -9,7 +9,7 @@ use crate::completion;
 use crate::config::Environment;
 use crate::context::{Context, Used};
 use crate::error::{Error, Kind};
-use crate::ui::{input, raw};
+use crate::ui::{input, prompt, raw};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,9 +19,9 @@ Examples:
 
 /// Give git a password, as a credential helper
 ///
-/// git starts this command when it needs a password for a server. It answers with the secret of the
-/// project that may be sent to that server in the header `authorization` (`secrets allow TAG --to
-/// https://HOST`), and otherwise with nothing, so that git asks. The user name is that of the
+/// First allow a secret for the server: `secrets allow TAG --to https://HOST`. When git needs a password
+/// for that server, it starts this command, which answers with the secret. For any other server it
+/// answers with nothing, so that git asks. The user name is that of the
 /// address, else --username, else the line `user: NAME` of the secret's description.
 ///
 /// A secret that may only be sent to some paths of the server is used only if git says the path: `git
@@ -59,12 +59,17 @@ pub(crate) fn run(args: &GitCredentialArgs, cx: &Context) -> Result<(), Error> {
         Error::new(Kind::Refused, why.to_string()).hint("nothing was given to git")
     };
     let request = CredentialRequest::parse(text.expose()).map_err(|why| refused(&why))?;
+    if !may_ask() {
+        prompt::forbid();
+    }
+
     cx.require_vault()?;
     let project = cx.trusted_project()?;
-    let asks = Environment::of("GIT_TERMINAL_PROMPT").is_none_or(|value| value != "0");
-    let vault = if asks { Some(cx.vault()?) } else { cx.vault_without_asking()? };
+    let vault = if may_ask() { Some(cx.vault()?) } else { cx.vault_without_asking()? };
     let Some(vault) = vault else {
-        cx.ui.warn("the vault is locked, and GIT_TERMINAL_PROMPT=0 forbids to ask");
+        cx.ui.warn(
+            "the vault is locked, and GIT_TERMINAL_PROMPT forbids asking; run `secrets unlock`",
+        );
         return Ok(());
     };
 
@@ -76,7 +81,8 @@ pub(crate) fn run(args: &GitCredentialArgs, cx: &Context) -> Result<(), Error> {
             .chain([&chosen])
             .map(|one| format!("`{}`", one.secret.metadata.tag))
             .collect();
-        let message = format!("{} may all be sent to {}", tags.join(" and "), request.origin);
+        let message =
+            format!("{} can be sent to {}, and git takes one", tags.join(" and "), request.origin);
         return Err(refused(&message).hint("choose one with `--secret TAG`"));
     }
 
@@ -99,6 +105,12 @@ pub(crate) fn run(args: &GitCredentialArgs, cx: &Context) -> Result<(), Error> {
     answer.extend(value);
     answer.extend(b"\n");
     Ok(raw::print(answer.expose())?)
+}
+
+/// Returns false if the variable that keeps git from asking is false in one of git's words.
+fn may_ask() -> bool {
+    let Some(text) = Environment::text_of("GIT_TERMINAL_PROMPT") else { return true };
+    !["0", "false", "no", "off"].contains(&text.to_ascii_lowercase().as_str())
 }
 
 /// Returns the secrets that may answer.

@@ -17,6 +17,7 @@ use super::shared::variables::{Request, VariableRequests};
 use crate::config::Environment;
 use crate::context::{Context, Right, Trust};
 use crate::error::{Error, Kind};
+use crate::ui::prompt;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,7 +30,8 @@ Examples:
 /// In a directory with a .secrets.toml that you trust, and below it, the shell gets the variables that
 /// `secrets run` would give to a program. When you leave the directory, they are unset. A variable that
 /// is already set is left alone. The vault is never unlocked for it: while it is locked, nothing is
-/// set.
+/// set. `secrets lock` leaves the variables that a shell already has, and a value that changed in the vault
+/// arrives when you enter the directory again.
 ///
 /// Every program that you start there has the values, and nothing masks its output. Prefer `secrets
 /// run` where a single program needs them.
@@ -145,10 +147,12 @@ fn apply(shell: ShellArg, cx: &Context) -> Result<(), Error> {
             .hint("put the code of `secrets hook SHELL` into the shell's start file"));
     }
 
+    // A prompt of the shell is no place for a question.
+    prompt::forbid();
     let before = State::of_environment();
     let place = place(cx);
     let mut after = State::default();
-    let mut pairs = Vec::new();
+    let (mut pairs, mut loaded) = (Vec::new(), None);
     match &place {
         Place::Outside => {}
         Place::Untrusted(key) => {
@@ -156,7 +160,7 @@ fn apply(shell: ShellArg, cx: &Context) -> Result<(), Error> {
             if after.key != before.key {
                 cx.ui.warn(
                     "this directory's .secrets.toml is not trusted, so no variable is set; `secrets \
-                     trust` shows what it asks for",
+                     trust --show` shows what it asks for",
                 );
             }
         }
@@ -165,7 +169,7 @@ fn apply(shell: ShellArg, cx: &Context) -> Result<(), Error> {
             Ok(Some((project, found))) => {
                 after.key = format!("s{key}");
                 pairs = found;
-                announce(cx, &project, &pairs);
+                loaded = Some(project);
             }
             Ok(None) => {
                 after.key = format!("l{key}");
@@ -194,6 +198,10 @@ fn apply(shell: ShellArg, cx: &Context) -> Result<(), Error> {
 
         is_free
     });
+    if let Some(project) = loaded {
+        announce(cx, &project, &pairs);
+    }
+
     print(shell, |changes| write(changes, &before, after, &pairs))
 }
 
@@ -234,11 +242,14 @@ fn write(changes: &mut Changes, before: &State, mut after: State, pairs: &[(Stri
 /// once the vault is open.
 fn place(cx: &Context) -> Place<'_> {
     let Ok(Some(manifest)) = cx.target.manifest() else { return Place::Outside };
-    let (Ok(coverage), Ok(project)) = (Context::coverage(manifest), cx.target.project()) else {
-        return Place::Outside;
-    };
+    let Ok(project) = cx.target.project() else { return Place::Outside };
+    let key = |text: &str| format!("{}.{project}", &text[..16]);
+    if !cx.may_be_trusted(manifest) {
+        return Place::Untrusted(key(&manifest.sha256()));
+    }
 
-    let key = format!("{}.{project}", &coverage.fingerprint()[..16]);
+    let Ok(coverage) = Context::coverage(manifest) else { return Place::Outside };
+    let key = key(&coverage.fingerprint());
     match cx.trust_of(&coverage) {
         Trust::Trusted(_) => Place::Trusted(key, manifest),
         _ => Place::Untrusted(key),
@@ -253,6 +264,6 @@ fn variables(manifest: &Manifest, cx: &Context) -> Result<Option<Loaded>, Error>
     cx.require_trust(manifest)?;
     let requests = VariableRequests::new(Request::default(), cx)?;
     let Some(opened) = requests.open_without_asking(cx)? else { return Ok(None) };
-    let pairs = variable_pairs(requests.variables(&opened, &[], cx)?);
+    let pairs = variable_pairs(requests.variables(&opened, &[], cx)?, cx);
     Ok(Some((requests.project().clone(), pairs)))
 }

@@ -25,6 +25,7 @@ mod guard;
 mod hook;
 mod import;
 mod init;
+mod key_file;
 mod linger;
 mod list;
 mod lock;
@@ -107,6 +108,7 @@ pub(crate) enum Command {
     Token(token::TokenArgs),
     Audit(audit::AuditArgs),
     Passwd(passwd::PasswdArgs),
+    KeyFile(key_file::KeyFileArgs),
     Recovery(recovery::RecoveryArgs),
     Rekey(rekey::RekeyArgs),
     Doctor(doctor::DoctorArgs),
@@ -205,6 +207,7 @@ impl Command {
             Self::Refs(_) => (Right::Owner, "refs"),
             Self::Project(_) => (Right::Owner, "project"),
             Self::Passwd(_) => (Right::Owner, "passwd"),
+            Self::KeyFile(_) => (Right::Owner, "key-file"),
             Self::Recovery(_) => (Right::Owner, "recovery"),
             Self::Rekey(_) => (Right::Owner, "rekey"),
             Self::Doctor(_) => (Right::Owner, "doctor"),
@@ -275,6 +278,7 @@ impl Command {
             Self::Token(args) => token::run(&args, cx),
             Self::Audit(args) => audit::run(&args, cx),
             Self::Passwd(args) => passwd::run(&args, cx),
+            Self::KeyFile(args) => key_file::run(&args, cx),
             Self::Recovery(args) => recovery::run(&args, cx),
             Self::Rekey(args) => rekey::run(&args, cx),
             Self::Doctor(args) => doctor::run(&args, cx),

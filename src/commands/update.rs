@@ -90,14 +90,18 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
         changes.value = Some(read.value);
         if let Some(line) = read.public {
             // The description of a key pair is its public half, unless the user wrote another one.
-            let is_ours = current.metadata.description.as_ref().is_none_or(|text| {
-                ["ssh-", "age1"].iter().any(|start| text.as_str().starts_with(start))
-            });
+            let is_ours = current.metadata.description.as_ref().is_none_or(is_public_half);
             if changes.description.is_none() && is_ours {
                 changes.description = Description::parse(&line).ok();
             }
 
             public = Some(line);
+        } else if changes.description.is_none()
+            && current.metadata.description.as_ref().is_some_and(is_public_half)
+        {
+            cx.ui.warn(
+                "the description is the public half of the old key; `--key-pair` draws a new pair",
+            );
         }
 
         if changes.expires.is_none() {
@@ -114,4 +118,9 @@ pub(crate) fn run(args: &UpdateArgs, cx: &Context) -> Result<(), Error> {
         cx.written(vault, vault.update(project, &args.secret, Some(current.version), changes)?);
     updated::report(cx, &current, &secret, with_value, is_dated);
     cx.ui.print(&StoredSecret { secret: &secret, public: public.as_deref() })
+}
+
+/// Returns true for a description that is the public half of a key pair.
+fn is_public_half(text: &Description) -> bool {
+    ["ssh-ed25519 ", "ssh-rsa ", "age1"].iter().any(|start| text.as_str().starts_with(start))
 }

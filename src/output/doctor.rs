@@ -35,9 +35,19 @@ pub(crate) struct Finding {
     pub(crate) check: &'static str,
     pub(crate) state: Health,
     pub(crate) message: String,
+    /// All secrets that it is about
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) secrets: Vec<FoundSecret>,
     /// What to do about it
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fix: Option<String>,
+}
+
+/// A secret of a finding.
+#[derive(Serialize)]
+pub(crate) struct FoundSecret {
+    pub(crate) project: String,
+    pub(crate) tag: String,
 }
 
 /// The result of `doctor`.
@@ -48,7 +58,7 @@ pub(crate) struct Diagnosis {
 
 impl Outcome for Diagnosis {
     fn text(&self, out: &mut Text) {
-        for Finding { check, state, message, fix } in &self.checks {
+        for Finding { check, state, message, fix, .. } in &self.checks {
             out.noted(state.word(), &format!("{check}: {}", visible(message)));
             if let Some(fix) = fix {
                 out.noted("", &visible(fix));

@@ -1,7 +1,7 @@
 //! The plan and the result of an import.
 
 use secrets_core::model::{ProjectName, Tag};
-use secrets_core::vault::{ImportOutcome, ImportResult};
+use secrets_core::vault::{Action, ImportOutcome, ImportResult};
 use secrets_project::import::Skipped;
 use serde::Serialize;
 
@@ -45,16 +45,18 @@ struct PlannedSecret<'a> {
 }
 
 impl<'a> ImportPlan<'a> {
-    /// Describes the steps with their sources and projects.
+    /// Describes the steps with their sources and projects. `taken` is the word for a tag that is skipped.
     pub(crate) fn of(
         steps: &'a [(Tag, ImportResult)],
         sources: &'a [String],
         projects: &'a [ProjectName],
         skipped: &'a [Skipped],
+        taken: &'static str,
     ) -> Self {
         let mut plan = Vec::new();
         for (((tag, step), source), project) in steps.iter().zip(sources).zip(projects) {
             let action = match step {
+                ImportResult::Action(Action::Skip) => taken,
                 ImportResult::Action(action) => word(*action),
                 ImportResult::Same => "same",
             };

@@ -52,7 +52,7 @@ pub(crate) use check::{
 };
 pub(crate) use clone::ClonePlan;
 pub(crate) use destinations::{DestinationList, described};
-pub(crate) use doctor::{Diagnosis, Finding, Health};
+pub(crate) use doctor::{Diagnosis, Finding, FoundSecret, Health};
 pub(crate) use environments::{
     AddedEnvironment, EnvironmentInfo, EnvironmentMatrix, SecretState, SecretStates,
 };

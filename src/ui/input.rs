@@ -58,6 +58,11 @@ pub(crate) fn file(path: &Path, most: usize) -> io::Result<(SecretBytes, bool)> 
     Ok((read(&file, most)?, exposed))
 }
 
+/// Reads a regular file, without waiting for the other end of a FIFO or a terminal.
+pub(crate) fn regular_file(path: &Path, most: usize) -> io::Result<SecretBytes> {
+    read(&secrets_files::open::regular(path)?, most)
+}
+
 fn open(path: &Path) -> io::Result<(File, bool)> {
     use std::os::unix::fs::MetadataExt;
     let file = File::open(path)?;

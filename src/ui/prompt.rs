@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rpassword::{ConfigBuilder, read_password_with_config};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,7 +28,19 @@ use super::wrap::{at_words, indented};
 pub(crate) const TERMINAL: &str = "/dev/tty";
 
 fn terminal() -> Result<File, UiError> {
+    if IS_FORBIDDEN.load(Ordering::Relaxed) {
+        return Err(UiError::NoTerminal);
+    }
+
     OpenOptions::new().read(true).write(true).open(TERMINAL).map_err(|_| UiError::NoTerminal)
+}
+
+/// True if nothing may be asked, although there may be a terminal.
+static IS_FORBIDDEN: AtomicBool = AtomicBool::new(false);
+
+/// Lets every later question fail as without a terminal.
+pub(crate) fn forbid() {
+    IS_FORBIDDEN.store(true, Ordering::Relaxed);
 }
 
 /// Returns true if there is a terminal to ask on.

@@ -12,7 +12,7 @@ const ADDRESS: &str =
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new().unlocked();
     let import = sandbox.command(["code", "github", "--import"]).stdin(format!("{ADDRESS}\n"));
-    stderr!(import.run().succeeds().stdout(""), @"created `github` in project `default`, hint otpa…ts=8");
+    stderr!(import.run().succeeds().stdout(""), @"created `github` in project `default`, hint otpa…d=30");
     sandbox
 }
 
@@ -69,7 +69,7 @@ fn anything_else_than_a_key_is_refused() {
     ");
     let import = |value: &str| sandbox.command(["code", "new", "--import"]).stdin(value).run();
     stderr!(import("hunter2").fails_with(2).stdout("").without("hunter2"), @"
-    error: this is no key for one-time passwords: it is neither an address that begins with `otpauth://` nor a key in base32; nothing was stored
+    error: this is not a key for one-time passwords: it is neither an address that begins with `otpauth://` nor a key in base32; nothing was stored
     hint: copy the setup key, or the text of the QR code, which begins with `otpauth://`
     ");
     import("otpauth://hotp/a?secret=GEZDGNBVGY3TQOJQ").fails_with(2).stderr_has("counted");

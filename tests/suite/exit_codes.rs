@@ -153,6 +153,7 @@ fn exit_2_is_a_missing_command() {
       lock            Lock the vault: its agent forgets the key and ends
       status          Show the vault, the current project, and whether the vault is unlocked
       passwd          Change the passphrase
+      key-file        Make the vault need a key file as well as its passphrase
       recovery        Create or delete a recovery code
       rekey           Re-encrypt everything under new keys
 
@@ -181,6 +182,8 @@ fn exit_2_is_a_missing_command() {
                                      SECRETS_ENVIRONMENT]
           --passphrase-file <PATH>   Read the passphrase from a file, `-` for stdin [env:
                                      SECRETS_PASSPHRASE_FILE]
+          --key-file <PATH>          Use this key file, for a vault that needs one [env:
+                                     SECRETS_KEY_FILE]
           --token-file <PATH>        Use a token from a file instead of the passphrase, `-` for stdin
                                      [env: SECRETS_TOKEN_FILE, SECRETS_TOKEN]
           --recovery                 Unlock with the recovery code instead of the passphrase

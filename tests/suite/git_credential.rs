@@ -78,7 +78,6 @@ fn nobody_else_gets_one() {
         "protocol=https\nhost=api.example.com\n",
         "protocol=https\nhost=hub.example.com\nusername=you\n",
         "protocol=https\nhost=lab.example.com\npath=you/b.git\n",
-        "protocol=https\nhost=lab.example.com\npath=me/../you/b.git\n",
     ] {
         get(&sandbox, &[], request).succeeds().stdout("");
         get(&sandbox, &["--secret", "none"], request).succeeds().stdout("");
@@ -91,6 +90,8 @@ fn nobody_else_gets_one() {
         "protocol=https\nhost=hub.example.com\r\n",
         "protocol=https\nhost=\n",
         "protocol=https\nhost=hub.example.com\nhost=evil.example\n",
+        "protocol=https\nhost=lab.example.com\npath=me/../you/b.git\n",
+        "protocol=https\nhost=lab.example.com\npath=you?/../me/b.git\n",
         "",
     ] {
         get(&sandbox, &[], request).fails_with(7).stdout("").stderr_has("nothing was given to git");
@@ -103,7 +104,7 @@ fn two_secrets_for_one_server_need_a_choice() {
     sandbox.run(["allow", "none", "--to", "https://hub.example.com", "-q"]).succeeds().bytes();
     let request = "protocol=https\nhost=hub.example.com\n";
     stderr!(get(&sandbox, &[], request).fails_with(7).stdout(""), @"
-    error: `hub` and `none` may all be sent to https://hub.example.com
+    error: `hub` and `none` can be sent to https://hub.example.com, and git takes one
     hint: nothing was given to git
     hint: choose one with `--secret TAG`
     ");

@@ -105,13 +105,20 @@ fn a_folder_is_imported_and_a_plan_printed() {
 #[test]
 fn nothing_is_stored_if_the_program_fails() {
     let programs = pass();
-    set_mode(
-        &programs.0.write("bin/pass", "#!/bin/sh\n[ \"$3\" = github ] && echo x || exit 2\n"),
-        0o700,
-    );
+    set_mode(&programs.0.write("bin/pass", "#!/bin/sh\nexit 2\n"), 0o700);
     stderr!(programs.command(&["import", "--from", "pass"]).run().fails_with(1), @"
-    error: `pass show work/-odd name` failed with exit code 2
+    error: `pass show work/db` failed with exit code 2
     hint: its own message is above; nothing was stored
+    ");
+
+    // A store that is shared has entries for other people's keys.
+    let one = "#!/bin/sh\n[ \"$3\" = work/db ] && echo x || exit 2\n";
+    set_mode(&programs.0.write("bin/pass", one), 0o700);
+    stderr!(programs.command(&["-p", "shared", "import", "--from", "pass"]).run().succeeds(), @"
+    warning: pass: `github` is skipped: the program could not decrypt it
+    warning: pass: `work/-odd name` is skipped: the program could not decrypt it
+    warning: pass: `worker` is skipped: the program could not decrypt it
+    imported into project `shared`: 1 created, 3 not imported
     ");
     std::fs::remove_file(programs.0.path("bin/pass")).unwrap();
     std::os::unix::fs::symlink("/usr/bin/setsid", programs.0.path("bin/setsid")).unwrap();
@@ -136,6 +143,24 @@ fn nothing_is_stored_if_the_program_fails() {
     }
 
     programs.0.run(["list", "-q"]).succeeds().stdout("");
+}
+
+#[test]
+fn a_hostile_store_and_a_hostile_repository_do_no_harm() {
+    use std::os::unix::ffi::OsStrExt;
+    let programs = pass();
+    let name = std::ffi::OsStr::from_bytes(b".password-store/bad\xff.gpg");
+    std::fs::write(programs.0.path("").join(name), "x").unwrap();
+    let run = programs.command(&["import", "--from", "pass"]).run().succeeds();
+    run.stderr_has("is skipped: its name is not UTF-8").bytes();
+
+    // Reading a FIFO in the place of `.env.keys` would wait for ever.
+    std::fs::create_dir(programs.0.path("repo")).unwrap();
+    programs.0.write("repo/.env", "A=1\n");
+    let fifo = programs.0.path("repo/.env.keys");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let run = programs.command(&["-p", "repo", "import", "repo/.env", "-q"]).run();
+    run.succeeds();
 }
 
 #[test]
@@ -182,16 +207,17 @@ fn what_sops_encrypted_is_decrypted_by_it() {
     programs
         .0
         .write("s.env", "A=ENC[AES256_GCM,data:x,type:str]\nsops_mac=ENC[AES256_GCM,data:x]\n");
-    let run = programs.command(&["import", "s.yaml", "--delete-source"]).run();
+    let run = programs.command(&["import", "--from", "sops", "s.yaml", "--delete-source"]).run();
     run.succeeds().stderr_has("2 created").stderr_has("removed `s.yaml`");
     assert_eq!(programs.value("db_port"), "0123");
-    programs.command(&["import", "s.env", "-q"]).run().succeeds();
+    programs.command(&["import", "--from", "sops", "s.env", "-q"]).run().succeeds();
     assert_eq!(programs.value("a"), "hunter2");
 
-    // Not from stdin, and not with --as-is
-    let text = programs.0.read("s.env");
-    let stdin = programs.command(&["import", "-", "-p", "other"]).stdin(&text).run();
-    stdin.succeeds().stderr_has("sops encrypted it").bytes();
+    // Not unasked: the file says which key service sops contacts.
+    let unasked = programs.command(&["import", "s.env", "-p", "other"]).run();
+    unasked.succeeds().stderr_has("import the file with `--from sops`").bytes();
+    let stdin = programs.command(&["import", "-", "--from", "sops"]).stdin("A=1\n").run();
+    stdin.fails_with(2).stderr_has("not a file that sops encrypted").bytes();
     let as_is = programs.command(&["import", "s.env", "--as-is", "-p", "as-is", "-q"]).run();
     as_is.succeeds().bytes();
     assert_eq!(programs.log().lines().count(), 2);

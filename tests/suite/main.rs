@@ -54,6 +54,7 @@ mod import_programs;
 mod init;
 mod journal;
 mod json;
+mod key_file;
 mod key_pairs;
 mod leak_hunt;
 mod leaks;

@@ -108,6 +108,36 @@ fn a_terminal_shows_no_values_unasked() {
     terminal.waits_for("export A='hunter2-value'").ends_with(0);
 }
 
+/// bash computes with the value of an integer variable, which runs a `$(…)` in it. Other names choose files that
+/// a shell runs, or its prompt.
+#[test]
+fn a_variable_with_a_meaning_in_shells_is_left_out() {
+    let sandbox = Sandbox::new().unlocked();
+    let value = "a[$(touch ran; echo 0)]";
+    let names =
+        ["optind", "random", "histcmd", "mailpath", "prompt", "fish_function_path", "zle_x"];
+    for name in names {
+        sandbox.command(["create", name, "-q"]).stdin(value).run().succeeds();
+    }
+
+    sandbox.command(["create", "plain", "-q"]).stdin(value).run().succeeds();
+    sandbox.command(["create", "secrets-vault", "-q"]).stdin("/evil").run().succeeds();
+    for (name, options) in shells() {
+        let line =
+            set(name, &format!("secrets env --shell {name} --env RANDOM={{{{secrets.plain}}}}"));
+        output(shell(&sandbox, name, options, &line));
+        let line = set(name, &format!("secrets env --shell {name}"));
+        let (printed, said) = output(shell(&sandbox, name, options, &format!("{line}; env")));
+        assert!(printed.contains(&format!("PLAIN={value}")), "{name}: {said}");
+        assert!(
+            !printed.contains("/evil") && said.matches("is left out").count() == names.len(),
+            "{name}: {said}"
+        );
+    }
+
+    assert!(!sandbox.path("ran").exists());
+}
+
 /// A repository with a manifest that the user trusts, and the function of the hook in a script.
 fn repository() -> Sandbox {
     let sandbox = Sandbox::with_secrets(&[("unused", "hunter2-unused")]).unlocked().without_trust();
@@ -167,7 +197,7 @@ fn nothing_is_set_without_trust_or_while_locked() {
     let bash = |script: &str| hooked(&sandbox, "bash", &["--norc", "-c"], script);
     let (printed, said) = bash("cd repo; hook; hook; show");
     assert_eq!(printed, "[ ]");
-    insta::assert_snapshot!(said, @"warning: this directory's .secrets.toml is not trusted, so no variable is set; `secrets trust` shows what it asks for");
+    insta::assert_snapshot!(said, @"warning: this directory's .secrets.toml is not trusted, so no variable is set; `secrets trust --show` shows what it asks for");
 
     trust(&sandbox);
     let change = "cd repo; hook; show; echo '# new' >>.secrets.toml; hook; show";

@@ -3,7 +3,7 @@
 //! A key is stored as services show it: as an address `otpauth://totp/…`, which is what their QR code
 //! holds, or as base32.
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use secrets_core::model::SecretBytes;
 use totp_rs::{Algorithm, Builder, Secret, Totp};
 
@@ -16,11 +16,21 @@ const PERIOD_MAX: u64 = 3600;
 
 /// A key for one-time passwords.
 pub struct OneTimeKey {
-    totp: Totp,
+    parts: Parts,
     /// The service, if the address names it
     pub issuer: Option<String>,
     /// The account, if the address names it
     pub account: Option<String>,
+}
+
+/// The parts of a key that make its codes.
+struct Parts {
+    totp: Totp,
+    /// The key in base32, without padding
+    key: SecretBytes,
+    algorithm: &'static str,
+    digits: u8,
+    period: u64,
 }
 
 /// Why a value is no key for one-time passwords. It repeats nothing of the value.
@@ -51,8 +61,8 @@ impl OneTimeKey {
         }
 
         // A short word is more likely a password than a key.
-        let totp = totp(text, None, None, None).map_err(|_| OneTimeError::NotAKey)?;
-        Ok(Self { totp, issuer: None, account: None })
+        let parts = parts(text, None, None, None).map_err(|_| OneTimeError::NotAKey)?;
+        Ok(Self { parts, issuer: None, account: None })
     }
 
     fn of_address(address: &str) -> Result<Self, OneTimeError> {
@@ -81,7 +91,7 @@ impl OneTimeKey {
 
         let key = key.ok_or(OneTimeError::NotBase32)?;
         let key = std::str::from_utf8(key.expose()).map_err(|_| OneTimeError::NotBase32)?;
-        let totp = totp(key, algorithm.as_deref(), digits.as_deref(), period.as_deref())?;
+        let parts = parts(key, algorithm.as_deref(), digits.as_deref(), period.as_deref())?;
 
         // The label is `ISSUER:ACCOUNT`, or the account.
         let label = decoded(label);
@@ -91,42 +101,63 @@ impl OneTimeKey {
         };
         let named = |text: &String| !text.is_empty();
         let issuer = issuer.filter(named).or(of_label).filter(named);
-        Ok(Self { totp, issuer, account: Some(account).filter(named) })
+        Ok(Self { parts, issuer, account: Some(account).filter(named) })
+    }
+
+    /// Returns the key as an address, whatever it was parsed from. The key itself is neither at its beginning
+    /// nor at its end, where a hint would show it.
+    pub fn address(&self) -> SecretBytes {
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let account = self.account.as_deref().map(encoded).unwrap_or_default();
+        let mut address = SecretBytes::with_capacity(256);
+        address.extend(format!("{SCHEME}totp/{account}?secret=").as_bytes());
+        address.extend(self.parts.key.expose());
+        if let Some(issuer) = &self.issuer {
+            address.extend(format!("&issuer={}", encoded(issuer)).as_bytes());
+        }
+
+        let Parts { algorithm, digits, period, .. } = self.parts;
+        address
+            .extend(format!("&algorithm={algorithm}&digits={digits}&period={period}").as_bytes());
+        address
     }
 
     /// Returns the code that is valid at a time, in seconds since 1970.
     pub fn code(&self, time: u64) -> SecretBytes {
-        SecretBytes::from_vec(self.totp.generate(time).to_string().into_bytes())
+        SecretBytes::from_vec(self.parts.totp.generate(time).to_string().into_bytes())
     }
 
     /// Returns how many seconds the code of a time is still valid, at least 1.
     pub fn seconds_left(&self, time: u64) -> u64 {
-        self.totp.next_step(time) - time
+        self.parts.totp.next_step(time) - time
     }
 }
 
-fn totp(
+fn parts(
     key: &str,
     algorithm: Option<&str>,
     digits: Option<&str>,
     period: Option<&str>,
-) -> Result<Totp, OneTimeError> {
+) -> Result<Parts, OneTimeError> {
     let mut plain = SecretBytes::with_capacity(key.len());
     for byte in key.bytes().filter(|byte| !byte.is_ascii_whitespace() && *byte != b'-') {
         plain.push(byte.to_ascii_uppercase());
     }
 
-    let plain = std::str::from_utf8(plain.expose()).map_err(|_| OneTimeError::NotBase32)?;
-    let secret = Secret::try_from_base32(plain.trim_end_matches('='))
-        .map_err(|_| OneTimeError::NotBase32)?;
+    while plain.expose().ends_with(b"=") {
+        plain.truncate(plain.len() - 1);
+    }
+
+    let text = std::str::from_utf8(plain.expose()).map_err(|_| OneTimeError::NotBase32)?;
+    let secret = Secret::try_from_base32(text).map_err(|_| OneTimeError::NotBase32)?;
     if secret.as_bytes().len() < KEY_MIN {
         return Err(OneTimeError::Short);
     }
 
-    let algorithm = match algorithm.map(str::to_ascii_uppercase).as_deref() {
-        None | Some("SHA1" | "SHA-1") => Algorithm::SHA1,
-        Some("SHA256" | "SHA-256") => Algorithm::SHA256,
-        Some("SHA512" | "SHA-512") => Algorithm::SHA512,
+    let (algorithm, name) = match algorithm.map(str::to_ascii_uppercase).as_deref() {
+        None | Some("SHA1" | "SHA-1") => (Algorithm::SHA1, "SHA1"),
+        Some("SHA256" | "SHA-256") => (Algorithm::SHA256, "SHA256"),
+        Some("SHA512" | "SHA-512") => (Algorithm::SHA512, "SHA512"),
         Some(_) => return Err(OneTimeError::Parameter("algorithm")),
     };
     let digits = match digits {
@@ -146,7 +177,8 @@ fn totp(
 
     // The library's own check refuses keys below 16 bytes, which are in use.
     let builder = Builder::new().with_secret(secret).with_algorithm(algorithm);
-    Ok(builder.with_digits(digits).with_step_duration(period).build_noncompliant())
+    let totp = builder.with_digits(digits).with_step_duration(period).build_noncompliant();
+    Ok(Parts { totp, key: plain, algorithm: name, digits, period })
 }
 
 #[cfg(test)]
@@ -161,6 +193,23 @@ mod tests {
     fn code(value: &str, time: u64) -> Result<String, OneTimeError> {
         let key = OneTimeKey::parse(value.as_bytes())?;
         Ok(String::from_utf8(key.code(time).expose().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn the_stored_form_has_the_same_codes() {
+        for text in [
+            SHA1.to_owned(),
+            format!("otpauth://totp/Git%20Hub:me%26you?secret={SHA1}&issuer=Git%20Hub&digits=8"),
+            format!("otpauth://totp/x?period=60&algorithm=SHA256&secret={SHA256}===="),
+        ] {
+            let key = OneTimeKey::parse(text.as_bytes()).unwrap();
+            let address = key.address();
+            let again = OneTimeKey::parse(address.expose()).unwrap();
+            assert_eq!(key.code(59).expose(), again.code(59).expose(), "{text}");
+            assert_eq!((&key.issuer, &key.account), (&again.issuer, &again.account), "{text}");
+            let stored = std::str::from_utf8(address.expose()).unwrap();
+            assert!(stored.starts_with("otpauth://totp/") && stored.ends_with('0'), "{stored}");
+        }
     }
 
     #[test]

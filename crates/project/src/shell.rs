@@ -73,7 +73,7 @@ impl Changes {
     /// Unsets a variable.
     pub fn unset(&mut self, name: &str) {
         let line = match self.shell {
-            Shell::Bash | Shell::Zsh => format!("unset {name}\n"),
+            Shell::Bash | Shell::Zsh => format!("unset -v {name}\n"),
             Shell::Fish => format!("set -e {name}\n"),
             Shell::Pwsh => {
                 format!("Remove-Item -LiteralPath 'env:{name}' -ErrorAction SilentlyContinue\n")
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn each_shell_takes_every_character_literally() {
         for (shell, expected) in [
-            (Shell::Bash, "export A='it'\\''s \"$HOME\" `x` \\ ’ \n!'\nunset B\n"),
+            (Shell::Bash, "export A='it'\\''s \"$HOME\" `x` \\ ’ \n!'\nunset -v B\n"),
             (Shell::Fish, "set -gx A 'it\\'s \"$HOME\" `x` \\\\ ’ \n!'\nset -e B\n"),
             (
                 Shell::Pwsh,

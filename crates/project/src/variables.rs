@@ -237,6 +237,92 @@ const REDIRECTING: [&str; 28] = [
     "TMPDIR",
 ];
 
+/// Variables with a meaning of their own in bash, zsh or fish. A shell computes with the value of some, and
+/// expands or runs that of others, so a value from a vault is never put into one.
+const OF_SHELLS: [&str; 79] = [
+    "ARGV",
+    "BASHPID",
+    "BASH_ALIASES",
+    "CDPATH",
+    "COLUMNS",
+    "COMP_WORDBREAKS",
+    "DIRSTACK",
+    "EGID",
+    "EPOCHREALTIME",
+    "EPOCHSECONDS",
+    "ERRNO",
+    "EUID",
+    "FIGNORE",
+    "FPATH",
+    "FUNCNEST",
+    "GID",
+    "GLOBIGNORE",
+    "GROUPS",
+    "HISTCHARS",
+    "HISTCMD",
+    "HISTCONTROL",
+    "HISTFILESIZE",
+    "HISTIGNORE",
+    "HISTORY",
+    "HISTSIZE",
+    "HOSTNAME",
+    "KEYTIMEOUT",
+    "LINENO",
+    "LINES",
+    "LISTMAX",
+    "LOGCHECK",
+    "MAIL",
+    "MAILCHECK",
+    "MAILPATH",
+    "MANPATH",
+    "MODULE_PATH",
+    "NULLCMD",
+    "OLDPWD",
+    "OPTARG",
+    "OPTERR",
+    "OPTIND",
+    "PIPESTATUS",
+    "POSIXLY_CORRECT",
+    "PPID",
+    "PROMPT",
+    "PROMPT2",
+    "PROMPT3",
+    "PROMPT4",
+    "PS3",
+    "PSVAR",
+    "PWD",
+    "RANDOM",
+    "READNULLCMD",
+    "REPLY",
+    "REPORTTIME",
+    "RPROMPT",
+    "RPROMPT2",
+    "RPS1",
+    "RPS2",
+    "SAVEHIST",
+    "SECONDS",
+    "SHLVL",
+    "SIGNALS",
+    "SPROMPT",
+    "SRANDOM",
+    "STATUS",
+    "STTY",
+    "TIMEFMT",
+    "TIMEFORMAT",
+    "TMOUT",
+    "TTY",
+    "TTYIDLE",
+    "UID",
+    "UMASK",
+    "USERNAME",
+    "VERSION",
+    "WATCH",
+    "WATCHFMT",
+    "WORDCHARS",
+];
+/// Prefixes of such names.
+const OF_SHELLS_PREFIXES: [&str; 5] = ["BASH_", "FISH_", "ZLE_", "ZSH_", "__FISH_"];
+
 /// The prefix of our own settings.
 const SETTINGS_PREFIX: &str = "SECRETS_";
 
@@ -259,6 +345,14 @@ pub fn is_dangerous(name: &str) -> bool {
         || DANGEROUS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
+/// Returns true for a name that is not set in a shell, whoever asks for it. Case is ignored, because zsh and
+/// fish have lower-case names.
+pub fn is_of_shells(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    OF_SHELLS.binary_search(&name.as_str()).is_ok()
+        || OF_SHELLS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// Returns true for a name that redirects programs, which is marked when it is shown.
 pub fn redirects(name: &str) -> bool {
     REDIRECTING.binary_search(&name.to_ascii_uppercase().as_str()).is_ok()
@@ -273,7 +367,8 @@ pub fn is_setting(name: &str) -> bool {
 /// Returns true for our own variables that contain or name a vault's credentials, or that give
 /// consent. They are never passed to a program.
 pub fn is_credential(name: &OsStr) -> bool {
-    let never: [&[u8]; 3] = [b"SECRETS_PASSPHRASE", b"SECRETS_TOKEN", b"SECRETS_TRUST_MANIFEST"];
+    let never: [&[u8]; 4] =
+        [b"SECRETS_KEY_FILE", b"SECRETS_PASSPHRASE", b"SECRETS_TOKEN", b"SECRETS_TRUST_MANIFEST"];
     never.iter().any(|start| name.as_bytes().starts_with(start))
 }
 
@@ -296,6 +391,7 @@ mod tests {
         assert!(DANGEROUS.is_sorted());
         assert!(DANGEROUS_PREFIXES.is_sorted());
         assert!(REDIRECTING.is_sorted());
+        assert!(OF_SHELLS.is_sorted());
         assert!(REDIRECTING.iter().all(|name| !is_dangerous(name)));
     }
 

@@ -5,8 +5,8 @@ mod project;
 mod values;
 
 use crate::context::Context;
-use crate::error::{Error, Hint, Kind};
-use crate::output::{Diagnosis, Finding, Health};
+use crate::error::{Error, Kind};
+use crate::output::{Diagnosis, Finding, FoundSecret, Health};
 use crate::ui::counted;
 
 const EXAMPLES: &str = "\
@@ -49,7 +49,15 @@ impl Findings {
     }
 
     fn add(&mut self, check: &'static str, state: Health, message: String, fix: Option<String>) {
-        self.0.push(Finding { check, state, message, fix: fix.filter(|fix| !fix.is_empty()) });
+        let fix = fix.filter(|fix| !fix.is_empty());
+        self.0.push(Finding { check, state, message, secrets: Vec::new(), fix });
+    }
+
+    /// Names all secrets of the last finding.
+    fn name(&mut self, secrets: Vec<FoundSecret>) {
+        if let Some(last) = self.0.last_mut() {
+            last.secrets = secrets;
+        }
     }
 
     /// Adds an error that a command would report.
@@ -73,7 +81,5 @@ pub(crate) fn run(_: &DoctorArgs, cx: &Context) -> Result<(), Error> {
         return Ok(());
     }
 
-    Err(Error::new(Kind::Differs, format!("found {}", counted(problems, "problem")))
-        .hint(Hint::from("each problem above has its remedy"))
-        .into_answer())
+    Err(Error::new(Kind::Differs, format!("found {}", counted(problems, "problem"))).into_answer())
 }

@@ -66,11 +66,11 @@ fn key_derivation(found: &mut Findings, params: KdfParams) {
     if params.cost() < KdfParams::DEFAULT.cost() {
         found.warning(
             "passphrase cost",
-            "guessing the passphrase is cheaper than with the default key derivation",
+            "each guess at the passphrase costs less than with the default",
             "`secrets passwd --kdf-memory 256` raises its memory",
         );
     } else {
-        found.ok("passphrase cost", "guessing the passphrase costs at least what is the default");
+        found.ok("passphrase cost", "each guess at the passphrase costs at least the default; this does not rate the passphrase");
     }
 }
 

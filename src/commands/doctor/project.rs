@@ -14,41 +14,49 @@ use crate::ui::counted;
 const DOTENV: [&str; 5] = [".env", ".env.local", ".env.production", ".env.staging", ".env.keys"];
 
 pub(super) fn check(found: &mut Findings, cx: &Context) {
-    dotenv_files(found);
     let manifest = match cx.target.manifest() {
         Ok(Some(manifest)) => manifest,
-        Ok(None) => return,
+        Ok(None) => return dotenv_files(found, |_| false),
         Err(error) => return found.error("manifest", &error, cx),
     };
+
+    // A tracked output is reported below.
+    dotenv_files(found, |path| {
+        manifest.render.iter().any(|one| manifest.at(&one.output) == manifest.at(path))
+    });
 
     match Context::coverage(manifest).map(|coverage| cx.trust_of(&coverage)) {
         Ok(Trust::Trusted(_)) => found.ok("trust", "you trust this directory's .secrets.toml"),
         Ok(Trust::Changed(_)) => found.warning(
             "trust",
-            ".secrets.toml asks for something else than what you agreed to",
-            "`secrets trust` shows the difference",
+            ".secrets.toml has changed since you trusted it",
+            "`secrets trust --show` shows the changes",
         ),
         Ok(Trust::Unknown(_)) => found.warning(
             "trust",
-            "you have not agreed to this directory's .secrets.toml",
-            "`secrets trust` shows what it asks for",
+            "you have not trusted this directory's .secrets.toml",
+            "`secrets trust --show` shows what it asks for",
         ),
         Err(error) => found.error("trust", &error, cx),
     }
 
     match gitignore::unignored(manifest, &Target::git(&manifest.directory)) {
         Ok(unignored) => {
-            let exposed = unignored.exposed().len();
+            let exposed = unignored.exposed();
             if let Some(tracked) = unignored.tracked.first() {
                 found.problem(
                     "git",
                     format!("the output `{}` is tracked by git", tracked.display()),
-                    format!("`git rm --cached {}`, and change its values", quoted(tracked)),
+                    format!("`git rm --cached -- {}`, and change its values", quoted(tracked)),
                 );
-            } else if exposed > 0 {
+            } else if let [first, rest @ ..] = exposed {
+                let more = match rest.len() {
+                    0 => String::new(),
+                    more => format!(" and {}", counted(more, "other output")),
+                };
                 found.warning(
                     "git",
-                    format!("git does not ignore {}", counted(exposed, "output")),
+                    format!("git does not ignore `{}`{more}", first.display()),
                     "`secrets setup` adds them to .gitignore",
                 );
             } else {
@@ -60,8 +68,9 @@ pub(super) fn check(found: &mut Findings, cx: &Context) {
 }
 
 /// Looks for dotenv files that git tracks.
-fn dotenv_files(found: &mut Findings) {
-    let here: Vec<&Path> = DOTENV.iter().map(Path::new).filter(|path| path.is_file()).collect();
+fn dotenv_files(found: &mut Findings, is_output: impl Fn(&Path) -> bool) {
+    let here: Vec<&Path> =
+        DOTENV.iter().map(Path::new).filter(|path| path.is_file() && !is_output(path)).collect();
     let Ok(statuses) = Target::git(Path::new(".")).statuses(&here) else { return };
     for (path, status) in here.iter().zip(statuses) {
         if status == GitStatus::Tracked {

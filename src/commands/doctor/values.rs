@@ -10,6 +10,7 @@ use super::super::shared::uses::{RecentUses, UNUSED};
 use super::Findings;
 use crate::context::Context;
 use crate::error::Error;
+use crate::output::FoundSecret;
 use crate::strength::is_easy_to_guess;
 use crate::ui::counted;
 
@@ -96,8 +97,9 @@ fn of_values(found: &mut Findings, vault: &Vault, cx: &Context) -> Result<(), Er
             found.warning(
                 "equal values",
                 format!("{} have the same value{others}", names(first.iter().map(|(p, t)| (p, t)))),
-                "a leak of one is a leak of all; give each its own value",
+                "if one leaks, all are exposed; give each its own value",
             );
+            found.name(all(several.iter().flatten().map(|(project, tag)| (project, tag))));
         }
     }
 
@@ -113,19 +115,30 @@ fn report<'s>(
     fix: &str,
 ) {
     match secrets.clone().count() {
-        0 => found.ok(check, none),
-        1 => found.warning(check, format!("{} {one}", names(secrets)), fix),
-        _ => found.warning(check, format!("{} {several}", names(secrets)), fix),
+        0 => return found.ok(check, none),
+        1 => found.warning(check, format!("{} {one}", names(secrets.clone())), fix),
+        _ => found.warning(check, format!("{} {several}", names(secrets.clone())), fix),
     }
+
+    found.name(all(secrets));
+}
+
+/// Returns every secret for `--json`.
+fn all<'s>(secrets: impl Iterator<Item = (&'s ProjectName, &'s Tag)>) -> Vec<FoundSecret> {
+    let found = |(project, tag): (&ProjectName, &Tag)| FoundSecret {
+        project: project.to_string(),
+        tag: tag.to_string(),
+    };
+    secrets.map(found).collect()
 }
 
 /// Names the first secrets, and counts the others.
 fn names<'s>(secrets: impl Iterator<Item = (&'s ProjectName, &'s Tag)> + Clone) -> String {
     let count = secrets.clone().count();
     let mut shown: Vec<String> =
-        secrets.take(NAMED).map(|(project, tag)| format!("`{project}/{tag}`")).collect();
+        secrets.take(NAMED).map(|(project, tag)| format!("`{tag}` in {project}")).collect();
     if count > NAMED {
-        shown.push(counted(count - NAMED, "other"));
+        shown.push(format!("{} (`--json` names all)", counted(count - NAMED, "other")));
     }
 
     let last = shown.pop().unwrap_or_default();

@@ -11,7 +11,8 @@ use secrets_project::import::{
 };
 
 use super::super::shared::age_options;
-use super::{ImportArgs, programs};
+use super::ImportArgs;
+use super::programs::{self, Program};
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{self, Error, Kind};
@@ -94,7 +95,12 @@ pub(super) fn read_items(
             .hint(format!("remove the option; the file was read as {}", format.name())));
     }
 
-    if !is_stdin && !args.as_is && is_of_sops(format, text.expose()) {
+    if args.from == Some(Program::Sops) {
+        if !is_of_sops(format, text.expose()) || is_stdin {
+            return Err(Error::usage(format!("`{file}` is not a file that sops encrypted"))
+                .hint("remove `--from sops`; nothing was stored"));
+        }
+
         let text = programs::of_sops(path, format)?;
         return read_text(args, format, &text, file, None);
     }
@@ -139,7 +145,8 @@ fn dotenvx_keys(path: &Path) -> DotenvxKeys {
         }
     }
 
-    if let Ok((text, _)) = input::file(&path.with_file_name(".env.keys"), MAX_KEYS) {
+    // A stranger's repository may have something else there, at which reading would wait.
+    if let Ok(text) = input::regular_file(&path.with_file_name(".env.keys"), MAX_KEYS) {
         keys.add_file(text.expose());
     }
 

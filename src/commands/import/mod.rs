@@ -9,18 +9,20 @@ mod removal;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use secrets_core::model::ProjectName;
-use secrets_core::vault::{Import, ImportOutcome, IncomingSecret, NewSecret};
+use secrets_core::model::{ProjectName, Tag};
+use secrets_core::vault::{
+    Action, Import, ImportOutcome, ImportResult, IncomingSecret, NewSecret, OnConflict,
+};
 use secrets_project::import::{Format, Item, Items, Skipped};
 
-use self::programs::Store;
+use self::programs::Program;
 use self::removal::Removal;
 use super::shared::conflicts::{self, OnTakenArg, Uses};
 use super::shared::new_vault::{offer_a_vault, require_vault_unless_offered};
 use super::shared::store::{conflict, store};
 use super::shared::{directories, expiry};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::output::{ImportPlan, Imported};
 use crate::ui::{counted, input};
 
@@ -31,7 +33,7 @@ Examples:
   secrets import .env --delete-source  remove the file afterwards
   secrets import --from pass work      a folder of a password store
   secrets import passwords.kdbx        keepassxc-cli asks for its password
-  secrets import secrets.enc.yaml      sops decrypts it
+  secrets import --from sops secrets.enc.yaml
   doppler secrets download --no-file --format json | secrets import -
   secrets import all.age               import what `secrets export` wrote";
 
@@ -48,9 +50,10 @@ Examples:
 /// `db_password`. In dotenv files `$` stays as it is: nothing is expanded. docs/migrate.md has the
 /// commands for each program.
 ///
-/// The programs `pass` and `gopass` (--from), `keepassxc-cli` (for a KeePass database) and `sops` (for a file
-/// that it encrypted) are started to decrypt. A dotenv file of dotenvx is decrypted with the keys in
-/// `.env.keys` next to it, or in DOTENV_PRIVATE_KEY.
+/// The programs `pass`, `gopass` and `sops` (--from), and `keepassxc-cli` (for a KeePass database) are started
+/// to decrypt. A dotenv file of dotenvx is decrypted with the keys in `.env.keys` next to it, or in
+/// DOTENV_PRIVATE_KEY. sops contacts the key services that the file names, so use --from sops only
+/// for a file that you trust.
 ///
 /// Some entries are skipped with a warning: empty ones, ciphertexts and references of other tools
 /// (`encrypted:`, `ENC[...]`, `op://`, `ref+vault://` and the like), KeePass references to an entry
@@ -72,14 +75,14 @@ pub(crate) struct ImportArgs {
         required_unless_present = "from"
     )]
     file: Option<PathBuf>,
-    /// Import the entries of a password store by running its program
+    /// Run this program to decrypt: the entries of a password store, or a file
     #[arg(
         long,
         value_name = "PROGRAM",
         value_enum,
-        conflicts_with_all = ["format", "delete_source", "import_passphrase_file", "identity"]
+        conflicts_with_all = ["import_passphrase_file", "identity"]
     )]
-    from: Option<Store>,
+    from: Option<Program>,
     /// Set the format of the file [default: detected from its name and content]
     #[arg(long, value_name = "FORMAT", value_parser = clap::builder::PossibleValuesParser::new(Format::NAMES))]
     format: Option<String>,
@@ -114,7 +117,17 @@ const CONFLICT: &str = "the values differ; choose `--on-conflict skip` or `--on-
                         overwrite`; nothing was stored";
 
 pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
-    let path = args.file.as_deref().filter(|_| args.from.is_none());
+    let program = args.from.filter(|program| *program != Program::Sops);
+    if program.is_some() && (args.format.is_some() || args.delete_source) {
+        return Err(Error::usage("`--format` and `--delete-source` are about a file")
+            .hint("remove the option: `--from` reads a store"));
+    }
+
+    if args.from == Some(Program::Sops) && args.file.is_none() {
+        return Err(Error::usage("`--from sops` needs a file").hint("name it: `--from sops FILE`"));
+    }
+
+    let path = args.file.as_deref().filter(|_| program.is_none());
     if path == Some(Path::new("-")) && args.delete_source {
         return Err(
             Error::usage("stdin cannot be removed").hint("remove the option `--delete-source`")
@@ -123,15 +136,10 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
 
     let text = path.map(input::named).transpose()?;
 
-    // A dry run does not create a vault.
-    if args.dry_run {
-        cx.require_vault()?;
-    } else {
-        require_vault_unless_offered(cx)?;
-    }
+    require_vault_unless_offered(cx)?;
 
     let project = cx.trusted_project()?;
-    let (Items { items, skipped, referring }, file) = match (&text, path, args.from) {
+    let (Items { items, skipped, referring }, file) = match (&text, path, program) {
         (Some((text, file)), Some(path), _) => {
             (content::read_items(args, cx, path, text, file)?, file.clone())
         }
@@ -190,12 +198,11 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     };
 
     let secrets = items.into_iter().zip(&targets).zip(declared).map(incoming).collect();
-    let import = Import { secrets, on_conflict: args.on_conflict.into() };
     if args.dry_run {
-        let outcome =
-            cx.vault()?.plan_import(&import).map_err(|error| conflict(error, CONFLICT))?;
-        return cx.ui.print(&ImportPlan::of(&outcome.steps, &sources, &targets, &skipped));
+        return plan(args, cx, secrets, &sources, &targets, &skipped);
     }
+
+    let import = Import { secrets, on_conflict: args.on_conflict.into() };
 
     let outcome = store(cx, &import, &skipped, CONFLICT)?;
     if let (Some(manifest), Some(own)) = (cx.target.manifest()?, cx.target.tree_project()?)
@@ -211,6 +218,47 @@ pub(crate) fn run(args: &ImportArgs, cx: &Context) -> Result<(), Error> {
     cx.ui.document(|| Ok(Imported::of(&outcome, &skipped)))
 }
 
+/// Prints what an import would do. A dry run creates no vault: without one, everything would be created.
+fn plan(
+    args: &ImportArgs,
+    cx: &Context,
+    secrets: Vec<IncomingSecret<'_>>,
+    sources: &[String],
+    targets: &[ProjectName],
+    skipped: &[Skipped],
+) -> Result<(), Error> {
+    if cx.vault_is_missing()? {
+        let create = |secret: &IncomingSecret<'_>| {
+            (secret.new.tag.clone(), ImportResult::Action(Action::Create))
+        };
+        let steps: Vec<_> = secrets.iter().map(create).collect();
+        return cx.ui.print(&ImportPlan::of(&steps, sources, targets, skipped, "skip"));
+    }
+
+    // Every taken tag is listed, whatever would be done about it.
+    let (on_conflict, word) = match args.on_conflict {
+        OnTakenArg::Fail => (OnConflict::Skip, "conflict"),
+        OnTakenArg::Separate => (OnConflict::Skip, "separate"),
+        OnTakenArg::Skip => (OnConflict::Skip, "skip"),
+        OnTakenArg::Overwrite => (OnConflict::Overwrite, "skip"),
+    };
+    let import = Import { secrets, on_conflict };
+    let outcome = cx.vault()?.plan_import(&import).map_err(|error| conflict(error, CONFLICT))?;
+    cx.ui.print(&ImportPlan::of(&outcome.steps, sources, targets, skipped, word))?;
+
+    let is_taken = |(_, step): &&(Tag, ImportResult)| *step == ImportResult::Action(Action::Skip);
+    let taken = outcome.steps.iter().filter(is_taken).count();
+    if word == "conflict" && taken > 0 {
+        let verb = if taken == 1 { "has" } else { "have" };
+        let message = format!("{} already {verb} another value", counted(taken, "tag"));
+        return Err(Error::new(Kind::Conflict, message)
+            .hint("choose `--on-conflict skip`, `overwrite` or `separate`")
+            .into_answer());
+    }
+
+    Ok(())
+}
+
 /// Reports the result for a file whose entries were all skipped.
 fn nothing_to_store(
     args: &ImportArgs,
@@ -220,7 +268,7 @@ fn nothing_to_store(
     project: &ProjectName,
 ) -> Result<(), Error> {
     if args.dry_run {
-        return cx.ui.print(&ImportPlan::of(&[], &[], &[], skipped));
+        return cx.ui.print(&ImportPlan::of(&[], &[], &[], skipped, "skip"));
     }
 
     let nothing = ImportOutcome::default();

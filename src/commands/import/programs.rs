@@ -22,26 +22,32 @@ use crate::ui::escape::visible;
 /// The most bytes that a program may print: as many as a file may have.
 const MAX_OUTPUT: usize = 64 * 1024 * 1024;
 
-/// A program with a password store.
+/// The number of entries that may fail before the first one that is decrypted.
+const TRIES: usize = 3;
+
+/// A program that decrypts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Store {
+pub(super) enum Program {
     /// pass, the standard Unix password manager
     Pass,
     /// gopass
     Gopass,
+    /// sops, for a file that it encrypted
+    Sops,
 }
 
-impl Store {
+impl Program {
     pub(super) fn program(self) -> &'static str {
         match self {
             Self::Pass => "pass",
             Self::Gopass => "gopass",
+            Self::Sops => "sops",
         }
     }
 }
 
 /// Reads the entries of a password store, or of one folder of it.
-pub(super) fn read_store(args: &ImportArgs, cx: &Context, store: Store) -> Result<Items, Error> {
+pub(super) fn read_store(args: &ImportArgs, cx: &Context, store: Program) -> Result<Items, Error> {
     let folder = args.file.as_deref().map(|folder| {
         folder.to_str().map(|folder| folder.trim_matches('/')).filter(|folder| !folder.is_empty())
     });
@@ -51,9 +57,9 @@ pub(super) fn read_store(args: &ImportArgs, cx: &Context, store: Store) -> Resul
         None => None,
     };
 
-    let mut paths = match store {
-        Store::Pass => paths_of_pass()?,
-        Store::Gopass => paths_of_gopass()?,
+    let (mut paths, unnamed) = match store {
+        Program::Pass => paths_of_pass()?,
+        _ => (paths_of_gopass()?, Vec::new()),
     };
     paths.retain(|path| folder.is_none_or(|folder| is_in(path, folder)));
     paths.sort_unstable();
@@ -65,23 +71,40 @@ pub(super) fn read_store(args: &ImportArgs, cx: &Context, store: Store) -> Resul
     }
 
     let progress = cx.ui.progress("entries decrypted");
-    let mut entries = Vec::with_capacity(paths.len());
+    let (mut entries, mut failed) = (Vec::with_capacity(paths.len()), Vec::new());
     for (number, path) in paths.into_iter().enumerate() {
         let options: &[&str] = match store {
-            Store::Pass => &["show", "--"],
-            Store::Gopass => &["show", "--noparsing", "--unsafe", "--"],
+            Program::Pass => &["show", "--"],
+            _ => &["show", "--noparsing", "--unsafe", "--"],
         };
         let arguments: Vec<&OsStr> =
             options.iter().map(OsStr::new).chain([OsStr::new(&path)]).collect();
-        let content = run(store.program(), &arguments, SecretValue::MAX)?;
-        entries.push(StoreEntry { path: name_in(&path, folder).to_owned(), content });
+        let name = name_in(&path, folder).to_owned();
+        match run(store.program(), &arguments, SecretValue::MAX) {
+            Ok(content) => entries.push(StoreEntry { path: name, content }),
+
+            // A shared store has entries for other people's keys. If nothing can be decrypted, it is not that.
+            Err(error) if entries.is_empty() && failed.len() + 1 >= TRIES => return Err(error),
+            Err(_) => failed.push(name),
+        }
+
         progress.on_progress(number as u64 + 1);
+    }
+
+    if entries.is_empty() {
+        let message = format!("`{}` could decrypt nothing", store.program());
+        return Err(
+            Error::new(Kind::Failure, message).hint("its own message is above; nothing was stored")
+        );
     }
 
     drop(progress);
     let options = ImportOptions { prefix: &args.prefix, as_is: args.as_is, dotenvx: None };
-    read_entries(entries, options)
-        .map_err(|error| Error::usage(error.to_string()).hint("nothing was stored"))
+    let mut items = read_entries(entries, options)
+        .map_err(|error| Error::usage(error.to_string()).hint("nothing was stored"))?;
+    items.skip_unreadable(unnamed, "its name is not UTF-8");
+    items.skip_unreadable(failed, "the program could not decrypt it");
+    Ok(items)
 }
 
 /// Returns true for a folder's entry, and for the entry that has the folder's own name.
@@ -98,7 +121,8 @@ fn name_in<'p>(path: &'p str, folder: Option<&str>) -> &'p str {
 
 /// Returns the names of pass's entries. The program prints them only as a picture of a tree, so its files
 /// are listed: each entry is a file that ends in `.gpg`.
-fn paths_of_pass() -> Result<Vec<String>, Error> {
+/// Also returns those that are not UTF-8, as they can be shown.
+fn paths_of_pass() -> Result<(Vec<String>, Vec<String>), Error> {
     let store = Environment::of("PASSWORD_STORE_DIR")
         .map(PathBuf::from)
         .or_else(|| dirs::home_dir().map(|home| home.join(".password-store")))
@@ -109,20 +133,26 @@ fn paths_of_pass() -> Result<Vec<String>, Error> {
             .hint("PASSWORD_STORE_DIR says where it is; nothing was stored"));
     }
 
-    let mut paths = Vec::new();
+    let (mut paths, mut unnamed) = (Vec::new(), Vec::new());
     for file in WalkBuilder::new(&store).standard_filters(false).hidden(true).build() {
         let file = file.map_err(|error| {
             Error::new(Kind::Failure, format!("cannot list the password store: {error}"))
         })?;
-        let path = file.path().strip_prefix(&store).ok().and_then(Path::to_str);
-        if file.file_type().is_some_and(|kind| kind.is_file())
-            && let Some(path) = path.and_then(|path| path.strip_suffix(".gpg"))
-        {
-            paths.push(path.to_owned());
+        let path = file.path().strip_prefix(&store).unwrap_or(file.path());
+        if !file.file_type().is_some_and(|kind| kind.is_file()) {
+            continue;
+        }
+
+        match path.to_str() {
+            Some(path) => paths.extend(path.strip_suffix(".gpg").map(str::to_owned)),
+            None if path.as_os_str().as_encoded_bytes().ends_with(b".gpg") => {
+                unnamed.push(path.to_string_lossy().into_owned());
+            }
+            None => {}
         }
     }
 
-    Ok(paths)
+    Ok((paths, unnamed))
 }
 
 fn paths_of_gopass() -> Result<Vec<String>, Error> {

@@ -32,23 +32,23 @@ pub(crate) fn copy(
     secret: &Secret,
     clear_after: Duration,
 ) -> Result<(), Error> {
-    offer(revealed(cx, vault, secret)?.expose(), clear_after)
+    let fix = "run it on a desktop, or use `--osc52` to ask the terminal";
+    offer(revealed(cx, vault, secret)?.expose(), clear_after, fix)
 }
 
-/// Puts a text on the clipboard, which is cleared after this time.
-pub(crate) fn offer(text: &[u8], clear_after: Duration) -> Result<(), Error> {
+/// Puts a text on the clipboard, which is cleared after this time. `fix` is the hint if there is no clipboard.
+pub(crate) fn offer(text: &[u8], clear_after: Duration, fix: &'static str) -> Result<(), Error> {
     let executable = Environment::executable();
     clipboard::copy(&executable, text, clear_after, Environment::of)
-        .map_err(|error| refused(&error))
+        .map_err(|error| refused(&error, fix))
 }
 
-fn refused(error: &ClipboardError) -> Error {
+fn refused(error: &ClipboardError, fix: &'static str) -> Error {
     let message = error.to_string();
     match error {
         ClipboardError::NotText => Error::new(Kind::Refused, message)
             .hint("write it to a file with `secrets render -e '{{ secrets.TAG }}' -o FILE`"),
-        ClipboardError::Unavailable => Error::new(Kind::Failure, message)
-            .hint("run it on a desktop, or use `--osc52` to ask the terminal"),
+        ClipboardError::Unavailable => Error::new(Kind::Failure, message).hint(fix),
         ClipboardError::Process(_) => Error::new(Kind::Failure, message),
     }
 }

@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 
 use secrets_project::shell::{Changes, Shell};
+use secrets_project::variables::is_of_shells;
 use secrets_runtime::run::environment::Variables;
 
+use crate::context::Context;
 use crate::error::Error;
 use crate::ui::raw;
 
@@ -32,10 +34,22 @@ impl From<ShellArg> for Shell {
     }
 }
 
-/// Returns the variables with valid names that are set for a program, without those that it inherits.
-pub(crate) fn variable_pairs(variables: Variables) -> Vec<(String, OsString)> {
+/// Returns the variables that a shell gets. Warns of those that have a meaning of their own in a shell.
+pub(crate) fn variable_pairs(variables: Variables, cx: &Context) -> Vec<(String, OsString)> {
     let pairs = variables.into_pairs().into_iter();
-    pairs.filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect()
+    let named = pairs.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let is_free = |(name, _): &(String, OsString)| {
+        let is_free = !is_of_shells(name);
+        if !is_free {
+            cx.ui.warn(&format!(
+                "`{name}` is left out: it has a meaning of its own in a shell; `secrets run` sets it for \
+                 a program"
+            ));
+        }
+
+        is_free
+    };
+    named.filter(is_free).collect()
 }
 
 /// Prints the lines for the changes that `change` makes.

@@ -89,11 +89,11 @@ fn doppler() {
     REFERENCE = https://tok_made_up_123@example.test
     SPACES =   x  
     UNICODE = pässwörd-日本-🔑
+    RESTRICTED: it is restricted, so Doppler does not show it
     DOPPLER_CONFIG: it is metadata of Doppler
     DOPPLER_ENVIRONMENT: it is metadata of Doppler
     DOPPLER_PROJECT: it is metadata of Doppler
     EMPTY: it is empty
-    RESTRICTED: it is empty
     "#);
     sample_is!(Format::Json, "doppler-download.json", @r#"
     API_TOKEN = tok_made_up_123
@@ -186,6 +186,7 @@ fn one_password() {
     archived-login = archived-pass  (user: old)
     slash-in-title-dot = slash-pass  (user: x)
     example-login-3 = same title in another vault  (user: carol)
+    files: attached files cannot be imported
     Example login, Extra / data address: it is an object or a list
     Document, document: attached files cannot be imported
     Document: it holds no secret
@@ -260,13 +261,13 @@ fn yaml() {
     alias_user = app
     alias_timeout = 30
     tagged = 123
-    custom = name
     binary = \0\u{1}��
     multi_doc = first
     database.nothing: it is empty
     database.tilde: it is empty
     database.blank: it is empty
     database.empty: it is empty
+    custom: its tag (`!`) has a meaning that only another program knows
     "#);
 }
 
@@ -297,4 +298,64 @@ fn dotenvx() {
         panic!("it is not read")
     };
     assert!(items.items[1].value.expose().starts_with(b"encrypted:"));
+}
+
+#[test]
+fn a_tag_of_yaml_that_only_another_program_knows_is_no_value() {
+    let text = b"a: !secret db\nb: !Sub '${x}'\nc: !!str 1\nd: ! 2\ne: !env {f: g}\n";
+    insta::assert_snapshot!(lines(&taken(Format::Yaml, text)), @"
+    c = 1
+    d = 2
+    a: its tag (`!`) has a meaning that only another program knows
+    b: its tag (`!`) has a meaning that only another program knows
+    e.f: its tag (`!`) has a meaning that only another program knows
+    ");
+    let options = ImportOptions { as_is: true, ..ImportOptions::default() };
+    let Ok(items) = read(Format::Yaml, text, options) else { panic!("it is not read") };
+    assert_eq!(items.items.len(), 5);
+}
+
+/// What is left out can be lost with the file, unless it is empty or public.
+#[test]
+fn nothing_is_left_out_in_silence() {
+    let named = |format, text: &[u8]| {
+        let items = taken(format, text);
+        let has_value = items.skipped.iter().any(|skip| skip.has_value);
+        (items.items.len(), has_value)
+    };
+
+    let csv = b"title,username,password,otpauth,\nA,me,1,,lost\n";
+    assert_eq!(named(Format::OnePassword, csv), (2, false));
+    let env = b"A=encrypted:BExampleCiphertextOfMyOwn000000000000\nDOTENV_PUBLIC_KEY_X=lost\n";
+    assert_eq!(named(Format::Dotenv, env), (0, true));
+    let lookalike =
+        br#"{"id": 1, "type": 2, "label": "a", "reference": "r", "value": "v", "password": "p"}"#;
+    assert_eq!(Format::of(None, lookalike), Some(Format::Json));
+    let bitwarden = br#"{"encrypted": false, "items": [{"name": "a", "type": 1, "newer": "x", "login": {"password": "p", "pin": "1"}}]}"#;
+    assert_eq!(named(Format::Bitwarden, bitwarden), (3, false));
+    let doppler = br#"{"A": {"computed": null, "computedVisibility": "restricted", "raw": "x"}}"#;
+    assert_eq!(named(Format::Doppler, doppler), (0, true));
+    let vault = br#"{"request_id": 1, "data": {"a": 1}, "auth": {"client_token": "x"}}"#;
+    assert_eq!(named(Format::Vault, vault), (1, true));
+}
+
+#[test]
+fn hostile_sizes_are_bounded() {
+    let start = std::time::Instant::now();
+    let many = format!("{{\"a\": [{}1]}}", "1,".repeat(300_000));
+    assert_eq!(refused(Format::Json, many.as_bytes()).why, Why::TooMany);
+    let long = format!("{{\"{}\": [{}1]}}", "n".repeat(1000), "1,".repeat(100_000));
+    assert_eq!(refused(Format::Json, long.as_bytes()).why, Why::TooMany);
+    let entities =
+        format!("url,username,password,extra,name,grouping\n,,{},,x,\n", "&amp;".repeat(150_000));
+    assert_eq!(taken(Format::LastPass, entities.as_bytes()).items.len(), 1);
+
+    // One key, many times, and many keys
+    let mut keys = DotenvxKeys::default();
+    keys.add(vec!["11".repeat(32); 10_000].join(",").as_bytes());
+    (0..200_u32).for_each(|number| keys.add(format!("{number:064x}").as_bytes()));
+    let text = "A=encrypted:BExampleCiphertextOfMyOwn000000000000\n".repeat(500);
+    let options = ImportOptions { dotenvx: Some(&keys), ..ImportOptions::default() };
+    assert!(read(Format::Dotenv, text.as_bytes(), options).is_ok());
+    assert!(start.elapsed().as_secs() < 60);
 }

@@ -8,6 +8,8 @@ use super::tags::Tags;
 use super::{ImportError, Item, Items, Skipped, Why, foreign, managers};
 use crate::position::Position;
 
+const TAGGED: &str = "its tag (`!`) has a meaning that only another program knows";
+
 pub(super) struct Collector<'p> {
     tags: Tags<'p>,
     as_is: bool,
@@ -42,14 +44,27 @@ impl<'p> Collector<'p> {
         &mut self,
         metadata: &ToolMetadata,
         name: &str,
+        value: &[u8],
         at: Position,
     ) -> bool {
         let why = metadata.why(name).filter(|_| !self.as_is);
         if let Some(why) = why {
-            self.skip_foreign(label(name), Some(at), why, false);
+            // A name alone does not prove that nothing is lost with the file.
+            let has_value = !foreign::is_public(name, value);
+            self.skip_foreign(label(name), Some(at), why, has_value);
         }
 
         why.is_some()
+    }
+
+    /// Skips a value with a tag of YAML that another program gives a meaning, unless `as_is` is set. Returns
+    /// whether it was skipped.
+    pub(super) fn skip_tagged(&mut self, name: &str, at: Position) -> bool {
+        if !self.as_is {
+            self.skip_foreign(label(name), Some(at), TAGGED, true);
+        }
+
+        !self.as_is
     }
 
     /// Records a variable whose value refers to another variable.

@@ -14,7 +14,7 @@ const BEGINNINGS: [(&str, &str); 13] = [
         "encrypted:",
         "dotenvx encrypted it, and neither `.env.keys` nor DOTENV_PRIVATE_KEY has its key",
     ),
-    ("ENC[AES256_GCM,", "sops encrypted it; import the output of `sops decrypt`"),
+    ("ENC[AES256_GCM,", "sops encrypted it; import the file with `--from sops`"),
     ("ENC[", "another tool encrypted it; import the decrypted value"),
     ("$ANSIBLE_VAULT;", "Ansible encrypted it; import the output of `ansible-vault view`"),
     ("op://", "1Password resolves this reference; import the output of `op inject`"),
@@ -89,6 +89,12 @@ impl ToolMetadata {
         (self.dotenvx && name.starts_with("DOTENV_PUBLIC_KEY"))
             .then_some("it is metadata of dotenvx")
     }
+}
+
+/// Returns true for a public key of dotenvx, and for a name of Doppler's: nothing is lost with them.
+pub(super) fn is_public(name: &str, value: &[u8]) -> bool {
+    let is_key = || value.len() == 66 && value.iter().all(u8::is_ascii_hexdigit);
+    DOPPLER.contains(&name) || name.starts_with("DOTENV_PUBLIC_KEY") && is_key()
 }
 
 /// Returns true if a template would have a placeholder in this text, valid or not. `template::scan`

@@ -106,6 +106,19 @@ pub struct Items {
     pub referring: Vec<(String, u64)>,
 }
 
+impl Items {
+    /// Adds entries of a store that could not be read.
+    pub fn skip_unreadable(&mut self, names: Vec<String>, why: &'static str) {
+        self.skipped.extend(names.into_iter().map(|name| Skipped {
+            source: entry::label(&name),
+            line: None,
+            why,
+            as_is: false,
+            has_value: true,
+        }));
+    }
+}
+
 /// Reads a whole file. For [`Format::Age`], `text` is the decrypted document.
 ///
 /// The caller has to wipe `text`, and the copies of the libraries that read CSV, JSON and XML

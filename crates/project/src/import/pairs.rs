@@ -39,6 +39,7 @@ pub(super) fn dotenv(
         value: keys.and_then(|keys| keys.decrypt(entry.value.expose())).unwrap_or(entry.value),
         name: entry.name,
         at: Position { line: entry.line, column: 1 },
+        is_tagged: false,
     };
     add(entries.into_iter().map(pair).collect(), metadata, found)
 }
@@ -58,13 +59,15 @@ fn add(
     let metadata = metadata.with_names(pairs.iter().map(|pair| pair.name.as_str()));
     let mut tags: HashMap<TagKey, String> = HashMap::new();
 
-    for (index, Named { name, value, at }) in pairs.into_iter().enumerate() {
+    for (index, Named { name, value, at, is_tagged }) in pairs.into_iter().enumerate() {
         if last.get(&name) != Some(&index) {
             found.skip(&name, Some(at), DUPLICATE);
             continue;
         }
 
-        if found.skip_metadata(&metadata, &name, at) {
+        if found.skip_metadata(&metadata, &name, value.expose(), at)
+            || is_tagged && found.skip_tagged(&name, at)
+        {
             continue;
         }
 

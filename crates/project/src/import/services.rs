@@ -31,9 +31,15 @@ pub(super) fn read(
     let wrong = ImportError::without_position(Why::NotFrom(format.name()));
     let (Some(node), true) = (nodes.pop(), nodes.is_empty()) else { return Err(wrong) };
     let named = match format {
-        Format::Vault => vault(node).transpose()?,
+        Format::Vault => {
+            if node.get("auth").is_some_and(|auth| auth.map().is_some()) {
+                found.skip("auth", Some(node.at), "it is a token of the service itself");
+            }
+
+            vault(node).transpose()?
+        }
         Format::Aws => aws(node, &mut found)?,
-        Format::Doppler => doppler(node),
+        Format::Doppler => doppler(node, &mut found),
         Format::Infisical => infisical(node),
         _ => None,
     };
@@ -115,13 +121,13 @@ fn aws_secret(secret: &Node, is_named: bool) -> Result<Option<Vec<Named>>, Impor
                 let named = named.map_err(|error| ImportError::at(at, error.why))?;
                 named.into_iter().map(place).collect()
             }
-            _ => vec![Named { name, value: text, at }],
+            _ => vec![Named { name, value: text, at, is_tagged: false }],
         }));
     }
 
     let value = secret.copy("SecretBinary").and_then(|text| decode_base64(text.expose()));
     let value = value.ok_or_else(|| ImportError::at(at, Why::Base64))?;
-    Ok(Some(vec![Named { name, value, at }]))
+    Ok(Some(vec![Named { name, value, at, is_tagged: false }]))
 }
 
 /// Returns true for a value of `doppler secrets --json`.
@@ -132,13 +138,19 @@ fn is_doppler(value: &Node) -> bool {
 
 /// Reads `doppler secrets --json`. The computed value is the one in which references to other
 /// secrets are resolved.
-fn doppler(all: Node) -> Option<Vec<Named>> {
+fn doppler(all: Node, found: &mut Collector<'_>) -> Option<Vec<Named>> {
     let Content::Map(members) = all.content else { return None };
-    let named = |(name, node): (String, Node)| {
-        Some(Named { name, value: node.copy("computed")?, at: node.at })
-    };
+    let mut named = Vec::with_capacity(members.len());
+    for (name, node) in members {
+        let value = node.copy("computed")?;
+        if node.label("computedVisibility").as_deref() == Some("restricted") && value.is_empty() {
+            found.skip(&name, Some(node.at), "it is restricted, so Doppler does not show it");
+        } else {
+            named.push(Named { name, value, at: node.at, is_tagged: false });
+        }
+    }
 
-    members.into_iter().map(named).collect()
+    Some(named)
 }
 
 /// Returns the members that hold the name and the value.
@@ -153,7 +165,12 @@ fn infisical(all: Node) -> Option<Vec<Named>> {
     let Content::List(secrets) = all.content else { return None };
     let named = |secret: Node| {
         let (name, value) = infisical_names(&secret)?;
-        Some(Named { name: secret.label(name)?, value: secret.copy(value)?, at: secret.at })
+        Some(Named {
+            name: secret.label(name)?,
+            value: secret.copy(value)?,
+            at: secret.at,
+            is_tagged: false,
+        })
     };
 
     secrets.into_iter().map(named).collect()

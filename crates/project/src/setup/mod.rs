@@ -31,6 +31,7 @@ pub mod detect;
 mod digesting;
 mod draft;
 pub mod gitignore;
+mod identity;
 pub mod manifest;
 pub mod meaning;
 pub mod migration;

@@ -111,7 +111,7 @@ impl Coverage {
     /// Describes what a manifest asks for, in all environments. This reads its templates.
     pub fn of(manifest: &Manifest) -> io::Result<Self> {
         let manifest = manifest.base();
-        let directory = fs::canonicalize(relative(&manifest.directory))?;
+        let directory = manifest.canonical_directory()?;
         let outputs = manifest
             .render
             .iter()
@@ -124,7 +124,7 @@ impl Coverage {
             outputs: outputs.collect(),
             directory: PathBytes::of(&directory),
             project: manifest.project.as_ref().map(ToString::to_string),
-            manifest: hexadecimal(&manifest.digest),
+            manifest: manifest.sha256(),
             secrets: manifest
                 .secrets
                 .iter()
@@ -471,7 +471,7 @@ fn field(digest: &mut Sha256, bytes: &[u8]) {
     digest.update(bytes);
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         let _ = write!(text, "{byte:02x}");

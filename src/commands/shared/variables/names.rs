@@ -75,6 +75,8 @@ pub(super) fn check_allowed(name: &str, place: &str, explicit: bool) -> Result<(
 pub(super) fn reason_to_skip(name: &str, value: &[u8]) -> Option<&'static str> {
     if variables::is_credential(OsStr::new(name)) {
         Some("its variable is never passed to a program")
+    } else if variables::is_setting(name) {
+        Some("its variable would be a setting of `secrets`")
     } else if !variables::is_name(name) {
         Some("its tag is not a valid variable name; use `--env NAME=TEMPLATE`")
     } else if variables::is_dangerous(name) {

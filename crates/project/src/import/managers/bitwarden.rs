@@ -34,6 +34,24 @@ pub(in super::super) fn read(text: &str, mut found: Collector<'_>) -> Result<Ite
     Ok(found.finish())
 }
 
+/// Members of an entry that only organize entries.
+const ORDER: [&str; 14] = [
+    "archivedDate",
+    "attachments",
+    "collectionIds",
+    "creationDate",
+    "deletedDate",
+    "favorite",
+    "folderId",
+    "id",
+    "key",
+    "organizationId",
+    "passwordHistory",
+    "reprompt",
+    "revisionDate",
+    "type",
+];
+
 struct Reader<'d, 'a> {
     document: &'d Document<'a>,
 }
@@ -55,7 +73,8 @@ impl<'a> Reader<'_, 'a> {
                 }
                 "secureNote" => {} // only marks the kind; the text is in `notes`
                 _ if part.get().starts_with('{') => self.other(part, &mut entry)?,
-                _ => {}
+                name if ORDER.contains(&name) => {}
+                name => self.unknown(name, part, &mut entry)?,
             }
         }
 
@@ -80,7 +99,8 @@ impl<'a> Reader<'_, 'a> {
                 "fido2Credentials" if !self.elements(part, "fido2Credentials")?.is_empty() => {
                     entry.dropped.push(("passkey".into(), "passkeys cannot be imported"));
                 }
-                _ => {}
+                "fido2Credentials" | "passwordRevisionDate" | "autofillOnPageLoad" | "uri" => {}
+                name => self.unknown(name, part, entry)?,
             }
         }
 
@@ -117,6 +137,22 @@ impl<'a> Reader<'_, 'a> {
                 Some(value) => entry.fields.push((words(&name), value)),
                 None => entry.dropped.push((words(&name), "it is an object or a list")),
             }
+        }
+
+        Ok(())
+    }
+
+    /// Keeps a member that no known version has: a value as a field, anything else with a warning.
+    fn unknown(
+        &self,
+        name: &str,
+        part: &'a RawValue,
+        entry: &mut Entry,
+    ) -> Result<(), ImportError> {
+        match self.document.scalar(part)? {
+            Some(value) => entry.fields.push((words(name), value)),
+            None if part.get() == "[]" => {}
+            None => entry.dropped.push((words(name), "it is an object or a list")),
         }
 
         Ok(())

@@ -59,7 +59,20 @@ pub(in super::super) fn read_op(
 
 /// Returns true for what `op item get --fields` prints.
 fn is_field(node: &Node) -> bool {
+    let known = [
+        "id",
+        "type",
+        "purpose",
+        "label",
+        "value",
+        "reference",
+        "section",
+        "entropy",
+        "password_details",
+        "totp",
+    ];
     has(node, &["id", "type", "label", "reference"])
+        && node.map().is_some_and(|all| all.iter().all(|(name, _)| known.contains(&name.as_str())))
 }
 
 fn has(node: &Node, names: &[&str]) -> bool {
@@ -120,6 +133,12 @@ pub(in super::super) fn read_1pux(
         return Err(broken());
     }
 
+    let is_attached = |name: &str| name.starts_with("files/") && name.len() > "files/".len();
+    let attached = archive.file_names().filter(|name| is_attached(name)).count();
+    if attached > 0 {
+        found.skip("files", None, FILE);
+    }
+
     let nodes = fault::utf8(data.expose()).and_then(json::read);
 
     // The archive's document has other positions than the file.
@@ -161,7 +180,10 @@ fn of_1pux(item: &Node) -> Entry {
         match field.label("designation").as_deref() {
             Some("username") => entry.users.push(text(&value)),
             Some("password") => entry.set(EntryField::Password, value),
-            _ if is_control(field) => {}
+            _ if is_control(field) => {
+                let name = name.unwrap_or_else(|| "field".into());
+                entry.dropped.push((name, "it is a button or a checkbox"));
+            }
             _ => {
                 let name = name.or_else(|| field.label("id")).unwrap_or_default();
                 entry.fields.push((name, value));
@@ -187,6 +209,25 @@ fn of_1pux(item: &Node) -> Entry {
         entry.set(EntryField::Notes, notes);
     }
 
+    let known = [
+        "loginFields",
+        "password",
+        "sections",
+        "notesPlain",
+        "documentAttributes",
+        "passkey",
+        "passwordHistory",
+    ];
+    for (name, node) in details.map().unwrap_or_default() {
+        match node.value() {
+            _ if known.contains(&name.as_str()) => {}
+            Some(value) => {
+                entry.fields.push((name.clone(), SecretBytes::copy_of(value.expose())));
+            }
+            None => entry.dropped.push((name.clone(), "it is an object or a list")),
+        }
+    }
+
     if details.get("documentAttributes").is_some_and(|it| it.map().is_some()) {
         entry.dropped.push(("document".into(), FILE));
     }
@@ -200,7 +241,7 @@ fn of_1pux(item: &Node) -> Entry {
 
 /// Returns true for a field of a form that is a button or a checkbox.
 fn is_control(field: &Node) -> bool {
-    matches!(field.label("fieldType").as_deref(), Some("B" | "C" | "I"))
+    matches!(field.label("fieldType").as_deref(), Some("B" | "C"))
 }
 
 /// Adds a field of a section. `kind` says what its value is.

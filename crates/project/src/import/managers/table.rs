@@ -127,8 +127,7 @@ fn column(format: Format, name: &str) -> Column {
             "folder" | "collections" | "favorite" | "type" | "reprompt" | "archiveddate",
         )
         | (Format::KeePass, "icon" | "last modified" | "created" | "tags")
-        | (Format::LastPass, "grouping" | "fav")
-        | (_, "") => Column::Order,
+        | (Format::LastPass, "grouping" | "fav") => Column::Order,
         _ => Column::Unknown(name.to_owned()),
     }
 }
@@ -172,14 +171,20 @@ fn entry_of(
 /// are not part of the passwords.
 fn is_escaped(text: &str) -> bool {
     let entities = ["&amp;", "&lt;", "&gt;", "&quot;", "&#39;", "&apos;"];
-    let is_in_address = |at: usize| {
-        let start = text[..at].rfind([',', '"', '\n']).map_or(0, |before| before + 1);
-        text[start..at].contains("://")
-    };
-    let all = || text.match_indices('&').map(|(at, _)| at);
-    !text.contains(['<', '>'])
-        && all().all(|at| entities.iter().any(|entity| text[at..].starts_with(entity)))
-        && all().any(is_in_address)
+    let (mut is_address, mut is_proved) = (false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b',' | b'"' | b'\n' => is_address = false,
+            b':' if text[at..].starts_with("://") => is_address = true,
+            b'&' if entities.iter().any(|entity| text[at..].starts_with(entity)) => {
+                is_proved |= is_address;
+            }
+            b'<' | b'>' | b'&' => return false,
+            _ => {}
+        }
+    }
+
+    is_proved
 }
 
 /// Reads custom fields, which are lines of `name: value`. If a line does not have this form, some

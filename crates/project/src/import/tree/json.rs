@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::super::{ImportError, Why, begins_with};
-use super::{Content, MAX_DEPTH, Node};
+use super::{Content, MAX_DEPTH, MAX_NODES, Node};
 use crate::position::Lines;
 use crate::position::Position;
 
@@ -16,10 +16,10 @@ use crate::position::Position;
 pub(in super::super) fn read(text: &str) -> Result<Vec<Node>, ImportError> {
     let document = Document::new(text);
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
-    let mut nodes = Vec::new();
+    let (mut nodes, mut left) = (Vec::new(), MAX_NODES);
     for value in &mut values {
         let value = value.map_err(|error| invalid(&error))?;
-        nodes.push(document.node(value, 0)?);
+        nodes.push(document.node(value, 0, &mut left)?);
     }
 
     Ok(nodes)
@@ -49,9 +49,15 @@ impl<'a> Document<'a> {
         serde_json::from_str(self.text).map_err(|error| invalid(&error))
     }
 
-    /// Returns a part with everything in it.
-    fn node(&self, part: &'a RawValue, depth: usize) -> Result<Node, ImportError> {
+    /// Returns a part with everything in it. `left` is the number of nodes that may still be made.
+    fn node(
+        &self,
+        part: &'a RawValue,
+        depth: usize,
+        left: &mut usize,
+    ) -> Result<Node, ImportError> {
         let at = self.position(part);
+        *left = left.checked_sub(1).ok_or(ImportError::at(at, Why::TooMany))?;
         let below = || {
             if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(ImportError::at(at, Why::TooDeep)) }
         };
@@ -60,19 +66,19 @@ impl<'a> Document<'a> {
             Some(b'{') => {
                 let Object(members) = self.typed(part, '{', "")?.unwrap_or(Object(Vec::new()));
                 let depth = below()?;
-                let node = |(name, part)| Ok((name, self.node(part, depth)?));
+                let node = |(name, part)| Ok((name, self.node(part, depth, left)?));
                 Content::Map(members.into_iter().map(node).collect::<Result<_, _>>()?)
             }
             Some(b'[') => {
                 let elements: Vec<&RawValue> = self.typed(part, '[', "")?.unwrap_or_default();
                 let depth = below()?;
-                let nodes = elements.into_iter().map(|part| self.node(part, depth));
+                let nodes = elements.into_iter().map(|part| self.node(part, depth, left));
                 Content::List(nodes.collect::<Result<_, _>>()?)
             }
             _ => Content::Value(self.scalar(part)?.ok_or_else(|| ImportError::at(at, Why::Json))?),
         };
 
-        Ok(Node { at, content })
+        Ok(Node { at, is_tagged: false, content })
     }
 
     pub(in super::super) fn position(&self, part: &RawValue) -> Position {

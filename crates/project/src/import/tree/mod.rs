@@ -14,9 +14,11 @@ use crate::position::Position;
 /// The maximum depth of lists and maps.
 const MAX_DEPTH: usize = 64;
 /// The maximum number of values in a file, with those that aliases repeat.
-const MAX_NODES: usize = 100_000;
+const MAX_NODES: usize = 250_000;
 /// The maximum length of a joined name in bytes.
 const MAX_NAME: usize = 1024;
+/// The maximum total length of the joined names of a file in bytes.
+const MAX_NAMES: usize = 32 * 1024 * 1024;
 /// The maximum total size in bytes of the values that aliases repeat.
 const MAX_REPEATED: usize = 16 * 1024 * 1024;
 
@@ -24,6 +26,8 @@ const MAX_REPEATED: usize = 16 * 1024 * 1024;
 pub(super) struct Node {
     /// Where it begins
     pub(super) at: Position,
+    /// True if a tag of YAML gives it a meaning that only another program knows
+    pub(super) is_tagged: bool,
     pub(super) content: Content,
 }
 
@@ -41,6 +45,16 @@ pub(super) struct Named {
     pub(super) name: String,
     pub(super) value: SecretBytes,
     pub(super) at: Position,
+    /// As in [`Node`]
+    pub(super) is_tagged: bool,
+}
+
+/// The values below a node.
+#[derive(Default)]
+struct Flattened {
+    all: Vec<Named>,
+    /// The total length of their names
+    bytes: usize,
 }
 
 impl Node {
@@ -77,12 +91,18 @@ impl Node {
 
     /// Returns all values below this node with their names. A list's elements have numbers from 0.
     pub(super) fn flattened(self, name: &str) -> Result<Vec<Named>, ImportError> {
-        let mut all = Vec::new();
-        self.flatten(name.to_owned(), &mut all)?;
-        Ok(all)
+        let mut found = Flattened::default();
+        self.flatten(name.to_owned(), false, &mut found)?;
+        Ok(found.all)
     }
 
-    fn flatten(self, name: String, all: &mut Vec<Named>) -> Result<(), ImportError> {
+    fn flatten(
+        self,
+        name: String,
+        is_tagged: bool,
+        found: &mut Flattened,
+    ) -> Result<(), ImportError> {
+        let is_tagged = is_tagged || self.is_tagged;
         let below = |part: &str, node: &Self| match name.as_str() {
             "" => Ok(part.to_owned()),
             // Each name is a copy of the names above it, so their length is limited.
@@ -92,18 +112,38 @@ impl Node {
             name => Ok(format!("{name}.{part}")),
         };
 
-        match self.content {
-            Content::Value(value) => all.push(Named { name, value, at: self.at }),
+        let is_empty = match &self.content {
+            Content::Value(_) => false,
+            Content::List(elements) => elements.is_empty(),
+            Content::Map(members) => members.is_empty(),
+        };
+
+        // A list or a map without content is reported as an empty value.
+        let content = if is_empty && !name.is_empty() {
+            Content::Value(SecretBytes::with_capacity(0))
+        } else {
+            self.content
+        };
+
+        match content {
+            Content::Value(value) => {
+                found.bytes += name.len();
+                if found.bytes > MAX_NAMES {
+                    return Err(ImportError::at(self.at, Why::TooMany));
+                }
+
+                found.all.push(Named { name, value, at: self.at, is_tagged });
+            }
             Content::List(elements) => {
                 for (number, element) in elements.into_iter().enumerate() {
                     let name = below(&number.to_string(), &element)?;
-                    element.flatten(name, all)?;
+                    element.flatten(name, is_tagged, found)?;
                 }
             }
             Content::Map(members) => {
                 for (part, member) in members {
                     let name = below(&part, &member)?;
-                    member.flatten(name, all)?;
+                    member.flatten(name, is_tagged, found)?;
                 }
             }
         }

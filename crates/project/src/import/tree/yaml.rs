@@ -60,10 +60,15 @@ impl Reader {
                 }
 
                 let value = scalar(&text, is_plain, tag.as_deref(), at)?;
-                self.add(Node { at, content: Content::Value(value) }, anchor)
+                let is_tagged = is_foreign(tag.as_deref());
+                self.add(Node { at, is_tagged, content: Content::Value(value) }, anchor)
             }
-            Event::SequenceStart(anchor, _) => self.start(at, Content::List(Vec::new()), anchor),
-            Event::MappingStart(anchor, _) => self.start(at, Content::Map(Vec::new()), anchor),
+            Event::SequenceStart(anchor, tag) => {
+                self.start(at, Content::List(Vec::new()), anchor, is_foreign(tag.as_deref()))
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.start(at, Content::Map(Vec::new()), anchor, is_foreign(tag.as_deref()))
+            }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(Open { mut node, anchor, merged, .. }) = self.open.pop() else {
                     return Err(ImportError::at(at, Why::Yaml));
@@ -101,7 +106,13 @@ impl Reader {
         })
     }
 
-    fn start(&mut self, at: Position, content: Content, anchor: usize) -> Result<(), ImportError> {
+    fn start(
+        &mut self,
+        at: Position,
+        content: Content,
+        anchor: usize,
+        is_tagged: bool,
+    ) -> Result<(), ImportError> {
         if self.expects_name() {
             return Err(ImportError::at(at, Why::KeyNotText));
         }
@@ -110,7 +121,7 @@ impl Reader {
             return Err(ImportError::at(at, Why::TooDeep));
         }
 
-        let node = Node { at, content };
+        let node = Node { at, is_tagged, content };
         self.open.push(Open { node, anchor, name: None, merged: Vec::new(), is_merge: false });
         Ok(())
     }
@@ -190,8 +201,17 @@ impl Reader {
             }
         };
 
-        Some(Node { at: node.at, content })
+        Some(Node { at: node.at, is_tagged: node.is_tagged, content })
     }
+}
+
+/// Returns true for a tag that is not one of YAML's own, such as `!secret` or `!Sub`. `!` alone only says that
+/// a scalar is text.
+fn is_foreign(tag: Option<&Tag>) -> bool {
+    tag.is_some_and(|tag| {
+        let is_text = tag.handle.is_empty() && tag.suffix == "!";
+        !tag.is_yaml_core_schema() && !is_text
+    })
 }
 
 /// Returns the bytes of a scalar: nothing for `null`, and the content of `!!binary`.
