@@ -70,7 +70,7 @@ integrations:
     cargo build --locked --release
     tests/integrations.sh
 
-# try `copy` with X11 and Wayland; needs xvfb, xclip, xsel, wl-clipboard and sway
+# try `copy` with X11 and Wayland, and `keychain` with GNOME Keyring; .ci/run installs what it needs
 desktop:
     cargo build --locked --release
     tests/desktop.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tries `secrets copy` with real desktops: X11 under Xvfb, read by xclip and xsel, and Wayland in sway
-# without a screen, read by wl-paste. SECRETS names the binary.
+# without a screen, read by wl-paste. Tries `secrets keychain` with GNOME Keyring. SECRETS names the binary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -95,3 +95,43 @@ until_true wayland
 WAYLAND_DISPLAY=$(basename "$(wayland)")
 export WAYLAND_DISPLAY
 desktop Wayland 'timeout 5 wl-paste -n' 'timeout 5 wl-paste -l' 'timeout 5 wl-copy'
+unset WAYLAND_DISPLAY
+
+# keychain: the vault opens without a passphrase while the keychain is open, and only then
+keychain() {
+    local passphrase=$SECRETS_PASSPHRASE
+    unset SECRETS_PASSPHRASE
+    printf login | gnome-keyring-daemon --unlock --components=secrets >/dev/null 2>&1
+    ! "$secrets" list </dev/null >/dev/null 2>&1 || fail "keychain: open before it has a key"
+    SECRETS_PASSPHRASE=$passphrase "$secrets" keychain add -q
+    "$secrets" verify | grep -q 'keychain of one machine' || fail "keychain: verify does not show it"
+    same "keychain: a value" 4711 "$secrets" render -e '{{ secrets.pin }}'
+    "$secrets" unlock -q </dev/null && "$secrets" lock -q
+    ! "$secrets" passwd --generate </dev/null >/dev/null 2>&1 || fail "keychain: it is enough for passwd"
+    ! "$secrets" keychain remove </dev/null >/dev/null 2>&1 || fail "keychain: it removes itself"
+
+    # A new key replaces the old one.
+    SECRETS_PASSPHRASE=$passphrase "$secrets" keychain add -q
+    "$secrets" verify | grep -q 'keychain of one machine' || fail "keychain: the old key is still there"
+
+    # A vault that needs a key file does not need it for the keychain.
+    SECRETS_PASSPHRASE=$passphrase "$secrets" key-file create -q "$directory/key" 2>/dev/null
+    same "keychain: without the key file" 4711 "$secrets" render -e '{{ secrets.pin }}' </dev/null
+    SECRETS_PASSPHRASE=$passphrase "$secrets" --key-file "$directory/key" key-file remove -q
+
+    env -u DBUS_SESSION_BUS_ADDRESS "$secrets" list </dev/null 2>"$directory/errors" && fail "keychain: open without a bus"
+    grep -q 'there is no keychain in this session' "$directory/errors" || fail "keychain: $(cat "$directory/errors")"
+
+    SECRETS_PASSPHRASE=$passphrase "$secrets" keychain remove -q
+    ! "$secrets" list </dev/null >/dev/null 2>&1 || fail "keychain: open after remove"
+    ! secret-tool lookup service secrets >/dev/null || fail "keychain: the key is still stored"
+
+    SECRETS_PASSPHRASE=$passphrase "$secrets" keychain add -q
+    SECRETS_PASSPHRASE=$passphrase "$secrets" rekey -y 2>&1 | grep -q 'secrets keychain add' || fail "keychain: rekey is silent"
+    ! "$secrets" list </dev/null >/dev/null 2>&1 || fail "keychain: open after rekey"
+    pkill -u "$(id -u)" -f '[g]nome-keyring-daemon --unlock' || true
+    echo "keychain: ok"
+}
+export secrets directory
+export -f keychain same fail
+dbus-run-session -- bash -euo pipefail -c keychain 2>"$directory/session" || fail "$(cat "$directory/session")"

@@ -37,7 +37,10 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Set up a project", &["trust", "setup", "check", "refs", "template", "adopt", "project"]),
     (
         "Manage the vault",
-        &["init", "unlock", "lock", "status", "passwd", "key-file", "recovery", "rekey"],
+        &[
+            "init", "unlock", "lock", "status", "passwd", "keychain", "key-file", "recovery",
+            "rekey",
+        ],
     ),
     ("Protect the vault", &["doctor", "verify", "backup", "restore", "salvage", "compact"]),
 ];

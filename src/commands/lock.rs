@@ -20,7 +20,8 @@ Examples:
 /// descriptions, hints and audit log of the projects that it opened, and use changes that it had
 /// signed in advance. Then replace the secrets whose values it may have read.
 ///
-/// Tokens open a locked vault as well. `secrets token revoke` ends one.
+/// Tokens open a locked vault as well. `secrets token revoke` ends one. So does a key in the desktop's
+/// keychain while the keychain is open. `secrets keychain remove` removes it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LockArgs {

@@ -26,6 +26,7 @@ mod hook;
 mod import;
 mod init;
 mod key_file;
+mod keychain;
 mod linger;
 mod list;
 mod lock;
@@ -108,6 +109,7 @@ pub(crate) enum Command {
     Token(token::TokenArgs),
     Audit(audit::AuditArgs),
     Passwd(passwd::PasswdArgs),
+    Keychain(keychain::KeychainArgs),
     KeyFile(key_file::KeyFileArgs),
     Recovery(recovery::RecoveryArgs),
     Rekey(rekey::RekeyArgs),
@@ -165,6 +167,7 @@ impl Command {
                 | Self::Import(_)
                 | Self::Template(_)
                 | Self::Adopt(_)
+                | Self::Keychain(_)
                 | Self::Setup(_)
         )
     }
@@ -207,6 +210,7 @@ impl Command {
             Self::Refs(_) => (Right::Owner, "refs"),
             Self::Project(_) => (Right::Owner, "project"),
             Self::Passwd(_) => (Right::Owner, "passwd"),
+            Self::Keychain(_) => (Right::Owner, "keychain"),
             Self::KeyFile(_) => (Right::Owner, "key-file"),
             Self::Recovery(_) => (Right::Owner, "recovery"),
             Self::Rekey(_) => (Right::Owner, "rekey"),
@@ -278,6 +282,7 @@ impl Command {
             Self::Token(args) => token::run(&args, cx),
             Self::Audit(args) => audit::run(&args, cx),
             Self::Passwd(args) => passwd::run(&args, cx),
+            Self::Keychain(args) => keychain::run(&args, cx),
             Self::KeyFile(args) => key_file::run(&args, cx),
             Self::Recovery(args) => recovery::run(&args, cx),
             Self::Rekey(args) => rekey::run(&args, cx),

@@ -84,7 +84,7 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
         None => rekey_vault(args, cx)?,
     };
 
-    let RekeyOutcome { projects, secrets, recovery, tokens, .. } = &rekeyed;
+    let RekeyOutcome { projects, secrets, recovery, tokens, keychains, .. } = &rekeyed;
     cx.ui.status(&format!(
         "re-encrypted {} of {}",
         counted(*secrets, "secret"),
@@ -96,6 +96,12 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
             "removed every token, because the old root key opens their keys: {}",
             listed(tokens)
         ));
+    }
+
+    if *keychains > 0 {
+        cx.ui.status(
+            "the vault no longer opens with a keychain; add it again with `secrets keychain add`",
+        );
     }
 
     if cx.target.project_option().is_none() {

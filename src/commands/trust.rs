@@ -39,9 +39,9 @@ What needs trust in the nearest .secrets.toml:
 What never needs it:
   list, get, refs, scan, redact, render --list, status, unlock, lock,
   pick, unless it changes or copies something,
-  init, setup --new, project, audit, token check, passwd, key-file,
-  recovery, rekey, doctor, verify, salvage, backup, restore, compact,
-  completions, trust, serve, mcp (its tools do)
+  init, setup --new, project, audit, token check, passwd, keychain,
+  key-file, recovery, rekey, doctor, verify, salvage, backup, restore,
+  compact, completions, trust, serve, mcp (its tools do)
 A project that you choose with -p or SECRETS_PROJECT is your choice. It
 needs no trust. The project of an environment (-E) is the manifest's.";
 

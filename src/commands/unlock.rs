@@ -40,7 +40,7 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
     let place = cx.agents.new_directory()?;
     let locked = cx.locked()?;
     let client = Client::new(&place, &cx.target.canonical_vault_path()?, AGENT_TIMEOUT);
-    let root = cx.root_key(&locked)?;
+    let root = cx.root_key_or_keychain(&locked)?;
 
     // Damage is reported now instead of by the next command.
     locked.check(&root)?;

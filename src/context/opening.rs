@@ -8,9 +8,11 @@ use std::time::Duration;
 use secrets_core::crypto::CryptoError;
 use secrets_core::crypto::ids::VaultId;
 use secrets_core::crypto::kdf::Passphrase;
+use secrets_core::crypto::keychain::KeychainKey;
 use secrets_core::crypto::root_key::RootKey;
 use secrets_core::store::{self, StoreError};
 use secrets_core::vault::{DivergenceNotice, Locked, SeenElsewhere, Vault, VaultError};
+use secrets_runtime::keychain;
 
 use super::credentials::no_passphrase;
 use super::{AGENT_TIMEOUT, Context, NoticeSubject};
@@ -210,6 +212,13 @@ impl Context {
             return Ok(vault);
         }
 
+        if let Some(locked) =
+            self.locked().ok().filter(|locked| locked.has_keychain().unwrap_or(false))
+            && let Some(root) = self.root_of_keychain(&locked)
+        {
+            return Ok(locked.unlocked(root));
+        }
+
         if !prompt::is_possible() {
             self.locked()?.refuse_bundle()?;
             return Err(no_passphrase()
@@ -292,6 +301,46 @@ impl Context {
         self.require_key_file(locked)?;
         let path = self.target.vault_path()?;
         self.credentials.ask_for_passphrase(&path, hint, |by| locked.root_key(by))
+    }
+
+    /// Returns the name under which a keychain has the key of this vault.
+    pub(crate) fn keychain_name(&self) -> Result<String, Error> {
+        let id = self.locked()?.vault_id()?;
+        Ok(id.iter().fold(String::from("vault "), |text, byte| text + &format!("{byte:02x}")))
+    }
+
+    /// Returns the key that the keychain of this machine has for this vault.
+    pub(crate) fn keychain_key(&self) -> Result<Option<KeychainKey>, Error> {
+        let found = keychain::get(&self.keychain_name()?)?;
+        Ok(found.as_ref().and_then(KeychainKey::from_bytes))
+    }
+
+    /// Returns the root key through the keychain, if the vault has a slot for one. If that does not work, the
+    /// passphrase is asked for.
+    fn root_of_keychain(&self, locked: &Locked) -> Option<RootKey> {
+        if self.credentials.is_recovering() || !locked.has_keychain().unwrap_or(false) {
+            return None;
+        }
+
+        match self.keychain_key() {
+            Ok(Some(key)) => locked.root_key(&key).ok(),
+            Ok(None) => None,
+            Err(error) => {
+                self.ui.warn(error.message());
+                None
+            }
+        }
+    }
+
+    /// Returns the root key for a given credential, through the keychain, or for a typed one.
+    pub(crate) fn root_key_or_keychain(&self, locked: &Locked) -> Result<RootKey, Error> {
+        if self.credentials.given_credential()?.is_none()
+            && let Some(root) = self.root_of_keychain(locked)
+        {
+            return Ok(root);
+        }
+
+        self.root_key(locked)
     }
 
     /// Fails before a passphrase is asked for if the vault needs a key file as well, and none is given.

@@ -1,7 +1,8 @@
-//! The errors of the agent and of its runtime directory.
+//! The errors of the agent, of its runtime directory and of the desktop's keychain.
 
 use secrets_core::vault::KeyServiceError;
 use secrets_runtime::agent::RuntimeDirError;
+use secrets_runtime::keychain::KeychainError;
 
 use super::{Error, Kind};
 
@@ -59,6 +60,21 @@ impl From<RuntimeDirError> for Error {
                 Self::usage(message).hint("set XDG_RUNTIME_DIR to a directory with a shorter path")
             }
             RuntimeDirError::Io { .. } => Self::new(Kind::Failure, message),
+        }
+    }
+}
+
+impl From<KeychainError> for Error {
+    fn from(error: KeychainError) -> Self {
+        let message = error.to_string();
+        match error {
+            KeychainError::Unavailable => Self::new(Kind::Failure, message).hint(
+                "run it on a desktop with GNOME Keyring, KWallet or KeePassXC; elsewhere, \
+                 `secrets unlock` asks for the passphrase once",
+            ),
+            KeychainError::Refused | KeychainError::Late => Self::new(Kind::Failure, message)
+                .hint("unlock the keychain on the desktop, then try again"),
+            KeychainError::Failed => Self::new(Kind::Failure, message),
         }
     }
 }

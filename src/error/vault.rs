@@ -28,6 +28,8 @@ impl From<CryptoError> for Error {
             CryptoError::KeyFileNeeded => Self::new(Kind::Locked, message)
                 .hint("name it with `--key-file PATH` or SECRETS_KEY_FILE")
                 .hint("if it is lost, use the recovery code: `secrets key-file remove --recovery`"),
+            CryptoError::WrongKeychainKey => Self::new(Kind::Locked, message)
+                .hint("enter the passphrase; `secrets keychain add` stores a new key"),
             CryptoError::WrongRecoveryCode => Self::new(Kind::Locked, message).hint(
                 "enter the code that `secrets recovery create` or `secrets rekey` last printed \
                  for this vault",
@@ -54,6 +56,8 @@ impl From<CryptoError> for Error {
                  enough to lower the requirement",
             ),
             CryptoError::KeyMemory | CryptoError::Random => Self::new(Kind::Failure, message),
+            CryptoError::TooManySlots => Self::new(Kind::Conflict, message)
+                .hint("remove the keys of other machines with `secrets keychain remove --all`"),
             CryptoError::TooManySecrets => {
                 Self::usage(message).hint("leave `--only` out, or name fewer secrets")
             }

@@ -15,6 +15,7 @@ pub(crate) struct Verified<'a> {
     departed: Option<String>,
     #[serde(rename = "keyFile")]
     key_file: bool,
+    keychains: u32,
     passphrases: Vec<KdfInfo>,
     projects: Vec<ProjectContent>,
     recovery: bool,
@@ -43,6 +44,7 @@ impl<'a> Verified<'a> {
             passphrases: report.passphrases.iter().copied().map(KdfInfo::of).collect(),
             projects: projects.collect(),
             key_file: report.key_file,
+            keychains: report.keychains,
             recovery: report.recovery,
             vault,
         }
@@ -53,6 +55,11 @@ impl<'a> Verified<'a> {
         let mut credentials: Vec<String> =
             self.passphrases.iter().map(|kdf| format!("{word} ({kdf})")).collect();
         credentials.extend(self.recovery.then(|| "recovery code".to_owned()));
+        credentials.extend(match self.keychains {
+            0 => None,
+            1 => Some("keychain of one machine".to_owned()),
+            number => Some(format!("keychains of {number} machines")),
+        });
         credentials.join(", ")
     }
 }

@@ -50,7 +50,7 @@ const ROOMS: [(&str, &[&[&str]]); 8] = [
         "runtime",
         &[
             &["captured", "clipboard", "source"],
-            &["agent", "run", "editor"],
+            &["agent", "run", "editor", "keychain"],
             &["process", "helper"],
         ],
     ),

@@ -153,6 +153,7 @@ fn exit_2_is_a_missing_command() {
       lock            Lock the vault: its agent forgets the key and ends
       status          Show the vault, the current project, and whether the vault is unlocked
       passwd          Change the passphrase
+      keychain        Let the desktop's keychain unlock the vault
       key-file        Make the vault need a key file as well as its passphrase
       recovery        Create or delete a recovery code
       rekey           Re-encrypt everything under new keys

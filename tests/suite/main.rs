@@ -56,6 +56,7 @@ mod journal;
 mod json;
 mod key_file;
 mod key_pairs;
+mod keychain;
 mod leak_hunt;
 mod leaks;
 mod list;

@@ -21,10 +21,11 @@ use crate::support::files::root;
 /// assembly), 7 to decompress answers, tokio with two more, and `bytes`. public-suffix, which
 /// knows the domains below which anybody can get a host, adds 1. The API
 /// adds `percent-encoding`, and `listenfd` for sockets of systemd. Imports add k256, for dotenvx, and 2 to read the
-/// ZIP archives of 1Password. Key pairs add 9: rsa, ssh-key and their parts. The authors of each crate can reach every
+/// ZIP archives of 1Password. Key pairs add 9: rsa, ssh-key and their parts. The keychain adds 42: keyring, zbus, and
+/// the parts of its own asynchronous runtime. The authors of each crate can reach every
 /// value. A change that adds one explains here what it is worth, and a change that removes one
 /// lowers the number.
-const IN_THE_BINARY: usize = 312;
+const IN_THE_BINARY: usize = 354;
 
 /// The crates of this workspace, which do not count.
 const OURS: [&str; 11] = [
@@ -43,7 +44,7 @@ const OURS: [&str; 11] = [
 
 /// The same, plus the crates that run on the machine of somebody who builds the program: macros,
 /// build scripts and their dependencies.
-const TO_BUILD: usize = 358;
+const TO_BUILD: usize = 404;
 
 /// Returns the crates of this machine's binary, by cargo's kinds of edges.
 fn crates(edges: &str) -> BTreeSet<String> {

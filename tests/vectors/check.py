@@ -38,7 +38,7 @@ Data = dict[str, Any]
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "format.md"
 TEXT = {"label", "name", "tag", "text", "fields", "spellings", "destinations", "error"}  # members of a known answer that are not hex
-SUITE, PASSPHRASE, RECOVERY, KEYED = 1, 1, 2, 3
+SUITE, PASSPHRASE, RECOVERY, KEYED, KEYCHAIN = 1, 1, 2, 3, 4
 KEY_FILE = b"SECRETS-KEY-FILE-1 "
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREFIXES = {1: "sxr_", 2: "sxu_", 3: "sxm_"}
@@ -122,9 +122,9 @@ def unpad(padded: bytes, size: Callable[[int], int]) -> bytes:
 
 
 def slot_keys(row: Data, vault_id: bytes, passphrase: bytes) -> tuple[bytes, bytes]:
-    """Returns the key that wraps the root key, and the commitment. A recovery slot's passphrase is 32 bytes of code."""
+    """Returns the key that wraps the root key, and the commitment. The "passphrase" of a recovery code or a keychain is 32 bytes."""
     need(len(row["salt"]) == len(row["slot_id"]) == 16)
-    if row["type"] == RECOVERY:
+    if row["type"] in (RECOVERY, KEYCHAIN):
         need(row["params"] == b"")
         prk = mac(vault_id, passphrase)
         return expand(prk, "slot-kek", row["slot_id"]), expand(prk, "slot-commit", row["slot_id"])
@@ -163,7 +163,7 @@ def slot_ctx(row: Data) -> bytes:
 
 def open_slot(row: Data, vault_id: bytes, passphrase: bytes) -> bytes:
     kek, commitment = slot_keys(row, vault_id, passphrase)
-    wrong = "wrong-recovery-code" if row["type"] == RECOVERY else "wrong-passphrase"
+    wrong = {RECOVERY: "wrong-recovery-code", KEYCHAIN: "wrong-keychain-key"}.get(row["type"], "wrong-passphrase")
     wrong = "wrong-passphrase-or-key-file" if "key_file" in row else wrong
     need(hmac.compare_digest(commitment, row["commitment"]), wrong)
     root_key = unseal(kek, vault_id, "slot", slot_ctx(row), row["wrap"])
@@ -1155,6 +1155,7 @@ KINDS: dict[str, Callable[[Data], Data]] = {
     "slot": known_slot,
     "slot-opened": lambda i: {"root_key": open_slot(i, i["vault_id"], i["passphrase"])},
     "recovery": known_recovery,
+    "keychain-opened": lambda i: {"root_key": open_slot(i, i["vault_id"], i["passphrase"])},
     "recovery-opened": lambda i: {"root_key": open_slot(i, i["vault_id"], i["code"])},
     "root-keys": known_root_keys,
     "keyring": known_keyring,
@@ -1263,6 +1264,14 @@ def recovery_cases() -> Iterator[Case]:
     yield "recovery-wrong", "recovery-opened", "3", "Another code", paper | other
     params = b"".join(map(u32, (19456, 1, 1)))
     yield "recovery-params", "recovery-opened", "3", "It has parameters", paper | {"params": params}
+    held: Data = {"vault_id": VAULT_ID, "slot_id": fixed("keychain slot", 16), "type": KEYCHAIN, "params": b""}
+    held |= {"salt": fixed("keychain salt", 16), "passphrase": fixed("keychain", 32)}
+    opened = known_slot(held | made)
+    held |= {"commitment": opened["commitment"], "wrap": opened["wrap"]}
+    yield "keychain-opened", "keychain-opened", "3", "The key of a keychain opens its slot", held
+    yield "keychain-other", "keychain-opened", "3", "Another key", held | {"passphrase": fixed("other keychain", 32)}
+    yield "keychain-as-recovery", "keychain-opened", "3", "The type is bound into the seal", held | {"type": RECOVERY}
+    yield "keychain-params", "keychain-opened", "3", "It has parameters", held | {"params": params}
 
 
 def keyring_cases() -> Iterator[Case]:

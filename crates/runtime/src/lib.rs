@@ -1,6 +1,7 @@
 //! Processes: this one hardened, the agent that holds a root key, and programs that run with
 //! secrets.
 //!
+//! * [`keychain`]: the desktop's keychain
 //! * [`process`]: hardening, limits, signals and process groups
 //! * [`captured`]: one of our own commands, whose output is returned
 //! * [`helper`]: the command lines of our helper processes
@@ -18,6 +19,7 @@ pub mod captured;
 pub mod clipboard;
 pub mod editor;
 pub mod helper;
+pub mod keychain;
 pub mod process;
 pub mod run;
 pub mod source;

@@ -28,7 +28,7 @@ use directory::{project_entry, project_entry_opened};
 use keys::{keyring, keyring_opened, root_keys, tag_index};
 use records::{metadata, metadata_opened, value, value_opened};
 use signed::{audit, audit_opened, head, head_opened, policy, policy_opened};
-use slots::{recovery, recovery_opened, slot, slot_opened};
+use slots::{keychain_opened, recovery, recovery_opened, slot, slot_opened};
 use tokens::{escrow, escrow_opened, grant, grant_opened, token, token_opened};
 use tree::{bucket, leaf, root_hash, slots_hash, tokens_hash};
 use values::{expand, value_sizes};
@@ -61,7 +61,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    expand slot slot_opened recovery recovery_opened root_keys keyring keyring_opened
+    expand slot slot_opened keychain_opened recovery recovery_opened root_keys keyring keyring_opened
     metadata metadata_opened project_entry project_entry_opened value value_opened value_sizes
     tag_index leaf bucket root_hash slots_hash tokens_hash head head_opened policy policy_opened
     audit audit_opened past_keys checkpoint token token_opened grant grant_opened escrow
@@ -92,6 +92,7 @@ impl Case {
     fn opened<T>(&self, result: Result<T, CryptoError>) -> Option<T> {
         let code = result.as_ref().err().map(|error| match error {
             CryptoError::WrongPassphrase => "wrong-passphrase",
+            CryptoError::WrongKeychainKey => "wrong-keychain-key",
             CryptoError::WrongRecoveryCode => "wrong-recovery-code",
             CryptoError::WrongPassphraseOrKeyFile => "wrong-passphrase-or-key-file",
             CryptoError::KeyFileNeeded => "key-file-needed",
@@ -102,6 +103,7 @@ impl Case {
             | CryptoError::KeyMemory
             | CryptoError::Random
             | CryptoError::NoRecoveryCode
+            | CryptoError::TooManySlots
             | CryptoError::TooManySecrets
             | CryptoError::Internal(_) => "the machine",
         });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use terminal_secrets::crypto::kdf::{KdfParams, Passphrase};
 use terminal_secrets::crypto::key_file::KeyFile;
+use terminal_secrets::crypto::keychain::KeychainKey;
 use terminal_secrets::crypto::recovery::RecoveryCode;
 use terminal_secrets::crypto::root_key::RootKey;
 use terminal_secrets::crypto::rows::Slot;
@@ -96,6 +97,15 @@ pub fn recovery_opened(case: &Case) {
     let code =
         RecoveryCode::parse(&SecretBytes::copy_of(case.input.text("text").as_bytes())).unwrap();
     let result = case.input.slot().open(&code, &case.input.array("vault_id"));
+    if let Some(root) = case.opened(result) {
+        assert_same_root(case, &root, &case.expected.array("root_key"));
+    }
+}
+
+pub fn keychain_opened(case: &Case) {
+    let bytes = SecretBytes::from_vec(case.input.bytes("passphrase"));
+    let key = KeychainKey::from_bytes(&bytes).unwrap();
+    let result = case.input.slot().open(&key, &case.input.array("vault_id"));
     if let Some(root) = case.opened(result) {
         assert_same_root(case, &root, &case.expected.array("root_key"));
     }

@@ -8,7 +8,7 @@
 //! * `aead`: the one function that encrypts, and the one that derives keys
 //! * `signing`: Ed25519
 //! * `key_file`: the second factor of a vault that needs one
-//! * `kdf`, `recovery`: from a passphrase or a recovery code to the keys of a slot
+//! * `kdf`, `recovery`, `keychain`: from a passphrase, a recovery code or a keychain's key to the keys of a slot
 //! * `history`: which of two revisions came first, and whether they diverged
 //! * `rows`: the rows of the vault's tables
 //! * `padding`, `fields`: hide lengths; encode what later versions can add to
@@ -33,6 +33,7 @@ pub mod history;
 pub mod ids;
 pub mod kdf;
 pub mod key_file;
+pub mod keychain;
 pub mod keyring;
 mod memory;
 pub mod output_digest;
@@ -67,6 +68,9 @@ pub enum CryptoError {
     /// The commitment does not match the recovery code
     #[error("wrong recovery code")]
     WrongRecoveryCode,
+    /// No keychain slot's commitment matches the key
+    #[error("the keychain's key does not open the vault")]
+    WrongKeychainKey,
     /// The vault has no slot for a recovery code
     #[error("the vault has no recovery code")]
     NoRecoveryCode,
@@ -88,6 +92,9 @@ pub enum CryptoError {
     /// The system's random generator failed
     #[error("the system's random generator failed")]
     Random,
+    /// The vault cannot have another key slot
+    #[error("the vault already has {max} key slots, the maximum", max = slot::MAX_SLOTS)]
+    TooManySlots,
     /// A token has so many secrets that its grant or its escrow would be too long
     #[error("too many secrets for one token")]
     TooManySecrets,

@@ -6,6 +6,7 @@
 use super::CryptoError;
 use super::ids::VaultId;
 use super::kdf::{KdfParams, Passphrase, SlotKeys};
+use super::keychain::KeychainKey;
 use super::random;
 use super::recovery::RecoveryCode;
 use super::root_key::RootKey;
@@ -17,6 +18,12 @@ pub const PASSPHRASE_SLOT: u32 = 1;
 pub const RECOVERY_SLOT: u32 = 2;
 /// The slot type of a passphrase that is used with a key file.
 pub const KEYED_SLOT: u32 = 3;
+
+/// The slot type of a key that the desktop's keychain holds.
+pub const KEYCHAIN_SLOT: u32 = 4;
+
+/// The maximum number of slots of a vault. Each one can cost a key derivation.
+pub const MAX_SLOTS: usize = 16;
 
 /// Returns true for a slot of a passphrase, with or without a key file.
 pub fn is_of_passphrase(kind: u32) -> bool {
@@ -69,6 +76,21 @@ impl Credential for RecoveryCode {
     }
 }
 
+impl Credential for KeychainKey {
+    fn opens(&self, kind: u32) -> bool {
+        kind == KEYCHAIN_SLOT
+    }
+
+    fn slot_keys(&self, slot: &Slot, vault_id: &VaultId) -> Result<SlotKeys, CryptoError> {
+        let (slot_id, _) = (sixteen(&slot.slot_id)?, sixteen(&slot.salt)?);
+        if slot.params.is_empty() { Ok(self.derive(vault_id, slot_id)) } else { Err(DAMAGED) }
+    }
+
+    fn wrong(&self) -> CryptoError {
+        CryptoError::WrongKeychainKey
+    }
+}
+
 /// The name of a damaged slot in messages.
 pub const SLOT: &str = "the key slot";
 const DAMAGED: CryptoError = CryptoError::Damaged(SLOT);
@@ -97,6 +119,15 @@ impl Slot {
         root: &RootKey,
     ) -> Result<Self, CryptoError> {
         Self::sealed(code, RECOVERY_SLOT, Vec::new(), vault_id, root)
+    }
+
+    /// Seals `root` under a keychain's key.
+    pub fn for_keychain(
+        key: &KeychainKey,
+        vault_id: &VaultId,
+        root: &RootKey,
+    ) -> Result<Self, CryptoError> {
+        Self::sealed(key, KEYCHAIN_SLOT, Vec::new(), vault_id, root)
     }
 
     fn sealed(

@@ -20,7 +20,7 @@ use crate::crypto::ids::{DIRECTORY, ProjectId};
 use crate::crypto::kdf::KdfParams;
 use crate::crypto::rows::{ProjectRow, Slot, VaultRow, slots_hash, tokens_hash};
 use crate::crypto::signing::PublicKey;
-use crate::crypto::slot::{KEYED_SLOT, RECOVERY_SLOT, is_of_passphrase};
+use crate::crypto::slot::{KEYCHAIN_SLOT, KEYED_SLOT, RECOVERY_SLOT, is_of_passphrase};
 use crate::crypto::tree::{self, Leaf};
 use crate::model::{ProjectName, SecretId, Tag};
 use crate::store::{Inspection, Snapshot, StoreError, Walk};
@@ -34,6 +34,8 @@ pub struct Report {
     pub passphrases: Vec<KdfParams>,
     /// Whether a passphrase needs a key file
     pub key_file: bool,
+    /// The number of keychains that hold a key
+    pub keychains: u32,
     /// Whether the vault has a recovery code
     pub recovery: bool,
     /// All damage; empty for an intact vault
@@ -185,6 +187,7 @@ fn open(
                 report.passphrases.push(params);
                 report.key_file |= kind == KEYED_SLOT;
             }
+            (KEYCHAIN_SLOT, _) => report.keychains += 1,
             (kind, None) if is_of_passphrase(kind) => report.damage.push(Damage::new("a key slot")),
             (kind, _) => report.recovery |= kind == RECOVERY_SLOT,
         }

@@ -27,7 +27,7 @@ use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::{AuditRow, Record, Slot, VaultRow, slots_hash, tokens_hash};
 use crate::crypto::signing::PublicKey;
-use crate::crypto::slot::{Credential, RECOVERY_SLOT};
+use crate::crypto::slot::{Credential, KEYCHAIN_SLOT, RECOVERY_SLOT};
 use crate::crypto::tree::{self, BUCKETS, Leaf};
 use crate::crypto::{CryptoError, random};
 use crate::model::{ProjectName, Secret, Timestamp, TokenName};
@@ -44,6 +44,8 @@ pub struct RekeyOutcome {
     pub secrets: u64,
     /// The new recovery code, if the vault had one that was not given
     pub recovery: Option<RecoveryCode>,
+    /// The number of keychain slots that were removed
+    pub keychains: usize,
     /// The new keys for the digests of rendered files, one for each project
     pub output_keys: Vec<OutputKey>,
     /// The tokens that were removed, because whoever has the old root key has their keys
@@ -120,7 +122,8 @@ impl Vault {
 
         let Rekey { secrets, output_keys, .. } = rekey;
         let projects = output_keys.len() as u64;
-        Ok(RekeyOutcome { projects, secrets, recovery: drawn, output_keys, tokens })
+        let keychains = before.iter().filter(|slot| slot.kind == KEYCHAIN_SLOT).count();
+        Ok(RekeyOutcome { projects, secrets, recovery: drawn, keychains, output_keys, tokens })
     }
 
     /// Re-encrypts all projects and the directory. Returns the vault's new row and the states to

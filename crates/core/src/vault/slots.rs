@@ -9,10 +9,13 @@ use crate::crypto::CryptoError;
 use crate::crypto::audit::Action;
 use crate::crypto::ids::VaultId;
 use crate::crypto::kdf::{KdfParams, Passphrase};
+use crate::crypto::keychain::KeychainKey;
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::{Slot, slots_hash};
-use crate::crypto::slot::{Credential, KEYED_SLOT, RECOVERY_SLOT, is_of_passphrase};
+use crate::crypto::slot::{
+    Credential, KEYCHAIN_SLOT, KEYED_SLOT, MAX_SLOTS, RECOVERY_SLOT, is_of_passphrase,
+};
 use crate::store::{Change, Transaction};
 
 /// Opens the root key from the first slot that `by` opens.
@@ -23,6 +26,8 @@ pub(super) fn open(
 ) -> Result<RootKey, CryptoError> {
     let mut outcome = Err(if by.opens(RECOVERY_SLOT) {
         CryptoError::NoRecoveryCode
+    } else if by.opens(KEYCHAIN_SLOT) {
+        CryptoError::WrongKeychainKey
     } else {
         CryptoError::Unsupported("the vault has no passphrase slot")
     });
@@ -49,10 +54,6 @@ pub(super) fn strongest_params(slots: &[Slot]) -> KdfParams {
         .unwrap_or(KdfParams::SMALL)
 }
 
-fn is_of_recovery(kind: u32) -> bool {
-    kind == RECOVERY_SLOT
-}
-
 pub(super) fn has_recovery_slot(slots: &[Slot]) -> bool {
     slots.iter().any(|slot| slot.kind == RECOVERY_SLOT)
 }
@@ -64,6 +65,11 @@ pub(super) fn needs_key_file(slots: &[Slot]) -> bool {
 }
 
 impl Locked {
+    /// Returns true if a keychain holds a key of the vault. It is not verified yet.
+    pub fn has_keychain(&self) -> Result<bool, VaultError> {
+        Ok(self.store.read()?.slots()?.iter().any(|slot| slot.kind == KEYCHAIN_SLOT))
+    }
+
     /// Returns true if the passphrase opens the vault only together with a key file. It is not verified
     /// yet.
     pub fn needs_key_file(&self) -> Result<bool, VaultError> {
@@ -118,7 +124,7 @@ impl Vault {
     ) -> Result<(), VaultError> {
         // The key derivation is slow, so it runs before the transaction begins.
         let slot = Slot::create(new, is_keyed, params, &self.id_of_slots()?, self.root_key()?)?;
-        self.replace_slots(is_of_passphrase, Some((&slot, new)))
+        self.replace_slots(|slot| is_of_passphrase(slot.kind), Some((&slot, new)))
     }
 
     /// Returns true if the vault has a recovery code.
@@ -130,7 +136,7 @@ impl Vault {
     pub fn create_recovery(&self) -> Result<RecoveryCode, VaultError> {
         let code = RecoveryCode::random()?;
         let slot = Slot::for_recovery(&code, &self.id_of_slots()?, self.root_key()?)?;
-        self.replace_slots(is_of_recovery, Some((&slot, &code)))?;
+        self.replace_slots(|slot| slot.kind == RECOVERY_SLOT, Some((&slot, &code)))?;
         Ok(code)
     }
 
@@ -140,7 +146,34 @@ impl Vault {
             return Err(CryptoError::NoRecoveryCode.into());
         }
 
-        self.replace_slots(is_of_recovery, None)
+        self.replace_slots(|slot| slot.kind == RECOVERY_SLOT, None)
+    }
+
+    /// Adds a slot for a new key, which the keychain of this machine will hold.
+    pub fn add_keychain(&self) -> Result<KeychainKey, VaultError> {
+        if self.id_and_slots()?.1.len() >= MAX_SLOTS {
+            return Err(CryptoError::TooManySlots.into());
+        }
+
+        let key = KeychainKey::random()?;
+        let slot = Slot::for_keychain(&key, &self.id_of_slots()?, self.root_key()?)?;
+        self.replace_slots(|_| false, Some((&slot, &key)))?;
+        Ok(key)
+    }
+
+    /// Removes the keychain slots: that of `key`, or all. Returns how many were removed.
+    pub fn remove_keychains(&self, key: Option<&KeychainKey>) -> Result<usize, VaultError> {
+        let (vault_id, slots) = self.id_and_slots()?;
+        let is_meant = |slot: &Slot| {
+            slot.kind == KEYCHAIN_SLOT && key.is_none_or(|key| slot.open(key, &vault_id).is_ok())
+        };
+        let meant: Vec<Vec<u8>> =
+            slots.iter().filter(|slot| is_meant(slot)).map(|slot| slot.slot_id.clone()).collect();
+        if !meant.is_empty() {
+            self.replace_slots(|slot| meant.contains(&slot.slot_id), None)?;
+        }
+
+        Ok(meant.len())
     }
 
     /// Returns the vault's id and its slots. Only the slots that the first call finds may be
@@ -170,7 +203,7 @@ impl Vault {
     /// Replaces all slots of a kind with a new one, or removes them.
     fn replace_slots(
         &self,
-        is_replaced: impl Fn(u32) -> bool,
+        is_replaced: impl Fn(&Slot) -> bool,
         new: Option<(&Slot, &dyn Credential)>,
     ) -> Result<(), VaultError> {
         let root = self.root_key()?;
@@ -183,7 +216,7 @@ impl Vault {
         let (vault_id, past) = (*state.vault_id(), state.vault.past.clone());
         self.id_seen.set(Some(vault_id));
         let (old, mut slots): (Vec<Slot>, Vec<Slot>) =
-            state.slots.iter().cloned().partition(|slot| is_replaced(slot.kind));
+            state.slots.iter().cloned().partition(is_replaced);
         if let Some((slot, by)) = new {
             add_slot(&mut *writing.transaction, slot, by, &vault_id, root)?;
             slots.push(slot.clone());

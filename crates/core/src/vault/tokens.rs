@@ -490,6 +490,7 @@ impl Vault {
             projects: 1,
             secrets: settled.renewed.unwrap_or_default(),
             recovery: None,
+            keychains: 0,
             output_keys: settled.output_keys,
             tokens: Vec::new(),
         };

@@ -12,6 +12,7 @@ use super::{SqliteTransaction, translate};
 use crate::crypto::grant::{MAX_ESCROW, MAX_GRANT, MAX_TOKENS};
 use crate::crypto::ids::{Hash, ProjectId, RecordId, TokenId};
 use crate::crypto::rows::{AuditRow, GrantRow, PolicyRow, ProjectRow, Record, Slot, VaultRow};
+use crate::crypto::slot::MAX_SLOTS;
 use crate::crypto::tree::Leaf;
 use crate::store::{Inspection, MAX_PROJECTS, OrphanRows, PROJECTS, Snapshot, StoreError};
 
@@ -23,8 +24,6 @@ const MAX_META: usize = 32 * 1024;
 /// The upper bound of policies and audit entries.
 const MAX_OTHER: usize = 8 * 1024;
 const MAX_VALUE: usize = 2 * 1024 * 1024;
-/// The maximum number of slots. Each one can cost a key derivation.
-const MAX_SLOTS: usize = 16;
 
 impl SqliteTransaction<'_> {
     /// Returns all rows of a statement. More than `most` of them count as damage.
