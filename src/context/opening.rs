@@ -212,8 +212,7 @@ impl Context {
             return Ok(vault);
         }
 
-        if let Some(locked) =
-            self.locked().ok().filter(|locked| locked.has_keychain().unwrap_or(false))
+        if let Ok(locked) = self.locked()
             && let Some(root) = self.root_of_keychain(&locked)
         {
             return Ok(locked.unlocked(root));
