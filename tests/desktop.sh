@@ -109,6 +109,7 @@ keychain() {
     "$secrets" unlock -q </dev/null && "$secrets" lock -q
     ! "$secrets" passwd --generate </dev/null >/dev/null 2>&1 || fail "keychain: it is enough for passwd"
     ! "$secrets" keychain remove </dev/null >/dev/null 2>&1 || fail "keychain: it removes itself"
+    ! "$secrets" rekey -y -p default </dev/null >/dev/null 2>&1 || fail "keychain: it is enough for rekey"
 
     # A new key replaces the old one.
     SECRETS_PASSPHRASE=$passphrase "$secrets" keychain add -q

@@ -19,8 +19,8 @@ Examples:
 /// `add` puts a random key into the keychain of this machine: GNOME Keyring, KWallet, KeePassXC or another
 /// program with the Secret Service of Linux, or Keychain Services of macOS. While you are logged in,
 /// `secrets unlock` and the commands that need the vault take it from there instead of asking for the
-/// passphrase. So any program that runs as you can do the same. Changes of the passphrase, the keys and the
-/// recovery code still ask for the passphrase.
+/// passphrase. So any program that runs as you can do the same. `secrets token`, `rekey`, `passwd` and other
+/// commands that change keys still ask.
 ///
 /// A copy of the vault opens with the keychain's key as well, but the key is only on this machine. A vault
 /// that needs a key file does not need it for that.

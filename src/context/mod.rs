@@ -80,6 +80,8 @@ pub(crate) struct Context {
     opened_by_token: RefCell<Option<Vault>>,
     /// The rights of the command's token
     token: OnceCell<TokenView>,
+    /// Whether the keychain opened the vault
+    opened_by_keychain: Cell<bool>,
     warned_about_modes: Cell<bool>,
     /// The name of the command, for the log of uses
     command: String,
@@ -122,6 +124,7 @@ impl Context {
             vault: OnceCell::new(),
             opened_by_token: RefCell::default(),
             token: OnceCell::new(),
+            opened_by_keychain: Cell::new(false),
             warned_about_modes: Cell::new(false),
             command: String::new(),
             has_recorded: Cell::new(false),

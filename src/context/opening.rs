@@ -215,6 +215,7 @@ impl Context {
         if let Ok(locked) = self.locked()
             && let Some(root) = self.root_of_keychain(&locked)
         {
+            self.opened_by_keychain.set(true);
             return Ok(locked.unlocked(root));
         }
 
@@ -254,10 +255,11 @@ impl Context {
     }
 
     /// Returns the vault with the root key in this process. An agent never gives the key away, so a
-    /// vault that an agent holds is unlocked again with a credential.
+    /// vault that an agent holds is unlocked again with a credential. So is one that the keychain
+    /// opened: nobody was asked for it.
     pub(crate) fn with_root_key(&self) -> Result<Opened<'_>, Error> {
         let vault = self.vault()?;
-        if vault.holds_root_key() {
+        if vault.holds_root_key() && !self.opened_by_keychain.get() {
             return Ok(Opened::Kept(vault));
         }
 
