@@ -1,8 +1,8 @@
 //! `secrets compact`: overwrites the remains of deleted and changed secrets in the vault's file.
 
+use super::shared::vault_path::report;
 use crate::context::Context;
 use crate::error::Error;
-use crate::output::VaultPath;
 
 const EXAMPLES: &str = "\
 Example:
@@ -19,5 +19,5 @@ pub(crate) struct CompactArgs {}
 pub(crate) fn run(_: &CompactArgs, cx: &Context) -> Result<(), Error> {
     cx.locked()?.compact()?;
     cx.ui.status("compacted the vault");
-    cx.ui.document(|| Ok(VaultPath { vault: cx.target.vault_path()?.display().to_string() }))
+    report(cx)
 }

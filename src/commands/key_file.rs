@@ -9,9 +9,9 @@ use secrets_core::vault::Vault;
 use secrets_project::template::output;
 
 use super::shared::outputs::protected;
+use super::shared::vault_path::report;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::output::VaultPath;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,17 +70,15 @@ pub(crate) fn run(args: &KeyFileArgs, cx: &Context) -> Result<(), Error> {
 }
 
 fn create(path: &Path, cx: &Context) -> Result<(), Error> {
-    if cx.credentials.is_recovering() {
-        return Err(Error::usage(
-            "`--recovery` cannot be used here, because the passphrase is needed",
-        )
-        .hint("set a new passphrase with `secrets passwd --recovery`"));
-    }
+    cx.credentials.refuse_recovery()?;
+    let exists = || {
+        Error::new(Kind::Conflict, format!("`{}` already exists", path.display()))
+            .hint("choose another file; nothing was changed")
+    };
 
     let file = output::open(path, None, &protected(cx))?;
     if file.exists() {
-        return Err(Error::new(Kind::Conflict, format!("`{}` already exists", path.display()))
-            .hint("choose another file; nothing was changed"));
+        return Err(exists());
     }
 
     file.check_directory()?;
@@ -91,8 +89,7 @@ fn create(path: &Path, cx: &Context) -> Result<(), Error> {
     let mut staged = file.stage()?;
     staged.write_all(key.text().expose()).map_err(|source| file.failed(source))?;
     if !staged.finish()?.publish_new()? {
-        return Err(Error::new(Kind::Conflict, format!("`{}` already exists", path.display()))
-            .hint("choose another file; nothing was changed"));
+        return Err(exists());
     }
 
     let passphrase = passphrase.with_key_file(Some(Arc::new(key)));
@@ -154,8 +151,4 @@ fn require_key_file(vault: &Vault) -> Result<(), Error> {
 
     Err(Error::new(Kind::NotFound, "the vault needs no key file")
         .hint("create one with `secrets key-file create PATH`; nothing was changed"))
-}
-
-fn report(cx: &Context) -> Result<(), Error> {
-    cx.ui.document(|| Ok(VaultPath { vault: cx.target.vault_path()?.display().to_string() }))
 }

@@ -3,9 +3,9 @@
 use secrets_core::model::SecretBytes;
 use secrets_runtime::keychain;
 
+use super::shared::vault_path::report;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::output::VaultPath;
 use crate::ui::counted;
 
 const EXAMPLES: &str = "\
@@ -105,8 +105,4 @@ fn remove(all: bool, cx: &Context) -> Result<(), Error> {
         number => format!("removed {} from the vault", counted(number as u64, "keychain key")),
     });
     report(cx)
-}
-
-fn report(cx: &Context) -> Result<(), Error> {
-    cx.ui.document(|| Ok(VaultPath { vault: cx.target.vault_path()?.display().to_string() }))
 }

@@ -4,9 +4,9 @@ use secrets_core::crypto::CryptoError;
 
 use super::shared::confirm::{require_confirmation, require_terminal};
 use super::shared::recovery_code;
+use super::shared::vault_path::report;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::output::VaultPath;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,5 +96,5 @@ fn delete(yes: bool, cx: &Context) -> Result<(), Error> {
 
     cx.written(&vault, vault.delete_recovery()?);
     cx.ui.status("deleted the recovery code");
-    cx.ui.document(|| Ok(VaultPath { vault: cx.target.vault_path()?.display().to_string() }))
+    report(cx)
 }

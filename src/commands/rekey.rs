@@ -134,13 +134,7 @@ fn renew(outputs: Option<IntactOutputs>, rekeyed: &RekeyOutcome) {
 }
 
 fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
-    if cx.credentials.is_recovering() {
-        return Err(Error::usage(
-            "`--recovery` cannot be used here, because the passphrase is needed",
-        )
-        .hint("set a new passphrase with `secrets passwd --recovery`"));
-    }
-
+    cx.credentials.refuse_recovery()?;
     cx.require_vault()?;
     if args.new_passphrase_file.is_some() {
         cx.credentials.check_new_passphrase_source(

@@ -309,6 +309,16 @@ impl Credentials {
         self.recovery
     }
 
+    /// Fails if `--recovery` was given, for a command that needs the passphrase.
+    pub(crate) fn refuse_recovery(&self) -> Result<(), Error> {
+        if !self.recovery {
+            return Ok(());
+        }
+
+        Err(Error::usage("`--recovery` cannot be used here, because the passphrase is needed")
+            .hint("set a new passphrase with `secrets passwd --recovery`"))
+    }
+
     pub(crate) fn recovery_code_of_file(&self, path: &Path) -> Result<RecoveryCode, Error> {
         recovery_code(&self.line_of_file(path)?)
     }

@@ -212,20 +212,18 @@ impl Context {
             return Ok(vault);
         }
 
-        if let Ok(locked) = self.locked()
-            && let Some(root) = self.root_of_keychain(&locked)
-        {
+        let locked = self.locked()?;
+        if let Some(root) = self.root_of_keychain(&locked) {
             self.opened_by_keychain.set(true);
             return Ok(locked.unlocked(root));
         }
 
         if !prompt::is_possible() {
-            self.locked()?.refuse_bundle()?;
+            locked.refuse_bundle()?;
             return Err(no_passphrase()
                 .hint("or unlock the vault for a while with `secrets unlock` on a terminal"));
         }
 
-        let locked = self.locked()?;
         if self.credentials.is_recovering() {
             let root = self.root_key(&locked)?;
             return Ok(locked.unlocked(root));

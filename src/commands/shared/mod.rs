@@ -36,3 +36,4 @@ pub(super) mod updated;
 pub(super) mod uses;
 pub(super) mod value_source;
 pub(super) mod variables;
+pub(super) mod vault_path;

@@ -8,7 +8,6 @@ use zeroize::Zeroizing;
 
 use super::CryptoError;
 use super::aead::Key;
-use super::kdf::SlotKeys;
 use crate::model::{Invalid, SecretBytes};
 
 /// Crockford's base32, without I, L, O and U, which are easily misread.
@@ -90,9 +89,9 @@ impl RecoveryCode {
         text
     }
 
-    /// Derives the keys of its slot.
-    pub(super) fn derive(&self, vault_id: &[u8; 16], slot_id: &[u8; 16]) -> SlotKeys {
-        SlotKeys::expand(self.0.expose(), vault_id, slot_id)
+    /// Returns the 32 bytes of the code.
+    pub(super) fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
     }
 }
 

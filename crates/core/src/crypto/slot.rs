@@ -67,8 +67,7 @@ impl Credential for RecoveryCode {
     }
 
     fn slot_keys(&self, slot: &Slot, vault_id: &VaultId) -> Result<SlotKeys, CryptoError> {
-        let (slot_id, _) = (sixteen(&slot.slot_id)?, sixteen(&slot.salt)?);
-        if slot.params.is_empty() { Ok(self.derive(vault_id, slot_id)) } else { Err(DAMAGED) }
+        keys_of_random(self.expose(), slot, vault_id)
     }
 
     fn wrong(&self) -> CryptoError {
@@ -82,8 +81,7 @@ impl Credential for KeychainKey {
     }
 
     fn slot_keys(&self, slot: &Slot, vault_id: &VaultId) -> Result<SlotKeys, CryptoError> {
-        let (slot_id, _) = (sixteen(&slot.slot_id)?, sixteen(&slot.salt)?);
-        if slot.params.is_empty() { Ok(self.derive(vault_id, slot_id)) } else { Err(DAMAGED) }
+        keys_of_random(self.expose(), slot, vault_id)
     }
 
     fn wrong(&self) -> CryptoError {
@@ -94,6 +92,20 @@ impl Credential for KeychainKey {
 /// The name of a damaged slot in messages.
 pub const SLOT: &str = "the key slot";
 const DAMAGED: CryptoError = CryptoError::Damaged(SLOT);
+
+/// Derives the keys of a slot from 256 random bits. Nobody can guess them, so no costly derivation is needed.
+fn keys_of_random(
+    bytes: &[u8; 32],
+    slot: &Slot,
+    vault_id: &VaultId,
+) -> Result<SlotKeys, CryptoError> {
+    let (slot_id, _) = (sixteen(&slot.slot_id)?, sixteen(&slot.salt)?);
+    if slot.params.is_empty() {
+        Ok(SlotKeys::expand(bytes, vault_id, slot_id))
+    } else {
+        Err(DAMAGED)
+    }
+}
 
 fn sixteen(column: &[u8]) -> Result<&[u8; 16], CryptoError> {
     column.try_into().map_err(|_| DAMAGED)
