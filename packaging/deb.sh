@@ -121,8 +121,8 @@ person bash -euc '
     test "$(secrets run -- sh -c "echo \$STRIPE_KEY")" = "‹stripe-key›"
     secrets unlock --quiet; unset SECRETS_PASSPHRASE_FILE; secrets list; secrets lock --quiet'
 
-# docs/install.md: from the package to the first rendered file with five typed commands, of which apt was the first.
-echo "-- five commands"
+# docs/install.md: from the package to the first rendered file with at most five typed commands, of which apt is the first.
+echo "-- from the package to a rendered file"
 # shellcheck disable=SC2016
 commands=$(sed -n '/^```console/,/^```$/s/^\$ //p' docs/install.md | tail -n +2)
 [ "$(wc -l <<<"$commands")" -le 4 ] || fail "docs/install.md has more than five commands"

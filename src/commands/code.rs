@@ -18,7 +18,7 @@ use crate::ui::{input, prompt};
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets code github                      print the code of this moment
+  secrets code github                      print the current code
   secrets code github --copy               put it on the clipboard
   secrets code github --import             type or paste the key, hidden
   zbarimg -q --raw qr.png | secrets code github --import
@@ -26,7 +26,7 @@ Examples:
 
 /// Print a one-time password
 ///
-/// The value of the secret is a key for codes that follow the time (TOTP): the address
+/// The value of the secret is a key for time-based one-time passwords (TOTP): the address
 /// `otpauth://totp/…` that a QR code holds, or the setup key in base32. --import reads such a key,
 /// checks it, and stores it under a new tag with the names of service and account. It is read hidden on a
 /// terminal, or from stdin, never from an argument.

@@ -29,8 +29,8 @@ Examples:
 ///
 /// In a directory with a .secrets.toml that you trust, and below it, the shell gets the variables that
 /// `secrets run` would give to a program. When you leave the directory, they are unset. A variable that
-/// is already set is left alone. The vault is never unlocked for it: while it is locked, nothing is
-/// set. `secrets lock` leaves the variables that a shell already has, and a value that changed in the vault
+/// is already set is left alone. The hook never asks for a passphrase and never uses the desktop's
+/// keychain: while the vault is locked, it sets nothing. `secrets lock` leaves the variables that a shell already has, and a value that changed in the vault
 /// arrives when you enter the directory again.
 ///
 /// Every program that you start there has the values, and nothing masks its output. Prefer `secrets

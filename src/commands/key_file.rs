@@ -24,7 +24,7 @@ Examples:
 ///
 /// A key file has 256 random bits. Somebody with a copy of the vault and the passphrase, but without
 /// the file, can open and guess nothing. Keep it where the vault and its backups are not, such as on a
-/// USB stick, and keep a second copy: without it only the recovery code opens the vault. Name it with
+/// USB stick, and keep a second copy: if you lose both, you need the recovery code. Name it with
 /// --key-file or SECRETS_KEY_FILE. It is needed to unlock; after that, the agent has the key.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]

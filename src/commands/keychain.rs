@@ -22,8 +22,8 @@ Examples:
 /// passphrase. So any program that runs as you can do the same. `secrets token`, `rekey`, `passwd` and other
 /// commands that change keys still ask.
 ///
-/// A copy of the vault opens with the keychain's key as well, but the key is only on this machine. A vault
-/// that needs a key file does not need it for that.
+/// The key also opens copies of the vault, but it is stored only on this machine. It opens the vault without
+/// the key file.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct KeychainArgs {
@@ -79,7 +79,7 @@ fn add(cx: &Context) -> Result<(), Error> {
 
 fn remove(all: bool, cx: &Context) -> Result<(), Error> {
     let name = cx.keychain_name()?;
-    // A keychain that is out of reach does not keep its key in the vault.
+    // With `--all`, keys are removed from the vault even if the keychain cannot be reached.
     let key = if all { cx.keychain_key().ok().flatten() } else { cx.keychain_key()? };
     if key.is_none() && !all {
         return Err(Error::new(

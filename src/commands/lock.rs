@@ -15,13 +15,13 @@ Examples:
 ///
 /// Locking a vault that is already locked is not an error.
 ///
-/// From then on, no program can open a value that it did not ask the agent for before. If a program
+/// From then on, no program that used the agent can open a value that it did not ask the agent for before. If a program
 /// that you do not trust used the agent, run `secrets rekey`. Until then it can read the names,
 /// descriptions, hints and audit log of the projects that it opened, and use changes that it had
 /// signed in advance. Then replace the secrets whose values it may have read.
 ///
-/// Tokens open a locked vault as well. `secrets token revoke` ends one. So does a key in the desktop's
-/// keychain while the keychain is open. `secrets keychain remove` removes it.
+/// Two things open a locked vault as well: a token, until `secrets token revoke`, and a key in the
+/// desktop's keychain, until `secrets keychain remove`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LockArgs {

@@ -26,6 +26,7 @@ Examples:
 /// --project, it replaces only the keys of that project. It is one atomic change: if it is killed,
 /// the vault is either the old one or the new one. If the vault has a recovery code, it asks for
 /// the code, or replaces it and prints the new one. An agent that holds the vault's key forgets it.
+/// Keys in keychains no longer open the vault: run `secrets keychain add` again on each machine.
 ///
 /// The passphrase stays the same, unless --new-passphrase-file provides another one. If somebody
 /// may know the passphrase, run `secrets passwd` first. Old copies of the vault still open with the

@@ -21,7 +21,8 @@ Examples:
 
 /// Unlock the vault for a while
 ///
-/// Asks for the passphrase and starts an agent, a process of yours that holds the vault's key.
+/// Asks for the passphrase, unless the desktop's keychain has a key (`secrets keychain`). Starts an agent,
+/// a process of yours that holds the vault's key.
 /// Until the time is over or you run `secrets lock`, commands on this vault do not ask for a
 /// passphrase. Until then every program of yours can use the vault as you can, because the agent
 /// cannot tell them apart. `secrets lock --help` lists what such a program keeps after `lock`.

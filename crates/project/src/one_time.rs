@@ -1,4 +1,4 @@
-//! One-time passwords: codes that follow from a key and the time (TOTP, RFC 6238).
+//! Time-based one-time passwords (TOTP, RFC 6238).
 //!
 //! A key is stored as services show it: as an address `otpauth://totp/…`, which is what their QR code
 //! holds, or as base32.

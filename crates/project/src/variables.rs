@@ -345,7 +345,7 @@ pub fn is_dangerous(name: &str) -> bool {
         || DANGEROUS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Returns true for a name that is not set in a shell, whoever asks for it. Case is ignored, because zsh and
+/// Returns true for a variable with a meaning of its own in a shell, which is never set. Case is ignored, because zsh and
 /// fish have lower-case names.
 pub fn is_of_shells(name: &str) -> bool {
     let name = name.to_ascii_uppercase();

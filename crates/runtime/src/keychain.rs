@@ -1,7 +1,8 @@
 //! The desktop's keychain: the Secret Service (GNOME Keyring, KWallet, KeePassXC) on Linux, Keychain Services on macOS.
 //!
 //! The library waits for as long as the desktop asks its user, so it runs on a thread of its own, with a
-//! time limit. It copies the bytes, so freed memory is wiped during that.
+//! time limit. It copies the key, so all memory that is freed
+//! during a call is wiped.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;

@@ -83,7 +83,8 @@ pub(super) fn read_store(args: &ImportArgs, cx: &Context, store: Program) -> Res
         match run(store.program(), &arguments, SecretValue::MAX) {
             Ok(content) => entries.push(StoreEntry { path: name, content }),
 
-            // A shared store has entries for other people's keys. If nothing can be decrypted, it is not that.
+            // A shared store has entries for other people's keys, so some may fail. If the first ones all
+            // fail, the cause is another one.
             Err(error) if entries.is_empty() && failed.len() + 1 >= TRIES => return Err(error),
             Err(_) => failed.push(name),
         }

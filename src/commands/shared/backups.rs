@@ -6,7 +6,7 @@ use secrets_files::Records;
 
 use crate::context::Context;
 
-/// The maximum size of a record in bytes, which has a time.
+/// The maximum size in bytes of a record, which holds one time.
 const MAX_SIZE: u64 = 64;
 
 fn records(cx: &Context) -> Option<Records> {

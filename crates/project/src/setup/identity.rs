@@ -1,4 +1,4 @@
-//! What a record of trust names a manifest by: its directory, and the digest of its text.
+//! The identity of a manifest in a record of trust: its directory, and the digest of its text.
 
 use std::fs;
 use std::io;

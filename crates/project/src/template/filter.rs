@@ -31,7 +31,7 @@ pub enum Filter {
     /// Quotes the value for a dotenv file if necessary, so that all readers of that file read it
     /// back unchanged
     Dotenv,
-    /// Generates the one-time password of this moment from a key
+    /// Generates the current one-time password from a key
     Totp,
 }
 
