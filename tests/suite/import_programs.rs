@@ -102,6 +102,37 @@ fn a_folder_is_imported_and_a_plan_printed() {
     ");
 }
 
+/// pass follows the links of a store, such as that to a folder of a team.
+#[test]
+fn linked_entries_and_folders_are_imported() {
+    let programs = pass();
+    let link = |to: &str, from: &str| {
+        std::os::unix::fs::symlink(programs.0.path(to), programs.0.path(from)).unwrap();
+    };
+    std::fs::create_dir(programs.0.path("team")).unwrap();
+    programs.0.write("team/ci.gpg", "hunter2-ci\n");
+    link("team", ".password-store/team");
+    link("team/ci.gpg", ".password-store/deploy.gpg");
+    let run = programs.command(&["import", "--from", "pass"]).run();
+    stderr!(run.succeeds(), @"imported into project `default`: 6 created");
+    assert_eq!(programs.value("team-ci"), "hunter2-ci");
+
+    link("nowhere", ".password-store/broken.gpg");
+    let run = programs.command(&["-p", "other", "import", "--from", "pass"]).run();
+    run.fails_with(1).stderr_has("broken.gpg").stderr_has("nothing was stored").bytes();
+}
+
+#[test]
+fn the_error_of_the_only_entry_is_told() {
+    let programs = pass();
+    set_mode(&programs.0.write("bin/pass", "#!/bin/sh\nexit 2\n"), 0o700);
+    let run = programs.command(&["import", "--from", "pass", "github"]).run();
+    stderr!(run.fails_with(1), @"
+    error: `pass show github` failed with exit code 2
+    hint: its own message is above; nothing was stored
+    ");
+}
+
 #[test]
 fn nothing_is_stored_if_the_program_fails() {
     let programs = pass();

@@ -64,6 +64,7 @@ pub(super) fn read_items(
     match Container::of(text.expose()) {
         None | Some(Container::OnePux) => {}
         Some(Container::Kdbx) if !is_stdin => {
+            refuse_age_options(args, Format::KeePass, file)?;
             let xml = programs::of_keepass(path)?;
             return read_text(args, Format::KeePass, &xml, file, None);
         }
@@ -90,11 +91,7 @@ pub(super) fn read_items(
         });
     }
 
-    if args.import_passphrase_file.is_some() || !args.identity.is_empty() {
-        return Err(Error::usage(format!("`{file}` is not an age file"))
-            .hint(format!("remove the option; the file was read as {}", format.name())));
-    }
-
+    refuse_age_options(args, format, file)?;
     if args.from == Some(Program::Sops) {
         if !is_of_sops(format, text.expose()) || is_stdin {
             return Err(Error::usage(format!("`{file}` is not a file that sops encrypted"))
@@ -109,7 +106,20 @@ pub(super) fn read_items(
     read_text(args, format, text, file, keys.as_ref())
 }
 
-fn options<'a>(args: &'a ImportArgs, dotenvx: Option<&'a DotenvxKeys>) -> ImportOptions<'a> {
+/// Fails if an option for age files was given with a file of another format.
+fn refuse_age_options(args: &ImportArgs, format: Format, file: &str) -> Result<(), Error> {
+    if args.import_passphrase_file.is_none() && args.identity.is_empty() {
+        return Ok(());
+    }
+
+    Err(Error::usage(format!("`{file}` is not an age file"))
+        .hint(format!("remove the option; the file was read as {}", format.name())))
+}
+
+pub(super) fn options<'a>(
+    args: &'a ImportArgs,
+    dotenvx: Option<&'a DotenvxKeys>,
+) -> ImportOptions<'a> {
     ImportOptions { prefix: &args.prefix, as_is: args.as_is, dotenvx }
 }
 

@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 
 use ignore::WalkBuilder;
 use secrets_core::model::{SecretBytes, SecretValue};
-use secrets_project::import::{
-    Format, ImportOptions, Items, StoreEntry, read_store as read_entries,
-};
+use secrets_project::import::{Format, Items, StoreEntry, read_store as read_entries};
 use secrets_runtime::source::output_of;
 
 use super::ImportArgs;
+use super::content::options;
 use crate::config::Environment;
 use crate::context::Context;
 use crate::error::{Error, Kind};
@@ -72,6 +71,7 @@ pub(super) fn read_store(args: &ImportArgs, cx: &Context, store: Program) -> Res
 
     let progress = cx.ui.progress("entries decrypted");
     let (mut entries, mut failed) = (Vec::with_capacity(paths.len()), Vec::new());
+    let mut first_error = None;
     for (number, path) in paths.into_iter().enumerate() {
         let options: &[&str] = match store {
             Program::Pass => &["show", "--"],
@@ -86,22 +86,21 @@ pub(super) fn read_store(args: &ImportArgs, cx: &Context, store: Program) -> Res
             // A shared store has entries for other people's keys, so some may fail. If the first ones all
             // fail, the cause is another one.
             Err(error) if entries.is_empty() && failed.len() + 1 >= TRIES => return Err(error),
-            Err(_) => failed.push(name),
+            Err(error) => {
+                first_error.get_or_insert(error);
+                failed.push(name);
+            }
         }
 
         progress.on_progress(number as u64 + 1);
     }
 
-    if entries.is_empty() {
-        let message = format!("`{}` could decrypt nothing", store.program());
-        return Err(
-            Error::new(Kind::Failure, message).hint("its own message is above; nothing was stored")
-        );
+    if let Some(error) = first_error.filter(|_| entries.is_empty()) {
+        return Err(error);
     }
 
     drop(progress);
-    let options = ImportOptions { prefix: &args.prefix, as_is: args.as_is, dotenvx: None };
-    let mut items = read_entries(entries, options)
+    let mut items = read_entries(entries, options(args, None))
         .map_err(|error| Error::usage(error.to_string()).hint("nothing was stored"))?;
     items.skip_unreadable(unnamed, "its name is not UTF-8");
     items.skip_unreadable(failed, "the program could not decrypt it");
@@ -135,9 +134,13 @@ fn paths_of_pass() -> Result<(Vec<String>, Vec<String>), Error> {
     }
 
     let (mut paths, mut unnamed) = (Vec::new(), Vec::new());
-    for file in WalkBuilder::new(&store).standard_filters(false).hidden(true).build() {
+    // pass follows symbolic links, so shared folders are often linked.
+    let mut files = WalkBuilder::new(&store);
+    files.standard_filters(false).hidden(true).follow_links(true);
+    for file in files.build() {
         let file = file.map_err(|error| {
             Error::new(Kind::Failure, format!("cannot list the password store: {error}"))
+                .hint("nothing was stored")
         })?;
         let path = file.path().strip_prefix(&store).unwrap_or(file.path());
         if !file.file_type().is_some_and(|kind| kind.is_file()) {

@@ -346,6 +346,30 @@ fn hostile_sizes_are_bounded() {
     assert_eq!(refused(Format::Json, many.as_bytes()).why, Why::TooMany);
     let long = format!("{{\"{}\": [{}1]}}", "n".repeat(1000), "1,".repeat(100_000));
     assert_eq!(refused(Format::Json, long.as_bytes()).why, Why::TooMany);
+    let names = format!("a: &a {{{:?}: 1}}\nb: [{}1]\n", "n".repeat(1 << 20), "*a,".repeat(100));
+    assert_eq!(refused(Format::Yaml, names.as_bytes()).why, Why::TooMany);
+    let mut deep = String::from("- &a0 []\n");
+    for level in 1..100 {
+        let (open, close) = ("[".repeat(60), "]".repeat(60));
+        deep += &format!("- &a{level} {open}*a{}{close}\n", level - 1);
+    }
+    assert_eq!(refused(Format::Yaml, format!("a:\n{deep}").as_bytes()).why, Why::TooDeep);
+    let many: Vec<String> = (0..11_000).map(|number| format!(r#"\"k{number}\":1"#)).collect();
+    let secret = |name: &str| {
+        format!(
+            r#"{{"ARN":1,"Name":"{name}{}","SecretString":"{{{}}}"}}"#,
+            "n".repeat(1000),
+            many.join(",")
+        )
+    };
+    let batch = format!(
+        r#"{{"SecretValues":[{},{},{},{}]}}"#,
+        secret("a"),
+        secret("b"),
+        secret("c"),
+        secret("d")
+    );
+    assert_eq!(refused(Format::Aws, batch.as_bytes()).why, Why::TooMany);
     let entities =
         format!("url,username,password,extra,name,grouping\n,,{},,x,\n", "&amp;".repeat(150_000));
     assert_eq!(taken(Format::LastPass, entities.as_bytes()).items.len(), 1);
@@ -358,4 +382,15 @@ fn hostile_sizes_are_bounded() {
     let options = ImportOptions { dotenvx: Some(&keys), ..ImportOptions::default() };
     assert!(read(Format::Dotenv, text.as_bytes(), options).is_ok());
     assert!(start.elapsed().as_secs() < 60);
+}
+
+#[test]
+fn values_that_are_no_text_are_not_taken_for_empty_ones() {
+    let binary = br#"{"ARN": 1, "Name": "key", "SecretString": null, "SecretBinary": "aGk="}"#;
+    assert_eq!(lines(&taken(Format::Aws, binary)), "key = hi");
+    let field = br#"{"id": "a", "type": "CONCEALED", "label": "l", "value": {"b": 1}, "reference": "op://"}"#;
+    let items = taken(Format::OnePassword, field);
+    let why = "it is an object or a list";
+    assert!(skipped(&items).iter().any(|(_, _, found)| *found == why), "{:?}", skipped(&items));
+    assert!(items.skipped.iter().all(|skipped| skipped.has_value));
 }

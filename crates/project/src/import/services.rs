@@ -3,7 +3,7 @@
 
 use super::collector::Collector;
 use super::tree::yaml::decode_base64;
-use super::tree::{Content, Named, Node, json};
+use super::tree::{Content, MAX_NAMES, Named, Node, json};
 use super::{Format, ImportError, Items, Why, pairs};
 
 /// Returns the format whose shape these values have.
@@ -96,10 +96,18 @@ fn aws(answer: Node, found: &mut Collector<'_>) -> Result<Option<Vec<Named>>, Im
         return Ok(None);
     };
 
-    let (mut all, several) = (Vec::new(), secrets.len() > 1);
+    let (mut all, mut bytes, several) = (Vec::new(), 0, secrets.len() > 1);
     for secret in secrets {
         match aws_secret(&secret, several)? {
-            Some(named) => all.extend(named),
+            Some(named) => {
+                // Each secret is limited by itself, so their sum is limited here.
+                bytes += named.iter().map(|one| one.name.len()).sum::<usize>();
+                if bytes > MAX_NAMES {
+                    return Err(ImportError::at(secret.at, Why::TooMany));
+                }
+
+                all.extend(named);
+            }
             None => return Ok(None),
         }
     }
@@ -110,7 +118,10 @@ fn aws(answer: Node, found: &mut Collector<'_>) -> Result<Option<Vec<Named>>, Im
 fn aws_secret(secret: &Node, is_named: bool) -> Result<Option<Vec<Named>>, ImportError> {
     let Some(name) = secret.label("Name").filter(|_| is_aws(secret)) else { return Ok(None) };
     let at = secret.at;
-    if let Some(text) = secret.copy("SecretString") {
+    // An empty or null text next to a binary value is no value.
+    let has_binary = secret.get("SecretBinary").is_some();
+    let text = secret.copy("SecretString").filter(|text| !(text.is_empty() && has_binary));
+    if let Some(text) = text {
         // The inner text has other positions than the file.
         let inner = std::str::from_utf8(text.expose()).ok().map(json::read);
         return Ok(Some(match inner {

@@ -17,6 +17,7 @@ use super::super::{ImportError, Items, Why, fault};
 const MAX_DATA: u64 = 64 * 1024 * 1024;
 const FILE: &str = "attached files cannot be imported";
 const PASSKEY: &str = "passkeys cannot be imported";
+const NO_TEXT: &str = "it is an object or a list";
 
 /// Returns true for a ZIP archive that has `export.data`.
 pub(in super::super) fn is_1pux(bytes: &[u8]) -> bool {
@@ -81,8 +82,14 @@ fn has(node: &Node, names: &[&str]) -> bool {
 
 fn add_of_op(item: &Node, found: &mut Collector<'_>) -> Result<(), ImportError> {
     if is_field(item) {
+        let label = item.label("label").unwrap_or_default();
+        if item.get("value").is_some_and(|value| value.value().is_none()) {
+            found.skip(&label, Some(item.at), NO_TEXT);
+            return Ok(());
+        }
+
         let value = item.copy("value").unwrap_or_else(|| SecretBytes::with_capacity(0));
-        return found.pair(&item.label("label").unwrap_or_default(), value, Some(item.at));
+        return found.pair(&label, value, Some(item.at));
     }
 
     found.entry(of_op(item))
@@ -97,7 +104,13 @@ fn of_op(item: &Node) -> Entry {
     }
 
     for field in elements(item, "fields") {
-        let Some(value) = field.copy("value") else { continue };
+        let Some(value) = field.copy("value") else {
+            if field.get("value").is_some() {
+                entry.dropped.push((field.label("label").unwrap_or_default(), NO_TEXT));
+            }
+
+            continue;
+        };
         let purpose = field.label("purpose").unwrap_or_default();
         let kind = field.label("type").unwrap_or_default();
         match (purpose.as_str(), kind.as_str()) {
@@ -175,7 +188,13 @@ fn of_1pux(item: &Node) -> Entry {
 
     let Some(details) = item.get("details") else { return entry };
     for field in elements(details, "loginFields") {
-        let Some(value) = field.copy("value") else { continue };
+        let Some(value) = field.copy("value") else {
+            if field.get("value").is_some() {
+                entry.dropped.push((field.label("name").unwrap_or_default(), NO_TEXT));
+            }
+
+            continue;
+        };
         let name = field.label("name").filter(|name| !name.is_empty());
         match field.label("designation").as_deref() {
             Some("username") => entry.users.push(text(&value)),
@@ -224,7 +243,7 @@ fn of_1pux(item: &Node) -> Entry {
             Some(value) => {
                 entry.fields.push((name.clone(), SecretBytes::copy_of(value.expose())));
             }
-            None => entry.dropped.push((name.clone(), "it is an object or a list")),
+            None => entry.dropped.push((name.clone(), NO_TEXT)),
         }
     }
 
@@ -256,7 +275,7 @@ fn section_field(entry: &mut Entry, name: &str, kind: &str, value: &Node) {
         ("totp", Some(value)) => entry.set(EntryField::Totp, value),
         (_, Some(value)) => entry.fields.push((name.to_owned(), value)),
         ("file", None) => entry.dropped.push((name.to_owned(), FILE)),
-        (_, None) => entry.dropped.push((name.to_owned(), "it is an object or a list")),
+        (_, None) => entry.dropped.push((name.to_owned(), NO_TEXT)),
     }
 }
 

@@ -18,8 +18,8 @@ const MAX_NODES: usize = 250_000;
 /// The maximum length of a joined name in bytes.
 const MAX_NAME: usize = 1024;
 /// The maximum total length of the joined names of a file in bytes.
-const MAX_NAMES: usize = 32 * 1024 * 1024;
-/// The maximum total size in bytes of the values that aliases repeat.
+pub(super) const MAX_NAMES: usize = 32 * 1024 * 1024;
+/// The maximum total size in bytes of the names and values that aliases repeat.
 const MAX_REPEATED: usize = 16 * 1024 * 1024;
 
 /// A value, a list or a map.

@@ -74,7 +74,9 @@ impl Reader {
                     return Err(ImportError::at(at, Why::Yaml));
                 };
 
-                if let Content::Map(members) = &mut node.content {
+                if let Content::Map(members) = &mut node.content
+                    && !merged.is_empty()
+                {
                     let mut names: HashSet<String> =
                         members.iter().map(|(name, _)| name.clone()).collect();
                     members
@@ -88,9 +90,9 @@ impl Reader {
                     return Err(ImportError::at(at, Why::Yaml));
                 };
 
-                let copy = self.repeat(&node);
+                let copy = self.repeat(&node, self.open.len());
                 self.anchors.insert(anchor, node);
-                self.add(copy.ok_or(ImportError::at(at, Why::TooMany))?, 0)
+                self.add(copy.map_err(|why| ImportError::at(at, why))?, 0)
             }
             Event::DocumentStart(_) if self.root.is_some() => {
                 Err(ImportError::at(at, Why::Documents))
@@ -135,7 +137,8 @@ impl Reader {
         }
 
         if anchor != 0 {
-            let copy = self.repeat(&node).ok_or(ImportError::at(at, Why::TooMany))?;
+            let copy = self.repeat(&node, self.open.len());
+            let copy = copy.map_err(|why| ImportError::at(at, why))?;
             self.anchors.insert(anchor, copy);
         }
 
@@ -176,32 +179,40 @@ impl Reader {
         Ok(())
     }
 
-    /// Copies a node. Returns `None` if aliases repeat too much.
-    fn repeat(&mut self, node: &Node) -> Option<Node> {
+    /// Copies a node to a place inside `depth` lists and maps. Fails if aliases repeat too much, or
+    /// nest too deeply.
+    fn repeat(&mut self, node: &Node, depth: usize) -> Result<Node, Why> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            return None;
+            return Err(Why::TooMany);
         }
 
         let content = match &node.content {
             Content::Value(value) => {
-                self.repeated += value.len();
-                if self.repeated > MAX_REPEATED {
-                    return None;
-                }
-
+                self.count_repeated(value.len())?;
                 Content::Value(SecretBytes::copy_of(value.expose()))
             }
+            _ if depth >= MAX_DEPTH => return Err(Why::TooDeep),
             Content::List(elements) => {
-                Content::List(elements.iter().map(|it| self.repeat(it)).collect::<Option<_>>()?)
+                let copies = elements.iter().map(|it| self.repeat(it, depth + 1));
+                Content::List(copies.collect::<Result<_, _>>()?)
             }
             Content::Map(members) => {
-                let copy = |(name, node): &(String, Node)| Some((name.clone(), self.repeat(node)?));
-                Content::Map(members.iter().map(copy).collect::<Option<_>>()?)
+                let copies = members.iter().map(|(name, node)| {
+                    self.count_repeated(name.len())?;
+                    Ok((name.clone(), self.repeat(node, depth + 1)?))
+                });
+                Content::Map(copies.collect::<Result<_, _>>()?)
             }
         };
 
-        Some(Node { at: node.at, is_tagged: node.is_tagged, content })
+        Ok(Node { at: node.at, is_tagged: node.is_tagged, content })
+    }
+
+    /// Counts bytes of a name or a value that an alias repeats.
+    fn count_repeated(&mut self, bytes: usize) -> Result<(), Why> {
+        self.repeated += bytes;
+        if self.repeated > MAX_REPEATED { Err(Why::TooMany) } else { Ok(()) }
     }
 }
 
