@@ -74,9 +74,8 @@ pub(crate) fn program_directories() -> Vec<PathBuf> {
 }
 
 /// Returns true if TZ names a time zone, or is empty, which means UTC.
-#[allow(clippy::disallowed_methods)] // here an empty variable has a meaning
 pub(crate) fn has_time_zone() -> bool {
-    env::var_os("TZ").is_some()
+    Environment::is_set("TZ")
 }
 
 /// Returns the index of the word that the shell completes, if the shell provides it. Otherwise it
@@ -170,6 +169,12 @@ impl Environment {
     /// Returns a variable, for a program that gets only some of them.
     pub(crate) fn of(name: &str) -> Option<OsString> {
         variable(name)
+    }
+
+    /// Returns true if a variable is set, also to an empty value.
+    #[allow(clippy::disallowed_methods)] // here an empty variable has a meaning
+    pub(crate) fn is_set(name: &str) -> bool {
+        env::var_os(name).is_some()
     }
 
     /// Returns a variable of the environment, for a program that gets a changed one.

@@ -85,7 +85,9 @@ pub(crate) fn run(args: &EnvArgs, cx: &Context) -> Result<(), Error> {
     print(shell, |changes| {
         for (name, value) in &pairs {
             if !changes.set(name, value.as_bytes()) {
-                cx.ui.warn(&format!("`{name}` is left out: this shell cannot hold its value"));
+                cx.ui.warn(&format!(
+                    "`{name}` is left out: this shell cannot hold its name or its value"
+                ));
             }
         }
     })

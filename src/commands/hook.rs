@@ -15,7 +15,7 @@ use secrets_project::variables::is_name;
 use super::shared::shells::{ShellArg, print, variable_pairs};
 use super::shared::variables::{Request, VariableRequests};
 use crate::config::Environment;
-use crate::context::{Context, Right, Trust};
+use crate::context::{Context, Right};
 use crate::error::{Error, Kind};
 use crate::ui::prompt;
 
@@ -30,8 +30,8 @@ Examples:
 /// In a directory with a .secrets.toml that you trust, and below it, the shell gets the variables that
 /// `secrets run` would give to a program. When you leave the directory, they are unset. A variable that
 /// is already set is left alone. The hook never asks for a passphrase and never uses the desktop's
-/// keychain: while the vault is locked, it sets nothing. `secrets lock` leaves the variables that a shell already has, and a value that changed in the vault
-/// arrives when you enter the directory again.
+/// keychain: while the vault is locked, it sets nothing. `secrets lock` leaves the variables that a shell
+/// already has, and a value that changed in the vault arrives when you enter the directory again.
 ///
 /// Every program that you start there has the values, and nothing masks its output. Prefer `secrets
 /// run` where a single program needs them.
@@ -85,11 +85,15 @@ const NU: &str = r"$env.config.hooks.pre_prompt = ($env.config.hooks.pre_prompt?
 })
 ";
 
-const PWSH: &str = r#"$global:SecretsPrompt = $function:prompt
-function global:prompt {
-  $changes = (& secrets hook pwsh --apply) -join "`n"
-  if ($changes) { Invoke-Expression $changes }
-  & $global:SecretsPrompt
+const PWSH: &str = r#"if (-not $global:SecretsPrompt) {
+  $global:SecretsPrompt = $function:prompt
+  function global:prompt {
+    $status = $global:LASTEXITCODE
+    $changes = (& secrets hook pwsh --apply) -join "`n"
+    if ($changes) { Invoke-Expression $changes }
+    $global:LASTEXITCODE = $status
+    & $global:SecretsPrompt
+  }
 }
 "#;
 
@@ -191,7 +195,7 @@ fn apply(shell: ShellArg, cx: &Context) -> Result<(), Error> {
     // A variable that the user has set keeps its value.
     let ours: BTreeSet<&str> = before.names.iter().map(String::as_str).collect();
     pairs.retain(|(name, _)| {
-        let is_free = ours.contains(name.as_str()) || Environment::of(name).is_none();
+        let is_free = ours.contains(name.as_str()) || !Environment::is_set(name);
         if !is_free {
             cx.ui.warn(&format!("`{name}` is already set and keeps its value"));
         }
@@ -241,19 +245,21 @@ fn write(changes: &mut Changes, before: &State, mut after: State, pairs: &[(Stri
 /// Finds the manifest. The record of trust is compared first, without the vault; its MAC is verified
 /// once the vault is open.
 fn place(cx: &Context) -> Place<'_> {
+    // Reading a manifest warns of one of another user, which is no news for each prompt.
+    if Environment::manifest_place().is_none() {
+        return Place::Outside;
+    }
+
     let Ok(Some(manifest)) = cx.target.manifest() else { return Place::Outside };
     let Ok(project) = cx.target.project() else { return Place::Outside };
     let key = |text: &str| format!("{}.{project}", &text[..16]);
-    if !cx.may_be_trusted(manifest) {
+    let Some(record) = cx.record_of(manifest) else {
         return Place::Untrusted(key(&manifest.sha256()));
-    }
+    };
 
     let Ok(coverage) = Context::coverage(manifest) else { return Place::Outside };
     let key = key(&coverage.fingerprint());
-    match cx.trust_of(&coverage) {
-        Trust::Trusted(_) => Place::Trusted(key, manifest),
-        _ => Place::Untrusted(key),
-    }
+    if record.coverage == coverage { Place::Trusted(key, manifest) } else { Place::Untrusted(key) }
 }
 
 /// A project, and names and values of variables.
@@ -263,7 +269,6 @@ type Loaded = (ProjectName, Vec<(String, OsString)>);
 fn variables(manifest: &Manifest, cx: &Context) -> Result<Option<Loaded>, Error> {
     cx.require_trust(manifest)?;
     let requests = VariableRequests::new(Request::default(), cx)?;
-    let Some(opened) = requests.open_without_asking(cx)? else { return Ok(None) };
-    let pairs = variable_pairs(requests.variables(&opened, &[], cx)?, cx);
-    Ok(Some((requests.project().clone(), pairs)))
+    let found = requests.variables_without_asking(cx)?;
+    Ok(found.map(|variables| (requests.project().clone(), variable_pairs(variables, cx))))
 }

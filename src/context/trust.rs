@@ -147,13 +147,12 @@ impl Context {
         })
     }
 
-    /// Returns false if the record of trust is about another text of the manifest, or missing. That is known
-    /// without reading the templates.
-    pub(crate) fn may_be_trusted(&self, manifest: &Manifest) -> bool {
-        let Ok(directory) = manifest.canonical_directory() else { return false };
-        let record =
-            self.trust_store().ok().and_then(|store| store.read(&directory).ok().flatten());
-        record.is_some_and(|record| record.coverage.manifest == manifest.sha256())
+    /// Returns the record of trust, or `None` if there is none for this text of the manifest. That is known without
+    /// reading the templates.
+    pub(crate) fn record_of(&self, manifest: &Manifest) -> Option<TrustRecord> {
+        let directory = manifest.canonical_directory().ok()?;
+        let record = self.trust_store().ok()?.read(&directory).ok().flatten()?;
+        (record.coverage.manifest == manifest.sha256()).then_some(record)
     }
 
     /// Compares a manifest with its record.

@@ -119,3 +119,17 @@ fn a_passphrase_in_the_environment_is_a_warning() {
     let none = Sandbox::empty();
     none.run(["doctor"]).fails_with(3).stderr_has("no vault").bytes();
 }
+
+#[test]
+fn a_tracked_file_below_the_manifest_is_not_its_output() {
+    let sandbox = Sandbox::with_secrets(&[]).unlocked();
+    sandbox.git("", &["init", "-q", "."]);
+    sandbox.write(".secrets.toml", "[[render]]\ntemplate = \"a.tmpl\"\noutput = \".env\"\n");
+    sandbox.write("a.tmpl", "A=1");
+    std::fs::create_dir(sandbox.path("sub")).unwrap();
+    sandbox.write("sub/.env", "KEY=hunter2");
+    sandbox.git("", &["add", "sub/.env"]);
+    let doctor = sandbox.command(["doctor"]).current_dir(sandbox.path("sub")).run();
+    let doctor = doctor.fails_with(8).stderr_has("found 1 problem");
+    doctor.stdout_has("`.env` is tracked by git").bytes();
+}

@@ -217,6 +217,29 @@ fn nothing_is_set_without_trust_or_while_locked() {
     assert!(!sandbox.path("repo/ran").exists() && !sandbox.path("ran").exists());
 }
 
+/// A repository's dotenv file has other names than a shell, and could choose another vault.
+#[test]
+fn a_name_that_is_no_variable_of_the_shell_is_left_out() {
+    let sandbox = Sandbox::with_secrets(&[]);
+    sandbox.write("names", "A=1\na.b-c=2\nSECRETS_VAULT=/evil\nSECRETS_HOOK=x\nB=3\n");
+    let run = sandbox.run(["env", "--shell", "zsh", "--env-file", "names"]).succeeds();
+    stderr!(run, @"
+    warning: `SECRETS_VAULT` is left out: it is a setting of `secrets`; `secrets run` sets it for a program
+    warning: `SECRETS_HOOK` is left out: it is a setting of `secrets`; `secrets run` sets it for a program
+    warning: `a.b-c` is left out: this shell cannot hold its name or its value
+    ").stdout("export A='1'\nexport B='3'\n");
+}
+
+#[test]
+fn an_empty_variable_is_a_variable() {
+    let sandbox = repository();
+    trust(&sandbox);
+    let (printed, said) =
+        hooked(&sandbox, "bash", &["--norc", "-c"], "export KEY=; cd repo; hook; show");
+    assert_eq!(printed, "[ info]", "{said}");
+    assert!(said.contains("`KEY` is already set"), "{said}");
+}
+
 #[test]
 fn missing_secrets_are_said_once() {
     let sandbox = repository();
@@ -224,6 +247,7 @@ fn missing_secrets_are_said_once() {
     sandbox.run(["-p", "web", "delete", "key", "-y", "-q"]).succeeds().bytes();
     let (printed, said) = hooked(&sandbox, "bash", &["--norc", "-c"], "cd repo; hook; hook; show");
     assert_eq!(printed, "[ ]");
+    sandbox.run(["audit", "--kind", "use"]).succeeds().stderr_has("no entries").bytes();
     insta::assert_snapshot!(said, @"warning: no variable is set: a placeholder refers to a secret that does not exist in project `web`; .secrets.toml:4 KEY:1:1: `key`");
 }
 

@@ -3,6 +3,8 @@
 
 use secrets_core::model::SecretBytes;
 
+use crate::variables::is_name;
+
 /// A shell whose syntax is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shell {
@@ -29,11 +31,14 @@ impl Changes {
         Self { shell, text: SecretBytes::with_capacity(0), removed: Vec::new() }
     }
 
-    /// Sets a variable. `name` has only letters, digits and `_`. Returns false if the shell cannot hold the
-    /// value: one with a NUL byte, or for Nushell and PowerShell one that is not UTF-8.
+    /// Sets a variable. Returns false if the shell cannot hold the name, which has something other than letters,
+    /// digits and `_`, or the value: one with a NUL byte, or for Nushell and PowerShell one that is not UTF-8.
     pub fn set(&mut self, name: &str, value: &[u8]) -> bool {
         let is_text = std::str::from_utf8(value).is_ok();
-        if value.contains(&0) || (!is_text && matches!(self.shell, Shell::Nu | Shell::Pwsh)) {
+        if !is_name(name)
+            || value.contains(&0)
+            || (!is_text && matches!(self.shell, Shell::Nu | Shell::Pwsh))
+        {
             return false;
         }
 
@@ -112,6 +117,12 @@ impl Changes {
     /// ones.
     fn powershell(&mut self, value: &[u8]) {
         for character in String::from_utf8_lossy(value).chars() {
+            // PowerShell reads a program's output by lines, so a carriage return would be lost.
+            if character == '\r' {
+                self.text.extend(b"'+[char]13+'");
+                continue;
+            }
+
             let mut buffer = [0; 4];
             let bytes = character.encode_utf8(&mut buffer).as_bytes();
             if matches!(character, '\'' | '\u{2018}'..='\u{201b}') {

@@ -70,9 +70,9 @@ impl Findings {
 pub(crate) fn run(_: &DoctorArgs, cx: &Context) -> Result<(), Error> {
     cx.require_vault()?;
     let mut found = Findings::default();
-    if let Some(locked) = place::check(&mut found, cx)? {
+    if place::check(&mut found, cx)? {
         project::check(&mut found, cx);
-        values::check(&mut found, &locked, cx)?;
+        values::check(&mut found, cx)?;
     }
 
     let problems = found.0.iter().filter(|one| one.state == Health::Problem).count();

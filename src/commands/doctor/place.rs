@@ -2,7 +2,6 @@
 
 use secrets_core::crypto::kdf::KdfParams;
 use secrets_core::model::Timestamp;
-use secrets_core::vault::Locked;
 
 use super::super::shared::backups;
 use super::Findings;
@@ -15,12 +14,12 @@ use crate::ui::counted;
 const OLD: u64 = 30;
 
 /// Checks the vault's place. Returns `None` if the vault cannot be opened, so that other checks make no sense.
-pub(super) fn check(found: &mut Findings, cx: &Context) -> Result<Option<Locked>, Error> {
+pub(super) fn check(found: &mut Findings, cx: &Context) -> Result<bool, Error> {
     let locked = match cx.locked() {
         Ok(locked) => locked,
         Err(error) => {
             found.error("vault", &error, cx);
-            return Ok(None);
+            return Ok(false);
         }
     };
 
@@ -59,7 +58,7 @@ pub(super) fn check(found: &mut Findings, cx: &Context) -> Result<Option<Locked>
     }
 
     backup(found, backups::last(cx, &vault_id));
-    Ok(Some(locked))
+    Ok(true)
 }
 
 fn key_derivation(found: &mut Findings, params: KdfParams) {

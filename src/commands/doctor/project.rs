@@ -21,9 +21,7 @@ pub(super) fn check(found: &mut Findings, cx: &Context) {
     };
 
     // A tracked output is reported below.
-    dotenv_files(found, |path| {
-        manifest.render.iter().any(|one| manifest.at(&one.output) == manifest.at(path))
-    });
+    dotenv_files(found, |path| manifest.render.iter().any(|one| manifest.at(&one.output) == path));
 
     match Context::coverage(manifest).map(|coverage| cx.trust_of(&coverage)) {
         Ok(Trust::Trusted(_)) => found.ok("trust", "you trust this directory's .secrets.toml"),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use secrets_core::crypto::fingerprint::FingerprintKey;
 use secrets_core::model::{ProjectName, Tag, Timestamp};
-use secrets_core::vault::{Locked, Vault};
+use secrets_core::vault::Vault;
 
 use super::super::shared::uses::{RecentUses, UNUSED};
 use super::Findings;
@@ -17,7 +17,7 @@ use crate::ui::counted;
 /// The number of secrets that a message names.
 const NAMED: usize = 5;
 
-pub(super) fn check(found: &mut Findings, _: &Locked, cx: &Context) -> Result<(), Error> {
+pub(super) fn check(found: &mut Findings, cx: &Context) -> Result<(), Error> {
     let Some(vault) = cx.vault_without_asking()? else {
         found.skipped("values", "the vault is locked", "unlock it with `secrets unlock` first");
         return Ok(());

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use secrets_project::shell::{Changes, Shell};
-use secrets_project::variables::is_of_shells;
+use secrets_project::variables::{is_of_shells, is_setting};
 use secrets_runtime::run::environment::Variables;
 
 use crate::context::Context;
@@ -34,20 +34,22 @@ impl From<ShellArg> for Shell {
     }
 }
 
-/// Returns the variables that a shell gets. Warns of those that have a meaning of their own in a shell.
+/// Returns the variables that a shell gets. Warns of those with a meaning of their own in a shell or for
+/// `secrets`.
 pub(crate) fn variable_pairs(variables: Variables, cx: &Context) -> Vec<(String, OsString)> {
     let pairs = variables.into_pairs().into_iter();
     let named = pairs.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
     let is_free = |(name, _): &(String, OsString)| {
-        let is_free = !is_of_shells(name);
-        if !is_free {
-            cx.ui.warn(&format!(
-                "`{name}` is left out: it has a meaning of its own in a shell; `secrets run` sets it for \
-                 a program"
-            ));
-        }
+        let why = if is_of_shells(name) {
+            "it has a meaning of its own in a shell"
+        } else if is_setting(name) {
+            "it is a setting of `secrets`"
+        } else {
+            return true;
+        };
 
-        is_free
+        cx.ui.warn(&format!("`{name}` is left out: {why}; `secrets run` sets it for a program"));
+        false
     };
     named.filter(is_free).collect()
 }

@@ -177,6 +177,10 @@ impl ValueArgs {
     /// Reads the value of a secret. Warns about input that is probably a mistake. `word` begins the
     /// question.
     pub(crate) fn read(&self, word: &str, tag: &Tag, ui: &Ui) -> Result<ReadValue, Error> {
+        if self.is_generated() && input::stdin_has_bytes() {
+            ui.warn("stdin was not read: the value is generated");
+        }
+
         if let Some(kind) = self.key_pair {
             let KeyPair { private, public } = key_pair::draw(kind, tag.as_str())
                 .map_err(|error| Error::new(Kind::Failure, error.to_string()))?;
@@ -192,10 +196,6 @@ impl ValueArgs {
     fn read_value(&self, question: &str, ui: &Ui) -> Result<SecretValue, Error> {
         let stdin = self.value_file.as_deref() == Some(Path::new("-"));
         let generator = self.generator();
-        if generator.is_some() && input::stdin_has_bytes() {
-            ui.warn("stdin was not read: the value is generated");
-        }
-
         let bytes = match (&generator, &self.value_file) {
             (Some(generator), _) => generator.generate()?,
             (None, Some(path)) if !stdin => input::file(path, SecretValue::MAX)

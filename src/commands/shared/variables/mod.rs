@@ -1,6 +1,7 @@
 //! The variables, files and stdin that a command line of `run` or `env` asks for, with their values.
 
 mod names;
+mod opening;
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -8,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use secrets_core::model::{ProjectName, SecretValue, Tag, TagKey};
-use secrets_core::vault::{RevealedValues, Vault};
+use secrets_core::vault::RevealedValues;
 use secrets_project::setup::manifest::MANIFEST;
 use secrets_project::setup::{Manifest, Tree, needs};
 use secrets_project::variables;
@@ -19,7 +20,7 @@ use self::names::{check_allowed, check_name, reason_to_skip, split, with_environ
 use super::outputs::dotenv_entries;
 use super::{directories, suspects};
 use crate::config::Environment;
-use crate::context::{Context, Used};
+use crate::context::Context;
 use crate::error::{self, Error, Hint, Kind};
 use crate::ui::escape::visible;
 use crate::ui::input;
@@ -338,78 +339,6 @@ impl<'a> VariableRequests<'a> {
         wanted.extend(self.args.stdin.cloned());
 
         wanted
-    }
-
-    /// Resolves the requested values from one state of the vault. Without requests, the vault is
-    /// not opened.
-    pub(crate) fn open(&self, cx: &Context) -> Result<RevealedValues, Error> {
-        // The context does not keep the vault, because the program may run for days.
-        if self.needs_values() { self.open_in(&cx.unlock()?, cx) } else { self.open_nothing(cx) }
-    }
-
-    /// Does the same as [`Self::open`] if that needs no passphrase. Returns `None` otherwise.
-    pub(crate) fn open_without_asking(
-        &self,
-        cx: &Context,
-    ) -> Result<Option<RevealedValues>, Error> {
-        if !self.needs_values() {
-            return self.open_nothing(cx).map(Some);
-        }
-
-        let vault = cx.unkept_vault_without_asking()?;
-        vault.map(|vault| self.open_in(&vault, cx)).transpose()
-    }
-
-    fn needs_values(&self) -> bool {
-        self.all || !self.wanted().is_empty()
-    }
-
-    fn open_nothing(&self, cx: &Context) -> Result<RevealedValues, Error> {
-        let has_near_misses =
-            self.assignments.iter().any(|assignment| assignment.suspects().has_near_misses());
-        let vault =
-            if has_near_misses { cx.unkept_vault_without_asking().ok().flatten() } else { None };
-
-        self.warn_of_suspects(vault.as_ref(), cx)?;
-        Ok(RevealedValues::none(self.project))
-    }
-
-    fn open_in(&self, vault: &Vault, cx: &Context) -> Result<RevealedValues, Error> {
-        self.warn_of_suspects(Some(vault), cx)?;
-        directories::remember_run(
-            vault,
-            cx,
-            self.project,
-            self.manifest.is_some() || !self.declared.is_empty(),
-        )?;
-
-        let wanted = self.wanted();
-        let opened =
-            RevealedValues::open(self.project, &vault.scope(self.project), wanted, self.all)?;
-        if self.all {
-            cx.warn_of_unusable(vault, self.project, "passed")?;
-        }
-
-        if !self.args.is_dry_run {
-            cx.record_use(&Used::of(vault, self.project, opened.tags()))?;
-        }
-
-        Ok(opened)
-    }
-
-    /// Warns about text that may not do what the author of a variable expects, as `render` does for
-    /// a template.
-    fn warn_of_suspects(&self, vault: Option<&Vault>, cx: &Context) -> Result<(), Error> {
-        for assignment in &self.assignments {
-            suspects::warn_of_suspects_in(
-                vault,
-                cx,
-                &assignment.template(),
-                assignment.suspects(),
-            )?;
-        }
-
-        Ok(())
     }
 
     /// Returns the project whose secrets the program gets.
