@@ -1,9 +1,9 @@
 //! `secrets code`: prints a one-time password, or stores the key for them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap_complete::ArgValueCompleter;
-use secrets_core::model::{Level, Name, SecretBytes, SecretRef, SecretValue, Tag};
+use secrets_core::model::{Level, Name, SecretBytes, SecretRef, SecretValue, Tag, Timestamp};
 use secrets_core::vault::NewSecret;
 use secrets_project::one_time::{OneTimeError, OneTimeKey};
 
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &CodeArgs, cx: &Context) -> Result<(), Error> {
         }
     };
 
-    let now = now();
+    let now = Timestamp::now().0 / 1000;
     let (code, seconds) = (key.code(now), key.seconds_left(now));
     if args.copy {
         let time = Duration::from_secs(seconds).max(Duration::from_secs(5)).min(CLEAR_AFTER);
@@ -99,11 +99,6 @@ pub(crate) fn run(args: &CodeArgs, cx: &Context) -> Result<(), Error> {
     }
 
     Ok(())
-}
-
-/// Returns the seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// Stores a key under a new tag.

@@ -1,5 +1,7 @@
 //! `secrets git-credential`: gives git a password, as a credential helper.
 
+use std::fmt::Display;
+
 use clap_complete::ArgValueCompleter;
 use secrets_core::model::{BasicPart, Description, Destination, Place, SecretBytes, Tag};
 use secrets_core::vault::{Sendable, Vault};
@@ -55,10 +57,7 @@ pub(crate) fn run(args: &GitCredentialArgs, cx: &Context) -> Result<(), Error> {
         .hint("print a value with `secrets render --reveal -e '{{ secrets.TAG }}'`"));
     }
 
-    let refused = |why: &dyn std::fmt::Display| {
-        Error::new(Kind::Refused, why.to_string()).hint("nothing was given to git")
-    };
-    let request = CredentialRequest::parse(text.expose()).map_err(|why| refused(&why))?;
+    let request = CredentialRequest::parse(text.expose()).map_err(refused)?;
     if !may_ask() {
         prompt::forbid();
     }
@@ -83,13 +82,13 @@ pub(crate) fn run(args: &GitCredentialArgs, cx: &Context) -> Result<(), Error> {
             .collect();
         let message =
             format!("{} can be sent to {}, and git takes one", tags.join(" and "), request.origin);
-        return Err(refused(&message).hint("choose one with `--secret TAG`"));
+        return Err(refused(message).hint("choose one with `--secret TAG`"));
     }
 
     let metadata = &chosen.secret.metadata;
     let value = chosen.value.expose();
     if value.iter().any(|byte| matches!(byte, b'\n' | b'\r' | 0)) {
-        return Err(refused(&format!(
+        return Err(refused(format!(
             "the value of `{}` has a line break or a NUL byte",
             metadata.tag
         )));
@@ -120,11 +119,9 @@ fn candidates(
     vault: &Vault,
     cx: &Context,
 ) -> Result<Vec<Sendable>, Error> {
-    let paths = request.paths().map_err(|why| {
-        Error::new(Kind::Refused, why.to_string()).hint("nothing was given to git")
-    })?;
+    let paths = request.paths().map_err(refused)?;
+    let place = Place::Basic(BasicPart::Password);
     let is_for_git = |destination: &&Destination| {
-        let place = Place::Basic(BasicPart::Password);
         destination.origin.contains(&request.origin) && place.is_within(&destination.place)
     };
     let permits = |destination: &Destination| match &paths {
@@ -183,4 +180,8 @@ fn user_of(
 fn described_user(one: &Sendable) -> Option<String> {
     let text = one.secret.metadata.description.as_ref().map(Description::as_str)?;
     text.lines().find_map(|line| line.strip_prefix("user: ")).map(|user| user.trim().to_owned())
+}
+
+fn refused(why: impl Display) -> Error {
+    Error::new(Kind::Refused, why.to_string()).hint("nothing was given to git")
 }

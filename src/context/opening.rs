@@ -9,6 +9,7 @@ use secrets_core::crypto::CryptoError;
 use secrets_core::crypto::ids::VaultId;
 use secrets_core::crypto::kdf::Passphrase;
 use secrets_core::crypto::keychain::KeychainKey;
+use secrets_core::crypto::output_digest::hex;
 use secrets_core::crypto::root_key::RootKey;
 use secrets_core::store::{self, StoreError};
 use secrets_core::vault::{DivergenceNotice, Locked, SeenElsewhere, Vault, VaultError};
@@ -305,7 +306,7 @@ impl Context {
     /// Returns the name under which a keychain has the key of this vault.
     pub(crate) fn keychain_name(&self) -> Result<String, Error> {
         let id = self.locked()?.vault_id()?;
-        Ok(id.iter().fold(String::from("vault "), |text, byte| text + &format!("{byte:02x}")))
+        Ok(format!("vault {}", hex(&id)))
     }
 
     /// Returns the key that the keychain of this machine has for this vault.

@@ -16,9 +16,8 @@ use super::save::{self, Saved};
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::output::AnswerInfo;
-use crate::ui::UiError;
 use crate::ui::escape::{VisibleStream, visible};
-use crate::ui::raw::Stdout;
+use crate::ui::raw;
 
 /// The greatest answer that is held as a whole: for `--json` and `--save`.
 const WHOLE: usize = 64 * 1024 * 1024;
@@ -173,7 +172,7 @@ impl<'o> Sink<'o> {
 }
 
 fn stdout(bytes: &[u8]) -> Result<(), Error> {
-    Stdout.write_all(bytes).map_err(|error| UiError::Stdout(error).into())
+    Ok(raw::print(bytes)?)
 }
 
 /// Returns how long the origin asks to wait.

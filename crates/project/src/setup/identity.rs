@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use secrets_core::crypto::output_digest::hex;
+
 use super::manifest::Manifest;
 use super::relative;
-use super::trust::hexadecimal;
 
 impl Manifest {
     /// Returns the path of the manifest's directory without links.
@@ -14,8 +15,8 @@ impl Manifest {
         fs::canonicalize(relative(&self.directory))
     }
 
-    /// Returns SHA-256 of the manifest's file in hexadecimal.
+    /// Returns SHA-256 of the manifest's file in hex.
     pub fn sha256(&self) -> String {
-        hexadecimal(&self.base().digest)
+        hex(&self.base().digest)
     }
 }

@@ -6,13 +6,13 @@
 //! (docs/design/trust.md).
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use secrets_core::crypto::ids::Hash;
+use secrets_core::crypto::output_digest::hex;
 use secrets_core::model::{Tag, Timestamp};
 use secrets_core::vault::TrustMacs;
 use secrets_files::Records;
@@ -159,7 +159,7 @@ impl Coverage {
             }
         }
 
-        hexadecimal(&digest.finalize())
+        hex(&digest.finalize())
     }
 
     /// Returns the digest of the whole description, which a vault's MAC covers.
@@ -471,15 +471,6 @@ fn field(digest: &mut Sha256, bytes: &[u8]) {
     digest.update(bytes);
 }
 
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-
-    text
-}
-
 /// A user's recorded consent to a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -511,14 +502,14 @@ impl TrustRecord {
 
     /// Compares the record's MAC with those that a vault's keys produce.
     pub fn binding(&self, macs: &TrustMacs) -> Binding {
-        let id = hexadecimal(&macs.vault_id);
+        let id = hex(&macs.vault_id);
         let Some((_, mac)) = self.bindings.iter().find(|(vault, _)| *vault == id) else {
             return Binding::Due;
         };
 
-        if *mac == hexadecimal(&macs.current) {
+        if *mac == hex(&macs.current) {
             Binding::Current
-        } else if macs.earlier.iter().any(|earlier| *mac == hexadecimal(earlier)) {
+        } else if macs.earlier.iter().any(|earlier| *mac == hex(earlier)) {
             Binding::Due
         } else {
             Binding::Broken
@@ -527,9 +518,9 @@ impl TrustRecord {
 
     /// Binds the record to a vault.
     pub fn bind(&mut self, macs: &TrustMacs) {
-        let id = hexadecimal(&macs.vault_id);
+        let id = hex(&macs.vault_id);
         self.bindings.retain(|(vault, _)| *vault != id);
-        self.bindings.push((id, hexadecimal(&macs.current)));
+        self.bindings.push((id, hex(&macs.current)));
         let over = self.bindings.len().saturating_sub(MAX_VAULTS);
 
         self.bindings.drain(..over);

@@ -2,9 +2,8 @@
 //! is wiped.
 
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use secrets_core::model::{Invalid, SecretBytes};
+use secrets_core::model::{Invalid, SecretBytes, Timestamp};
 use secrets_mask::encode;
 
 use crate::dotenv::readers::{Readers, Unreadable};
@@ -110,16 +109,11 @@ impl Filter {
             Self::Base64 => encode::padded_base64(value),
             Self::Trim => trim(value),
             Self::Dotenv => readers.spell(value)?,
-            Self::Totp => OneTimeKey::parse(value)?.code(now()),
+            Self::Totp => OneTimeKey::parse(value)?.code(Timestamp::now().0 / 1000),
         };
 
         if filtered.len() > MAX_SIZE { Err(FilterError::TooLarge) } else { Ok(filtered) }
     }
-}
-
-/// Returns the seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// Removes the characters that C's `isspace` accepts from both ends: blank, tab, newline, vertical
