@@ -70,10 +70,9 @@ pub(crate) fn run(args: &EnvArgs, cx: &Context) -> Result<(), Error> {
     let opened = requests.open(cx)?;
     let pairs = variable_pairs(requests.variables(&opened, &[], cx)?, cx);
     let Some(shell) = args.shell.filter(|_| !cx.ui.is_json()) else {
-        let text = |value: &OsString| String::from_utf8(value.as_bytes().to_vec()).ok();
         let mut variables = BTreeMap::new();
         for (name, value) in &pairs {
-            match text(value) {
+            match value.to_str() {
                 Some(value) => drop(variables.insert(name.as_str(), value)),
                 None => cx.ui.warn(&format!("`{name}` is left out: its value is not UTF-8")),
             }

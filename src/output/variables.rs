@@ -12,7 +12,7 @@ use crate::ui::escape::visible;
 /// The result of `env --json`: names and values.
 #[derive(Serialize)]
 pub(crate) struct ShellVariables<'a> {
-    pub(crate) variables: BTreeMap<&'a str, String>,
+    pub(crate) variables: BTreeMap<&'a str, &'a str>,
 }
 
 /// The result of `run --dry-run`: names and sources, without values.

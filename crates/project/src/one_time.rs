@@ -3,8 +3,8 @@
 //! A key is stored as services show it: as an address `otpauth://totp/…`, which is what their QR code
 //! holds, or as base32.
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use secrets_core::model::SecretBytes;
+use secrets_mask::encode;
 use totp_rs::{Algorithm, Builder, Secret, Totp};
 
 const SCHEME: &str = "otpauth://";
@@ -74,7 +74,10 @@ impl OneTimeKey {
         }
 
         let (label, query) = rest.split_once('?').ok_or(OneTimeError::NotAKey)?;
-        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().trim().to_owned();
+        let decoded = |text: &str| {
+            let bytes = encode::unpercent(text.as_bytes());
+            String::from_utf8_lossy(bytes.expose()).trim().to_owned()
+        };
         let (mut key, mut issuer) = (None, None);
         let (mut algorithm, mut digits, mut period) = (None, None, None);
         for pair in query.split('&') {
@@ -107,13 +110,17 @@ impl OneTimeKey {
     /// Returns the key as an address, whatever it was parsed from. The key itself is neither at its beginning
     /// nor at its end, where a hint would show it.
     pub fn address(&self) -> SecretBytes {
-        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let account = self.account.as_deref().map(encoded).unwrap_or_default();
         let mut address = SecretBytes::with_capacity(256);
-        address.extend(format!("{SCHEME}totp/{account}?secret=").as_bytes());
+        address.extend(format!("{SCHEME}totp/").as_bytes());
+        if let Some(account) = &self.account {
+            address.extend(encode::percent(account.as_bytes(), b"").expose());
+        }
+
+        address.extend(b"?secret=");
         address.extend(self.parts.key.expose());
         if let Some(issuer) = &self.issuer {
-            address.extend(format!("&issuer={}", encoded(issuer)).as_bytes());
+            address.extend(b"&issuer=");
+            address.extend(encode::percent(issuer.as_bytes(), b"").expose());
         }
 
         let Parts { algorithm, digits, period, .. } = self.parts;

@@ -15,7 +15,7 @@ use k256::{ProjectivePoint, PublicKey, SecretKey};
 use secrets_core::model::SecretBytes;
 use sha2::Sha256;
 
-use super::tree::yaml::decode_base64;
+use super::tree::decode_base64;
 use crate::dotenv;
 
 /// The start of the names that private keys have, in `.env.keys` and in the environment.

@@ -3,12 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use base64ct::{Base64, Encoding};
 use secrets_core::model::{
     self, Class, Description, Name, ProjectName, SecretBytes, SecretValue, Tag, TagKey, Timestamp,
 };
 use serde_json::value::RawValue;
 
+use super::tree::decode_base64;
 use super::tree::json::{Document, Object};
 use super::{ImportError, Item, Items, Source, Why};
 use crate::export::{FORMAT, VERSION};
@@ -122,7 +122,9 @@ impl<'a> Reader<'_, 'a> {
             members.string(self.document, "valueBase64")?,
         ) {
             (Some(value), None) => value,
-            (None, Some(encoded)) => decoded(&encoded).ok_or_else(|| invalid_field("value"))?,
+            (None, Some(encoded)) => {
+                decode_base64(encoded.expose()).ok_or_else(|| invalid_field("value"))?
+            }
             _ => return Err(invalid_field("value")),
         };
 
@@ -208,13 +210,6 @@ impl<'a> Members<'a> {
         let text = self.string(document, key)?;
         Ok(text.map(|text| String::from_utf8_lossy(text.expose()).into_owned()))
     }
-}
-
-fn decoded(encoded: &SecretBytes) -> Option<SecretBytes> {
-    let mut bytes = SecretBytes::zeroed(encoded.len().div_ceil(4) * 3);
-    let length = Base64::decode(encoded.expose(), bytes.expose_mut()).ok()?.len();
-    bytes.truncate(length);
-    Some(bytes)
 }
 
 fn not_an_export() -> ImportError {

@@ -2,8 +2,7 @@
 //! and Infisical. Each has names and values, wrapped in its own metadata.
 
 use super::collector::Collector;
-use super::tree::yaml::decode_base64;
-use super::tree::{Content, MAX_NAMES, Named, Node, json};
+use super::tree::{Content, MAX_NAMES, Named, Node, decode_base64, json};
 use super::{Format, ImportError, Items, Why, pairs};
 
 /// Returns the format whose shape these values have.

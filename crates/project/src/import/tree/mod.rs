@@ -6,6 +6,7 @@
 pub(super) mod json;
 pub(super) mod yaml;
 
+use base64ct::{Base64, Encoding};
 use secrets_core::model::SecretBytes;
 
 use super::{ImportError, Why};
@@ -150,4 +151,12 @@ impl Node {
 
         Ok(())
     }
+}
+
+/// Decodes Base64 (RFC 4648, section 4).
+pub(super) fn decode_base64(text: &[u8]) -> Option<SecretBytes> {
+    let mut bytes = SecretBytes::zeroed(text.len() / 4 * 3);
+    let length = Base64::decode(text, bytes.expose_mut()).ok()?.len();
+    bytes.truncate(length);
+    Some(bytes)
 }

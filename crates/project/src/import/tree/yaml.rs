@@ -3,12 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use base64ct::{Base64, Encoding};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 use secrets_core::model::SecretBytes;
 
 use super::super::{ImportError, Why};
-use super::{Content, MAX_DEPTH, MAX_NODES, MAX_REPEATED, Node};
+use super::{Content, MAX_DEPTH, MAX_NODES, MAX_REPEATED, Node, decode_base64};
 use crate::position::Position;
 
 /// A list or map whose end has not been read.
@@ -243,14 +242,6 @@ fn scalar(
         (is_plain && core.is_none() && matches!(text, "" | "~" | "null" | "Null" | "NULL"))
             || core == Some("null");
     Ok(if is_null { SecretBytes::with_capacity(0) } else { SecretBytes::copy_of(text.as_bytes()) })
-}
-
-/// Decodes Base64 (RFC 4648, section 4).
-pub(in super::super) fn decode_base64(text: &[u8]) -> Option<SecretBytes> {
-    let mut bytes = SecretBytes::zeroed(text.len() / 4 * 3);
-    let length = Base64::decode(text, bytes.expose_mut()).ok()?.len();
-    bytes.truncate(length);
-    Some(bytes)
 }
 
 #[cfg(test)]
