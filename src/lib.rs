@@ -54,3 +54,4 @@ pub use secrets_project::{
 };
 pub use secrets_proxy as proxy;
 pub use secrets_runtime::{agent, run};
+pub use secrets_store_postgres as store_postgres;

@@ -8,6 +8,7 @@
 mod age;
 mod agent;
 mod hint;
+mod server;
 mod template;
 mod vault;
 

@@ -10,6 +10,7 @@ use secrets_core::store::{self, StoreError};
 use secrets_core::vault::{Divergence, GRANTS, Needed, Report, VaultError};
 use serde_json::json;
 
+use super::server::server_error;
 use super::{Error, Hint, Kind, did_you_mean, hint};
 use crate::ui::counted;
 
@@ -120,7 +121,10 @@ impl From<StoreError> for Error {
             StoreError::Damaged(_) => Self::new(Kind::Damaged, message).hint(RESTORE),
             StoreError::Checkpoint { .. } => Self::new(Kind::Failure, message)
                 .hint("fix or delete that file; deleting it skips rollback detection once"),
-            StoreError::IdTaken => Self::new(Kind::Failure, message).hint("try again"),
+            StoreError::IdTaken | StoreError::Raced => {
+                Self::new(Kind::Failure, message).hint("try again; nothing was changed")
+            }
+            StoreError::Server(error) => server_error(&error, message),
             StoreError::UnknownOutcome => Self::new(Kind::Failure, message)
                 .hint("check the vault with `secrets verify`, and whether it has the change"),
             StoreError::Busy
@@ -192,6 +196,10 @@ impl From<VaultError> for Error {
             VaultError::NothingToSave(report) => Self::new(Kind::Damaged, message)
                 .with_notes(findings(&report))
                 .hint("restore a backup with `secrets restore PATH`; nothing was written"),
+            VaultError::RekeyedElsewhere => Self::new(Kind::Locked, message).hint(
+                "print a ticket with `secrets remote ticket` there, and use it here with \
+                 `secrets remote join TICKET`",
+            ),
             VaultError::VaultChanged | VaultError::SlotsChanged => {
                 Self::new(Kind::Conflict, message).hint("try again; nothing was written")
             }

@@ -40,7 +40,7 @@ pub fn root() -> RootKey {
 /// Writes the rows of an empty vault with that root key and the tests' passphrase.
 pub fn begin(rows: &mut dyn Transaction) -> Result<(), VaultError> {
     let slot = Slot::create(&passphrase(), false, KdfParams::LEAST, &VAULT_ID, &root())?;
-    begin_vault(rows, VAULT_ID, &root(), &slot)
+    begin_vault(rows, VAULT_ID, &root(), std::slice::from_ref(&slot))
 }
 
 /// Creates such a vault in a file.
@@ -206,6 +206,7 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::Crypto(_)
         | VaultError::KeyService(_)
         | VaultError::Internal(_) => 1,
+        VaultError::RekeyedElsewhere => 5,
     }
 }
 

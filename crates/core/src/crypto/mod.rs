@@ -36,6 +36,7 @@ pub mod key_file;
 pub mod keychain;
 pub mod keyring;
 mod memory;
+pub mod near_file;
 pub mod output_digest;
 pub mod padding;
 pub mod policy;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::FORMAT;
+use super::remote::ServerError;
 
 /// The reason why a store could not be opened, read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,12 @@ pub enum StoreError {
     /// A commit failed, and what is stored now cannot be read
     #[error("it is not known whether the change was saved")]
     UnknownOutcome,
+    /// Another writer has changed the vault since it was read; the change is tried again
+    #[error("another writer has changed the vault at the same time")]
+    Raced,
+    /// The vault is on a server, and something about that does not work
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// Another process has used the vault for 30 seconds
     #[error("the vault is busy: another process has been using it for 30 seconds")]
     Busy,

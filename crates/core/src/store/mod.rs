@@ -7,8 +7,11 @@
 mod checkpoints;
 mod commit;
 mod error;
+pub mod limits;
 mod location;
 mod neighbours;
+pub mod remote;
+mod row_codec;
 mod row_set;
 mod sqlite;
 mod vault_path;
@@ -19,14 +22,16 @@ pub use commit::{CommitError, Doubt, commit};
 pub use error::StoreError;
 pub use location::Location;
 pub use neighbours::rename_aside;
+pub use remote::{CachePlace, Connector, Fallback, RemoteStore, Server, ServerError};
 pub use row_set::{OwnedChange, RowSet, decode_changes, encode_changes};
-pub use sqlite::{NewFile, SqliteStore};
+pub use sqlite::{NearRows, NewFile, SqliteStore};
 pub use vault_path::{
     IfExists, JOURNALS, absolute, before_recovery, check_directory_for, check_new, check_new_vault,
     create_directory_for, looks_like_a_vault, quoted,
 };
 pub use want::{Extent, SMALL, Want};
 
+use crate::crypto::aead::Key;
 use crate::crypto::ids::{Hash, ProjectId, RecordId, TokenId};
 use crate::crypto::rows::{AuditRow, GrantRow, PolicyRow, ProjectRow, Record, Slot, VaultRow};
 use crate::crypto::tree::Leaf;
@@ -66,6 +71,33 @@ pub trait Store: Send {
     fn settle(&self, doubt: &Doubt) -> Result<bool, StoreError> {
         doubt.is_stored(&*self.read()?)
     }
+    /// Says whether the next change may assume that the rows that this machine saw last are current. A
+    /// store on a server then asks nothing before the commit, which fails with [`StoreError::Raced`]
+    /// if they are not.
+    fn assume_current(&self, _may_assume: bool) {}
+    /// Opens the address of the vault's server with the key that seals checkpoints.
+    fn unlock(&mut self, _key: &Key) {}
+    /// Returns the content of the near file of a vault on a server.
+    fn near(&self) -> Result<Option<NearRows>, StoreError> {
+        Ok(None)
+    }
+    /// Replaces the content of the near file.
+    fn replace_near(&self, _rows: &NearRows) -> Result<(), StoreError> {
+        Err(ServerError::NoAddress.into())
+    }
+    /// Returns the key slots on the server as they were last seen.
+    fn recovery_slots(&self) -> Result<Vec<Slot>, StoreError> {
+        Ok(Vec::new())
+    }
+    /// Returns why and with rows of what age something was read without the server, if it was.
+    fn fallback(&self) -> Option<Fallback> {
+        None
+    }
+    /// Returns false if the last commit may be on one server only, although the server was set up to
+    /// wait for another.
+    fn is_replicated(&self) -> bool {
+        true
+    }
     /// Overwrites the remains of deleted and changed rows, whatever the size of the store.
     fn compact(&self) -> Result<(), StoreError>;
     /// Returns true if the last commit left deleted bytes in the store, until `compact` overwrites
@@ -90,6 +122,9 @@ pub trait Snapshot {
     fn fetch(&self, _wants: &[Want<'_>]) -> Result<(), StoreError> {
         Ok(())
     }
+    /// Says that the head of a project was verified and compared with its checkpoint. A store that
+    /// keeps copies then keeps what it fetched of the project.
+    fn accept(&self, _pid: &ProjectId) {}
     /// Returns the vault's own row.
     fn vault(&self) -> Result<VaultRow, StoreError>;
     /// Returns all slots in ascending order of their ids.

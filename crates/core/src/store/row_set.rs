@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use super::row_codec::{self, put_audit, put_bytes, put_list, put_project, put_record};
 use super::{Change, CommitError, Inspection, Snapshot, StoreError, Transaction};
-use crate::codec::{self, Reader, prefixed};
+use crate::codec::Reader;
 use crate::crypto::ids::{DIRECTORY, Hash, ProjectId, RecordId, TokenId};
 use crate::crypto::rows::{
     AuditRow, GrantRow, PolicyRow, ProjectRow, Record, Slot, VaultRow, slots_hash,
@@ -129,7 +130,7 @@ impl RowSet {
         let mut bytes = self.slots.to_vec();
         bytes.push(u8::from(self.is_copy));
         let row = self.row.iter();
-        put_list(&mut bytes, row.len(), row, put_row);
+        put_list(&mut bytes, row.len(), row, put_project);
         put_list(&mut bytes, self.buckets.len(), self.buckets.iter(), |out, (number, hash)| {
             out.push(*number);
             out.extend(hash);
@@ -147,7 +148,7 @@ impl RowSet {
         put_list(&mut bytes, self.records.len(), self.records.values(), put_record);
         put_list(&mut bytes, self.values.len(), self.values.iter(), |out, (rid, value)| {
             out.extend(rid);
-            prefixed(&mut |piece| out.extend(piece), &[value]);
+            put_bytes(out, &[value]);
         });
 
         bytes
@@ -162,7 +163,7 @@ impl RowSet {
             _ => return None,
         };
 
-        let row = reader.list(row)?;
+        let row = reader.list(row_codec::project)?;
         (row.len() <= 1).then_some(())?;
         let buckets = reader.list(|reader| Some((reader.u8()?, reader.array()?)))?;
         (buckets.len() <= BUCKETS).then_some(())?;
@@ -171,7 +172,7 @@ impl RowSet {
         };
 
         let leaves = reader.list(|reader| Some((reader.u8()?, reader.list(leaf)?)))?;
-        let records = reader.list(record)?;
+        let records = reader.list(row_codec::record)?;
         let value = |reader: &mut Reader<'_>| Some((reader.array()?, reader.prefixed()?.to_vec()));
         let values = reader.list(value)?;
         Some(Self {
@@ -193,7 +194,7 @@ pub fn encode_changes(changes: &[OwnedChange]) -> Vec<u8> {
     put_list(&mut bytes, changes.len(), changes.iter(), |out, change| match change {
         OwnedChange::Project(row) => {
             out.push(1);
-            put_row(out, row);
+            put_project(out, row);
         }
         OwnedChange::DropProject(pid) => {
             out.push(2);
@@ -214,14 +215,12 @@ pub fn encode_changes(changes: &[OwnedChange]) -> Vec<u8> {
         OwnedChange::Value(rid, sealed) => {
             out.push(6);
             out.extend(rid);
-            prefixed(&mut |piece| out.extend(piece), &[sealed]);
+            put_bytes(out, &[sealed]);
         }
         OwnedChange::Audit(pid, row) => {
             out.push(7);
             out.extend(pid);
-            out.extend(row.seq.to_be_bytes());
-            out.extend(row.epoch.to_be_bytes());
-            prefixed(&mut |piece| out.extend(piece), &[&row.ct]);
+            put_audit(out, row);
         }
     });
 
@@ -232,7 +231,7 @@ pub fn encode_changes(changes: &[OwnedChange]) -> Vec<u8> {
 pub fn decode_changes(reader: &mut Reader<'_>) -> Option<Vec<OwnedChange>> {
     reader.list(|reader| {
         Some(match reader.u8()? {
-            1 => OwnedChange::Project(row(reader)?),
+            1 => OwnedChange::Project(row_codec::project(reader)?),
             2 => OwnedChange::DropProject(reader.array()?),
             3 => {
                 let number = reader.u8()?;
@@ -240,61 +239,15 @@ pub fn decode_changes(reader: &mut Reader<'_>) -> Option<Vec<OwnedChange>> {
                 (hash.len() <= 1).then_some(())?;
                 OwnedChange::Bucket(number, hash.first().copied())
             }
-            4 => OwnedChange::Record(record(reader)?),
-            5 => OwnedChange::DropRecord(record(reader)?),
+            4 => OwnedChange::Record(row_codec::record(reader)?),
+            5 => OwnedChange::DropRecord(row_codec::record(reader)?),
             6 => OwnedChange::Value(reader.array()?, reader.prefixed()?.to_vec()),
             7 => {
-                let (pid, seq, epoch) = (reader.array()?, reader.u64()?, reader.u32()?);
-                OwnedChange::Audit(pid, AuditRow { seq, epoch, ct: reader.prefixed()?.to_vec() })
+                let pid = reader.array()?;
+                OwnedChange::Audit(pid, row_codec::audit(reader)?)
             }
             _ => return None,
         })
-    })
-}
-
-fn put_list<T>(
-    out: &mut Vec<u8>,
-    count: usize,
-    items: impl Iterator<Item = T>,
-    mut put: impl FnMut(&mut Vec<u8>, T),
-) {
-    out.extend(codec::length(count));
-    items.for_each(|item| put(out, item));
-}
-
-fn put_row(out: &mut Vec<u8>, row: &ProjectRow) {
-    out.extend(row.pid);
-    out.extend(row.epoch.to_be_bytes());
-    prefixed(&mut |piece| out.extend(piece), &[&row.head, &row.sig]);
-}
-
-fn row(reader: &mut Reader<'_>) -> Option<ProjectRow> {
-    let (pid, epoch) = (reader.array()?, reader.u32()?);
-    let (head, sig) = (reader.prefixed()?.to_vec(), reader.prefixed()?.to_vec());
-    Some(ProjectRow { pid, epoch, head, sig })
-}
-
-fn put_record(out: &mut Vec<u8>, record: &Record) {
-    out.extend(record.tag_ix);
-    out.extend(record.rid);
-    out.extend(record.epoch.to_be_bytes());
-    out.extend(record.ver.to_be_bytes());
-    out.extend(record.vver.to_be_bytes());
-    prefixed(&mut |piece| out.extend(piece), &[&record.meta]);
-    out.extend(record.val_hash);
-    out.extend(record.leaf);
-}
-
-fn record(reader: &mut Reader<'_>) -> Option<Record> {
-    Some(Record {
-        tag_ix: reader.array()?,
-        rid: reader.array()?,
-        epoch: reader.u32()?,
-        ver: reader.u64()?,
-        vver: reader.u64()?,
-        meta: reader.prefixed()?.to_vec(),
-        val_hash: reader.array()?,
-        leaf: reader.array()?,
     })
 }
 

@@ -131,10 +131,9 @@ impl Vault {
         let names: Vec<&ProjectName> = ahead.projects.iter().map(|(name, _)| *name).collect();
         let indexes = self.access.indexes(&names)?;
 
-        let mut wants = vec![Want::Directory];
-        wants.extend(ahead.grants.then_some(Want::Grants));
         let token_id = self.access.token_id();
-        wants.extend(token_id.as_ref().map(Want::Grant));
+        let mut wants = vec![token_id.as_ref().map_or(Want::Directory, Want::Grant)];
+        wants.extend(ahead.grants.then_some(Want::Grants));
         let entries = indexes.chunks(1).zip(&ahead.projects);
         wants.extend(entries.map(|(index, (_, extent))| Want::Entries(index, *extent)));
         wants.extend(ahead.all.map(Want::AllProjects));

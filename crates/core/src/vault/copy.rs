@@ -145,6 +145,10 @@ impl Vault {
 
     /// Copies secrets in one transaction.
     pub fn copy(&self, request: &CopyRequest<'_>) -> Result<CopyOutcome, VaultError> {
+        self.retrying(|| self.copy_once(request))
+    }
+
+    fn copy_once(&self, request: &CopyRequest<'_>) -> Result<CopyOutcome, VaultError> {
         let mut writing = self.writing(|ahead| request.ahead(ahead))?;
         let mut prepared = PreparedCopy::new(&writing.state, &*writing.transaction, request)?;
         let plan = prepared.plan();

@@ -200,6 +200,14 @@ impl Vault {
         import: &Import<'_>,
         stored: &dyn Fn(u64),
     ) -> Result<ImportOutcome, VaultError> {
+        self.retrying(|| self.import_once(import, stored))
+    }
+
+    fn import_once(
+        &self,
+        import: &Import<'_>,
+        stored: &dyn Fn(u64),
+    ) -> Result<ImportOutcome, VaultError> {
         let mut writing = self.writing(|ahead| import.ahead(ahead))?;
         let mut steps = steps(&writing.state, &*writing.transaction, import)?;
         let written = import.positions(|at| steps[at].what.writes());

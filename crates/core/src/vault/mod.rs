@@ -18,6 +18,8 @@
 //! * `rename`: another tag for a secret
 //! * `secrets`, `list`, `projects`, `copy`, `import`, `export`: the operations
 //! * `rekey`: re-encryption under new keys
+//! * `remote`: vaults on a server, and near files
+//! * `retries`: how often a change is made again after it lost a race
 //! * `token_access`, `members`: what a token opens and signs
 //! * `tokens`, `revoke_all`: what the owner does with tokens; `token_list`, `token_change`, `grants`, `next_policy`:
 //!   how
@@ -52,7 +54,9 @@ mod next_policy;
 mod project;
 mod projects;
 mod rekey;
+mod remote;
 mod rename;
+mod retries;
 mod revealed;
 mod revoke_all;
 mod secrets;
@@ -89,6 +93,7 @@ pub use inspect::{Damage, ProjectReport, Report};
 pub use list::Page;
 pub use next_head::{HeadPlace, SignedHead, sign};
 pub use rekey::RekeyOutcome;
+pub use remote::{NewRemoteVault, near_rows};
 pub use revealed::RevealedValues;
 pub use secrets::{NewSecret, Scope, SecretChanges, Sendable};
 pub use token_access::{Needed, OpenGrant, TokenAccess, TokenView};
@@ -113,6 +118,7 @@ use crate::store::{
 use ahead::KnownProjects;
 use checkpoints::Checkpoints;
 use copies::refuse_bundle;
+use retries::Retries;
 use state::{SLOTS, State};
 
 /// The maximum number of key derivations if other processes change the slots in the meantime.
@@ -182,6 +188,10 @@ impl Locked {
 
     /// Fails for a bundle, which no passphrase opens. Call it before a passphrase is asked for.
     pub fn refuse_bundle(&self) -> Result<(), VaultError> {
+        if self.store.is_remote() {
+            return Ok(());
+        }
+
         let snapshot = self.store.read()?;
         let is_bundle = snapshot.slots()?.is_empty() && refuse_bundle(&*snapshot).is_err();
         if is_bundle { Err(VaultError::IsBundle) } else { Ok(()) }
@@ -191,18 +201,13 @@ impl Locked {
     /// parameters.
     pub fn root_key(&self, by: &dyn Credential) -> Result<RootKey, VaultError> {
         self.refuse_bundle()?;
-        let look = || {
-            let snapshot = self.store.read()?;
-            Ok::<_, VaultError>((state::checked_row(&*snapshot)?.vault_id, snapshot.slots()?))
-        };
-
-        let mut found = look()?;
+        let mut found = self.id_and_slots()?;
 
         // The key derivation is slow and does not lock the vault, so a `rekey` in the meantime is
         // not damage.
         for _ in 0..UNLOCK_ATTEMPTS {
             let root = slots::open(&found.1, by, &found.0);
-            let now = look()?;
+            let now = self.id_and_slots()?;
             if now == found {
                 let root = root?;
                 self.opened.replace(Some(found.1));
@@ -216,19 +221,37 @@ impl Locked {
         Err(VaultError::SlotsChanged)
     }
 
+    /// Returns the vault's id and the slots that open it on this machine. They are not verified yet.
+    fn id_and_slots(&self) -> Result<(VaultId, Vec<Slot>), VaultError> {
+        if let Some(near) = self.store.near()? {
+            let slots = slots::of_machine(near.slots, self.store.recovery_slots()?);
+            return Ok((state::checked_suite(near.vault)?.vault_id, slots));
+        }
+
+        let snapshot = self.store.read()?;
+        Ok((state::checked_row(&*snapshot)?.vault_id, snapshot.slots()?))
+    }
+
     /// Returns the vault's id, by which an agent identifies it. It is not verified yet.
     pub fn vault_id(&self) -> Result<VaultId, VaultError> {
-        Ok(state::checked_row(&*self.store.read()?)?.vault_id)
+        Ok(self.id_and_slots()?.0)
     }
 
     /// Returns the cost of a guess at the passphrase. It is not verified yet.
     pub fn kdf_params(&self) -> Result<KdfParams, VaultError> {
-        Ok(slots::strongest_params(&self.store.read()?.slots()?))
+        Ok(slots::strongest_params(&self.id_and_slots()?.1))
     }
 
     /// Returns the vault, unlocked by its root key or by an agent that holds it.
-    pub fn unlocked(self, access: impl Into<Rc<dyn VaultAccess>>) -> Vault {
+    pub fn unlocked(mut self, access: impl Into<Rc<dyn VaultAccess>>) -> Vault {
         let access = access.into();
+        if self.store.is_remote()
+            && access.token_id().is_none()
+            && let Ok(key) = access.checkpoint_key()
+        {
+            self.store.unlock(&key);
+        }
+
         let notice = self.notice;
         let checkpoints = self.checkpoints.map(|checkpoints| {
             Rc::new(Checkpoints::new(checkpoints.held_by(access.token_id()), notice))
@@ -293,17 +316,20 @@ pub struct Vault {
     keeps_copies: bool,
 }
 
-/// Writes the rows of an empty vault with one slot into an empty store.
+/// Writes the rows of an empty vault into an empty store.
 pub fn begin_vault(
     transaction: &mut dyn Transaction,
     vault_id: VaultId,
     root: &RootKey,
-    slot: &Slot,
+    slots: &[Slot],
 ) -> Result<(), VaultError> {
     let row = VaultRow::first(vault_id);
     transaction.apply(Change::Vault(&row))?;
-    transaction.apply(Change::Slot(slot))?;
-    let slots = slots_hash(std::slice::from_ref(slot), &row.past);
+    for slot in slots {
+        transaction.apply(Change::Slot(slot))?;
+    }
+
+    let slots = slots_hash(slots, &row.past);
     let change = AuditChange::new(audit::Action::Begin);
     Directory::new(root, vault_id).begin(transaction, slots, tokens_hash(&[]), change)?;
     Ok(())
@@ -319,7 +345,7 @@ impl Vault {
         let (root, vault_id) = (RootKey::random()?, random::array()?);
         let slot = Slot::create(passphrase, false, params, &vault_id, &root)?;
         let store = SqliteStore::create(path, |transaction| {
-            begin_vault(transaction, vault_id, &root, &slot)
+            begin_vault(transaction, vault_id, &root, std::slice::from_ref(&slot))
         })?;
 
         Ok(Locked::with_store(Box::new(store)).unlocked(root))
@@ -328,7 +354,10 @@ impl Vault {
     /// Reads and verifies the current state.
     fn state(&self, snapshot: &dyn Snapshot) -> Result<State, VaultError> {
         let read = State::read(snapshot, &self.access, self.checkpoints.as_ref());
-        let mut state = detect_slot_change(read, &self.slots_seen, snapshot)?;
+        let mut state = match self.store.near()? {
+            Some(near) => slots::detect_rekey(read, &near, snapshot)?,
+            None => detect_slot_change(read, &self.slots_seen, snapshot)?,
+        };
         state.known = Rc::clone(&self.known);
         self.known_id.set(Some(*state.vault_id()));
         if self.store.keeps_copies() && !self.keeps_copies {
@@ -357,6 +386,22 @@ impl Vault {
     /// Returns true if the last change left deleted bytes in the store, until `compact`.
     pub fn needs_compaction(&self) -> bool {
         self.store.needs_compaction()
+    }
+
+    /// Makes a change, and makes it again if another writer came first. Everything is read, verified and
+    /// sealed again each time. Gives up after 30 seconds.
+    fn retrying<T>(
+        &self,
+        mut change: impl FnMut() -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let mut retries = Retries::begin();
+        self.store.assume_current(true);
+        loop {
+            match change() {
+                Err(VaultError::Store(StoreError::Raced)) => retries.wait()?,
+                result => return result,
+            }
+        }
     }
 
     /// Returns true if this process has the root key itself.
@@ -455,6 +500,11 @@ pub enum VaultError {
     /// Another process changed the key slots in the meantime
     #[error("another process changed the vault's key slots in the meantime")]
     SlotsChanged,
+    /// The vault on a server got new keys by another machine
+    #[error(
+        "the vault got new keys by `secrets rekey` on another machine, which this machine does not have"
+    )]
+    RekeyedElsewhere,
     /// Another process changed the vault to be replaced in the meantime
     #[error("another process changed the vault in the meantime")]
     VaultChanged,

@@ -49,19 +49,28 @@ impl Vault {
 
     /// Renames a project. Its secrets do not change.
     pub fn rename_project(&self, from: &ProjectName, to: &ProjectName) -> Result<(), VaultError> {
-        let mut writing = self.writing(|ahead| {
-            ahead.project(from, Extent::Entry);
-            ahead.project(to, Extent::Entry);
-        })?;
+        self.retrying(|| {
+            let mut writing = self.writing(|ahead| {
+                ahead.project(from, Extent::Entry);
+                ahead.project(to, Extent::Entry);
+            })?;
 
-        writing.state.require(&*writing.transaction, from)?;
-        writing.change_directory(DirectoryChange::Rename { from, to })?;
-        writing.commit()
+            writing.state.require(&*writing.transaction, from)?;
+            writing.change_directory(DirectoryChange::Rename { from, to })?;
+            writing.commit()
+        })
     }
 
     /// Deletes projects with all their secrets, either all of `names` or none. Returns them with
     /// their numbers of secrets.
     pub fn delete_projects(
+        &self,
+        names: &[ProjectName],
+    ) -> Result<Vec<(ProjectName, u64)>, VaultError> {
+        self.retrying(|| self.delete_projects_once(names))
+    }
+
+    fn delete_projects_once(
         &self,
         names: &[ProjectName],
     ) -> Result<Vec<(ProjectName, u64)>, VaultError> {

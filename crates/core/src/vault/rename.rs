@@ -14,6 +14,10 @@ impl Vault {
     /// Fails if another secret has the tag, and for a token that has no key for the value, because its
     /// seal is bound to the tag.
     pub fn rename(&self, secrets: &[Secret], tag: &Tag) -> Result<Vec<Secret>, VaultError> {
+        self.retrying(|| self.rename_once(secrets, tag))
+    }
+
+    fn rename_once(&self, secrets: &[Secret], tag: &Tag) -> Result<Vec<Secret>, VaultError> {
         let mut writing = self.writing(|ahead| {
             ahead.with_values();
             for secret in secrets {

@@ -62,17 +62,19 @@ impl Vault {
     /// Stores a new secret. The first secret creates the project.
     pub fn create(&self, project: &ProjectName, new: NewSecret) -> Result<Secret, VaultError> {
         let tag = new.tag.clone();
-        self.edit(
-            project,
-            Action::Create,
-            |ahead| ahead.tags(project, [&tag]),
-            move |edit| {
-                let indexes = edit.expect([&new.tag.key()])?;
-                let record = draft(edit, &indexes[0])?;
-                let metadata = new.metadata(Timestamp::now());
-                edit.put(VerifiedRecord { record, metadata }, Some(&new.value))
-            },
-        )
+        self.retrying(|| {
+            self.edit(
+                project,
+                Action::Create,
+                |ahead| ahead.tags(project, [&tag]),
+                |edit| {
+                    let indexes = edit.expect([&new.tag.key()])?;
+                    let record = draft(edit, &indexes[0])?;
+                    let metadata = new.metadata(Timestamp::now());
+                    edit.put(VerifiedRecord { record, metadata }, Some(&new.value))
+                },
+            )
+        })
     }
 
     /// Stores new secrets in one transaction. If one of the tags is taken, none is stored. Returns
@@ -199,6 +201,16 @@ impl Vault {
         seen: Option<u64>,
         changes: SecretChanges,
     ) -> Result<Secret, VaultError> {
+        self.retrying(|| self.update_once(project, wanted, seen, &changes))
+    }
+
+    fn update_once(
+        &self,
+        project: &ProjectName,
+        wanted: &SecretRef,
+        seen: Option<u64>,
+        changes: &SecretChanges,
+    ) -> Result<Secret, VaultError> {
         let mut writing =
             self.writing(|ahead| ahead.refs(project, std::slice::from_ref(wanted)))?;
         let (project, mut found) = find(&writing.state, &*writing.transaction, project, wanted)?;
@@ -206,16 +218,16 @@ impl Vault {
             return Err(VaultError::Changed(found.metadata.tag));
         }
 
-        if let Some(name) = changes.name {
-            found.metadata.name = name;
+        if let Some(name) = &changes.name {
+            found.metadata.name.clone_from(name);
         }
 
-        if let Some(description) = changes.description {
-            found.metadata.description = description;
+        if let Some(description) = &changes.description {
+            found.metadata.description.clone_from(description);
         }
 
-        if let Some(source) = changes.source {
-            found.metadata.source = source;
+        if let Some(source) = &changes.source {
+            found.metadata.source.clone_from(source);
         }
 
         if let Some(value) = &changes.value {
@@ -236,6 +248,14 @@ impl Vault {
 
     /// Deletes all of `wanted`, or none.
     pub fn delete(
+        &self,
+        project: &ProjectName,
+        wanted: &[SecretRef],
+    ) -> Result<Vec<Secret>, VaultError> {
+        self.retrying(|| self.delete_once(project, wanted))
+    }
+
+    fn delete_once(
         &self,
         project: &ProjectName,
         wanted: &[SecretRef],

@@ -4,19 +4,21 @@
 //! Changing slots requires the root key itself, which an agent never hands out.
 
 use super::directory::{Directory, DirectoryEdit};
+use super::state::{SLOTS, State};
 use super::{KeyServiceError, Locked, Vault, VaultError};
 use crate::crypto::CryptoError;
 use crate::crypto::audit::Action;
 use crate::crypto::ids::VaultId;
 use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::crypto::keychain::KeychainKey;
+use crate::crypto::near_file;
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::{Slot, slots_hash};
 use crate::crypto::slot::{
     Credential, KEYCHAIN_SLOT, KEYED_SLOT, MAX_SLOTS, RECOVERY_SLOT, is_of_passphrase,
 };
-use crate::store::{Change, Transaction};
+use crate::store::{Change, NearRows, Snapshot, Transaction};
 
 /// Opens the root key from the first slot that `by` opens.
 pub(super) fn open(
@@ -54,6 +56,15 @@ pub(super) fn strongest_params(slots: &[Slot]) -> KdfParams {
         .unwrap_or(KdfParams::SMALL)
 }
 
+/// To whom slots belong, if the vault is on a server.
+#[derive(Clone, Copy)]
+enum SlotsOf {
+    /// This machine: a passphrase, a keychain
+    Machine,
+    /// The vault: the recovery code
+    Vault,
+}
+
 pub(super) fn has_recovery_slot(slots: &[Slot]) -> bool {
     slots.iter().any(|slot| slot.kind == RECOVERY_SLOT)
 }
@@ -67,18 +78,18 @@ pub(super) fn needs_key_file(slots: &[Slot]) -> bool {
 impl Locked {
     /// Returns true if a keychain holds a key of the vault. It is not verified yet.
     pub fn has_keychain(&self) -> Result<bool, VaultError> {
-        Ok(self.store.read()?.slots()?.iter().any(|slot| slot.kind == KEYCHAIN_SLOT))
+        Ok(self.id_and_slots()?.1.iter().any(|slot| slot.kind == KEYCHAIN_SLOT))
     }
 
     /// Returns true if the passphrase opens the vault only together with a key file. It is not verified
     /// yet.
     pub fn needs_key_file(&self) -> Result<bool, VaultError> {
-        Ok(needs_key_file(&self.store.read()?.slots()?))
+        Ok(needs_key_file(&self.id_and_slots()?.1))
     }
 
     /// Returns true if the vault has a recovery code. It is not verified yet.
     pub fn has_recovery(&self) -> Result<bool, VaultError> {
-        Ok(has_recovery_slot(&self.store.read()?.slots()?))
+        Ok(has_recovery_slot(&self.id_and_slots()?.1))
     }
 }
 
@@ -124,7 +135,8 @@ impl Vault {
     ) -> Result<(), VaultError> {
         // The key derivation is slow, so it runs before the transaction begins.
         let slot = Slot::create(new, is_keyed, params, &self.id_of_slots()?, self.root_key()?)?;
-        self.replace_slots(|slot| is_of_passphrase(slot.kind), Some((&slot, new)))
+        let is_replaced = |slot: &Slot| is_of_passphrase(slot.kind);
+        self.replace_slots(SlotsOf::Machine, is_replaced, Some((&slot, new)))
     }
 
     /// Returns true if the vault has a recovery code.
@@ -136,7 +148,8 @@ impl Vault {
     pub fn create_recovery(&self) -> Result<RecoveryCode, VaultError> {
         let code = RecoveryCode::random()?;
         let slot = Slot::for_recovery(&code, &self.id_of_slots()?, self.root_key()?)?;
-        self.replace_slots(|slot| slot.kind == RECOVERY_SLOT, Some((&slot, &code)))?;
+        let is_replaced = |slot: &Slot| slot.kind == RECOVERY_SLOT;
+        self.replace_slots(SlotsOf::Vault, is_replaced, Some((&slot, &code)))?;
         Ok(code)
     }
 
@@ -146,7 +159,7 @@ impl Vault {
             return Err(CryptoError::NoRecoveryCode.into());
         }
 
-        self.replace_slots(|slot| slot.kind == RECOVERY_SLOT, None)
+        self.replace_slots(SlotsOf::Vault, |slot| slot.kind == RECOVERY_SLOT, None)
     }
 
     /// Adds a slot for a new key, which the keychain of this machine will hold.
@@ -157,7 +170,7 @@ impl Vault {
 
         let key = KeychainKey::random()?;
         let slot = Slot::for_keychain(&key, &self.id_of_slots()?, self.root_key()?)?;
-        self.replace_slots(|_| false, Some((&slot, &key)))?;
+        self.replace_slots(SlotsOf::Machine, |_| false, Some((&slot, &key)))?;
         Ok(key)
     }
 
@@ -170,7 +183,7 @@ impl Vault {
         let meant: Vec<Vec<u8>> =
             slots.iter().filter(|slot| is_meant(slot)).map(|slot| slot.slot_id.clone()).collect();
         if !meant.is_empty() {
-            self.replace_slots(|slot| meant.contains(&slot.slot_id), None)?;
+            self.replace_slots(SlotsOf::Machine, |slot| meant.contains(&slot.slot_id), None)?;
         }
 
         Ok(meant.len())
@@ -181,9 +194,25 @@ impl Vault {
     fn id_and_slots(&self) -> Result<(VaultId, Vec<Slot>), VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        self.slots_seen.borrow_mut().get_or_insert_with(|| state.slots.clone());
+        let slots = match self.near()? {
+            Some(near) => of_machine(near.slots, state.slots),
+            None => state.slots,
+        };
+
+        self.slots_seen.borrow_mut().get_or_insert_with(|| slots.clone());
         self.id_seen.set(Some(state.vault.vault_id));
-        Ok((state.vault.vault_id, state.slots))
+        Ok((state.vault.vault_id, slots))
+    }
+
+    /// Returns the near file of a vault on a server, with verified slots.
+    pub(super) fn near(&self) -> Result<Option<NearRows>, VaultError> {
+        let Some(near) = self.store.near()? else { return Ok(None) };
+        let key = self.access.checkpoint_key()?;
+        if near_file::slots_mac(&key, &near.vault.vault_id, &near.slots) == near.slots_mac {
+            Ok(Some(near))
+        } else {
+            Err(CryptoError::Damaged(SLOTS).into())
+        }
     }
 
     /// Returns the id of the vault for a new slot. If this process has opened a slot, it knows the id
@@ -200,10 +229,49 @@ impl Vault {
         self.access.root_key().ok_or(VaultError::KeyService(KeyServiceError::PassphraseNeeded))
     }
 
-    /// Replaces all slots of a kind with a new one, or removes them.
+    /// Replaces slots with a new one, or removes them.
     fn replace_slots(
         &self,
+        of: SlotsOf,
         is_replaced: impl Fn(&Slot) -> bool,
+        new: Option<(&Slot, &dyn Credential)>,
+    ) -> Result<(), VaultError> {
+        match (of, self.near()?) {
+            (SlotsOf::Machine, Some(near)) => self.replace_near_slots(near, is_replaced, new),
+            _ => self.retrying(|| self.replace_vault_slots(&is_replaced, new)),
+        }
+    }
+
+    /// Replaces slots in the near file.
+    fn replace_near_slots(
+        &self,
+        mut near: NearRows,
+        is_replaced: impl Fn(&Slot) -> bool,
+        new: Option<(&Slot, &dyn Credential)>,
+    ) -> Result<(), VaultError> {
+        let root = self.root_key()?;
+        let vault_id = near.vault.vault_id;
+        near.slots.retain(|slot| !is_replaced(slot));
+        if let Some((slot, by)) = new {
+            // The old slots are removed only if the new one opens.
+            match slot.open(by, &vault_id) {
+                Ok(opened) if opened.is_same(root) => near.slots.push(slot.clone()),
+                Err(error @ (CryptoError::Memory(_) | CryptoError::KeyMemory)) => {
+                    return Err(error.into());
+                }
+                _ => return Err(VaultError::Internal("the new key slot does not open")),
+            }
+        }
+
+        near.slots.sort_by(|one, other| one.slot_id.cmp(&other.slot_id));
+        near.slots_mac = near_file::slots_mac(&root.checkpoint_key(), &vault_id, &near.slots);
+        Ok(self.store.replace_near(&near)?)
+    }
+
+    /// Replaces slots in the vault.
+    fn replace_vault_slots(
+        &self,
+        is_replaced: &impl Fn(&Slot) -> bool,
         new: Option<(&Slot, &dyn Credential)>,
     ) -> Result<(), VaultError> {
         let root = self.root_key()?;
@@ -236,6 +304,31 @@ impl Vault {
         writing.set_directory(head);
 
         writing.commit()
+    }
+}
+
+/// Returns the slots that open a vault on a server: those of this machine, and the recovery code, which
+/// is on the server.
+pub(super) fn of_machine(mut near: Vec<Slot>, far: Vec<Slot>) -> Vec<Slot> {
+    near.extend(far.into_iter().filter(|slot| slot.kind == RECOVERY_SLOT));
+    near.sort_by(|one, other| one.slot_id.cmp(&other.slot_id));
+    near
+}
+
+/// Reports a directory that does not open as a rekey on another machine, if the vault has other past
+/// keys than when this machine last saw it.
+pub(super) fn detect_rekey(
+    read: Result<State, VaultError>,
+    near: &NearRows,
+    snapshot: &dyn Snapshot,
+) -> Result<State, VaultError> {
+    match read {
+        Err(VaultError::Crypto(CryptoError::Damaged(_)))
+            if snapshot.vault().is_ok_and(|now| now.past != near.vault.past) =>
+        {
+            Err(VaultError::RekeyedElsewhere)
+        }
+        read => read,
     }
 }
 

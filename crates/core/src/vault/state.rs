@@ -27,7 +27,11 @@ pub(super) const SLOTS: &str = "the vault's table of key slots";
 
 /// Returns the vault's row. Fails if this version does not know its suite.
 pub(super) fn checked_row(snapshot: &dyn Snapshot) -> Result<VaultRow, VaultError> {
-    let vault = snapshot.vault()?;
+    checked_suite(snapshot.vault()?)
+}
+
+/// Returns a vault's row. Fails if this version does not know its suite.
+pub(super) fn checked_suite(vault: VaultRow) -> Result<VaultRow, VaultError> {
     if vault.suite != SUITE {
         return Err(CryptoError::Unsupported(
             "this version does not support the vault's cipher suite",
@@ -61,7 +65,11 @@ impl State {
         access: &Rc<dyn VaultAccess>,
         checkpoints: Option<&Rc<Checkpoints>>,
     ) -> Result<Self, VaultError> {
-        snapshot.fetch(&[Want::Directory])?;
+        match access.token_id() {
+            Some(token_id) => snapshot.fetch(&[Want::Grant(&token_id)])?,
+            None => snapshot.fetch(&[Want::Directory])?,
+        }
+
         let vault = checked_row(snapshot)?;
         let checkpoints = checkpoints.map(Rc::clone);
         if let Some(grant) = access.grant(&vault.vault_id, snapshot)? {
@@ -101,6 +109,7 @@ impl State {
         };
 
         state.compare(&DIRECTORY, None, &state.checkpoint(&state.directory))?;
+        snapshot.accept(&DIRECTORY);
         Ok(state)
     }
 
@@ -145,6 +154,7 @@ impl State {
             Project::open(snapshot, *self.vault_id(), &self.owner, project, access, grant)?;
         self.compare(&project.row.pid, Some(project.name()), &project.checkpoint())?;
         self.access.show_head(self.vault_id(), &project.opened, &project.row)?;
+        snapshot.accept(&project.row.pid);
         Ok(project)
     }
 

@@ -5,8 +5,11 @@
 //! column's type and length is checked before it leaves here.
 
 mod budget;
+mod cache;
+mod near;
 mod recovery;
 mod rows;
+mod schema;
 mod transaction;
 
 use std::cell::Cell;
@@ -23,35 +26,12 @@ use secrets_files::directory;
 
 use super::neighbours;
 use super::vault_path::{self, IfExists, StagedFile};
-use super::{APPLICATION_ID, Doubt, FORMAT, Location, Snapshot, Store, StoreError, Transaction};
+use super::{Doubt, FORMAT, Location, Snapshot, Store, StoreError, Transaction};
 use budget::Budget;
+pub use near::NearRows;
 use recovery::SavedNames;
-use transaction::SqliteTransaction;
-
-/// The whole schema, each statement as SQLite stores it.
-const SCHEMA: [&str; 9] = [
-    "CREATE TABLE vault(id INTEGER PRIMARY KEY CHECK(id = 1), vault_id BLOB NOT NULL, suite INTEGER NOT NULL, \
-     past BLOB NOT NULL) STRICT",
-    "CREATE TABLE slots(slot_id BLOB PRIMARY KEY NOT NULL, type INTEGER NOT NULL, params BLOB NOT NULL, \
-     salt BLOB NOT NULL, commitment BLOB NOT NULL, wrap BLOB NOT NULL) STRICT, WITHOUT ROWID",
-    "CREATE TABLE projects(pid BLOB PRIMARY KEY NOT NULL, epoch INTEGER NOT NULL, head BLOB NOT NULL, \
-     sig BLOB NOT NULL) STRICT, WITHOUT ROWID",
-    "CREATE TABLE policies(pid BLOB NOT NULL, v INTEGER NOT NULL, body BLOB NOT NULL, sig BLOB NOT NULL, \
-     PRIMARY KEY(pid, v)) STRICT, WITHOUT ROWID",
-    "CREATE TABLE grants(token_id BLOB PRIMARY KEY NOT NULL, gen INTEGER NOT NULL, body BLOB NOT NULL, \
-     escrow BLOB NOT NULL) STRICT, WITHOUT ROWID",
-    "CREATE TABLE buckets(pid BLOB NOT NULL, b INTEGER NOT NULL, h BLOB NOT NULL, PRIMARY KEY(pid, b)) STRICT, \
-     WITHOUT ROWID",
-    "CREATE TABLE records(pid BLOB NOT NULL, tag_ix BLOB NOT NULL, rid BLOB NOT NULL UNIQUE, epoch INTEGER NOT NULL, \
-     ver INTEGER NOT NULL, vver INTEGER NOT NULL, val_hash BLOB NOT NULL, leaf BLOB NOT NULL, meta BLOB NOT NULL, \
-     PRIMARY KEY(pid, tag_ix)) STRICT, WITHOUT ROWID",
-    "CREATE TABLE vals(rid BLOB PRIMARY KEY NOT NULL, val BLOB NOT NULL) STRICT, WITHOUT ROWID",
-    "CREATE TABLE audit(pid BLOB NOT NULL, seq INTEGER NOT NULL, epoch INTEGER NOT NULL, ct BLOB NOT NULL, \
-     PRIMARY KEY(pid, seq)) STRICT, WITHOUT ROWID",
-];
-/// The number of indexes that SQLite creates by itself for this schema: the one for the unique
-/// `rid`.
-const OWN_INDEXES: i64 = 1;
+use schema::FileKind;
+pub(super) use transaction::SqliteTransaction;
 
 const BUSY: Duration = Duration::from_secs(30);
 /// How long a write waits for readers before it leaves the VACUUM to the next write.
@@ -73,6 +53,9 @@ pub struct SqliteStore {
     /// The absolute path as it was typed
     typed: PathBuf,
     is_exposed: bool,
+    /// What the file may be, and what it was in the last transaction
+    kinds: &'static [FileKind],
+    kind: Cell<FileKind>,
     /// The last commit left dead bytes
     needs_compaction: Cell<bool>,
     /// An interrupted change was rolled back, and copies of the files from before the rollback are
@@ -146,17 +129,12 @@ impl SqliteStore {
 
     /// Begins a vault for `path`, with empty tables.
     pub fn begin(path: &Path, if_exists: IfExists) -> Result<NewFile, StoreError> {
-        let new = NewFile(StagedFile::new(path, if_exists)?);
-        let connection = new.open()?.connection;
-        let fill = || -> rusqlite::Result<()> {
-            connection.execute_batch("BEGIN IMMEDIATE")?;
-            connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-            connection.pragma_update(None, "user_version", FORMAT)?;
-            SCHEMA.iter().try_for_each(|statement| connection.execute_batch(statement))?;
-            connection.execute_batch("COMMIT")
-        };
+        Self::begin_kind(path, if_exists, FileKind::Vault)
+    }
 
-        fill().map_err(translate)?;
+    fn begin_kind(path: &Path, if_exists: IfExists, kind: FileKind) -> Result<NewFile, StoreError> {
+        let new = NewFile(StagedFile::new(path, if_exists)?);
+        schema::create(&new.open()?.connection, kind).map_err(translate)?;
         Ok(new)
     }
 
@@ -182,71 +160,41 @@ impl SqliteStore {
             other => other,
         })?;
 
-        Ok(Self {
+        Ok(Self::of(connection, budget, path))
+    }
+
+    fn of(connection: Connection, budget: Budget, path: PathBuf) -> Self {
+        Self {
             connection,
             budget,
             typed: path.clone(),
             path,
             is_exposed: false,
+            kinds: &[FileKind::Vault, FileKind::Near],
+            kind: Cell::new(FileKind::Vault),
             needs_compaction: Cell::new(false),
             keeps_copies: Cell::new(false),
             _checker: None,
-        })
+        }
+    }
+
+    /// Takes over the SQLite transaction that was just begun.
+    fn begun(&self, size: u64) -> Result<SqliteTransaction<'_>, StoreError> {
+        let open = SqliteTransaction::new(self, size);
+        self.kind.set(schema::check(&self.connection, &self.path, self.kinds)?);
+        Ok(open)
     }
 
     /// Checks the neighbouring files before each transaction. Returns the file's size.
     fn prepare(&self) -> Result<u64, StoreError> {
+        if self.path.as_os_str().is_empty() {
+            return self.size();
+        }
+
         neighbours::check_files(&self.path, self.is_exposed)?;
         let size = fs::symlink_metadata(&self.path).map_or(0, |found| found.len());
         self.budget.begin_statement(size);
         Ok(size)
-    }
-
-    // This runs inside a transaction, so that the schema that is checked is the one that is used.
-    fn check_schema(&self) -> Result<(), StoreError> {
-        let number =
-            |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-        let not_ours = |error| match translate(error) {
-            StoreError::Damaged(_) => StoreError::NotAVault(self.path.clone()),
-            other => other,
-        };
-
-        if number("application_id").map_err(not_ours)? != APPLICATION_ID {
-            return Err(StoreError::NotAVault(self.path.clone()));
-        }
-
-        match number("user_version").map_err(translate)? {
-            FORMAT => {}
-            other => return Err(StoreError::Format(other)),
-        }
-
-        let mut found = 0;
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")
-            .map_err(translate)?;
-
-        let mut rows = statement.query([]).map_err(translate)?;
-        while let Some(row) = rows.next().map_err(translate)? {
-            let sql = row.get_ref(0).map_err(translate)?;
-            if sql.as_str().ok() != SCHEMA.get(found).copied() {
-                return Err(StoreError::Damaged("schema"));
-            }
-
-            found += 1;
-        }
-
-        let indexes: i64 = self
-            .connection
-            .prepare_cached("SELECT count(*) FROM sqlite_schema WHERE sql IS NULL")
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-            .map_err(translate)?;
-
-        if found != SCHEMA.len() || indexes != OWN_INDEXES {
-            return Err(StoreError::Damaged("schema"));
-        }
-
-        Ok(())
     }
 
     /// Returns the path of the marker, an empty file that says that a write left dead bytes and no
@@ -319,12 +267,7 @@ fn unwritable(path: &Path) -> StoreError {
 
 impl Store for SqliteStore {
     fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
-        let size = self.prepare()?;
-        self.connection.execute_batch("BEGIN").map_err(translate)?;
-        let open = Box::new(SqliteTransaction::new(self, size));
-        self.check_schema()?;
-
-        Ok(open)
+        Ok(Box::new(self.reading()?))
     }
 
     fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
@@ -334,8 +277,7 @@ impl Store for SqliteStore {
             .execute_batch("PRAGMA cache_size=-131072; BEGIN IMMEDIATE")
             .map_err(translate)?;
 
-        let open = Box::new(SqliteTransaction::new(self, size));
-        self.check_schema()?;
+        let open = Box::new(self.begun(size)?);
 
         // If nothing can be written, SQLite treats BEGIN IMMEDIATE as a plain BEGIN.
         if self.connection.is_readonly("main").map_err(translate)? {

@@ -14,20 +14,11 @@ use crate::crypto::ids::{Hash, ProjectId, RecordId, TokenId};
 use crate::crypto::rows::{AuditRow, GrantRow, PolicyRow, ProjectRow, Record, Slot, VaultRow};
 use crate::crypto::slot::MAX_SLOTS;
 use crate::crypto::tree::Leaf;
-use crate::store::{Inspection, MAX_PROJECTS, OrphanRows, PROJECTS, Snapshot, StoreError};
-
-/// Upper bounds of columns in bytes: keys and MACs, sealed keys and heads, sealed metadata (4,096
-/// characters of 4 bytes and the other fields), a sealed value (1 MiB and its padding).
-const SHORT: usize = 256;
-const LONG: usize = 1024;
-const MAX_META: usize = 32 * 1024;
-/// The upper bound of policies and audit entries.
-const MAX_OTHER: usize = 8 * 1024;
-const MAX_VALUE: usize = 2 * 1024 * 1024;
+use crate::store::{Inspection, MAX_PROJECTS, OrphanRows, PROJECTS, Snapshot, StoreError, limits};
 
 impl SqliteTransaction<'_> {
     /// Returns all rows of a statement. More than `most` of them count as damage.
-    fn rows<T>(
+    pub(super) fn rows<T>(
         &self,
         sql: &str,
         params: impl rusqlite::Params,
@@ -129,10 +120,29 @@ fn record(row: &Row<'_>) -> Option<Record> {
         epoch: number(row, 2)?,
         ver: number(row, 3)?,
         vver: number(row, 4)?,
-        meta: bytes(row, 5, MAX_META)?,
+        meta: bytes(row, 5, limits::META)?,
         val_hash: blob(row, 6)?,
         leaf: blob(row, 7)?,
     })
+}
+
+impl SqliteTransaction<'_> {
+    /// Returns the key slots in a table.
+    pub(super) fn slots_in(&self, table: &str) -> Result<Vec<Slot>, StoreError> {
+        let sql = format!(
+            "SELECT slot_id, type, params, salt, commitment, wrap FROM {table} ORDER BY slot_id"
+        );
+        self.rows(&sql, [], MAX_SLOTS, "table of key slots", |row| {
+            Some(Slot {
+                slot_id: bytes(row, 0, limits::SHORT)?,
+                kind: number(row, 1)?,
+                params: bytes(row, 2, limits::SHORT)?,
+                salt: bytes(row, 3, limits::SHORT)?,
+                commitment: bytes(row, 4, limits::SHORT)?,
+                wrap: bytes(row, 5, limits::SHORT)?,
+            })
+        })
+    }
 }
 
 impl Snapshot for SqliteTransaction<'_> {
@@ -144,7 +154,7 @@ impl Snapshot for SqliteTransaction<'_> {
                 Some(VaultRow {
                     vault_id: blob(row, 0)?,
                     suite: number(row, 1)?,
-                    past: bytes(row, 2, LONG)?,
+                    past: bytes(row, 2, limits::LONG)?,
                 })
             })?;
 
@@ -152,18 +162,7 @@ impl Snapshot for SqliteTransaction<'_> {
     }
 
     fn slots(&self) -> Result<Vec<Slot>, StoreError> {
-        let sql =
-            "SELECT slot_id, type, params, salt, commitment, wrap FROM slots ORDER BY slot_id";
-        self.rows(sql, [], MAX_SLOTS, "table of key slots", |row| {
-            Some(Slot {
-                slot_id: bytes(row, 0, SHORT)?,
-                kind: number(row, 1)?,
-                params: bytes(row, 2, SHORT)?,
-                salt: bytes(row, 3, SHORT)?,
-                commitment: bytes(row, 4, SHORT)?,
-                wrap: bytes(row, 5, SHORT)?,
-            })
-        })
+        self.slots_in("slots")
     }
 
     fn project(&self, pid: &ProjectId) -> Result<Option<ProjectRow>, StoreError> {
@@ -172,8 +171,8 @@ impl Snapshot for SqliteTransaction<'_> {
             Some(ProjectRow {
                 pid: blob(row, 0)?,
                 epoch: number(row, 1)?,
-                head: bytes(row, 2, LONG)?,
-                sig: bytes(row, 3, LONG)?,
+                head: bytes(row, 2, limits::LONG)?,
+                sig: bytes(row, 3, limits::LONG)?,
             })
         })?;
 
@@ -196,8 +195,8 @@ impl Snapshot for SqliteTransaction<'_> {
         let rows = self.rows(sql, [&pid[..]], 1, "table of policies", |row| {
             Some(PolicyRow {
                 version: number(row, 0)?,
-                body: bytes(row, 1, MAX_OTHER)?,
-                sig: bytes(row, 2, SHORT)?,
+                body: bytes(row, 1, limits::OTHER)?,
+                sig: bytes(row, 2, limits::SHORT)?,
             })
         })?;
 
@@ -219,7 +218,7 @@ impl Snapshot for SqliteTransaction<'_> {
         self.each(sql, params![&pid[..], integer(from)?], WHAT, |row| {
             let entry = || {
                 let (seq, epoch) = (number(row, 0)?, number(row, 1)?);
-                Some(AuditRow { seq, epoch, ct: bytes(row, 2, MAX_OTHER)? })
+                Some(AuditRow { seq, epoch, ct: bytes(row, 2, limits::OTHER)? })
             };
 
             let entry = entry().filter(|entry| before.replace(entry.seq) < Some(entry.seq));
@@ -284,7 +283,7 @@ impl Snapshot for SqliteTransaction<'_> {
             [&rid[..]],
             1,
             "table of values",
-            |row| bytes(row, 0, MAX_VALUE),
+            |row| bytes(row, 0, limits::VALUE),
         )?;
 
         Ok(rows.into_iter().next())
@@ -306,7 +305,7 @@ impl Inspection for SqliteTransaction<'_> {
                 return Ok(false);
             }
 
-            let (head, sig) = (bytes(row, 2, LONG), bytes(row, 3, LONG));
+            let (head, sig) = (bytes(row, 2, limits::LONG), bytes(row, 3, limits::LONG));
             let are_there = head.is_some() && sig.is_some();
             let project = || {
                 let (head, sig) = (head.unwrap_or_default(), sig.unwrap_or_default());
@@ -386,7 +385,7 @@ mod tests {
     use rusqlite::Connection;
 
     use super::*;
-    use crate::store::sqlite::SCHEMA;
+    use crate::store::sqlite::schema::SCHEMA;
 
     #[test]
     fn only_its_token_notices_that_a_grant_is_too_long() {

@@ -9,14 +9,14 @@ use rusqlite::{OptionalExtension, params};
 use super::super::{Change, CommitError, Doubt, StoreError, Transaction};
 use super::{COMPACT_AT_ONCE, PATIENCE, ROW, SqliteStore, translate};
 use crate::crypto::ids::ProjectId;
-use crate::crypto::rows::{AuditRow, GrantRow, ProjectRow, Record};
+use crate::crypto::rows::{AuditRow, GrantRow, ProjectRow, Record, Slot};
 
 /// All tables.
 const TABLES: [&str; 9] =
     ["vault", "slots", "projects", "policies", "grants", "buckets", "records", "vals", "audit"];
 
 /// An open transaction, which is rolled back on drop.
-pub(super) struct SqliteTransaction<'a> {
+pub(in crate::store) struct SqliteTransaction<'a> {
     pub(super) store: &'a SqliteStore,
     /// An upper bound of the bytes of the file and of everything written since
     pub(super) size: Cell<u64>,
@@ -107,6 +107,17 @@ impl<'a> SqliteTransaction<'a> {
         self.execute(sql, params![&row.pid[..], row.epoch, row.head, row.sig])
     }
 
+    /// Adds a key slot to a table.
+    pub(super) fn add_slot(&self, table: &str, s: &Slot) -> Result<usize, StoreError> {
+        self.execute(
+            &format!(
+                "INSERT INTO {table}(slot_id, type, params, salt, commitment, wrap) \
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6)"
+            ),
+            params![s.slot_id, s.kind, s.params, s.salt, s.commitment, s.wrap],
+        )
+    }
+
     fn grant(&mut self, g: &GrantRow) -> Result<usize, StoreError> {
         self.keys_changed = self.keys_changed
             || self.exists("SELECT 1 FROM grants WHERE token_id = ?1", [&g.token_id[..]])?;
@@ -158,10 +169,7 @@ impl Transaction for SqliteTransaction<'_> {
                 "INSERT OR REPLACE INTO vault(id, vault_id, suite, past) VALUES(1, ?1, ?2, ?3)",
                 params![&v.vault_id[..], v.suite, v.past],
             ),
-            Change::Slot(s) => self.execute(
-                "INSERT INTO slots(slot_id, type, params, salt, commitment, wrap) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
-                params![s.slot_id, s.kind, s.params, s.salt, s.commitment, s.wrap],
-            ),
+            Change::Slot(slot) => self.add_slot("slots", slot),
             Change::Clear => {
                 (self.keys_changed, self.cleared) = (true, true);
                 for table in TABLES {

@@ -50,7 +50,7 @@ impl Vault {
         let store = copy.open()?;
         {
             let mut transaction = store.write()?;
-            begin_vault(&mut *transaction, vault_id, &root, &slot)?;
+            begin_vault(&mut *transaction, vault_id, &root, std::slice::from_ref(&slot))?;
             transaction.commit().map_err(StoreError::from)?;
         }
 

@@ -1,0 +1,237 @@
+//! A vault on a server: rows that are asked for there, and a cache of those that were verified.
+//!
+//! * `message`: what is asked in one trip, and the answers
+//! * `plan`: what to ask for
+//! * `keep`: checks what came, and puts it into the cache
+//! * `snapshot`: reads from the cache what the server has confirmed
+//! * `transaction`: a change, which is made in the cache and then committed on the server
+//!
+//! The server is hostile. What comes from it is believed by [`crate::vault`] only after verification,
+//! and is kept in the cache only then. Nothing here has a key but that of the server's address.
+
+mod error;
+mod keep;
+mod message;
+mod plan;
+mod snapshot;
+mod transaction;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::path::Path;
+use std::sync::Arc;
+
+pub use error::ServerError;
+pub use message::{Ask, Begin, Committed, KnownHead, Request, Rows, Scope, Update, UpdateError};
+
+use super::sqlite::SqliteStore;
+use super::{Doubt, Location, NearRows, Snapshot, Store, StoreError, Transaction};
+use crate::crypto::aead::Key;
+use crate::crypto::ids::VaultId;
+use crate::crypto::near_file;
+use crate::crypto::rows::Slot;
+use crate::model::SecretBytes;
+use snapshot::{Mode, RemoteSnapshot};
+
+/// A connection to the server of a vault. It begins with the first question.
+pub trait Server: Send {
+    /// Asks for rows in one trip.
+    fn ask(&self, request: &Request) -> Result<Rows, StoreError>;
+    /// Commits an update in one trip.
+    fn update(&self, update: &Update) -> Result<Committed, UpdateError>;
+    /// Ends the transaction, if one has begun, without a commit. Does not wait for the server.
+    fn end(&self);
+}
+
+/// Makes a connection to the server at an address, which is opened when it is first used.
+pub type Connector = Box<dyn Fn(&SecretBytes) -> Result<Box<dyn Server>, StoreError> + Send>;
+
+/// Where a machine keeps what it has seen of a vault.
+pub enum CachePlace<'a> {
+    /// A file
+    File(&'a Path),
+    /// Nowhere
+    Memory,
+}
+
+/// A vault on a server.
+pub struct RemoteStore {
+    cache: SqliteStore,
+    /// This machine's key slots and the server's address
+    near: Option<SqliteStore>,
+    location: Location,
+    connector: Connector,
+    /// The opened address
+    address: Option<SecretBytes>,
+    server: OnceCell<Box<dyn Server>>,
+    /// Never ask the server
+    is_offline: bool,
+    /// Why the server was not asked, and the oldest time of rows that were read without it
+    fallback: RefCell<Option<Fallback>>,
+    /// The next change may assume that the cache is current
+    assumes: Cell<bool>,
+    /// The last change that lost a race changed the directory
+    locks_directory: Cell<bool>,
+    /// The last commit may be on one server only
+    is_replicated: Cell<bool>,
+}
+
+/// A reading without the server.
+#[derive(Debug, Clone)]
+pub struct Fallback {
+    /// Why the server was not asked; `None` if it was not wanted
+    pub cause: Option<Arc<StoreError>>,
+    /// The time at which the rows were last equal to the server's, in milliseconds since 1970
+    pub seen: u64,
+}
+
+impl RemoteStore {
+    /// Opens a vault by its near file. [`Store::unlock`] opens the server's address.
+    pub fn open(
+        near: SqliteStore,
+        cache: CachePlace<'_>,
+        connector: Connector,
+    ) -> Result<Self, StoreError> {
+        let location = Location::Remote(near.near()?.vault.vault_id);
+        Self::new(Some(near), location, None, cache, connector)
+    }
+
+    /// Opens a vault by the server's address, for a token. `name` identifies the place.
+    pub fn at(
+        address: SecretBytes,
+        name: VaultId,
+        cache: CachePlace<'_>,
+        connector: Connector,
+    ) -> Result<Self, StoreError> {
+        Self::new(None, Location::Remote(name), Some(address), cache, connector)
+    }
+
+    fn new(
+        near: Option<SqliteStore>,
+        location: Location,
+        address: Option<SecretBytes>,
+        cache: CachePlace<'_>,
+        connector: Connector,
+    ) -> Result<Self, StoreError> {
+        let cache = match cache {
+            CachePlace::File(path) => {
+                SqliteStore::cache(path).or_else(|_| SqliteStore::cache_in_memory())?
+            }
+            CachePlace::Memory => SqliteStore::cache_in_memory()?,
+        };
+
+        Ok(Self {
+            cache,
+            near,
+            location,
+            connector,
+            address,
+            server: OnceCell::new(),
+            is_offline: false,
+            fallback: RefCell::default(),
+            assumes: Cell::new(false),
+            locks_directory: Cell::new(false),
+            is_replicated: Cell::new(true),
+        })
+    }
+
+    /// Never asks the server.
+    #[must_use]
+    pub fn offline(self) -> Self {
+        Self { is_offline: true, ..self }
+    }
+
+    fn server(&self) -> Result<&dyn Server, StoreError> {
+        if let Some(server) = self.server.get() {
+            return Ok(&**server);
+        }
+
+        let address = self.address.as_ref().ok_or(ServerError::NoAddress)?;
+        let server = (self.connector)(address)?;
+        Ok(&**self.server.get_or_init(|| server))
+    }
+
+    /// Remembers that rows of this age were read without the server.
+    fn fell_back(&self, cause: Option<&Arc<StoreError>>, seen: u64) {
+        let mut fallback = self.fallback.borrow_mut();
+        match &mut *fallback {
+            Some(known) => known.seen = known.seen.min(seen),
+            None => *fallback = Some(Fallback { cause: cause.cloned(), seen }),
+        }
+    }
+
+    fn begin(&self, mode: Mode) -> Result<RemoteSnapshot<'_>, StoreError> {
+        RemoteSnapshot::new(self, mode)
+    }
+}
+
+impl Store for RemoteStore {
+    fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
+        let mode = if self.is_offline { Mode::Offline(None) } else { Mode::Read };
+        Ok(Box::new(self.begin(mode)?))
+    }
+
+    fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
+        if self.is_offline {
+            return Err(ServerError::Offline.into());
+        }
+
+        let mode = if self.assumes.take() { Mode::Assumed } else { Mode::Locked };
+        Ok(Box::new(self.begin(mode)?))
+    }
+
+    fn assume_current(&self, may_assume: bool) {
+        self.assumes.set(may_assume);
+    }
+
+    fn location(&self) -> Location {
+        self.location.clone()
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    fn unlock(&mut self, key: &Key) {
+        let Some(near) = &self.near else { return };
+        let opened = near.near().and_then(|rows| {
+            near_file::open_address(key, &rows.vault.vault_id, &rows.address)
+                .map_err(|_| StoreError::Damaged("server's address"))
+        });
+        self.address = opened.ok();
+    }
+
+    fn near(&self) -> Result<Option<NearRows>, StoreError> {
+        self.near.as_ref().map(SqliteStore::near).transpose()
+    }
+
+    fn replace_near(&self, rows: &NearRows) -> Result<(), StoreError> {
+        match &self.near {
+            Some(near) => near.replace_near(rows),
+            None => Err(ServerError::NoAddress.into()),
+        }
+    }
+
+    fn recovery_slots(&self) -> Result<Vec<Slot>, StoreError> {
+        self.cache.reading()?.slots()
+    }
+
+    fn settle(&self, doubt: &Doubt) -> Result<bool, StoreError> {
+        // The lock waits for a backend that is still at work.
+        self.locks_directory.set(true);
+        let stored = doubt.is_stored(&self.begin(Mode::Locked)?);
+        self.locks_directory.set(false);
+        stored
+    }
+
+    fn compact(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn fallback(&self) -> Option<Fallback> {
+        self.fallback.borrow().clone()
+    }
+
+    fn is_replicated(&self) -> bool {
+        self.is_replicated.get()
+    }
+}

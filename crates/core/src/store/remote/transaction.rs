@@ -1,0 +1,335 @@
+//! A change of a vault on a server. It is made in the cache, where it can be read at once. Its net
+//! effect is then committed on the server, and afterwards in the cache.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::sqlite::SqliteTransaction;
+use super::super::{Change, CommitError, Doubt, Snapshot, StoreError, Transaction};
+use super::message::{Rows, Update, UpdateError};
+use super::snapshot::{Mode, RemoteSnapshot};
+use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId};
+use crate::crypto::rows::{AuditRow, ProjectRow};
+
+/// The rows that a change has touched. What they are at its end is sent.
+#[derive(Default)]
+pub(super) struct Touched {
+    clears: bool,
+    vault: bool,
+    slots: BTreeSet<Vec<u8>>,
+    projects: BTreeSet<ProjectId>,
+    dropped_projects: BTreeSet<ProjectId>,
+    buckets: BTreeSet<(ProjectId, u8)>,
+    records: BTreeSet<(ProjectId, [u8; 16])>,
+    values: BTreeSet<RecordId>,
+    policies: BTreeSet<ProjectId>,
+    grants: BTreeSet<TokenId>,
+    audit: BTreeSet<(ProjectId, u64)>,
+    dropped_audit: BTreeMap<ProjectId, u64>,
+    /// The last head and the last entry of an audit log that were written
+    head: Option<ProjectRow>,
+    entry: Option<(ProjectId, AuditRow)>,
+}
+
+impl Touched {
+    /// Returns true if the head of a project was written.
+    pub(super) fn has_head(&self, pid: &ProjectId) -> bool {
+        self.clears || self.projects.contains(pid) || self.dropped_projects.contains(pid)
+    }
+
+    fn add(&mut self, change: &Change<'_>) {
+        match change {
+            Change::Clear => *self = Self { clears: true, ..Self::default() },
+            Change::Vault(_) => self.vault = true,
+            Change::Slot(slot) => drop(self.slots.insert(slot.slot_id.clone())),
+            Change::DropSlot(slot_id) => drop(self.slots.insert(slot_id.to_vec())),
+            Change::Project(row) | Change::NewProject(row) => {
+                self.projects.insert(row.pid);
+                self.head = Some((*row).clone());
+            }
+            Change::DropProject(pid) => {
+                self.forget_project(pid);
+                self.dropped_projects.insert(**pid);
+            }
+            Change::Bucket(pid, number, _) => drop(self.buckets.insert((**pid, *number))),
+            Change::Record(pid, record) => {
+                self.records.insert((**pid, record.tag_ix));
+            }
+            Change::MoveRecord(pid, from, record) => {
+                self.records.extend([(**pid, **from), (**pid, record.tag_ix)]);
+            }
+            Change::DropRecord(pid, record) => {
+                self.records.insert((**pid, record.tag_ix));
+                self.values.insert(record.rid);
+            }
+            Change::Value(rid, _) => drop(self.values.insert(**rid)),
+            Change::Policy(pid, _) => drop(self.policies.insert(**pid)),
+            Change::Grant(grant) => drop(self.grants.insert(grant.token_id)),
+            Change::DropGrant(token_id) => drop(self.grants.insert(**token_id)),
+            Change::Audit(pid, row) => {
+                self.audit.insert((**pid, row.seq));
+                self.entry = (!self.clears).then(|| (**pid, (*row).clone()));
+            }
+            Change::DropAudit(pid, last) => {
+                self.audit.retain(|(of, seq)| of != *pid || *seq > *last);
+                self.dropped_audit.insert(**pid, *last);
+            }
+        }
+    }
+
+    fn forget_project(&mut self, dropped: &ProjectId) {
+        self.projects.remove(dropped);
+        self.buckets.retain(|(pid, _)| pid != dropped);
+        self.records.retain(|(pid, _)| pid != dropped);
+        self.policies.remove(dropped);
+        self.audit.retain(|(pid, _)| pid != dropped);
+        self.dropped_audit.remove(dropped);
+    }
+
+    /// Returns the net effect: the rows as the cache has them now.
+    fn update(&self, cache: &SqliteTransaction<'_>) -> Result<Update, StoreError> {
+        let mut update = Update {
+            clears: self.clears,
+            dropped_projects: self.dropped_projects.iter().copied().collect(),
+            dropped_audit: self.dropped_audit.iter().map(|(pid, last)| (*pid, *last)).collect(),
+            ..Update::default()
+        };
+
+        self.add_vault(cache, &mut update)?;
+        self.add_projects(cache, &mut update)?;
+        self.add_records(cache, &mut update)?;
+        self.add_audit(cache, &mut update)?;
+        Ok(update)
+    }
+
+    fn add_vault(
+        &self,
+        cache: &SqliteTransaction<'_>,
+        update: &mut Update,
+    ) -> Result<(), StoreError> {
+        if self.vault {
+            update.rows.vault = cache.cached_vault()?;
+        }
+
+        let slots = cache.slots()?;
+        for slot_id in &self.slots {
+            match slots.iter().find(|slot| slot.slot_id == *slot_id) {
+                Some(slot) => update.rows.slots.push(slot.clone()),
+                None => update.dropped_slots.push(slot_id.clone()),
+            }
+        }
+
+        for token_id in &self.grants {
+            match cache.grant(token_id)? {
+                Some(grant) => update.rows.grants.push(grant),
+                None => update.dropped_grants.push(*token_id),
+            }
+        }
+
+        Ok(())
+    }
+
+    fn add_projects(
+        &self,
+        cache: &SqliteTransaction<'_>,
+        update: &mut Update,
+    ) -> Result<(), StoreError> {
+        for pid in &self.projects {
+            update.rows.projects.extend(cache.project(pid)?);
+        }
+
+        for pid in &self.policies {
+            update.rows.policies.extend(cache.policy(pid)?.map(|policy| (*pid, policy)));
+        }
+
+        for (pid, number) in &self.buckets {
+            match cache.bucket_hash(pid, *number)? {
+                Some(hash) => update.rows.buckets.push((*pid, *number, hash)),
+                None => update.dropped_buckets.push((*pid, *number)),
+            }
+        }
+
+        Ok(())
+    }
+
+    fn add_records(
+        &self,
+        cache: &SqliteTransaction<'_>,
+        update: &mut Update,
+    ) -> Result<(), StoreError> {
+        for (pid, index) in &self.records {
+            update.dropped_records.push((*pid, *index));
+            update.rows.records.extend(cache.record(pid, index)?.map(|record| (*pid, record)));
+        }
+
+        for rid in &self.values {
+            match cache.value(rid)? {
+                Some(value) => update.rows.values.push((*rid, value)),
+                None => update.dropped_values.push(*rid),
+            }
+        }
+
+        Ok(())
+    }
+
+    /// Adds the entries of audit logs. The last one of each log must be new: two writers who follow
+    /// on the same head both write it, and only one of them can.
+    fn add_audit(
+        &self,
+        cache: &SqliteTransaction<'_>,
+        update: &mut Update,
+    ) -> Result<(), StoreError> {
+        let mut last: BTreeMap<ProjectId, u64> = BTreeMap::new();
+        for (pid, seq) in &self.audit {
+            last.insert(*pid, *seq);
+        }
+
+        for (pid, seq) in &self.audit {
+            let mut entry = None;
+            cache.audit(pid, *seq, &mut |row| {
+                entry = Some(row).filter(|row| row.seq == *seq);
+                false
+            })?;
+
+            let Some(entry) = entry else { continue };
+            let is_new = last.get(pid) == Some(seq) && !self.clears;
+            let to = if is_new { &mut update.entries } else { &mut update.rows.audit };
+            to.push((*pid, entry));
+        }
+
+        Ok(())
+    }
+}
+
+impl Transaction for RemoteSnapshot<'_> {
+    fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError> {
+        // A head that the caller replaces was read before. A project that it adds was not there.
+        match &change {
+            Change::NewProject(row) => {
+                self.add_project(&row.pid);
+            }
+            Change::Project(row) => drop(self.project(&row.pid)?),
+            _ => {}
+        }
+
+        let mut cache = self.changing()?;
+        let completed = match &change {
+            Change::Bucket(pid, number, Some(_)) => Some((**pid, *number)),
+            _ => None,
+        };
+        let removed = match &change {
+            Change::DropProject(pid) => Some(**pid),
+            _ => None,
+        };
+
+        self.touched.borrow_mut().add(&change);
+        match change {
+            Change::Clear => cache.forget_all()?,
+            change => cache.apply(change)?,
+        }
+
+        if let Some((pid, number)) = completed {
+            cache.mark_complete(&pid, number)?;
+        }
+
+        drop(cache);
+        if let Some(pid) = removed {
+            self.remove_project(&pid);
+        }
+
+        Ok(())
+    }
+
+    fn commit(self: Box<Self>) -> Result<(), CommitError> {
+        let update = self.update()?;
+        let server = self.store.server()?;
+        let committed = server.update(&update);
+        self.state.borrow_mut().has_begun = false;
+        match committed {
+            Ok(committed) => {
+                self.store.is_replicated.set(committed.replicated);
+
+                // The change is durable. A cache that misses it learns it from the server.
+                if let Some(cache) = self.take_cache() {
+                    let _ = cache.keep();
+                }
+
+                Ok(())
+            }
+            Err(UpdateError::Failed(cause)) => {
+                self.store.locks_directory.set(self.has_changed_directory());
+                Err(CommitError::Failed(cause))
+            }
+            Err(UpdateError::Unknown(cause)) => {
+                let mut touched = self.touched.borrow_mut();
+                let (head, entry) = (touched.head.take(), touched.entry.take());
+                Err(CommitError::Unknown(Box::new(Doubt { head, entry, cause })))
+            }
+        }
+    }
+}
+
+impl RemoteSnapshot<'_> {
+    fn has_changed_directory(&self) -> bool {
+        let touched = self.touched.borrow();
+        touched.clears || touched.projects.contains(&DIRECTORY)
+    }
+
+    /// Returns what to commit. Without locks, every head that was read must still be the same.
+    fn update(&self) -> Result<Update, StoreError> {
+        let state = self.state.borrow();
+        let mut update = self.touched.borrow().update(&*self.cache()?)?;
+        if !matches!(state.mode, Mode::Locked) || !state.has_begun {
+            update.begins = true;
+            update.expected = state.used.iter().map(|(pid, sig)| (*pid, sig.clone())).collect();
+        } else {
+            // A project that this change adds cannot be locked.
+            let new = state.used.iter().filter(|(_, sig)| sig.is_empty());
+            update.expected = new.map(|(pid, sig)| (*pid, sig.clone())).collect();
+        }
+
+        Ok(update)
+    }
+}
+
+impl Rows {
+    /// Applies all rows to an empty vault.
+    pub(in crate::store) fn apply(&self, to: &mut SqliteTransaction<'_>) -> Result<(), StoreError> {
+        if let Some(vault) = &self.vault {
+            to.apply(Change::Vault(vault))?;
+        }
+
+        for slot in &self.slots {
+            to.apply(Change::Slot(slot))?;
+        }
+
+        for row in &self.projects {
+            to.apply(Change::Project(row))?;
+        }
+
+        for (pid, policy) in &self.policies {
+            to.apply(Change::Policy(pid, policy))?;
+        }
+
+        for grant in &self.grants {
+            to.apply(Change::Grant(grant))?;
+        }
+
+        for (pid, number, hash) in &self.buckets {
+            to.apply(Change::Bucket(pid, *number, Some(hash)))?;
+        }
+
+        for (pid, record) in &self.records {
+            to.apply(Change::Record(pid, record))?;
+        }
+
+        for (rid, value) in &self.values {
+            to.apply(Change::Value(rid, value))?;
+        }
+
+        for (pid, entry) in &self.audit {
+            to.apply(Change::Audit(pid, entry))?;
+        }
+
+        Ok(())
+    }
+}

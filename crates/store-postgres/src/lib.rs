@@ -1,0 +1,24 @@
+//! A vault's sealed rows on a PostgreSQL server, or on another engine with the same protocol.
+//!
+//! * [`address`]: where a vault is, and how to log in there
+//! * `connect`: the connection, with full verification of the server or without TLS
+//! * [`server`]: questions and commits, each in one trip
+//! * `questions`, `update`, `statement`: the statements
+//! * `rows`, `failure`: what comes back
+//! * `schema`: the tables
+//!
+//! The server is hostile. Nothing here has a key, and no text of the server is passed on.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod address;
+pub mod connect;
+mod failure;
+mod questions;
+mod rows;
+mod schema;
+pub mod server;
+mod statement;
+mod update;
+
+pub use address::Address;
+pub use server::PostgresServer;

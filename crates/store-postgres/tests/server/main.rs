@@ -1,0 +1,6 @@
+//! A vault on a real PostgreSQL server. Without PostgreSQL on this machine, these tests do nothing; in CI
+//! they fail.
+#![allow(clippy::unwrap_used, clippy::too_many_lines, unreachable_pub, dead_code, missing_docs)]
+
+mod trips;
+mod world;

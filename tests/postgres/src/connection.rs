@@ -1,0 +1,285 @@
+//! One connection through a relay.
+//!
+//! Four threads serve it. In each direction one thread reads chunks and decides what happens to
+//! them, and another one writes them when they are due.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::relay::{Cut, Shared};
+
+/// How long nothing moves before a lost answer counts as complete. A server that executes several
+/// statements of one flight sends several answers.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// The two sides of a connection.
+pub(crate) struct Link {
+    client: TcpStream,
+    server: TcpStream,
+    progress: Mutex<Progress>,
+}
+
+impl Link {
+    /// Closes both sides.
+    pub(crate) fn close(&self) {
+        let _ = self.client.shutdown(Shutdown::Both);
+        let _ = self.server.shutdown(Shutdown::Both);
+    }
+}
+
+struct Progress {
+    /// True if the client has sent something since the last answer
+    is_in_flight: bool,
+    phase: Phase,
+    /// When the server last got something
+    last_request: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The flight of a cut passes, and its answer does not pass unharmed
+    AwaitsAnswer(Cut),
+    /// Nothing passes any more
+    Silent,
+}
+
+/// What happens to a chunk, or to the end of a stream.
+enum Decision {
+    Forward,
+    Discard,
+    /// Forward half of the chunk, then close both sides
+    Halve,
+    Close,
+    /// Close both sides after [`QUIET`]
+    CloseWhenQuiet,
+}
+
+/// Something to write, and when.
+struct Packet {
+    due: Instant,
+    content: Content,
+}
+
+enum Content {
+    Bytes(Vec<u8>),
+    /// The end of one direction
+    End,
+    /// The end of the connection
+    Close,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Up,
+    Down,
+}
+
+/// Connects a client to the server, and serves both until the connection ends.
+pub(crate) fn run(shared: &Shared, client: TcpStream) {
+    let handshake = Instant::now() + shared.round_trip;
+    if !shared.wait_until(handshake) {
+        return;
+    }
+
+    let Ok(server) = TcpStream::connect(("127.0.0.1", shared.target_port)) else { return };
+    let _ = client.set_nodelay(true);
+    let _ = server.set_nodelay(true);
+
+    let last_request = Instant::now();
+    let progress = Progress { is_in_flight: false, phase: Phase::Open, last_request };
+    let link = Arc::new(Link { client, server, progress: Mutex::new(progress) });
+    if !shared.register(&link) {
+        return;
+    }
+
+    let connection = Connection { shared, link: &link };
+    thread::scope(|scope| {
+        for direction in [Direction::Up, Direction::Down] {
+            let (sender, receiver) = mpsc::channel();
+            scope.spawn(move || connection.read(direction, &sender));
+            scope.spawn(move || connection.write(direction, receiver));
+        }
+    });
+}
+
+#[derive(Clone, Copy)]
+struct Connection<'a> {
+    shared: &'a Shared,
+    link: &'a Link,
+}
+
+impl Connection<'_> {
+    /// Reads one side until its end, or until the connection is closed.
+    fn read(&self, direction: Direction, queue: &Sender<Packet>) {
+        let mut from = match direction {
+            Direction::Up => &self.link.client,
+            Direction::Down => &self.link.server,
+        };
+
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let length = from.read(&mut buffer).unwrap_or(0);
+            let due = Instant::now() + self.shared.round_trip / 2;
+            let send = |content| queue.send(Packet { due, content }).is_ok();
+
+            let decision = match (direction, length) {
+                (_, 0) => self.on_end(direction),
+                (Direction::Up, _) => self.on_request(length),
+                (Direction::Down, _) => self.on_answer(length),
+            };
+            let is_open = match decision {
+                Decision::Forward if length == 0 => send(Content::End),
+                Decision::Forward => send(Content::Bytes(buffer[..length].to_vec())),
+                Decision::Discard => true,
+                Decision::Halve => {
+                    send(Content::Bytes(buffer[..length / 2].to_vec())) && send(Content::Close)
+                }
+                Decision::Close => self.close(),
+                Decision::CloseWhenQuiet => {
+                    self.discard_until_quiet(&mut buffer);
+                    self.close()
+                }
+            };
+            if !is_open || length == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Decides what happens to a chunk of the client.
+    fn on_request(&self, length: usize) -> Decision {
+        self.shared.count_up(length);
+
+        let mut progress = self.link.progress.lock().unwrap();
+        match progress.phase {
+            Phase::Open => {}
+            Phase::AwaitsAnswer(_) => return Decision::Forward,
+            Phase::Silent => return Decision::Discard,
+        }
+
+        if std::mem::replace(&mut progress.is_in_flight, true) {
+            return Decision::Forward;
+        }
+
+        let Some(cut) = self.shared.count_flight() else { return Decision::Forward };
+        let (phase, decision) = match cut {
+            Cut::RequestLost => (Phase::Silent, Decision::Close),
+            Cut::HalfRequest => (Phase::Silent, Decision::Halve),
+            _ => (Phase::AwaitsAnswer(cut), Decision::Forward),
+        };
+        progress.phase = phase;
+        decision
+    }
+
+    /// Decides what happens to a chunk of the server.
+    fn on_answer(&self, length: usize) -> Decision {
+        self.shared.count_down(length);
+
+        let mut progress = self.link.progress.lock().unwrap();
+        let cut = match progress.phase {
+            Phase::Open => return Decision::Forward,
+            Phase::AwaitsAnswer(cut) => cut,
+            Phase::Silent => return Decision::Discard,
+        };
+
+        // While the answer is lost, the rest of the flight still passes.
+        if cut == Cut::AnswerLost {
+            return Decision::CloseWhenQuiet;
+        }
+
+        progress.phase = Phase::Silent;
+        if cut == Cut::HalfAnswer { Decision::Halve } else { Decision::Discard }
+    }
+
+    /// Decides what happens to the end of a stream.
+    fn on_end(&self, direction: Direction) -> Decision {
+        let phase = self.link.progress.lock().unwrap().phase;
+        match (phase, direction) {
+            (Phase::Silent | Phase::AwaitsAnswer(Cut::Silence), _) => Decision::Discard,
+            (Phase::AwaitsAnswer(_), Direction::Down) => Decision::Close,
+            _ => Decision::Forward,
+        }
+    }
+
+    /// Reads from the server until neither side has sent anything for a while.
+    fn discard_until_quiet(&self, buffer: &mut [u8]) {
+        let _ = self.link.server.set_read_timeout(Some(QUIET));
+
+        loop {
+            match (&self.link.server).read(buffer) {
+                Ok(0) => return,
+                Ok(length) => self.shared.count_down(length),
+                Err(error) if is_timeout(&error) => {
+                    let last_request = self.link.progress.lock().unwrap().last_request;
+                    if last_request.elapsed() >= QUIET {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Writes the packets of one direction when they are due.
+    fn write(&self, direction: Direction, queue: Receiver<Packet>) {
+        let mut to = match direction {
+            Direction::Up => &self.link.server,
+            Direction::Down => &self.link.client,
+        };
+
+        for Packet { due, content } in queue {
+            if !self.shared.wait_until(due) {
+                return;
+            }
+
+            let result = match content {
+                Content::Bytes(bytes) => {
+                    self.note_delivery(direction);
+                    to.write_all(&bytes)
+                }
+                Content::End => to.shutdown(Shutdown::Write),
+                Content::Close => {
+                    self.close();
+                    return;
+                }
+            };
+            if result.is_err() {
+                self.on_write_error();
+                return;
+            }
+        }
+    }
+
+    /// Closes both sides, unless the one must not notice that the other has left.
+    fn on_write_error(&self) {
+        let phase = self.link.progress.lock().unwrap().phase;
+        if phase != Phase::Silent {
+            self.close();
+        }
+    }
+
+    /// Notes that bytes reach one side. After an answer, the client begins a new flight. This is
+    /// noted before the answer is written, because the client may respond at once.
+    fn note_delivery(&self, direction: Direction) {
+        let mut progress = self.link.progress.lock().unwrap();
+        match direction {
+            Direction::Up => progress.last_request = Instant::now(),
+            Direction::Down => progress.is_in_flight = false,
+        }
+    }
+
+    /// Closes both sides. Returns false, because the connection is not open any more.
+    fn close(&self) -> bool {
+        self.link.close();
+        false
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}

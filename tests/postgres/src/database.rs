@@ -1,0 +1,108 @@
+//! Databases of a cluster, and statements of its superuser.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::installation::Installation;
+
+/// The password of the role `app`.
+pub(crate) const APP_PASSWORD: &str = "app-password";
+
+/// A fresh database that belongs to the role `app`. It is dropped with this value.
+pub struct Database {
+    superuser: Superuser,
+    name: String,
+    ca: PathBuf,
+}
+
+impl Database {
+    pub(crate) fn create(superuser: Superuser, name: String, ca: PathBuf) -> Self {
+        let statement = format!("create database {name} owner app");
+        superuser.setup(&statement).unwrap();
+        Self { superuser, name, ca }
+    }
+
+    /// Returns the name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the URL of the database for the role `app`, without a password.
+    pub fn url(&self) -> String {
+        self.url_at(self.superuser.port)
+    }
+
+    /// Returns the same URL with another port, for example that of a relay.
+    pub fn url_at(&self, port: u16) -> String {
+        let (name, ca) = (&self.name, self.ca.display());
+        format!("postgres://app@localhost:{port}/{name}?sslrootcert={ca}")
+    }
+
+    /// Returns the password of the role `app`.
+    #[allow(clippy::unused_self)] // callers have a database, not the constant
+    pub fn password(&self) -> &'static str {
+        APP_PASSWORD
+    }
+
+    /// Runs a statement as the superuser. Returns the rows as `psql` prints them, with `|` between
+    /// columns and without the last line break. Panics if the statement fails.
+    #[track_caller]
+    pub fn sql(&self, statement: &str) -> String {
+        self.try_sql(statement).unwrap_or_else(|error| panic!("`{statement}` fails: {error}"))
+    }
+
+    /// Runs a statement as the superuser. Returns the rows, or the error message.
+    pub fn try_sql(&self, statement: &str) -> Result<String, String> {
+        self.superuser.run(&self.name, statement)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // The server may have been stopped.
+        let _ =
+            self.superuser.setup(&format!("drop database if exists {} with (force)", self.name));
+    }
+}
+
+/// The superuser of a cluster, who connects through the Unix socket.
+#[derive(Clone)]
+pub(crate) struct Superuser {
+    pub(crate) installation: Installation,
+    /// The directory of the socket
+    pub(crate) directory: PathBuf,
+    pub(crate) port: u16,
+}
+
+impl Superuser {
+    /// Runs a statement in a database.
+    pub(crate) fn run(&self, database: &str, statement: &str) -> Result<String, String> {
+        finish(self.psql(database, statement))
+    }
+
+    /// Runs a statement in the database `postgres` that does not wait for a synchronous standby.
+    pub(crate) fn setup(&self, statement: &str) -> Result<String, String> {
+        let mut psql = self.psql("postgres", statement);
+        psql.env("PGOPTIONS", "-c synchronous_commit=local");
+        finish(psql)
+    }
+
+    fn psql(&self, database: &str, statement: &str) -> Command {
+        let mut psql = self.installation.command("psql");
+        psql.env("PGCONNECT_TIMEOUT", "10");
+        psql.args(["-qAtX", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database]);
+        psql.arg("-h").arg(&self.directory).args(["-p", &self.port.to_string()]);
+        psql.args(["-c", statement]);
+        psql
+    }
+}
+
+fn finish(mut psql: Command) -> Result<String, String> {
+    let output = psql.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+}
