@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap_complete::ArgValueCompleter;
-use secrets_core::model::ProjectName;
+use secrets_core::model::{Period, ProjectName};
 use secrets_project::setup::manifest::EnvironmentName;
 
 use crate::completion;
@@ -42,6 +42,12 @@ pub(super) struct GlobalArgs {
     /// SECRETS_TRUST_MANIFEST]
     #[arg(long, global = true, value_name = "SHA256", value_parser = sha256)]
     trust_manifest: Option<String>,
+    /// Read what this machine last saw of a vault on a server, without the server
+    #[arg(long, global = true)]
+    offline: bool,
+    /// Refuse data that was last compared with the server longer ago [default: 7d]
+    #[arg(long, global = true, value_name = "PERIOD")]
+    max_age: Option<Period>,
     /// Print results and errors as JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -70,6 +76,8 @@ impl GlobalArgs {
             token_file: self.token_file,
             recovery: self.recovery,
             trust_manifest: self.trust_manifest,
+            offline: self.offline,
+            max_age: self.max_age,
         }
     }
 }

@@ -39,7 +39,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         "Manage the vault",
         &[
             "init", "unlock", "lock", "status", "passwd", "keychain", "key-file", "recovery",
-            "rekey",
+            "rekey", "remote",
         ],
     ),
     ("Protect the vault", &["doctor", "verify", "backup", "restore", "salvage", "compact"]),

@@ -9,6 +9,7 @@ mod usage;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -97,7 +98,7 @@ fn run() -> ExitCode {
             let ui = Ui::new(json, false, color(ColorWhen::Auto, &environment));
             let outcome = handle_clap_error(error, &arguments, &ui).map(|()| 0);
             let outcome = if is_run(&arguments) { outcome.map_err(Error::in_run) } else { outcome };
-            (Rc::new(ui), Selection::default(), outcome)
+            (Arc::new(ui), Selection::default(), outcome)
         }
     };
 

@@ -41,6 +41,7 @@ mod recovery;
 mod redact;
 mod refs;
 mod rekey;
+mod remote;
 mod rename;
 mod render;
 mod request;
@@ -113,6 +114,7 @@ pub(crate) enum Command {
     KeyFile(key_file::KeyFileArgs),
     Recovery(recovery::RecoveryArgs),
     Rekey(rekey::RekeyArgs),
+    Remote(remote::RemoteArgs),
     Doctor(doctor::DoctorArgs),
     Verify(verify::VerifyArgs),
     Salvage(salvage::SalvageArgs),
@@ -214,6 +216,7 @@ impl Command {
             Self::KeyFile(_) => (Right::Owner, "key-file"),
             Self::Recovery(_) => (Right::Owner, "recovery"),
             Self::Rekey(_) => (Right::Owner, "rekey"),
+            Self::Remote(args) => (args.right(), "remote"),
             Self::Doctor(_) => (Right::Owner, "doctor"),
             Self::Verify(_) => (Right::Owner, "verify"),
             Self::Salvage(_) => (Right::Owner, "salvage"),
@@ -286,6 +289,7 @@ impl Command {
             Self::KeyFile(args) => key_file::run(&args, cx),
             Self::Recovery(args) => recovery::run(&args, cx),
             Self::Rekey(args) => rekey::run(&args, cx),
+            Self::Remote(args) => remote::run(&args, cx),
             Self::Doctor(args) => doctor::run(&args, cx),
             Self::Verify(args) => verify::run(&args, cx),
             Self::Salvage(args) => salvage::run(&args, cx),

@@ -25,7 +25,7 @@ const TRIES: usize = 3;
 
 /// The ways to the vault's key that the user gave or can type.
 pub(crate) struct Credentials {
-    pub(super) ui: Rc<Ui>,
+    pub(super) ui: Arc<Ui>,
     pub(super) environment: Rc<Environment>,
     /// The file of `--passphrase-file`; `-` is stdin
     pub(super) file: Option<PathBuf>,
@@ -63,7 +63,7 @@ impl Retry {
 
 impl Credentials {
     pub(super) fn new(
-        ui: Rc<Ui>,
+        ui: Arc<Ui>,
         environment: Rc<Environment>,
         file: Option<PathBuf>,
         key_file: Option<PathBuf>,
@@ -370,6 +370,13 @@ fn refuse_terminal(what: &str) -> Result<(), Error> {
 
 fn unreadable(path: &Path, what: &str, source: &io::Error) -> Error {
     Error::new(Kind::Locked, format!("cannot read the {what} `{}`: {source}", path.display()))
+}
+
+impl Credentials {
+    /// Asks for another secret text at a hidden prompt.
+    pub(crate) fn ask_for_text(&self, question: &str) -> Result<SecretBytes, Error> {
+        ask(question)
+    }
 }
 
 pub(super) fn ask(question: &str) -> Result<SecretBytes, Error> {

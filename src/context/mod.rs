@@ -8,6 +8,7 @@ mod default_project;
 mod file_passphrase;
 mod new_passphrase;
 mod opening;
+mod place;
 mod target;
 mod token;
 mod trust;
@@ -16,11 +17,13 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use secrets_core::crypto::ids::VaultId;
 use secrets_core::crypto::kdf::KdfParams;
 use secrets_core::machine;
-use secrets_core::model::ProjectName;
+use secrets_core::model::{Period, ProjectName};
 use secrets_core::store;
 use secrets_core::vault::{TokenView, Vault};
 use secrets_files::Records;
@@ -57,6 +60,10 @@ pub(crate) struct Options {
     pub(crate) recovery: bool,
     /// The hexadecimal SHA-256 of a manifest that is trusted for this command
     pub(crate) trust_manifest: Option<String>,
+    /// True to read a vault on a server without its server
+    pub(crate) offline: bool,
+    /// How old what is read without the server may be
+    pub(crate) max_age: Option<Period>,
 }
 
 /// A subject that is mentioned once per vault.
@@ -70,7 +77,7 @@ pub(crate) enum NoticeSubject {
 
 /// The context of a command.
 pub(crate) struct Context {
-    pub(crate) ui: Rc<Ui>,
+    pub(crate) ui: Arc<Ui>,
     pub(crate) target: Rc<Target>,
     pub(crate) credentials: Credentials,
     pub(crate) agents: Agents,
@@ -83,6 +90,8 @@ pub(crate) struct Context {
     /// Whether the keychain opened the vault
     opened_by_keychain: Cell<bool>,
     warned_about_modes: Cell<bool>,
+    is_offline: bool,
+    max_age: Option<Duration>,
     /// The name of the command, for the log of uses
     command: String,
     /// Whether this command has recorded its use
@@ -101,12 +110,13 @@ impl Context {
     pub(crate) fn new(options: Options, environment: Environment, ui: Ui) -> Self {
         let Options { passphrase_file, key_file, token_file, recovery, trust_manifest, .. } =
             options;
+        let (offline, max_age) = (options.offline, options.max_age);
         let selection = Selection {
             vault: options.vault,
             project: options.project,
             environment: options.environment,
         };
-        let (ui, environment) = (Rc::new(ui), Rc::new(environment));
+        let (ui, environment) = (Arc::new(ui), Rc::new(environment));
         let target = Rc::new(Target::new(ui.clone(), environment.clone(), selection));
         Self {
             credentials: Credentials::new(
@@ -126,6 +136,8 @@ impl Context {
             token: OnceCell::new(),
             opened_by_keychain: Cell::new(false),
             warned_about_modes: Cell::new(false),
+            is_offline: offline,
+            max_age: max_age.map(Period::as_duration),
             command: String::new(),
             has_recorded: Cell::new(false),
             records_requests: Cell::new(false),

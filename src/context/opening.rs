@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::ops::Deref;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrets_core::crypto::CryptoError;
@@ -11,7 +12,9 @@ use secrets_core::crypto::kdf::Passphrase;
 use secrets_core::crypto::keychain::KeychainKey;
 use secrets_core::crypto::output_digest::hex;
 use secrets_core::crypto::root_key::RootKey;
-use secrets_core::store::{self, StoreError};
+use secrets_core::model::Timestamp;
+use secrets_core::store::remote::FallbackNotice;
+use secrets_core::store::{self, Fallback, StoreError};
 use secrets_core::vault::{DivergenceNotice, Locked, SeenElsewhere, Vault, VaultError};
 use secrets_runtime::keychain;
 
@@ -19,7 +22,7 @@ use super::credentials::no_passphrase;
 use super::{AGENT_TIMEOUT, Context, NoticeSubject};
 use crate::config::Environment;
 use crate::error::{Error, hint};
-use crate::ui::prompt;
+use crate::ui::{prompt, time};
 
 /// How long `unlock` keeps a vault unlocked by default.
 pub(crate) const TTL: &str = "15m";
@@ -62,7 +65,7 @@ impl Context {
     }
 
     pub(crate) fn vault_is_missing(&self) -> Result<bool, Error> {
-        match Locked::open(&self.target.vault_path()?) {
+        match self.opener_of_vault()?.open(None) {
             Err(VaultError::Store(StoreError::Missing(_))) => Ok(true),
             Err(error) => Err(error.into()),
             Ok(_) => Ok(false),
@@ -72,7 +75,7 @@ impl Context {
     /// Opens the vault without unlocking it.
     pub(crate) fn locked(&self) -> Result<Locked, Error> {
         let path = self.target.vault_path()?;
-        let locked = Locked::open(&path)?;
+        let locked = self.opener_of_vault()?.open(Some(self.fallback_notice()))?;
         if locked.is_exposed() && !self.warned_about_modes.replace(true) {
             self.ui.warn(&format!(
                 "the file system of `{}` does not support Unix modes: other users may be able to \
@@ -90,8 +93,14 @@ impl Context {
     /// Returns a notice that warns about a copy without a checkpoint at its path, if another path
     /// has a newer checkpoint of the same vault.
     fn notice(&self) -> DivergenceNotice {
-        let ui = Rc::clone(&self.ui);
+        let ui = Arc::clone(&self.ui);
         Rc::new(move |seen| ui.warn(&divergence_notice(seen)))
+    }
+
+    /// Returns a notice that warns once that the vault was read without its server.
+    fn fallback_notice(&self) -> FallbackNotice {
+        let ui = Arc::clone(&self.ui);
+        Box::new(move |fallback| ui.warn(&offline_notice(fallback)))
     }
 
     /// Returns a function that opens the vault without unlocking it, on any thread. `warn` prints what
@@ -100,9 +109,10 @@ impl Context {
         &self,
         warn: fn(&str),
     ) -> Result<impl Fn() -> Result<Locked, VaultError> + Send + use<>, Error> {
-        let (path, checkpoints) = (self.target.vault_path()?, self.checkpoint_directory());
+        let (opener, checkpoints) = (self.opener_of_vault()?, self.checkpoint_directory());
         Ok(move || {
-            let locked = Locked::open(&path)?;
+            let notice = Box::new(move |fallback: &Fallback| warn(&offline_notice(fallback)));
+            let locked = opener.open(Some(notice))?;
             Ok(match &checkpoints {
                 Some(directory) => locked
                     .with_checkpoints(directory)
@@ -114,7 +124,7 @@ impl Context {
 
     /// Returns the id of the vault without unlocking it, or `None` if no vault can be read.
     pub(crate) fn vault_id(&self) -> Option<VaultId> {
-        let unopened = || Locked::open(&self.target.vault_path().ok()?).ok()?.vault_id().ok();
+        let unopened = || self.opener_of_vault().ok()?.open(None).ok()?.vault_id().ok();
         self.ask_open_vault(|vault| vault.id().ok()).or_else(unopened)
     }
 
@@ -369,6 +379,15 @@ impl Context {
 
         // If the notice could not be recorded, it would be shown every time.
         self.settle(NoticeSubject::Unlock, &vault_id).then(|| self.unlock_hint())
+    }
+}
+
+/// Says that a vault was read without its server, and how old what was read is.
+fn offline_notice(fallback: &Fallback) -> String {
+    let age = time::ago(Timestamp(fallback.seen));
+    match &fallback.cause {
+        Some(cause) => format!("{cause}; using what this machine saw {age}"),
+        None => format!("offline: using what this machine saw {age}"),
     }
 }
 

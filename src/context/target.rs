@@ -4,6 +4,7 @@
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use secrets_core::model::ProjectName;
 use secrets_core::store::{self, StoreError};
@@ -59,7 +60,7 @@ impl ProjectSource {
 
 /// The vault, the project and the manifest of a command.
 pub(crate) struct Target {
-    ui: Rc<Ui>,
+    ui: Arc<Ui>,
     pub(super) environment: Rc<Environment>,
     selection: Selection,
     project: OnceCell<ProjectName>,
@@ -72,7 +73,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(ui: Rc<Ui>, environment: Rc<Environment>, selection: Selection) -> Self {
+    pub(super) fn new(ui: Arc<Ui>, environment: Rc<Environment>, selection: Selection) -> Self {
         let (project, fallback) = (OnceCell::new(), OnceCell::new());
         let (base, manifest) = (OnceCell::new(), OnceCell::new());
         Self { ui, environment, selection, project, fallback, base, manifest }

@@ -9,6 +9,8 @@ pub(super) fn server_error(error: &ServerError, message: String) -> Error {
     match error {
         ServerError::Unreachable(_) => Error::new(Kind::Failure, message)
             .hint("`--offline` reads what this machine last saw of the vault"),
+        ServerError::NoPassword(_) => Error::new(Kind::Failure, message)
+            .hint("store the password with `secrets remote set`, or set PGPASSWORD or PGPASSFILE"),
         ServerError::Refused(_) => Error::new(Kind::Failure, message)
             .hint("change the address, the password or the certificate with `secrets remote set`"),
         ServerError::Forbidden => Error::new(Kind::Refused, message)
@@ -30,6 +32,9 @@ pub(super) fn server_error(error: &ServerError, message: String) -> Error {
             .hint("make a new near file with `secrets remote join TICKET`"),
         ServerError::NotCached(_) => Error::new(Kind::Failure, message)
             .hint("try again without `--offline` when the server can be reached"),
+        ServerError::TooOld(..) => Error::new(Kind::Refused, message).hint(
+            "accept older data with `--max-age`, or try again when the server can be reached",
+        ),
         ServerError::Offline => Error::new(Kind::Usage, message).hint("leave `--offline` out"),
     }
 }

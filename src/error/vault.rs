@@ -59,6 +59,8 @@ impl From<CryptoError> for Error {
             CryptoError::KeyMemory | CryptoError::Random => Self::new(Kind::Failure, message),
             CryptoError::TooManySlots => Self::new(Kind::Conflict, message)
                 .hint("remove the keys of other machines with `secrets keychain remove --all`"),
+            CryptoError::WrongTicket => Self::new(Kind::Locked, message)
+                .hint("print another one with `secrets remote ticket` on the first machine"),
             CryptoError::TooManySecrets => {
                 Self::usage(message).hint("leave `--only` out, or name fewer secrets")
             }
@@ -82,6 +84,8 @@ impl From<StoreError> for Error {
             ),
             StoreError::Exists(_) => Self::new(Kind::Conflict, message)
                 .hint("choose another path with `secrets init --vault PATH`"),
+            StoreError::IsNear(_) => Self::usage(message)
+                .hint("make a local copy of that vault with `secrets remote pull PATH`"),
             StoreError::BadPath(_) => {
                 Self::usage(message).hint("give the path of a file, such as `DIRECTORY/vault.db`")
             }
@@ -196,6 +200,9 @@ impl From<VaultError> for Error {
             VaultError::NothingToSave(report) => Self::new(Kind::Damaged, message)
                 .with_notes(findings(&report))
                 .hint("restore a backup with `secrets restore PATH`; nothing was written"),
+            VaultError::NotRemote => {
+                Self::usage(message).hint("move it to a server with `secrets remote push URL`")
+            }
             VaultError::RekeyedElsewhere => Self::new(Kind::Locked, message).hint(
                 "print a ticket with `secrets remote ticket` there, and use it here with \
                  `secrets remote join TICKET`",

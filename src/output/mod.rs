@@ -26,6 +26,7 @@ mod project;
 mod proxy;
 mod recovery;
 mod references;
+mod remote;
 mod request;
 mod restore;
 mod secret;
@@ -65,6 +66,7 @@ pub(crate) use outputs::{Adopted, NewManifest, NewTemplate, Rendered, SetUp};
 pub(crate) use project::{DefaultProject, Projects};
 pub(crate) use proxy::{EnvironmentFormat, ProxyEnvironment};
 pub(crate) use references::{FoundReferences, ReferenceInfo, RenamedSecrets};
+pub(crate) use remote::{RemoteStatus, RemoteVault};
 pub(crate) use request::{AnswerInfo, PlannedRequest};
 pub(crate) use restore::Restored;
 pub(crate) use secret::{

@@ -14,9 +14,9 @@ pub(crate) mod time;
 mod turn;
 pub(crate) mod wrap;
 
-use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anstyle::{AnsiColor, Style};
 use secrets_core::model::Timestamp;
@@ -79,7 +79,7 @@ pub(crate) struct Ui {
     width: Option<usize>,
     /// Warnings, which `--json` holds back until success: on failure stderr has only one JSON
     /// object
-    warnings: RefCell<Vec<String>>,
+    warnings: Mutex<Vec<String>>,
 }
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -100,7 +100,7 @@ impl Ui {
             color_out: wanted(io::stdout().is_terminal()),
             color_err: wanted(io::stderr().is_terminal()),
             width: terminal_size_of(io::stderr()).map(|(width, _)| usize::from(width.0)),
-            warnings: RefCell::default(),
+            warnings: Mutex::default(),
         }
     }
 
@@ -156,15 +156,19 @@ impl Ui {
     /// Prints a warning on stderr.
     pub(crate) fn warn(&self, text: &str) {
         if self.json {
-            self.warnings.borrow_mut().push(text.to_owned());
+            self.held_back().push(text.to_owned());
         } else {
             self.message(&self.styled(WARNING, "warning:", self.color_err), text);
         }
     }
 
+    fn held_back(&self) -> MutexGuard<'_, Vec<String>> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Prints the warnings that were held back until success.
     pub(crate) fn finish(&self) {
-        for text in self.warnings.take() {
+        for text in std::mem::take(&mut *self.held_back()) {
             self.stderr(&format!("warning: {}\n", visible(&text)));
         }
     }

@@ -75,6 +75,16 @@ pub(crate) fn spans(ttl: Duration, idle: Duration) -> String {
     if idle < ttl { format!("{}, or {} without use", span(ttl), span(idle)) } else { span(ttl) }
 }
 
+/// Formats how long ago a moment was, as in `2h 5m ago`.
+pub(crate) fn ago(moment: Timestamp) -> String {
+    let age = Duration::from_millis(Timestamp::now().0.saturating_sub(moment.0));
+    if age < Duration::from_secs(60) {
+        "less than a minute ago".into()
+    } else {
+        format!("{} ago", span(Duration::from_secs(age.as_secs() / 60 * 60)))
+    }
+}
+
 /// Formats a duration in its two largest units, as in `15m` or `1h 30m`.
 pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();

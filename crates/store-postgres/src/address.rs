@@ -4,7 +4,8 @@
 //! * [`Address::password_from`]: finds the password in a variable or in the password file
 //! * [`Address::encode`] and [`Address::decode`]: the form that the caller seals in a file
 //!
-//! Nothing here reads the environment. The caller passes it in, and files are read through [`Files`].
+//! Nothing here reads the environment. The caller passes it in, and files are read through
+//! [`Files`].
 
 mod certificates;
 mod error;
@@ -42,7 +43,7 @@ const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What remains as it is in a URL that we display.
+/// The characters that a displayed URL escapes.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Where a vault on a server is, and how to log in there. It contains the certificates themselves,
@@ -95,8 +96,9 @@ impl Address {
     /// Reads a URL in libpq's format: `postgres://user@host:5432,host2:5433/database?sslmode=…`.
     ///
     /// Variables fill what the URL leaves out: `PGHOST`, `PGPORT`, `PGUSER`, `PGDATABASE`,
-    /// `PGSSLROOTCERT`, `PGSSLCERT` and `PGSSLKEY`, then `USER` or `LOGNAME` for the user. Certificates
-    /// default to the files in `~/.postgresql`. `PGSSLMODE` is not read: no variable turns TLS off.
+    /// `PGSSLROOTCERT`, `PGSSLCERT` and `PGSSLKEY`, then `USER` or `LOGNAME` for the user.
+    /// Certificates default to the files in `~/.postgresql`. `PGSSLMODE` is not read: no variable
+    /// turns TLS off.
     ///
     /// A URL with a password is refused. No error repeats a part of the URL, because it may be a
     /// password with unescaped characters.
@@ -144,6 +146,16 @@ impl Address {
         self.connect_timeout
     }
 
+    /// Removes the password and our own certificate, which belong to one machine.
+    #[must_use]
+    pub fn without_login(self) -> Self {
+        let transport = match self.transport {
+            Transport::Tls { roots, .. } => Transport::Tls { roots, client: None },
+            Transport::Plain => Transport::Plain,
+        };
+        Self { password: None, transport, ..self }
+    }
+
     /// Removes the password.
     #[must_use]
     pub fn without_password(self) -> Self {
@@ -159,7 +171,8 @@ impl Address {
     /// Finds the password in `PGPASSWORD` or, by libpq's rules, in the file that `PGPASSFILE` names
     /// or in `~/.pgpass`. Returns `None` if there is none.
     ///
-    /// A password file that other users can read is an error. libpq prints a warning and ignores it.
+    /// A password file that other users can read is an error. libpq prints a warning and ignores
+    /// it.
     pub fn password_from(
         &self,
         files: &dyn Files,
@@ -205,8 +218,8 @@ impl Address {
         url
     }
 
-    /// Returns true if user and database are names and the number of hosts and the timeout are within
-    /// their bounds.
+    /// Returns true if user and database are names and the number of hosts and the timeout are
+    /// within their bounds.
     fn is_within_bounds(&self) -> bool {
         let is_name = |text: &str| !text.is_empty() && text.len() <= MAX_URL && is_printable(text);
 
@@ -227,9 +240,10 @@ impl fmt::Debug for Address {
 impl Host {
     /// Checks a name, an IP address or the absolute path of a socket's directory.
     fn new(name: String, port: u16) -> Option<Self> {
-        let is_valid = match name.starts_with('/') {
-            true => name.len() <= MAX_URL && is_printable(&name),
-            false => ServerName::try_from(name.as_str()).is_ok(),
+        let is_valid = if name.starts_with('/') {
+            name.len() <= MAX_URL && is_printable(&name)
+        } else {
+            ServerName::try_from(name.as_str()).is_ok()
         };
         (is_valid && port != 0).then_some(Self { name, port })
     }
@@ -296,10 +310,11 @@ fn is_printable(text: &str) -> bool {
 
 fn check_password(password: &SecretBytes) -> Result<(), AddressError> {
     let bytes = password.expose();
-    match (1..=MAX_PASSWORD).contains(&bytes.len()) && !bytes.contains(&0) {
-        true => Ok(()),
-        false => Err(AddressError::UnusablePassword),
+    if !(1..=MAX_PASSWORD).contains(&bytes.len()) || bytes.contains(&0) {
+        return Err(AddressError::UnusablePassword);
     }
+
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Connections to the server of an [`Address`].
 //!
-//! We open the socket, start TLS and choose the host ourselves, and give the driver a stream that is
-//! ready. So each attempt has a time limit up to the end of the login (the driver limits only the
-//! TCP handshake), every failure has a reason that we know as a type, and a [`guard`] sees each message
-//! before the driver does.
+//! We open the socket, start TLS and choose the host ourselves, and give the driver a stream that
+//! is ready. So each attempt has a time limit up to the end of the login (the driver limits only
+//! the TCP handshake), every failure has a reason that we know as a type, and a guard sees each
+//! message before the driver does.
 
 mod code;
 mod error;
@@ -12,11 +12,13 @@ mod session;
 mod socket;
 mod tls;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::Config;
 use tokio_postgres::config::{SslMode, SslNegotiation};
-use tokio_postgres::tls::NoTls;
+use tokio_postgres::tls::{NoTls, TlsConnect};
 
 use crate::address::{Address, Host, Transport};
 pub use code::Code;
@@ -34,13 +36,13 @@ const APPLICATION: &str = "secrets";
 /// Connects to the first host that can be used, and logs in.
 ///
 /// Hosts are tried in order, and each address of a name. An attempt ends after
-/// [`Address::connect_timeout`]. A host that cannot be reached, whose certificate does not verify, that
-/// is starting up or has too many connections, or that is a replica makes us try the next one. A host
-/// that refuses the login does not, because all of them serve the same database.
+/// [`Address::connect_timeout`]. A host that cannot be reached, whose certificate does not verify,
+/// that is starting up or has too many connections, or that is a replica makes us try the next one.
+/// A host that refuses the login does not, because all of them serve the same database.
 ///
-/// A server of PostgreSQL 14 or newer reports at login whether it is a replica. Others are asked, which
-/// costs a further trip, but only if there are several hosts. So with one host, an older server may be
-/// a replica: the caller must check `pg_is_in_recovery()` in its first statement.
+/// A server of PostgreSQL 14 or newer reports at login whether it is a replica. Others are asked,
+/// which costs a further trip, but only if there are several hosts. So with one host, an older
+/// server may be a replica: the caller must check `pg_is_in_recovery()` in its first statement.
 ///
 /// The connection works while the caller's runtime does. It needs tokio's timer and network.
 pub async fn connect(address: &Address) -> Result<Session, ConnectError> {
@@ -84,13 +86,16 @@ impl<'a> Login<'a> {
         })
     }
 
-    /// Tries the addresses of a host. If all fail, the reason is that of the last one which answered.
+    /// Tries the addresses of a host. If all fail, the reason is that of the last one which
+    /// answered.
     async fn try_host(&self, host: &Host) -> Result<Session, ConnectError> {
         let endpoints = self.within_timeout(host, socket::resolve(host)).await?;
 
         let mut reason: Option<ConnectError> = None;
         for endpoint in endpoints {
-            let error = match self.within_timeout(host, self.attempt(host, &endpoint)).await {
+            // The futures of TLS and of the driver are large.
+            let attempt = Box::pin(self.attempt(host, &endpoint));
+            let error = match self.within_timeout(host, attempt).await {
                 Ok(session) => return Ok(session),
                 Err(error) => error,
             };
@@ -157,13 +162,13 @@ impl<'a> Login<'a> {
     async fn log_in<S, T>(
         &self,
         host: &Host,
-        stream: S,
+        stream: Guard<S>,
         tls: T,
         mode: SslMode,
     ) -> Result<Session, ConnectError>
     where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-        T: tokio_postgres::tls::TlsConnect<S>,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: TlsConnect<Guard<S>>,
         T::Stream: Unpin + Send + 'static,
     {
         let mut config = Config::new();
@@ -178,10 +183,20 @@ impl<'a> Login<'a> {
             config.password(password.expose());
         }
 
-        match config.connect_raw(stream, tls).await {
-            Ok((client, connection)) => Ok(Session::start(host, client, connection)),
-            Err(error) => Err(ConnectError::driver(self.address, host, &error)),
+        let is_proving = stream.is_proving();
+        let error = match config.connect_raw(stream, tls).await {
+            Ok((client, connection)) => return Ok(Session::start(host, client, connection)),
+            Err(error) => error,
+        };
+
+        // PostgreSQL answers a proof that is bound to another certificate with this code, and a
+        // wrong password with another one.
+        let is_refused = Code::of(&error).is_some_and(|code| code.as_str() == "28000");
+        if is_refused && is_proving.load(Ordering::Relaxed) {
+            return Err(ConnectError::Intercepted { host: host.to_string() });
         }
+
+        Err(ConnectError::driver(self.address, host, &error))
     }
 }
 

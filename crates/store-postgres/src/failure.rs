@@ -64,25 +64,12 @@ fn reported_as(code: &str) -> ServerError {
     ServerError::Reported(if is_valid { code.to_owned() } else { "of an unknown kind".into() })
 }
 
-/// Returns true if the server may be reached at another time, without a change here.
-fn is_unreached(error: &ConnectError) -> bool {
-    match error {
-        ConnectError::Unreachable { .. }
-        | ConnectError::Timeout { .. }
-        | ConnectError::TooManyConnections { .. }
-        | ConnectError::NotReady { .. }
-        | ConnectError::Replica { .. } => true,
-        ConnectError::NoHost(errors) => errors.iter().all(is_unreached),
-        _ => false,
-    }
-}
-
 /// Returns the error for a connection that could not be made.
 pub(crate) fn unconnected(error: &ConnectError) -> Failure {
     let text = error.to_string();
-    failed(if is_unreached(error) {
-        ServerError::Unreachable(text)
-    } else {
-        ServerError::Refused(text)
+    failed(match error {
+        error if error.is_temporary() => ServerError::Unreachable(text),
+        ConnectError::NoPassword { .. } => ServerError::NoPassword(text),
+        _ => ServerError::Refused(text),
     })
 }

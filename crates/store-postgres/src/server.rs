@@ -32,7 +32,8 @@ const TURNS: usize = 8;
 
 /// A vault's rows on a PostgreSQL server.
 pub struct PostgresServer {
-    runtime: Runtime,
+    /// Always there until the end, when it must not wait for a slow DNS server
+    runtime: Option<Runtime>,
     address: Address,
     connection: RefCell<Connection>,
 }
@@ -46,25 +47,24 @@ struct Connection {
 }
 
 impl PostgresServer {
-    /// Prepares a connection, which begins with the first question.
-    pub fn new(address: Address) -> Result<Self, StoreError> {
+    /// Prepares a connection to the server at an encoded address, which begins with the first
+    /// question.
+    pub fn new(address: &SecretBytes) -> Result<Self, StoreError> {
+        let address = Address::decode(address.expose());
+        let address = address.ok_or(StoreError::Damaged("server's address"))?;
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ServerError::Unreachable(error.to_string()))?;
-        Ok(Self { runtime, address, connection: RefCell::default() })
+        Ok(Self { runtime: Some(runtime), address, connection: RefCell::default() })
     }
 
     /// Returns a function that makes connections to servers at encoded addresses.
     pub fn connector() -> Connector {
-        Box::new(|address: &SecretBytes| {
-            let address = Address::decode(address.expose());
-            let address = address.ok_or(StoreError::Damaged("server's address"))?;
-            Ok(Box::new(Self::new(address)?) as Box<dyn Server>)
-        })
+        Box::new(|address: &SecretBytes| Ok(Box::new(Self::new(address)?) as Box<dyn Server>))
     }
 
-    /// Creates the tables of a vault, if they do not exist.
-    pub fn create_tables(&self) -> Result<(), StoreError> {
-        let created = self.with_session(true, async |session| {
+    /// Creates the tables of a vault at an address, if they do not exist.
+    pub fn create_tables(address: &Address) -> Result<(), StoreError> {
+        let created = Self::new(&address.encode())?.with_session(true, async |session| {
             let created = session.client().batch_execute(schema::CREATE).await;
             created.map_err(|error| Failure::of(&error))
         });
@@ -86,7 +86,8 @@ impl PostgresServer {
             return Err(Failure::Failed(StoreError::Raced));
         }
 
-        let outcome = self.runtime.block_on(async {
+        let Some(runtime) = &self.runtime else { return Err(lost("it is ending")) };
+        let outcome = runtime.block_on(async {
             if is_closed {
                 connection.open = None;
                 connection.session = None;
@@ -128,6 +129,15 @@ impl PostgresServer {
         }
 
         answered
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        self.connection.borrow_mut().session = None;
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -257,9 +267,9 @@ impl Server for PostgresServer {
             return;
         }
 
-        if let Some(session) = &connection.session {
+        if let (Some(session), Some(runtime)) = (&connection.session, &self.runtime) {
             // Locks end now, and nobody waits for the answer.
-            self.runtime.block_on(async {
+            runtime.block_on(async {
                 let rollback = session.client().batch_execute("ROLLBACK");
                 pin_mut!(rollback);
                 let turns = async {

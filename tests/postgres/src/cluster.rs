@@ -14,7 +14,7 @@ use crate::watcher::Watcher;
 /// The password of the role `legacy`.
 const LEGACY_PASSWORD: &str = "legacy-password";
 
-/// The settings of every cluster. The tests look at what survives a crash, hence `fsync`.
+/// The settings of every cluster. `fsync` is on because tests check which data survives a crash.
 const CONFIGURATION: &str = "\
 listen_addresses = '127.0.0.1'
 max_connections = 250
@@ -25,7 +25,7 @@ max_wal_senders = 8
 ssl = on
 ";
 
-/// Who may connect, and how (`pg_hba.conf`). The first matching line decides.
+/// The rules for connections (`pg_hba.conf`). The first matching line decides.
 const AUTHENTICATION: &str = "\
 local     all         postgres                trust
 local     replication postgres                trust

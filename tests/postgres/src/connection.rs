@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use crate::relay::{Cut, Shared};
 
-/// How long nothing moves before a lost answer counts as complete. A server that executes several
-/// statements of one flight sends several answers.
+/// The time without a byte after which a lost answer counts as complete. The server sends several
+/// answers if a flight holds several statements.
 const QUIET: Duration = Duration::from_millis(50);
 
 /// The two sides of a connection.
@@ -35,20 +35,20 @@ struct Progress {
     /// True if the client has sent something since the last answer
     is_in_flight: bool,
     phase: Phase,
-    /// When the server last got something
+    /// The time of the last write to the server
     last_request: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// The flight of a cut passes, and its answer does not pass unharmed
+    /// The flight of a cut is forwarded, and its answer will be lost or halved
     AwaitsAnswer(Cut),
     /// Nothing passes any more
     Silent,
 }
 
-/// What happens to a chunk, or to the end of a stream.
+/// A decision about a chunk, or about the end of a stream.
 enum Decision {
     Forward,
     Discard,
@@ -59,7 +59,7 @@ enum Decision {
     CloseWhenQuiet,
 }
 
-/// Something to write, and when.
+/// Something to write, with the time at which to write it.
 struct Packet {
     due: Instant,
     content: Content,
@@ -255,7 +255,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Closes both sides, unless the one must not notice that the other has left.
+    /// Closes both sides. A silent connection stays open, because neither side may notice the end
+    /// of the other.
     fn on_write_error(&self) {
         let phase = self.link.progress.lock().unwrap().phase;
         if phase != Phase::Silent {
@@ -263,8 +264,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Notes that bytes reach one side. After an answer, the client begins a new flight. This is
-    /// noted before the answer is written, because the client may respond at once.
+    /// Notes that bytes reach one side. After an answer, the client begins a new flight. The caller
+    /// notes this before it writes the answer, because the client may respond at once.
     fn note_delivery(&self, direction: Direction) {
         let mut progress = self.link.progress.lock().unwrap();
         match direction {

@@ -29,9 +29,12 @@ pub enum Cut {
 
 /// A TCP relay in front of a port of 127.0.0.1.
 ///
-/// The delays do not limit the bandwidth. The relay reads everything at once, so that the system
-/// acknowledges what a frozen or silent connection gets: `TCP_USER_TIMEOUT` does not end it. A
-/// dropped relay closes all connections and ends its threads.
+/// The delays do not limit the bandwidth. A dropped relay closes all connections and ends its
+/// threads.
+///
+/// The relay reads everything at once, also from frozen and silent connections. The system
+/// acknowledges these bytes. Therefore `TCP_USER_TIMEOUT` and keepalives do not end such a
+/// connection.
 pub struct Relay {
     port: u16,
     shared: Arc<Shared>,
@@ -60,9 +63,8 @@ impl Relay {
     /// Returns the number of flights that clients have sent. This is the number of round trips,
     /// without the TCP handshakes.
     ///
-    /// The number is exact if the round trip is a few milliseconds long. Without a delay, an answer
-    /// to the first chunk of a flight may reach the client before the client sends the second one,
-    /// and the relay counts two flights. PostgreSQL's TLS session tickets are such answers.
+    /// The end of a TLS session counts as one flight or two. The client sends its last message and
+    /// the end of TLS in two chunks, and without a delay the server may answer in between.
     pub fn trips(&self) -> u64 {
         self.shared.lock().counts.trips
     }
@@ -93,8 +95,7 @@ impl Relay {
     }
 
     /// Breaks the connection that sends the n-th flight from now on, counted over all connections.
-    /// The next flight has the number 1. The plan replaces a cut that has not begun. The number is
-    /// as exact as [`Relay::trips`].
+    /// The next flight has the number 1. The plan replaces a cut that has not begun.
     pub fn cut(&self, at_flight: u64, how: Cut) {
         assert!(at_flight > 0, "the first flight has the number 1");
         self.shared.lock().planned = Some((at_flight, how));
@@ -141,7 +142,7 @@ impl Drop for Relay {
     }
 }
 
-/// What the threads of a relay share.
+/// The state that the threads of a relay share.
 pub(crate) struct Shared {
     pub(crate) target_port: u16,
     pub(crate) round_trip: Duration,
@@ -153,7 +154,7 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct State {
     counts: Counts,
-    /// The number of the flight at which to cut, from 1, and how
+    /// The number of flights until the cut, and its kind
     planned: Option<(u64, Cut)>,
     is_blocked: bool,
     is_frozen: bool,

@@ -48,6 +48,7 @@ pub mod root_key;
 pub mod rows;
 pub mod signing;
 pub mod slot;
+pub mod ticket;
 pub mod token;
 pub mod tree;
 pub mod uses;
@@ -72,6 +73,9 @@ pub enum CryptoError {
     /// No keychain slot's commitment matches the key
     #[error("the keychain's key does not open the vault")]
     WrongKeychainKey,
+    /// The server has no slot for the ticket
+    #[error("the ticket was used or withdrawn")]
+    WrongTicket,
     /// The vault has no slot for a recovery code
     #[error("the vault has no recovery code")]
     NoRecoveryCode,

@@ -11,6 +11,8 @@ use super::random;
 use super::recovery::RecoveryCode;
 use super::root_key::RootKey;
 use super::rows::Slot;
+use super::ticket::Ticket;
+use crate::model::Timestamp;
 
 /// The slot type of a passphrase.
 pub const PASSPHRASE_SLOT: u32 = 1;
@@ -21,6 +23,9 @@ pub const KEYED_SLOT: u32 = 3;
 
 /// The slot type of a key that the desktop's keychain holds.
 pub const KEYCHAIN_SLOT: u32 = 4;
+
+/// The slot type of a ticket, which opens a vault on a server once.
+pub const TICKET_SLOT: u32 = 5;
 
 /// The maximum number of slots of a vault. Each one can cost a key derivation.
 pub const MAX_SLOTS: usize = 16;
@@ -67,7 +72,7 @@ impl Credential for RecoveryCode {
     }
 
     fn slot_keys(&self, slot: &Slot, vault_id: &VaultId) -> Result<SlotKeys, CryptoError> {
-        keys_of_random(self.expose(), slot, vault_id)
+        keys_of_random(self.expose(), slot, vault_id, &[])
     }
 
     fn wrong(&self) -> CryptoError {
@@ -81,7 +86,7 @@ impl Credential for KeychainKey {
     }
 
     fn slot_keys(&self, slot: &Slot, vault_id: &VaultId) -> Result<SlotKeys, CryptoError> {
-        keys_of_random(self.expose(), slot, vault_id)
+        keys_of_random(self.expose(), slot, vault_id, &[])
     }
 
     fn wrong(&self) -> CryptoError {
@@ -94,13 +99,14 @@ pub const SLOT: &str = "the key slot";
 const DAMAGED: CryptoError = CryptoError::Damaged(SLOT);
 
 /// Derives the keys of a slot from 256 random bits. Nobody can guess them, so no costly derivation is needed.
-fn keys_of_random(
+pub(super) fn keys_of_random(
     bytes: &[u8; 32],
     slot: &Slot,
     vault_id: &VaultId,
+    params: &[u8],
 ) -> Result<SlotKeys, CryptoError> {
     let (slot_id, _) = (sixteen(&slot.slot_id)?, sixteen(&slot.salt)?);
-    if slot.params.is_empty() {
+    if slot.params == params {
         Ok(SlotKeys::expand(bytes, vault_id, slot_id))
     } else {
         Err(DAMAGED)
@@ -140,6 +146,21 @@ impl Slot {
         root: &RootKey,
     ) -> Result<Self, CryptoError> {
         Self::sealed(key, KEYCHAIN_SLOT, Vec::new(), vault_id, root)
+    }
+
+    /// Seals `root` under a ticket.
+    pub fn for_ticket(
+        ticket: &Ticket,
+        vault_id: &VaultId,
+        root: &RootKey,
+    ) -> Result<Self, CryptoError> {
+        Self::sealed(ticket, TICKET_SLOT, ticket.params(), vault_id, root)
+    }
+
+    /// Returns the time until which its ticket is valid. Returns `None` for another type of slot.
+    pub fn ticket_until(&self) -> Option<Timestamp> {
+        let until: [u8; 8] = self.params.as_slice().try_into().ok()?;
+        (self.kind == TICKET_SLOT).then(|| Timestamp(u64::from_be_bytes(until)))
     }
 
     fn sealed(

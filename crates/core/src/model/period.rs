@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -35,6 +36,11 @@ impl Period {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         const EXPECTED: &str = "expected a period such as `12h`, `90d`, `2w`, `6m` or `1y`";
         parse_period(text, EXPECTED)
+    }
+
+    /// Returns the length of the period.
+    pub fn as_duration(self) -> Duration {
+        Duration::from_secs(self.0)
     }
 
     /// Returns the time that is this period after `time`.

@@ -17,6 +17,9 @@ pub enum StoreError {
     /// The path already exists
     #[error("`{}` already exists", .0.display())]
     Exists(PathBuf),
+    /// The file is the near file of a vault on a server, which has no secrets
+    #[error("`{}` is the near file of a vault on a server", .0.display())]
+    IsNear(PathBuf),
     /// The path does not name a file
     #[error("`{}` is not the path of a file", .0.display())]
     BadPath(PathBuf),

@@ -22,7 +22,7 @@ pub use commit::{CommitError, Doubt, commit};
 pub use error::StoreError;
 pub use location::Location;
 pub use neighbours::rename_aside;
-pub use remote::{CachePlace, Connector, Fallback, RemoteStore, Server, ServerError};
+pub use remote::{CachePlace, Connector, Fallback, OfflineRules, RemoteStore, Server, ServerError};
 pub use row_set::{OwnedChange, RowSet, decode_changes, encode_changes};
 pub use sqlite::{NearRows, NewFile, SqliteStore};
 pub use vault_path::{
@@ -35,6 +35,7 @@ use crate::crypto::aead::Key;
 use crate::crypto::ids::{Hash, ProjectId, RecordId, TokenId};
 use crate::crypto::rows::{AuditRow, GrantRow, PolicyRow, ProjectRow, Record, Slot, VaultRow};
 use crate::crypto::tree::Leaf;
+use crate::model::{SecretBytes, Timestamp};
 
 /// The application id of a vault's SQLite file: `SCRT`.
 pub const APPLICATION_ID: i32 = 0x5343_5254;
@@ -85,6 +86,10 @@ pub trait Store: Send {
     fn replace_near(&self, _rows: &NearRows) -> Result<(), StoreError> {
         Err(ServerError::NoAddress.into())
     }
+    /// Returns the opened address of the vault's server.
+    fn address(&self) -> Option<&SecretBytes> {
+        None
+    }
     /// Returns the key slots on the server as they were last seen.
     fn recovery_slots(&self) -> Result<Vec<Slot>, StoreError> {
         Ok(Vec::new())
@@ -92,6 +97,10 @@ pub trait Store: Send {
     /// Returns why and with rows of what age something was read without the server, if it was.
     fn fallback(&self) -> Option<Fallback> {
         None
+    }
+    /// Returns when this machine last compared the directory with the server's.
+    fn last_seen(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
     }
     /// Returns false if the last commit may be on one server only, although the server was set up to
     /// wait for another.

@@ -93,7 +93,7 @@ pub use inspect::{Damage, ProjectReport, Report};
 pub use list::Page;
 pub use next_head::{HeadPlace, SignedHead, sign};
 pub use rekey::RekeyOutcome;
-pub use remote::{NewRemoteVault, near_rows};
+pub use remote::{Joined, NewRemoteVault, RemoteStatus, near_rows};
 pub use revealed::RevealedValues;
 pub use secrets::{NewSecret, Scope, SecretChanges, Sendable};
 pub use token_access::{Needed, OpenGrant, TokenAccess, TokenView};
@@ -141,8 +141,17 @@ impl Locked {
     /// Opens the vault at `path`.
     pub fn open(path: &Path) -> Result<Self, VaultError> {
         let store = SqliteStore::open(path)?;
+        if store.is_near() {
+            return Err(StoreError::IsNear(path.to_owned()).into());
+        }
+
+        Ok(Self::with_file(store))
+    }
+
+    /// Creates a locked vault from its file.
+    pub fn with_file(store: SqliteStore) -> Self {
         let is_exposed = store.is_exposed();
-        Ok(Self { is_exposed, ..Self::with_store(Box::new(store)) })
+        Self { is_exposed, ..Self::with_store(Box::new(store)) }
     }
 
     /// Creates a locked vault from any store.
@@ -500,6 +509,9 @@ pub enum VaultError {
     /// Another process changed the key slots in the meantime
     #[error("another process changed the vault's key slots in the meantime")]
     SlotsChanged,
+    /// The vault is a file on this machine
+    #[error("the vault is a file on this machine, and not on a server")]
+    NotRemote,
     /// The vault on a server got new keys by another machine
     #[error(
         "the vault got new keys by `secrets rekey` on another machine, which this machine does not have"

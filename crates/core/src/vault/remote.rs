@@ -1,12 +1,16 @@
 //! Vaults on a server: a new one, and the near file with which a machine opens one.
 
-use super::{Vault, VaultError, begin_vault};
+use std::sync::Arc;
+
+use super::{Locked, Vault, VaultError, begin_vault};
 use crate::crypto::ids::VaultId;
+use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::crypto::near_file;
 use crate::crypto::random;
 use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::{Slot, VaultRow};
-use crate::model::SecretBytes;
+use crate::crypto::slot::Credential;
+use crate::model::{SecretBytes, Timestamp};
 use crate::store::remote::ServerError;
 use crate::store::{self, NearRows, Store, StoreError};
 
@@ -66,7 +70,70 @@ pub fn near_rows(
     })
 }
 
+/// Opens a vault on a server that this machine has no near file of, with a ticket or the recovery code.
+pub struct Joined {
+    /// The opened vault
+    pub vault: Vault,
+    root: RootKey,
+    row: VaultRow,
+}
+
+impl Locked {
+    /// Opens the vault and verifies it.
+    pub fn join(self, by: &dyn Credential) -> Result<Joined, VaultError> {
+        let root = self.root_key(by)?;
+        let vault = self.unlocked(root.copy()?);
+        let row = {
+            let snapshot = vault.store.read()?;
+            vault.state(&*snapshot)?.vault
+        };
+
+        Ok(Joined { vault, root, row })
+    }
+}
+
+impl Joined {
+    /// Returns the content of a near file that opens with a passphrase.
+    pub fn near_rows(
+        &self,
+        passphrase: &Passphrase,
+        params: KdfParams,
+        address: &SecretBytes,
+    ) -> Result<NearRows, VaultError> {
+        let slot = Slot::create(passphrase, false, params, &self.row.vault_id, &self.root)?;
+        near_rows(&self.root, self.row.clone(), vec![slot], address)
+    }
+}
+
+/// What is known of the server of a vault.
+pub struct RemoteStatus {
+    /// Why it cannot be reached
+    pub unreachable: Option<Arc<StoreError>>,
+    /// The time at which this machine last compared the vault with the server's
+    pub last_seen: Option<Timestamp>,
+}
+
 impl Vault {
+    /// Looks at the server, and verifies the directory.
+    pub fn remote_status(&self) -> Result<RemoteStatus, VaultError> {
+        if !self.store.is_remote() {
+            return Err(VaultError::NotRemote);
+        }
+
+        {
+            let snapshot = self.store.read()?;
+            self.state(&*snapshot)?;
+        }
+
+        let unreachable = self.store.fallback().and_then(|fallback| fallback.cause);
+        Ok(RemoteStatus { unreachable, last_seen: self.store.last_seen()? })
+    }
+
+    /// Returns the encoded address of the vault's server, with the password, if it is on one.
+    pub fn server_address(&self) -> Option<&SecretBytes> {
+        self.store.address()
+    }
+
     /// Returns true if the vault is on a server.
     pub fn is_remote(&self) -> bool {
         self.store.is_remote()

@@ -16,8 +16,10 @@ use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::root_key::RootKey;
 use crate::crypto::rows::{Slot, slots_hash};
 use crate::crypto::slot::{
-    Credential, KEYCHAIN_SLOT, KEYED_SLOT, MAX_SLOTS, RECOVERY_SLOT, is_of_passphrase,
+    Credential, KEYCHAIN_SLOT, KEYED_SLOT, MAX_SLOTS, RECOVERY_SLOT, TICKET_SLOT, is_of_passphrase,
 };
+use crate::crypto::ticket::Ticket;
+use crate::model::{SecretBytes, Timestamp};
 use crate::store::{Change, NearRows, Snapshot, Transaction};
 
 /// Opens the root key from the first slot that `by` opens.
@@ -30,6 +32,8 @@ pub(super) fn open(
         CryptoError::NoRecoveryCode
     } else if by.opens(KEYCHAIN_SLOT) {
         CryptoError::WrongKeychainKey
+    } else if by.opens(TICKET_SLOT) {
+        CryptoError::WrongTicket
     } else {
         CryptoError::Unsupported("the vault has no passphrase slot")
     });
@@ -189,6 +193,34 @@ impl Vault {
         Ok(meant.len())
     }
 
+    /// Creates a ticket that opens the vault on another machine until a date, at an address without a
+    /// password. Tickets whose date has passed are removed from the server.
+    pub fn create_ticket(
+        &self,
+        until: Timestamp,
+        address: SecretBytes,
+    ) -> Result<Ticket, VaultError> {
+        if !self.store.is_remote() {
+            return Err(VaultError::NotRemote);
+        }
+
+        let vault_id = self.id_of_slots()?;
+        let ticket = Ticket::random(vault_id, until, address)?;
+        let slot = Slot::for_ticket(&ticket, &vault_id, self.root_key()?)?;
+        let now = Timestamp::now();
+        let is_over = |slot: &Slot| slot.ticket_until().is_some_and(|until| until < now);
+        self.replace_slots(SlotsOf::Vault, is_over, Some((&slot, &ticket)))?;
+        Ok(ticket)
+    }
+
+    /// Removes a ticket, which was used, from the server.
+    pub fn remove_ticket(&self, ticket: &Ticket) -> Result<(), VaultError> {
+        let vault_id = *ticket.vault_id();
+        let is_used =
+            |slot: &Slot| slot.ticket_until().is_some() && slot.open(ticket, &vault_id).is_ok();
+        self.replace_slots(SlotsOf::Vault, is_used, None)
+    }
+
     /// Returns the vault's id and its slots. Only the slots that the first call finds may be
     /// replaced later. If they differ by then, another process has changed them.
     fn id_and_slots(&self) -> Result<(VaultId, Vec<Slot>), VaultError> {
@@ -277,7 +309,9 @@ impl Vault {
         let root = self.root_key()?;
         let mut writing = self.writing(|_| ())?;
         let state = &writing.state;
-        if self.slots_seen.take().is_some_and(|seen| seen != state.slots) {
+        // On a server, the slots of this machine are elsewhere.
+        let seen = self.slots_seen.take().filter(|_| !self.store.is_remote());
+        if seen.is_some_and(|seen| seen != state.slots) {
             return Err(VaultError::SlotsChanged);
         }
 

@@ -91,10 +91,8 @@ fn pair(
 
     let Some(parsed) = parse_key(&key.bytes) else {
         let is_encrypted = key.bytes.expose().windows(9).any(|bytes| bytes == b"ENCRYPTED");
-        return Err(match is_encrypted {
-            true => AddressError::EncryptedKey(key_path),
-            false => AddressError::NoKey(key_path),
-        });
+        let error = if is_encrypted { AddressError::EncryptedKey } else { AddressError::NoKey };
+        return Err(error(key_path));
     };
 
     match CertifiedKey::from_der(certificates, parsed, &ring::default_provider()) {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::{MAX_ENCODED, MAX_HOSTS, MAX_PASSWORD, MAX_PEM, MAX_URL};
 
 /// The parameters that a URL may have.
-const KNOWN: &str = "`host`, `port`, `user`, `dbname`, `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, \
-                     `connect_timeout`, `target_session_attrs` and `channel_binding`";
+const KNOWN: &str = "`host`, `port`, `user`, `dbname`, `sslmode`, `sslrootcert`, `sslcert`, \
+                     `sslkey`, `connect_timeout`, `target_session_attrs` and `channel_binding`";
 
 /// An address that cannot be used. No message repeats a part of the URL, other than names of
 /// parameters and paths.
@@ -31,7 +31,7 @@ pub enum AddressError {
     #[error("the URL has encoded bytes that are not UTF-8")]
     NotUtf8,
 
-    /// A control character, encoded or not. `true` names the variable instead of the URL.
+    /// A control character in the URL, encoded or not, or in the named variable.
     #[error("{} contains a control character", source_of(*.0))]
     Control(Option<&'static str>),
 
@@ -117,8 +117,8 @@ pub enum AddressError {
 
     /// `channel_binding` is something else than `require` or `prefer`.
     #[error(
-        "`channel_binding` can only be `require` or `prefer`, because a password is always bound to \
-         the TLS connection"
+        "`channel_binding` can only be `require` or `prefer`, because a password is always bound \
+         to the TLS connection"
     )]
     ChannelBinding,
 
@@ -153,14 +153,17 @@ pub enum AddressError {
 
     /// A private key is encrypted.
     #[error(
-        "the key in `{}` is encrypted with a passphrase; decrypt it with `openssl pkey`, because it is \
-         stored encrypted in the vault",
+        "the key in `{}` is encrypted with a passphrase, which is not supported; make a decrypted \
+         copy with `openssl pkey`",
         .0.display()
     )]
     EncryptedKey(PathBuf),
 
     /// The certificate and the key are not a pair.
-    #[error("the key in `{}` does not belong to the certificate in `{}`", .key.display(), .certificate.display())]
+    #[error(
+        "the key in `{}` does not belong to the certificate in `{}`",
+        .key.display(), .certificate.display()
+    )]
     KeyMismatch {
         /// The file with the key
         key: PathBuf,

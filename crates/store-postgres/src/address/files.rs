@@ -10,8 +10,8 @@ use secrets_core::model::SecretBytes;
 
 /// Reads the files that an address refers to.
 pub trait Files {
-    /// Returns the content of a regular file, or `None` if there is no regular file at `path`. A file
-    /// of more than `limit` bytes is an error of the kind [`io::ErrorKind::FileTooLarge`].
+    /// Returns the content of a regular file, or `None` if there is no regular file at `path`. A
+    /// file of more than `limit` bytes is an error of the kind [`io::ErrorKind::FileTooLarge`].
     fn read(&self, path: &Path, limit: usize) -> io::Result<Option<FileContent>>;
 }
 

@@ -14,7 +14,8 @@ const MAX_FILE: usize = 1024 * 1024;
 /// PostgreSQL's own. A line for `localhost` matches a socket in one of them.
 const SOCKET_DIRECTORIES: [&str; 3] = ["/run/postgresql", "/var/run/postgresql", "/tmp"];
 
-/// Finds the password of an address. For several hosts, all lines that match must have the same one.
+/// Finds the password of an address. For several hosts, all lines that match must have the same
+/// one.
 pub(super) fn find(
     address: &Address,
     files: &dyn Files,

@@ -139,28 +139,25 @@ impl Settings {
             Some(_) => return Err(AddressError::ChannelBinding),
         }
 
-        let transport = match is_tls {
-            true => {
-                let paths = Paths {
-                    roots: self.roots,
-                    certificate: self.certificate.map(PathBuf::from),
-                    key: self.key.map(PathBuf::from),
-                    home: self.home.map(PathBuf::from),
-                };
-                Transport::Tls {
-                    roots: load_roots(&paths, files)?,
-                    client: load_client(&paths, files)?,
-                }
-            }
-            false => Transport::Plain,
-        };
+        let mut transport = Transport::Plain;
+        if is_tls {
+            let paths = Paths {
+                roots: self.roots,
+                certificate: self.certificate.map(PathBuf::from),
+                key: self.key.map(PathBuf::from),
+                home: self.home.map(PathBuf::from),
+            };
+            let roots = load_roots(&paths, files)?;
+            transport = Transport::Tls { roots, client: load_client(&paths, files)? };
+        }
 
         let address = Address { hosts, user, database, transport, password: None, connect_timeout };
         // A password has its own length of 4 bytes in front.
-        match address.encode().len() + 4 + MAX_PASSWORD <= MAX_ENCODED {
-            true => Ok(address),
-            false => Err(AddressError::Size),
+        if address.encode().len() + 4 + MAX_PASSWORD > MAX_ENCODED {
+            return Err(AddressError::Size);
         }
+
+        Ok(address)
     }
 }
 
@@ -180,7 +177,7 @@ pub(super) fn variable(
     }
 }
 
-/// Joins the lists of hosts and of ports. One port is for all hosts; an empty one is the default.
+/// Joins the lists of hosts and of ports. One port is for all hosts. An empty one is the default.
 fn hosts(hosts: Option<&str>, ports: Option<&str>) -> Result<Vec<Host>, AddressError> {
     let hosts: Vec<&str> = hosts.ok_or(AddressError::NoHost)?.split(',').collect();
     let ports: Vec<&str> = ports.unwrap_or_default().split(',').collect();

@@ -1,8 +1,8 @@
 //! The binary form of an address, which the caller seals in a file.
 //!
 //! ```text
-//! version(1: 1) ‖ n(u32) ‖ n × ( name ‖ port(u16) ) ‖ user ‖ database ‖ connect_timeout(u32, seconds)
-//!   ‖ transport(1: 0 plain, 1 TLS)
+//! version(1: 1) ‖ n(u32) ‖ n × ( name ‖ port(u16) ) ‖ user ‖ database
+//!   ‖ connect_timeout(u32, seconds) ‖ transport(1: 0 plain, 1 TLS)
 //!       TLS:  roots(1: 0 system, 1 PEM ‖ certificates) ‖ client(1: 0 none, 1 chain ‖ key)
 //!   ‖ password(1: 0 none, 1 password)
 //! ```
@@ -54,7 +54,8 @@ impl Address {
         bytes
     }
 
-    /// Reads the binary form. Returns `None` if it is damaged, exceeds a bound or has a newer version.
+    /// Reads the binary form. Returns `None` if it is damaged, exceeds a bound or has a newer
+    /// version.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > MAX_ENCODED {
             return None;
@@ -80,14 +81,15 @@ impl Address {
         let user = text(&mut reader)?;
         let database = text(&mut reader)?;
         let connect_timeout = Duration::from_secs(reader.u32()?.into());
-        let transport = match is_present(&mut reader)? {
-            true => transport(&mut reader)?,
-            false => Transport::Plain,
-        };
-        let password = match is_present(&mut reader)? {
-            true => Some(SecretBytes::copy_of(reader.prefixed()?)),
-            false => None,
-        };
+        let mut transport = Transport::Plain;
+        if is_present(&mut reader)? {
+            transport = read_tls(&mut reader)?;
+        }
+
+        let mut password = None;
+        if is_present(&mut reader)? {
+            password = Some(SecretBytes::copy_of(reader.prefixed()?));
+        }
 
         let address = Self { hosts, user, database, transport, password, connect_timeout };
         address.is_within_bounds().then_some(())?;
@@ -95,19 +97,17 @@ impl Address {
     }
 }
 
-fn transport(reader: &mut Reader<'_>) -> Option<Transport> {
-    let roots = match is_present(reader)? {
-        true => Roots::Pem(pem(reader)?.to_vec()),
-        false => Roots::System,
-    };
+fn read_tls(reader: &mut Reader<'_>) -> Option<Transport> {
+    let mut roots = Roots::System;
+    if is_present(reader)? {
+        roots = Roots::Pem(pem(reader)?.to_vec());
+    }
 
-    let client = match is_present(reader)? {
-        true => {
-            let chain = pem(reader)?.to_vec();
-            Some(ClientCertificate { chain, key: SecretBytes::copy_of(pem(reader)?) })
-        }
-        false => None,
-    };
+    let mut client = None;
+    if is_present(reader)? {
+        let chain = pem(reader)?.to_vec();
+        client = Some(ClientCertificate { chain, key: SecretBytes::copy_of(pem(reader)?) });
+    }
 
     Some(Transport::Tls { roots, client })
 }
@@ -125,6 +125,7 @@ fn add_optional<'a>(bytes: &mut SecretBytes, parts: impl Iterator<Item = &'a [u8
     }
 }
 
+/// Reads a byte which says whether something follows.
 fn is_present(reader: &mut Reader<'_>) -> Option<bool> {
     match reader.u8()? {
         0 => Some(false),

@@ -2,7 +2,7 @@
 
 use super::{AddressError, MAX_URL, is_printable};
 
-/// Returns names and decoded values in the order in which they apply: a later one replaces an
+/// Returns names and decoded values in the order in which they apply. A later one replaces an
 /// earlier one. `host` and `port` are lists with commas.
 pub(super) fn split(url: &str) -> Result<Vec<(String, String)>, AddressError> {
     if url.len() > MAX_URL {
@@ -106,8 +106,9 @@ fn decode(text: &str) -> Result<String, AddressError> {
     }
 
     let text = String::from_utf8(bytes).map_err(|_| AddressError::NotUtf8)?;
-    match is_printable(&text) {
-        true => Ok(text),
-        false => Err(AddressError::Control(None)),
+    if !is_printable(&text) {
+        return Err(AddressError::Control(None));
     }
+
+    Ok(text)
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use tokio_postgres::error::DbError;
 
-/// An SQLSTATE: five digits or capital letters. The server's texts are never shown, because a hostile
-/// server chooses them.
+/// An SQLSTATE: five digits or capital letters. The server's texts are never shown, because a
+/// hostile server chooses them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Code([u8; 5]);
 

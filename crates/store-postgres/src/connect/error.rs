@@ -61,8 +61,8 @@ pub enum ConnectError {
 
     /// The server asks for a password, and none is known.
     #[error(
-        "`{host}` asks for the password of `{user}`; set `PGPASSFILE` or `PGPASSWORD` or enter it at the \
-         hidden prompt"
+        "`{host}` asks for the password of `{user}`; set `PGPASSFILE` or `PGPASSWORD` or enter it \
+         at the hidden prompt"
     )]
     NoPassword {
         /// The host
@@ -71,7 +71,7 @@ pub enum ConnectError {
         user: String,
     },
 
-    /// The login would give the password away, or proves nothing.
+    /// The login would reveal the password, or the server proves nothing with it.
     #[error("`{host}` {method}")]
     WeakAuthentication {
         /// The host
@@ -89,6 +89,17 @@ pub enum ConnectError {
         host: String,
         /// The role
         user: String,
+    },
+
+    /// The server's certificate is not the one that we have seen, so TLS ends in between. Our proof
+    /// of the password names the certificate.
+    #[error(
+        "`{host}` has another certificate than the one that we see, so something in between reads \
+         the connection; connect to the server itself"
+    )]
+    Intercepted {
+        /// The host
+        host: String,
     },
 
     /// The database does not exist: 3D000.
@@ -185,7 +196,9 @@ pub enum LoginMethod {
     Cleartext,
     /// An MD5 hash of the password.
     Md5,
-    /// A proof of the password (SCRAM) that is not bound to the TLS connection.
+    /// A proof of the password (SCRAM) that is not bound to the TLS connection. Somebody in between
+    /// could pass it on. PgBouncer offers no other, and a certificate that is signed with Ed25519
+    /// or RSA-PSS allows no other (RFC 5929, section 4.1, needs the hash of the signature).
     Unbound,
     /// No password, although we know one. The server proves nothing.
     Nothing,
@@ -194,7 +207,7 @@ pub enum LoginMethod {
 }
 
 impl ConnectError {
-    /// Returns true if no host was reached. The server is then perhaps fine.
+    /// Returns true if no host was reached. The servers may be fine.
     pub fn is_unreached(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Timeout { .. } => true,
@@ -224,6 +237,7 @@ impl ConnectError {
                 | Self::NoPassword { .. }
                 | Self::WeakAuthentication { .. }
                 | Self::Impostor { .. }
+                | Self::Intercepted { .. }
                 | Self::NoDatabase { .. }
         )
     }
@@ -274,11 +288,12 @@ impl ConnectError {
             return Self::refusal(address, host, *refusal);
         }
 
-        // The driver has no other way to tell that SCRAM failed. A test compares this text.
-        match error.to_string() == "authentication error" {
-            true => Self::Impostor { host: host.to_string(), user: address.user().to_owned() },
-            false => Self::io(host, cause),
+        // The driver reports a failed SCRAM only with this text. A test depends on it.
+        if error.to_string() == "authentication error" {
+            return Self::Impostor { host: host.to_string(), user: address.user().to_owned() };
         }
+
+        Self::io(host, cause)
     }
 
     fn refusal(address: &Address, host: &Host, refusal: Refusal) -> Self {
@@ -360,8 +375,8 @@ impl fmt::Display for TlsFailure {
         f.write_str(match self {
             Self::NotOffered => "the server does not offer TLS; turn `ssl` on in `postgresql.conf`",
             Self::UnknownAuthority => {
-                "its certificate is not signed by a known authority; name the authority's certificate \
-                 with `sslrootcert`"
+                "its certificate is not signed by a known authority; name the authority's \
+                 certificate with `sslrootcert`"
             }
             Self::Name => "its certificate is for another name",
             Self::NoName => {
@@ -370,7 +385,8 @@ impl fmt::Display for TlsFailure {
             Self::Expired => "its certificate has expired",
             Self::NotYetValid => "its certificate is not valid yet; check this machine's clock",
             Self::Authority => {
-                "its certificate is an authority's; create a server certificate that the authority signs"
+                "its certificate belongs to an authority; create a server certificate that the \
+                 authority has signed"
             }
             Self::Certificate => "its certificate is invalid",
             Self::ClientCertificate => {
@@ -393,12 +409,13 @@ impl fmt::Display for LoginMethod {
                  `pg_hba.conf`, and set the password again"
             }
             Self::Unbound => {
-                "does not bind the login to the TLS connection (`SCRAM-SHA-256-PLUS`), so somebody in \
-                 between could pass it on"
+                "does not bind the login to the TLS connection (`SCRAM-SHA-256-PLUS`), which \
+                 poolers and Ed25519 certificates cannot do; connect to the server itself, or log \
+                 in with a client certificate"
             }
             Self::Nothing => {
-                "asks for no password, so it does not prove that it knows the one that is stored; use \
-                 `scram-sha-256` in `pg_hba.conf`, or connect without a password"
+                "asks for no password, so it does not prove that it knows the one that is stored; \
+                 use `scram-sha-256` in `pg_hba.conf`, or connect without a password"
             }
             Self::Other => "asks for a login method that is not supported",
         })
@@ -409,7 +426,7 @@ fn login(code: Code) -> &'static str {
     match code.as_str() {
         "28P01" => "wrong user or password",
         "42501" => "the role may not connect to the database",
-        _ => "the rules in `pg_hba.conf` do not allow it, or the role does not exist",
+        _ => "the rules in `pg_hba.conf` do not allow it, or the role may not log in",
     }
 }
 

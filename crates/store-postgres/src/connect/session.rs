@@ -20,7 +20,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 /// A connection that is logged in. A task of the runtime moves its bytes.
 ///
-/// Dropping it ends the connection at once. [`Session::close`] takes leave of the server.
+/// Dropping it ends the connection at once. [`Session::close`] notifies the server first.
 pub struct Session {
     client: Client,
     warnings: Arc<Mutex<Vec<Warning>>>,
@@ -89,16 +89,16 @@ impl Session {
     /// Returns the warnings since the last call, at most 64, in the order in which they came.
     ///
     /// A warning that the server sends before the answer to a statement is here when that answer
-    /// is. After a `COMMIT`, a warning means that the server has not waited for its replicas.
+    /// is. After a `COMMIT`, a warning may mean that the server did not wait for its replicas.
     pub fn take_warnings(&self) -> Vec<Warning> {
         std::mem::take(&mut self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes leave of the server and closes the connection. Waits at most one second.
+    /// Notifies the server and closes the connection. Waits at most one second.
     pub async fn close(self) {
         let Self { client, mut task, .. } = self;
         drop(client);
-        // Whether the server has heard it makes no difference.
+        // The connection is closed in either case.
         let _ = tokio::time::timeout(CLOSING, &mut task.0).await;
     }
 }
@@ -134,8 +134,9 @@ impl Warning {
 
 /// Finds out whether the server is the primary.
 ///
-/// The server's word at login is enough if it is `off`. A pooler may repeat an old `on`, so that one
-/// is checked. A server that says nothing is asked if another host could be used instead.
+/// PostgreSQL 14 or newer sends `in_hot_standby` at login. `off` is enough. A pooler may repeat an
+/// old `on`, so we ask the server again in that case. We also ask a server that did not send it, if
+/// another host could be used instead.
 pub(super) async fn is_primary(session: &Session, is_only_host: bool) -> Result<bool, Error> {
     match (session.is_replica, is_only_host) {
         (Some(false), _) | (None, true) => return Ok(true),

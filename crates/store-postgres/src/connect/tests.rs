@@ -27,8 +27,8 @@ fn address(ports: &[u16], password: Option<&[u8]>) -> Address {
     }
 }
 
-/// Starts a server that waits for bytes and then sends the next answer, for each answer. It closes the
-/// connection after the last one.
+/// Starts a server that waits for bytes and then sends the next answer, for each answer. It closes
+/// the connection after the last one.
 async fn server(answers: Vec<Vec<u8>>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -137,12 +137,13 @@ async fn a_server_that_does_not_know_the_password_is_an_impostor() {
 }
 
 #[tokio::test]
-async fn errors_of_the_server_are_told_by_their_code() {
+async fn errors_of_the_server_are_shown_by_their_code() {
     for (code, expected) in [
         ("28P01", "refuses the login of `ana`: wrong user or password"),
         (
             "28000",
-            "refuses the login of `ana`: the rules in `pg_hba.conf` do not allow it, or the role does not exist",
+            "refuses the login of `ana`: the rules in `pg_hba.conf` do not allow it, or the role \
+             may not log in",
         ),
         ("42501", "refuses the login of `ana`: the role may not connect to the database"),
         ("3D000", "has no database `d`"),

@@ -15,8 +15,8 @@ use super::socket::Socket;
 use super::{ConnectError, TlsFailure};
 use crate::address::{ClientCertificate, Host, Roots, parse_certificates, parse_key};
 
-/// `SSLRequest`, which asks whether the server offers TLS: the length and a number that is no version
-/// of the protocol.
+/// `SSLRequest`, which asks whether the server offers TLS: the length and a number that is no
+/// version of the protocol.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// A TLS connection over a socket.
@@ -61,7 +61,7 @@ impl Connector {
         mut socket: Socket,
         host: &Host,
     ) -> Result<Encrypted, ConnectError> {
-        // Exactly one byte is read. Bytes that somebody adds to it are not taken for encrypted ones.
+        // We read exactly one byte. Bytes that somebody adds to it must not count as encrypted.
         let mut answer = [0];
         let asked = async {
             socket.write_all(&SSL_REQUEST).await?;

@@ -10,7 +10,7 @@ use crate::world::{World, by_tag, project, secret, tag};
 #[test]
 fn what_one_machine_writes_another_one_reads() {
     let Some(world) = World::new() else { return };
-    let relay = Relay::start(Cluster::shared().unwrap().port(), Duration::ZERO);
+    let relay = Relay::start(Cluster::shared().unwrap().port(), Duration::from_millis(20));
     let web = project("web");
 
     let first = world.vault("first", Some(relay.port()));
@@ -33,9 +33,11 @@ fn what_one_machine_writes_another_one_reads() {
         ("delete", |vault| drop(vault.delete(&project("web"), &[by_tag("four")]).unwrap())),
     ] {
         relay.reset();
+        let begun = std::time::Instant::now();
         act(&second);
+        let took = begun.elapsed();
         println!(
-            "{name}: {} trips, {} up, {} down",
+            "{name}: {took:?} {} trips, {} up, {} down",
             relay.trips(),
             relay.bytes_up(),
             relay.bytes_down()

@@ -60,7 +60,7 @@ impl World {
     pub fn new() -> Option<Self> {
         let database = Cluster::shared()?.database();
         let world = Self { database, directory: TempDir::new().unwrap() };
-        PostgresServer::new(world.address(None)).unwrap().create_tables().unwrap();
+        PostgresServer::create_tables(&world.address(None)).unwrap();
 
         let store = world.store("first", None);
         let mut transaction = store.write().unwrap();

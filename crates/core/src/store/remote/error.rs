@@ -1,6 +1,7 @@
 //! The errors of a vault on a server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::store::StoreError;
 
@@ -14,6 +15,9 @@ pub enum ServerError {
     /// reason
     #[error("no connection to the vault's server: {0}")]
     Refused(String),
+    /// The server asks for a password, and none is known; the text names the role
+    #[error("no connection to the vault's server: {0}")]
+    NoPassword(String),
     /// The role may not do this
     #[error("the role in the database may not do this")]
     Forbidden,
@@ -38,9 +42,20 @@ pub enum ServerError {
     /// The server was not asked, and this machine has never seen what is needed
     #[error("this machine has no copy of what is needed{}", because(.0.as_ref()))]
     NotCached(Option<Arc<StoreError>>),
+    /// The server was not asked, and what this machine has seen is too old
+    #[error("what this machine last saw of the vault is {} old{}", days(*.0), because(.1.as_ref()))]
+    TooOld(Duration, Option<Arc<StoreError>>),
     /// A change was requested offline
     #[error("a change needs the vault's server")]
     Offline,
+}
+
+fn days(age: Duration) -> String {
+    match age.as_secs() / (24 * 60 * 60) {
+        0 => "less than a day".into(),
+        1 => "1 day".into(),
+        days => format!("{days} days"),
+    }
 }
 
 fn because(cause: Option<&Arc<StoreError>>) -> String {

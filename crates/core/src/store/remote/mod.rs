@@ -19,6 +19,7 @@ mod transaction;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use error::ServerError;
 pub use message::{Ask, Begin, Committed, KnownHead, Request, Rows, Scope, Update, UpdateError};
@@ -26,10 +27,10 @@ pub use message::{Ask, Begin, Committed, KnownHead, Request, Rows, Scope, Update
 use super::sqlite::SqliteStore;
 use super::{Doubt, Location, NearRows, Snapshot, Store, StoreError, Transaction};
 use crate::crypto::aead::Key;
-use crate::crypto::ids::VaultId;
+use crate::crypto::ids::{DIRECTORY, VaultId};
 use crate::crypto::near_file;
 use crate::crypto::rows::Slot;
-use crate::model::SecretBytes;
+use crate::model::{SecretBytes, Timestamp};
 use snapshot::{Mode, RemoteSnapshot};
 
 /// A connection to the server of a vault. It begins with the first question.
@@ -63,8 +64,7 @@ pub struct RemoteStore {
     /// The opened address
     address: Option<SecretBytes>,
     server: OnceCell<Box<dyn Server>>,
-    /// Never ask the server
-    is_offline: bool,
+    offline: OfflineRules,
     /// Why the server was not asked, and the oldest time of rows that were read without it
     fallback: RefCell<Option<Fallback>>,
     /// The next change may assume that the cache is current
@@ -82,6 +82,31 @@ pub struct Fallback {
     pub cause: Option<Arc<StoreError>>,
     /// The time at which the rows were last equal to the server's, in milliseconds since 1970
     pub seen: u64,
+    is_told: bool,
+}
+
+/// A callback that is called when something was read without the server.
+pub type FallbackNotice = Box<dyn Fn(&Fallback) + Send>;
+
+/// The rules for reading without the server.
+pub struct OfflineRules {
+    /// Whether the server is never asked
+    pub is_offline: bool,
+    /// The maximum age of rows
+    pub max_age: Duration,
+    /// Called the first time
+    pub notice: Option<FallbackNotice>,
+}
+
+impl OfflineRules {
+    /// The maximum age of rows unless something else is requested.
+    pub const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+}
+
+impl Default for OfflineRules {
+    fn default() -> Self {
+        Self { is_offline: false, max_age: Self::MAX_AGE, notice: None }
+    }
 }
 
 impl RemoteStore {
@@ -126,7 +151,7 @@ impl RemoteStore {
             connector,
             address,
             server: OnceCell::new(),
-            is_offline: false,
+            offline: OfflineRules::default(),
             fallback: RefCell::default(),
             assumes: Cell::new(false),
             locks_directory: Cell::new(false),
@@ -134,10 +159,10 @@ impl RemoteStore {
         })
     }
 
-    /// Never asks the server.
+    /// Follows other rules for reading without the server.
     #[must_use]
-    pub fn offline(self) -> Self {
-        Self { is_offline: true, ..self }
+    pub fn with_rules(self, offline: OfflineRules) -> Self {
+        Self { offline, ..self }
     }
 
     fn server(&self) -> Result<&dyn Server, StoreError> {
@@ -150,12 +175,30 @@ impl RemoteStore {
         Ok(&**self.server.get_or_init(|| server))
     }
 
-    /// Remembers that rows of this age were read without the server.
-    fn fell_back(&self, cause: Option<&Arc<StoreError>>, seen: u64) {
+    /// Remembers that rows of this age are read without the server. Fails if they are too old.
+    fn fall_back(&self, cause: Option<&Arc<StoreError>>, seen: u64) -> Result<(), StoreError> {
+        let age = Duration::from_millis(Timestamp::now().0.saturating_sub(seen));
+        if age > self.offline.max_age {
+            return Err(ServerError::TooOld(age, cause.cloned()).into());
+        }
+
         let mut fallback = self.fallback.borrow_mut();
         match &mut *fallback {
             Some(known) => known.seen = known.seen.min(seen),
-            None => *fallback = Some(Fallback { cause: cause.cloned(), seen }),
+            None => *fallback = Some(Fallback { cause: cause.cloned(), seen, is_told: false }),
+        }
+
+        Ok(())
+    }
+
+    /// Reports a reading without the server, once.
+    fn tell_fallback(&self) {
+        if let Some(fallback) = &mut *self.fallback.borrow_mut()
+            && !fallback.is_told
+            && let Some(notice) = &self.offline.notice
+        {
+            fallback.is_told = true;
+            notice(fallback);
         }
     }
 
@@ -166,12 +209,12 @@ impl RemoteStore {
 
 impl Store for RemoteStore {
     fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
-        let mode = if self.is_offline { Mode::Offline(None) } else { Mode::Read };
+        let mode = if self.offline.is_offline { Mode::Offline(None) } else { Mode::Read };
         Ok(Box::new(self.begin(mode)?))
     }
 
     fn write(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
-        if self.is_offline {
+        if self.offline.is_offline {
             return Err(ServerError::Offline.into());
         }
 
@@ -211,6 +254,10 @@ impl Store for RemoteStore {
         }
     }
 
+    fn address(&self) -> Option<&SecretBytes> {
+        self.address.as_ref()
+    }
+
     fn recovery_slots(&self) -> Result<Vec<Slot>, StoreError> {
         self.cache.reading()?.slots()
     }
@@ -229,6 +276,10 @@ impl Store for RemoteStore {
 
     fn fallback(&self) -> Option<Fallback> {
         self.fallback.borrow().clone()
+    }
+
+    fn last_seen(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.cache.reading()?.seen(&DIRECTORY)?.map(Timestamp))
     }
 
     fn is_replicated(&self) -> bool {

@@ -59,6 +59,10 @@ pub(super) struct State {
     accepted: RefCell<BTreeSet<ProjectId>>,
     /// Cached projects that the server no longer has
     gone: Vec<ProjectId>,
+    /// The indexes of the directory that were asked for
+    entries: BTreeSet<[u8; 16]>,
+    /// All heads were asked for
+    has_all: bool,
     located: BTreeMap<RecordId, Option<(ProjectId, [u8; 16])>>,
     has_grants: bool,
     grants: BTreeSet<TokenId>,
@@ -90,6 +94,8 @@ impl<'a> RemoteSnapshot<'a> {
             changed: BTreeSet::new(),
             accepted: RefCell::default(),
             gone: Vec::new(),
+            entries: BTreeSet::new(),
+            has_all: false,
             located: BTreeMap::new(),
             has_grants: false,
             grants: BTreeSet::new(),
@@ -163,9 +169,13 @@ impl<'a> RemoteSnapshot<'a> {
     fn leave_out_confirmed(&self, plan: &mut Plan) {
         let state = self.state.borrow();
         plan.scope.known.retain(|known| !state.heads.contains_key(&known.pid));
+        plan.scope.entries.retain(|(index, _)| !state.entries.contains(index));
+        plan.scope.ids.retain(|rid| !state.located.contains_key(rid));
+        plan.scope.all = plan.scope.all.filter(|_| !state.has_all);
         plan.asks.retain(|ask| match ask {
             Ask::Grants => !state.has_grants,
             Ask::Grant(token_id) => !state.has_grants && !state.grants.contains(token_id),
+            Ask::Ids(rids) => rids.iter().any(|rid| !state.located.contains_key(rid)),
             Ask::Indexes { pid, .. } => state.heads.get(pid) != Some(&Head::Absent),
             _ => true,
         });
@@ -216,7 +226,7 @@ impl<'a> RemoteSnapshot<'a> {
                 return Err(not_cached(cause));
             }
 
-            self.store.fell_back(cause, cache.seen(&known.pid)?.unwrap_or(0));
+            self.store.fall_back(cause, cache.seen(&known.pid)?.unwrap_or(0))?;
             state.heads.insert(known.pid, Head::Cached);
         }
 
@@ -325,6 +335,8 @@ impl<'a> RemoteSnapshot<'a> {
             }
         }
 
+        state.entries.extend(plan.scope.entries.iter().map(|(index, _)| *index));
+        state.has_all |= plan.scope.all.is_some();
         state.changed.extend(rows.projects.iter().map(|row| row.pid));
         for (rid, pid, index) in &rows.located {
             state.located.insert(*rid, Some((*pid, *index)));
@@ -434,6 +446,10 @@ impl Drop for RemoteSnapshot<'_> {
             && let Some(server) = self.store.server.get()
         {
             server.end();
+        }
+
+        if matches!(self.state.borrow().mode, Mode::Offline(_)) {
+            self.store.tell_fallback();
         }
 
         if matches!(self.state.borrow().mode, Mode::Read) {
