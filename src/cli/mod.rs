@@ -8,7 +8,6 @@ mod usage;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};

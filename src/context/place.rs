@@ -7,7 +7,7 @@ use secrets_core::crypto::ids::VaultId;
 use secrets_core::crypto::output_digest::hex;
 use secrets_core::model::SecretBytes;
 use secrets_core::store::remote::FallbackNotice;
-use secrets_core::store::{CachePlace, OfflineRules, RemoteStore, SqliteStore, StoreError};
+use secrets_core::store::{CachePlace, OfflineRules, RemoteStore, SqliteStore, Store, StoreError};
 use secrets_core::vault::{Locked, VaultError};
 use secrets_store_postgres::PostgresServer;
 use secrets_store_postgres::address::{Address, SystemFiles};
@@ -38,12 +38,9 @@ impl VaultOpener {
         let store = match &self.place {
             Place::File(path) => {
                 let file = SqliteStore::open(path)?;
-                if !file.is_near() {
-                    return Ok(Locked::with_file(file));
-                }
-
-                let vault_id = file.near()?.vault.vault_id;
-                let cache = self.cache(&vault_id);
+                let near = file.near()?.filter(|near| !near.address.is_empty());
+                let Some(near) = near else { return Ok(Locked::with_file(file)) };
+                let cache = self.cache(&near.vault.vault_id);
                 RemoteStore::open(file, cache_place(cache.as_deref()), connector)?
             }
             Place::Server { address, name } => {

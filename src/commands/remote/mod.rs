@@ -3,6 +3,8 @@
 mod connection;
 mod init;
 mod join;
+mod pull;
+mod push;
 mod status;
 mod ticket;
 
@@ -33,6 +35,8 @@ enum RemoteCommand {
     Init(init::InitArgs),
     Ticket(ticket::TicketArgs),
     Join(join::JoinArgs),
+    Push(push::PushArgs),
+    Pull(pull::PullArgs),
     Status(status::StatusArgs),
 }
 
@@ -51,6 +55,8 @@ pub(crate) fn run(args: &RemoteArgs, cx: &Context) -> Result<(), Error> {
         RemoteCommand::Init(args) => init::run(args, cx),
         RemoteCommand::Ticket(args) => ticket::run(args, cx),
         RemoteCommand::Join(args) => join::run(args, cx),
+        RemoteCommand::Push(args) => push::run(args, cx),
+        RemoteCommand::Pull(args) => pull::run(args, cx),
         RemoteCommand::Status(args) => status::run(args, cx),
     }
 }

@@ -44,6 +44,25 @@ pub struct Report {
     pub divergence: Option<Divergence>,
 }
 
+impl Report {
+    /// Adds what is known of key slots.
+    fn add_slots(&mut self, slots: &[Slot]) {
+        for slot in slots {
+            match (slot.kind, slot.kdf_params()) {
+                (kind, Some(params)) if is_of_passphrase(kind) => {
+                    self.passphrases.push(params);
+                    self.key_file |= kind == KEYED_SLOT;
+                }
+                (KEYCHAIN_SLOT, _) => self.keychains += 1,
+                (kind, None) if is_of_passphrase(kind) => {
+                    self.damage.push(Damage::new("a key slot"));
+                }
+                (kind, _) => self.recovery |= kind == RECOVERY_SLOT,
+            }
+        }
+    }
+}
+
 /// An inspected project.
 #[derive(Debug)]
 pub struct ProjectReport {
@@ -93,7 +112,11 @@ impl Vault {
     /// orphan rows. Calls `on_progress` with the number of secrets checked so far.
     pub fn verify(&self, on_progress: &dyn Fn(u64)) -> Result<Report, VaultError> {
         let snapshot = self.store.read()?;
-        let report = inspect(snapshot.inspection()?, self, on_progress)?.report;
+        let mut report = inspect(snapshot.inspection()?, self, on_progress)?.report;
+        if let Some(near) = self.near()? {
+            report.add_slots(&near.slots);
+        }
+
         if !report.damage.is_empty() && self.slots_changed(&*snapshot) {
             return Err(VaultError::SlotsChanged);
         }
@@ -181,17 +204,7 @@ fn open(
     }
 
     let grants = damaged_or(|| snapshot.grants(), GRANTS, &mut report)?.unwrap_or_default();
-    for slot in &slots {
-        match (slot.kind, slot.kdf_params()) {
-            (kind, Some(params)) if is_of_passphrase(kind) => {
-                report.passphrases.push(params);
-                report.key_file |= kind == KEYED_SLOT;
-            }
-            (KEYCHAIN_SLOT, _) => report.keychains += 1,
-            (kind, None) if is_of_passphrase(kind) => report.damage.push(Damage::new("a key slot")),
-            (kind, _) => report.recovery |= kind == RECOVERY_SLOT,
-        }
-    }
+    report.add_slots(&slots);
 
     let state = || State::read(snapshot, &of.access, of.checkpoints.as_ref());
     let read = match retry_once(state) {

@@ -103,7 +103,7 @@ pub use use_log::{MAX_SEGMENT, ReadUses, UseLog, UseLogError, UseLogKeys};
 
 use crate::crypto::CryptoError;
 use crate::crypto::audit::{self, AuditChange};
-use crate::crypto::ids::VaultId;
+use crate::crypto::ids::{DIRECTORY, VaultId};
 use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::crypto::random;
 use crate::crypto::root_key::RootKey;
@@ -141,7 +141,7 @@ impl Locked {
     /// Opens the vault at `path`.
     pub fn open(path: &Path) -> Result<Self, VaultError> {
         let store = SqliteStore::open(path)?;
-        if store.is_near() {
+        if store.is_near() && store.read()?.project(&DIRECTORY)?.is_none() {
             return Err(StoreError::IsNear(path.to_owned()).into());
         }
 

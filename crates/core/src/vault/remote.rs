@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
+use super::copies::copy_rows;
+use super::directory::{Directory, DirectoryEdit};
+use super::inspect::inspect;
 use super::{Locked, Vault, VaultError, begin_vault};
-use crate::crypto::ids::VaultId;
+use crate::crypto::audit::Action;
+use crate::crypto::ids::{DIRECTORY, VaultId};
 use crate::crypto::kdf::{KdfParams, Passphrase};
 use crate::crypto::near_file;
 use crate::crypto::random;
 use crate::crypto::root_key::RootKey;
-use crate::crypto::rows::{Slot, VaultRow};
-use crate::crypto::slot::Credential;
+use crate::crypto::rows::{Slot, VaultRow, slots_hash};
+use crate::crypto::slot::{Credential, RECOVERY_SLOT};
 use crate::model::{SecretBytes, Timestamp};
 use crate::store::remote::ServerError;
-use crate::store::{self, NearRows, Store, StoreError};
+use crate::store::{self, Change, NearRows, Store, StoreError};
 
 /// A vault that does not exist yet.
 pub struct NewRemoteVault {
@@ -102,6 +106,56 @@ impl Joined {
     ) -> Result<NearRows, VaultError> {
         let slot = Slot::create(passphrase, false, params, &self.row.vault_id, &self.root)?;
         near_rows(&self.root, self.row.clone(), vec![slot], address)
+    }
+}
+
+impl Vault {
+    /// Moves the vault to the empty tables of a server, with its tokens and its audit logs. Returns the
+    /// content of the near file, which has the key slots of this machine. The recovery code goes to the
+    /// server.
+    ///
+    /// # Errors
+    /// Fails with [`ServerError::HasVault`] if the tables have a vault.
+    pub fn push(&self, to: &dyn Store, address: &SecretBytes) -> Result<NearRows, VaultError> {
+        let root = self.root_key()?;
+        let snapshot = self.store.read()?;
+        let state = self.state(&*snapshot)?;
+        let vault = state.vault.clone();
+        let (far, near): (Vec<Slot>, Vec<Slot>) =
+            state.slots.iter().cloned().partition(|slot| slot.kind == RECOVERY_SLOT);
+
+        let mut transaction = to.write()?;
+        if transaction.project(&DIRECTORY)?.is_some() {
+            return Err(StoreError::from(ServerError::HasVault).into());
+        }
+
+        transaction.apply(Change::Clear)?;
+        copy_rows(snapshot.inspection()?, &mut *transaction)?;
+        for slot in &near {
+            transaction.apply(Change::DropSlot(&slot.slot_id))?;
+        }
+
+        let directory = Directory::new(root, vault.vault_id);
+        let before = directory.read(&*transaction)?;
+        let mut edit =
+            DirectoryEdit::new(&directory, before, &mut *transaction, Action::Credentials);
+        edit.slots = slots_hash(&far, &vault.past);
+        edit.sign()?;
+
+        let report = inspect(transaction.inspection()?, self, &|_| {})?.report;
+        if !report.damage.is_empty() {
+            return Err(VaultError::DamagedVault(Box::new(report)));
+        }
+
+        match store::commit(to, transaction) {
+            Err(StoreError::Raced | StoreError::IdTaken) => {
+                Err(StoreError::from(ServerError::HasVault).into())
+            }
+            committed => {
+                committed?;
+                near_rows(root, vault, near, address)
+            }
+        }
     }
 }
 

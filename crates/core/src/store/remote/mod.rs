@@ -116,7 +116,7 @@ impl RemoteStore {
         cache: CachePlace<'_>,
         connector: Connector,
     ) -> Result<Self, StoreError> {
-        let location = Location::Remote(near.near()?.vault.vault_id);
+        let location = Location::Remote(near.near_rows()?.vault.vault_id);
         Self::new(Some(near), location, None, cache, connector)
     }
 
@@ -236,7 +236,7 @@ impl Store for RemoteStore {
 
     fn unlock(&mut self, key: &Key) {
         let Some(near) = &self.near else { return };
-        let opened = near.near().and_then(|rows| {
+        let opened = near.near_rows().and_then(|rows| {
             near_file::open_address(key, &rows.vault.vault_id, &rows.address)
                 .map_err(|_| StoreError::Damaged("server's address"))
         });
@@ -244,7 +244,7 @@ impl Store for RemoteStore {
     }
 
     fn near(&self) -> Result<Option<NearRows>, StoreError> {
-        self.near.as_ref().map(SqliteStore::near).transpose()
+        self.near.as_ref().map(SqliteStore::near_rows).transpose()
     }
 
     fn replace_near(&self, rows: &NearRows) -> Result<(), StoreError> {

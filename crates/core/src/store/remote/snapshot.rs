@@ -359,8 +359,18 @@ impl<'a> RemoteSnapshot<'a> {
         Ok(())
     }
 
+    /// Returns true if the change of this snapshot has replaced everything, so that the server is not
+    /// asked for anything any more.
+    fn is_replaced(&self) -> bool {
+        self.touched.borrow().clears()
+    }
+
     /// Confirms the head of a project. Returns false if the project does not exist.
     fn need_head(&self, pid: &ProjectId) -> Result<bool, StoreError> {
+        if self.touched.borrow().has_head(pid) {
+            return Ok(self.cache()?.project(pid)?.is_some());
+        }
+
         if !self.state.borrow().heads.contains_key(pid) {
             self.ask(|cache| {
                 let mut plan = Plan::default();
@@ -371,10 +381,8 @@ impl<'a> RemoteSnapshot<'a> {
 
         let is_present = self.state.borrow().heads.get(pid) == Some(&Head::Cached);
         let row = if is_present { self.cache()?.project(pid)? } else { None };
-        if !self.touched.borrow().has_head(pid) {
-            let sig = row.as_ref().map(|row| row.sig.clone()).unwrap_or_default();
-            self.state.borrow_mut().used.entry(*pid).or_insert(sig);
-        }
+        let sig = row.as_ref().map(|row| row.sig.clone()).unwrap_or_default();
+        self.state.borrow_mut().used.entry(*pid).or_insert(sig);
 
         Ok(row.is_some())
     }
@@ -524,7 +532,7 @@ impl Rows {
 
 impl Snapshot for RemoteSnapshot<'_> {
     fn fetch(&self, wants: &[Want<'_>]) -> Result<(), StoreError> {
-        if self.everything.get().is_some() {
+        if self.everything.get().is_some() || self.is_replaced() {
             return Ok(());
         }
 
@@ -589,7 +597,8 @@ impl Snapshot for RemoteSnapshot<'_> {
     ) -> Result<(), StoreError> {
         let need = || {
             let has_log = self.state.borrow().logs.get(pid).is_some_and(|first| *first <= from);
-            if !has_log && self.need_head(pid)? && !self.is_changing_log(pid) {
+            if !has_log && !self.is_replaced() && self.need_head(pid)? && !self.is_changing_log(pid)
+            {
                 self.require_server()?;
                 let ask = || Plan { asks: vec![Ask::Audit(*pid, from)], ..Plan::default() };
                 self.ask(|_| Ok(ask()))?;
@@ -647,6 +656,10 @@ impl Snapshot for RemoteSnapshot<'_> {
         }
 
         let cached = self.cache()?.locate(rid)?;
+        if self.is_replaced() {
+            return Ok(cached);
+        }
+
         if let Some((pid, index)) = cached
             && self.need_head(&pid)?
             && self.cache()?.is_complete(&pid, index[0])?
@@ -665,7 +678,8 @@ impl Snapshot for RemoteSnapshot<'_> {
 
     fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
         let need = || {
-            if !self.cache()?.has_value(rid)? && self.cache()?.locate(rid)?.is_some() {
+            let has_value = self.cache()?.has_value(rid)? || self.is_replaced();
+            if !has_value && self.cache()?.locate(rid)?.is_some() {
                 self.require_server()?;
                 self.ask(|_| Ok(Plan { asks: vec![Ask::Values(vec![*rid])], ..Plan::default() }))?;
             }
@@ -677,10 +691,16 @@ impl Snapshot for RemoteSnapshot<'_> {
     }
 
     fn inspection(&self) -> Result<&dyn Inspection, StoreError> {
-        if self.everything.get().is_none() {
+        if self.everything.get().is_none() && !self.is_replaced() {
             self.require_server()?;
             let plan = Plan { asks: vec![Ask::Everything], ..Plan::default() };
-            let rows = self.answer(&plan)?;
+            let mut rows = self.answer(&plan)?;
+            if rows.vault.is_none() {
+                // These came with the first question of the transaction.
+                rows.vault = self.cache()?.cached_vault()?;
+                rows.slots = self.cache()?.slots()?;
+            }
+
             let _ = self.everything.set(SqliteStore::of_rows(&rows)?);
         }
 
@@ -716,8 +736,10 @@ impl RemoteSnapshot<'_> {
         &self,
         read: impl FnOnce(&SqliteTransaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let everything = self.everything.get().ok_or(StoreError::Raced)?;
-        read(&everything.reading()?)
+        match self.everything.get() {
+            Some(everything) => read(&everything.reading()?),
+            None => read(&*self.cache()?),
+        }
     }
 }
 

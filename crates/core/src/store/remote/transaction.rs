@@ -31,6 +31,11 @@ pub(super) struct Touched {
 }
 
 impl Touched {
+    /// Returns true if the change has replaced everything.
+    pub(super) fn clears(&self) -> bool {
+        self.clears
+    }
+
     /// Returns true if the head of a project was written.
     pub(super) fn has_head(&self, pid: &ProjectId) -> bool {
         self.clears || self.projects.contains(pid) || self.dropped_projects.contains(pid)
@@ -207,7 +212,9 @@ impl Transaction for RemoteSnapshot<'_> {
             Change::NewProject(row) => {
                 self.add_project(&row.pid);
             }
-            Change::Project(row) => drop(self.project(&row.pid)?),
+            Change::Project(row) if !self.touched.borrow().clears() => {
+                drop(self.project(&row.pid)?);
+            }
             _ => {}
         }
 

@@ -27,6 +27,7 @@ use secrets_files::directory;
 use super::neighbours;
 use super::vault_path::{self, IfExists, StagedFile};
 use super::{Doubt, FORMAT, Location, Snapshot, Store, StoreError, Transaction};
+use crate::crypto::rows::Slot;
 use budget::Budget;
 pub use near::NearRows;
 use recovery::SavedNames;
@@ -292,6 +293,19 @@ impl Store for SqliteStore {
 
     fn location(&self) -> Location {
         Location::File { path: self.path.clone(), typed: self.typed.clone() }
+    }
+
+    fn near(&self) -> Result<Option<NearRows>, StoreError> {
+        if self.is_near() { self.near_rows().map(Some) } else { Ok(None) }
+    }
+
+    fn replace_near(&self, rows: &NearRows) -> Result<(), StoreError> {
+        self.write_near(rows)
+    }
+
+    fn recovery_slots(&self) -> Result<Vec<Slot>, StoreError> {
+        // This is asked before the vault is unlocked, so nobody is reading.
+        if self.is_near() { self.read()?.slots() } else { Ok(Vec::new()) }
     }
 
     fn settle(&self, doubt: &Doubt) -> Result<bool, StoreError> {

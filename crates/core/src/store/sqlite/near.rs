@@ -1,6 +1,7 @@
-//! The near file of a vault on a server: a vault's file without projects, with this machine's key
-//! slots and the sealed address of the server.
+//! The near file of a vault on a server: a vault's file with this machine's key slots and the sealed
+//! address of the server. A local copy of such a vault has these slots, the rows, and no address.
 
+use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use rusqlite::params;
@@ -24,7 +25,7 @@ pub struct NearRows {
     pub slots: Vec<Slot>,
     /// The MAC of these slots
     pub slots_mac: Hash,
-    /// Where the vault is, sealed
+    /// Where the vault is, sealed; empty in a local copy
     pub address: Vec<u8>,
 }
 
@@ -42,20 +43,22 @@ impl SqliteStore {
     ) -> Result<NewFile, StoreError> {
         vault_path::create_directory_for(path)?;
         let new = Self::begin_kind(path, if_exists, FileKind::Near)?;
-        new.open()?.replace_near(rows)?;
+        new.open()?.write_near(rows)?;
         Ok(new)
     }
 
     /// Reads the near file.
-    pub fn near(&self) -> Result<NearRows, StoreError> {
-        let open = self.reading()?;
-        let (address, slots_mac) = open.remote()?;
-        let (vault, slots) = (open.vault()?, open.slots_in("near_slots")?);
-        Ok(NearRows { vault, slots, slots_mac, address })
+    pub fn near_rows(&self) -> Result<NearRows, StoreError> {
+        if self.connection.is_autocommit() {
+            return self.reading()?.near_rows();
+        }
+
+        // The caller is reading a local copy. Its transaction goes on.
+        ManuallyDrop::new(SqliteTransaction::new(self, self.size()?)).near_rows()
     }
 
     /// Replaces the content of the near file.
-    pub fn replace_near(&self, rows: &NearRows) -> Result<(), StoreError> {
+    pub(super) fn write_near(&self, rows: &NearRows) -> Result<(), StoreError> {
         let mut open = Box::new(self.changing()?);
         open.keys_changed = true;
         open.apply(Change::Vault(&rows.vault))?;
@@ -73,6 +76,12 @@ impl SqliteStore {
 }
 
 impl SqliteTransaction<'_> {
+    fn near_rows(&self) -> Result<NearRows, StoreError> {
+        let (address, slots_mac) = self.remote()?;
+        let (vault, slots) = (self.vault()?, self.slots_in("near_slots")?);
+        Ok(NearRows { vault, slots, slots_mac, address })
+    }
+
     fn remote(&self) -> Result<(Vec<u8>, Hash), StoreError> {
         const WHAT: &str = "server's address";
         let rows = self.rows("SELECT sealed, slots_mac FROM remote", [], 1, WHAT, |row| {

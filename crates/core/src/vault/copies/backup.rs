@@ -8,7 +8,9 @@ use crate::crypto::head::Head;
 use crate::crypto::history::{Relation, Revision};
 use crate::crypto::ids::DIRECTORY;
 use crate::model::TokenName;
-use crate::store::{IfExists, NewFile, Snapshot, SqliteStore, Store, StoreError, check_new};
+use crate::store::{
+    IfExists, NearRows, NewFile, Snapshot, SqliteStore, Store, StoreError, check_new,
+};
 use crate::vault::inspect::inspect;
 use crate::vault::state::{State, checked_row};
 use crate::vault::tokens::has_tokens;
@@ -56,7 +58,7 @@ impl Vault {
         }
 
         let if_exists = if replace { IfExists::Replaced } else { IfExists::Refused };
-        let copy = SqliteStore::begin(path, if_exists)?;
+        let copy = self.begin_copy(path, if_exists)?;
         let (copy, secrets, _) = self.copy_and_verify(&*snapshot, copy, false, on_progress)?;
         copy.persist()?;
         Ok(secrets)
@@ -72,10 +74,21 @@ impl Vault {
     ) -> Result<(NewFile, Vec<TokenName>), VaultError> {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
-        let copy = SqliteStore::begin(path, IfExists::Moved)?;
+        let copy = self.begin_copy(path, IfExists::Moved)?;
         let drops_tokens = !keeps_tokens && has_tokens(&state);
         let (copy, _, revoked) = self.copy_and_verify(&*snapshot, copy, drops_tokens, &|_| {})?;
         Ok((copy, revoked))
+    }
+
+    /// Begins a copy. That of a vault on a server has the key slots of this machine.
+    fn begin_copy(&self, path: &Path, if_exists: IfExists) -> Result<NewFile, VaultError> {
+        Ok(match self.near()? {
+            Some(near) => {
+                let near = NearRows { address: Vec::new(), ..near };
+                SqliteStore::begin_near(path, &near, if_exists)?
+            }
+            None => SqliteStore::begin(path, if_exists)?,
+        })
     }
 
     fn copy_and_verify(

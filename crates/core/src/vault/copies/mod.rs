@@ -37,7 +37,7 @@ use crate::crypto::tree::EMPTY_BUCKET;
 use crate::store::{Change, Inspection, StoreError, Transaction, Walk};
 
 /// Copies every row that belongs to the vault.
-fn copy_rows(from: &dyn Inspection, to: &mut dyn Transaction) -> Result<(), VaultError> {
+pub(super) fn copy_rows(from: &dyn Inspection, to: &mut dyn Transaction) -> Result<(), VaultError> {
     let _walk = Walk::begin(from)?;
     to.apply(Change::Vault(&from.vault()?))?;
     from.slots()?.iter().try_for_each(|slot| to.apply(Change::Slot(slot)))?;
