@@ -162,6 +162,7 @@ pub fn code(error: &VaultError) -> u8 {
         VaultError::Crypto(
             CryptoError::WrongPassphrase
             | CryptoError::WrongRecoveryCode
+            | CryptoError::WrongTicket
             | CryptoError::NoRecoveryCode,
         )
         | VaultError::KeyService(

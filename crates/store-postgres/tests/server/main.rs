@@ -2,5 +2,7 @@
 //! they fail.
 #![allow(clippy::unwrap_used, clippy::too_many_lines, unreachable_pub, dead_code, missing_docs)]
 
+mod concurrency;
+mod cuts;
 mod trips;
 mod world;

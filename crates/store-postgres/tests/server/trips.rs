@@ -1,47 +1,152 @@
 //! The numbers of trips and bytes, counted by a relay.
 
+use std::thread;
 use std::time::Duration;
 
-use secrets_core::vault::Vault;
+use secrets_core::model::ProjectName;
+use secrets_core::store::Server;
+use secrets_core::store::remote::{Begin, Request};
+use secrets_core::vault::{
+    CopyRequest, Import, IncomingSecret, OnConflict, Reveal, SecretChanges, Vault,
+};
+use secrets_store_postgres::PostgresServer;
 use test_postgres::{Cluster, Relay};
 
-use crate::world::{World, by_tag, project, secret, tag};
+use crate::world::{World, by_tag, project, secret, tag, value};
+
+/// Longer than this machine needs between two parts of one flight.
+const ROUND_TRIP: Duration = Duration::from_millis(20);
+
+/// The secrets of each project. Those of `large` take more than 64 KiB together.
+const COUNT: usize = 40;
+
+fn name(number: usize) -> String {
+    format!("tag-{number:03}")
+}
+
+fn world() -> Option<(World, Relay)> {
+    let world = World::new()?;
+    let vault = world.vault("writer", None);
+    for (name, size) in [("small", 20), ("large", 4000)] {
+        let new = (0..COUNT).map(|number| secret(&self::name(number), &vec![b'x'; size]));
+        vault.create_all(&project(name), new).unwrap();
+    }
+
+    let relay = Relay::start(Cluster::shared().unwrap().port(), ROUND_TRIP);
+    Some((world, relay))
+}
+
+/// Returns the number of trips that `act` waits for. The end of a transaction is a flight of its own
+/// for which nobody waits.
+fn trips(relay: &Relay, reads: bool, act: impl FnOnce()) -> u64 {
+    thread::sleep(ROUND_TRIP * 3);
+    relay.reset();
+    act();
+    thread::sleep(ROUND_TRIP);
+    relay.trips() - u64::from(reads)
+}
+
+fn at_most(trips: u64, expected: u64, what: &str) {
+    assert!(trips <= expected, "{what}: {trips} trips instead of {expected}");
+}
+
+/// Returns the number of trips that connecting takes: TCP is not counted.
+fn connecting(world: &World, relay: &Relay) -> u64 {
+    let server = PostgresServer::new(&world.address(Some(relay.port())).encode()).unwrap();
+    let request = Request { begin: Some(Begin::Read), ..Request::default() };
+    trips(relay, false, || drop(server.ask(&request).unwrap())) - 1
+}
+
+type Operation = fn(&Vault, &ProjectName);
+
+/// Reads: the most trips on a machine that has not seen the project, on one that has seen its present state,
+/// and on one that has seen it before a change elsewhere; each in a small and in a large project.
+const READS: &[(&str, [[u64; 2]; 3], Operation)] = &[
+    ("get", [[1, 2], [1, 1], [1, 2]], |vault, of| drop(vault.get(of, &by_tag("tag-000")).unwrap())),
+    ("render of 20", [[1, 2], [1, 1], [1, 2]], |vault, of| {
+        let tags: Vec<_> = (0..20).map(|number| tag(&name(number))).collect();
+        drop(vault.scope(of).reveal(&tags).unwrap());
+    }),
+    ("run with all", [[1, 1], [1, 1], [1, 3]], |vault, of| {
+        drop(vault.scope(of).reveal_all().unwrap());
+    }),
+    ("list", [[1, 1], [1, 1], [1, 2]], |vault, of| drop(vault.list(Some(of), |_| true).unwrap())),
+    ("list of all", [[1, 1], [1, 1], [2, 2]], |vault, _| {
+        drop(vault.list(None, |_| true).unwrap());
+    }),
+    ("project list", [[1, 1], [1, 1], [1, 1]], |vault, _| drop(vault.projects().unwrap())),
+];
 
 #[test]
-fn what_one_machine_writes_another_one_reads() {
-    let Some(world) = World::new() else { return };
-    let relay = Relay::start(Cluster::shared().unwrap().port(), Duration::from_millis(20));
-    let web = project("web");
+fn reads_take_one_trip_or_two() {
+    let Some((world, relay)) = world() else { return };
+    let writer = world.vault("writer", None);
+    let connecting = connecting(&world, &relay);
+    for (at, of) in ["small", "large"].map(project).iter().enumerate() {
+        for (operation, expected, act) in READS {
+            let machine = format!("{operation} {of}");
+            let vault = world.vault(&machine, Some(relay.port()));
+            let counted = |vault: &Vault| trips(&relay, true, || act(vault, of));
+            at_most(counted(&vault) - connecting, expected[0][at], &format!("{machine}, not seen"));
+            at_most(counted(&vault), expected[1][at], &format!("{machine}, seen"));
 
-    let first = world.vault("first", Some(relay.port()));
-    first.create(&web, secret("one", b"value-one")).unwrap();
-    first.create(&web, secret("two", b"value-two")).unwrap();
+            let fresh = world.vault(&machine, Some(relay.port()));
+            let trips = counted(&fresh) - connecting;
+            at_most(trips, expected[1][at], &format!("{machine}, seen by another process"));
 
-    let second = world.vault("second", Some(relay.port()));
-    let tags = [tag("one"), tag("two")];
-    let revealed = second.scope(&web).reveal_existing(&tags).unwrap();
-    let values: Vec<&[u8]> = revealed.iter().flatten().map(|(_, value)| value.expose()).collect();
-    assert_eq!(values, [b"value-one", b"value-two"]);
-
-    for (name, act) in [
-        ("get", (|vault| drop(vault.get(&project("web"), &by_tag("one")).unwrap())) as fn(&Vault)),
-        ("list", |vault| drop(vault.list(Some(&project("web")), |_| true).unwrap())),
-        ("reveal", |vault| drop(vault.scope(&project("web")).reveal_all().unwrap())),
-        ("create", |vault| drop(vault.create(&project("web"), secret("three", b"v")).unwrap())),
-        ("create", |vault| drop(vault.create(&project("web"), secret("four", b"v")).unwrap())),
-        ("new", |vault| drop(vault.create(&project("other"), secret("four", b"v")).unwrap())),
-        ("delete", |vault| drop(vault.delete(&project("web"), &[by_tag("four")]).unwrap())),
-    ] {
-        relay.reset();
-        let begun = std::time::Instant::now();
-        act(&second);
-        let took = begun.elapsed();
-        println!(
-            "{name}: {took:?} {} trips, {} up, {} down",
-            relay.trips(),
-            relay.bytes_up(),
-            relay.bytes_down()
-        );
+            let changes = SecretChanges { value: Some(value(b"new")), ..SecretChanges::default() };
+            writer.update(of, &by_tag("tag-000"), None, changes).unwrap();
+            at_most(counted(&vault), expected[2][at], &format!("{machine}, changed"));
+        }
     }
-    panic!("look");
+}
+
+/// Writes: the most trips on a machine that has not seen the project, and on one that has; each in a small and
+/// in a large project.
+const WRITES: &[(&str, [[u64; 2]; 2], Operation)] = &[
+    ("create", [[2, 3], [1, 1]], |vault, of| {
+        drop(vault.create(of, secret(&fresh(), b"value")).unwrap());
+    }),
+    ("create in a new project", [[2, 2], [2, 2]], |vault, _| {
+        drop(vault.create(&project(&fresh()), secret("first", b"value")).unwrap());
+    }),
+    ("update", [[2, 3], [1, 1]], |vault, of| {
+        let changes = SecretChanges { value: Some(value(b"new")), ..SecretChanges::default() };
+        drop(vault.update(of, &by_tag("tag-001"), None, changes).unwrap());
+    }),
+    ("import of 30", [[2, 3], [1, 1]], |vault, of| {
+        let new = |number| secret(&name(number), fresh().as_bytes());
+        let secrets =
+            (5..35).map(|number| IncomingSecret { to: of, new: new(number), times: None });
+        let import = Import { secrets: secrets.collect(), on_conflict: OnConflict::Overwrite };
+        drop(vault.import(&import, &|_| {}).unwrap());
+    }),
+    ("clone to a new project", [[2, 3], [2, 2]], |vault, of| {
+        let (to, wanted) = (project(&fresh()), [by_tag("tag-002"), by_tag("tag-003")]);
+        let on_conflict = OnConflict::Fail;
+        let (secrets, tag) = (Some(&wanted[..]), None);
+        let request = CopyRequest { secrets, from: of, to: &to, tag, on_conflict };
+        drop(vault.copy(&request).unwrap());
+    }),
+];
+
+fn fresh() -> String {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!("fresh-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+#[test]
+fn writes_take_one_trip_where_the_project_is_known() {
+    let Some((world, relay)) = world() else { return };
+    let connecting = connecting(&world, &relay);
+    for (at, of) in ["small", "large"].map(project).iter().enumerate() {
+        for (operation, expected, act) in WRITES {
+            let machine = format!("{operation} {of}");
+            let vault = world.vault(&machine, Some(relay.port()));
+            let counted = || trips(&relay, false, || act(&vault, of));
+            at_most(counted() - connecting, expected[0][at], &format!("{machine}, not seen"));
+            at_most(counted(), expected[1][at], &format!("{machine}, seen"));
+        }
+    }
 }

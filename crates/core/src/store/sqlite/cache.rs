@@ -188,7 +188,14 @@ impl SqliteTransaction<'_> {
             self.apply(Change::Policy(pid, policy))?;
         }
 
+        let before = self.buckets(pid)?;
         self.execute("DELETE FROM buckets WHERE pid = ?1", [&pid[..]])?;
+        for (number, _) in before {
+            if !hashes.iter().any(|(kept, _)| *kept == number) {
+                self.replace_bucket(pid, number, &[])?;
+            }
+        }
+
         for (number, hash) in hashes {
             self.apply(Change::Bucket(pid, *number, Some(hash)))?;
         }

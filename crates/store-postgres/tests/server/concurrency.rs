@@ -1,0 +1,101 @@
+//! Several writers, and connections and servers that end at any moment.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use secrets_core::store::StoreError;
+use secrets_core::vault::{Vault, VaultError};
+use test_postgres::Cluster;
+
+use crate::world::{World, project, secret};
+
+/// Returns the tags of a project.
+fn tags(vault: &Vault) -> Vec<String> {
+    let listed = vault.list(Some(&project("web")), |_| true).unwrap();
+    let mut tags: Vec<String> =
+        listed.into_iter().map(|secret| secret.metadata.tag.as_str().to_owned()).collect();
+    tags.sort_unstable();
+    tags
+}
+
+#[test]
+fn writers_of_one_project_lose_nothing() {
+    let Some(world) = World::new() else { return };
+    world.vault("first", None).create(&project("web"), secret("zero", b"v")).unwrap();
+    let (writers, each) = (10, 6);
+    thread::scope(|scope| {
+        for writer in 0..writers {
+            let world = &world;
+            scope.spawn(move || {
+                let vault = world.vault(&format!("machine-{writer}"), None);
+                for number in 0..each {
+                    let tag = format!("tag-{writer}-{number}");
+                    vault.create(&project("web"), secret(&tag, b"value")).unwrap();
+                }
+            });
+        }
+    });
+
+    let found = tags(&world.vault("last", None));
+    assert_eq!(found.len(), writers * each + 1);
+    assert!(world.vault("last", None).verify(&|_| {}).unwrap().damage.is_empty());
+}
+
+#[test]
+fn writers_who_create_the_same_project_agree() {
+    let Some(world) = World::new() else { return };
+    thread::scope(|scope| {
+        for writer in 0..6 {
+            let world = &world;
+            scope.spawn(move || {
+                let vault = world.vault(&format!("machine-{writer}"), None);
+                vault.create(&project("web"), secret(&format!("tag-{writer}"), b"v")).unwrap();
+                vault.create(&project(&format!("own-{writer}")), secret("one", b"v")).unwrap();
+            });
+        }
+    });
+
+    let vault = world.vault("last", None);
+    assert_eq!(tags(&vault).len(), 6);
+    assert_eq!(vault.projects().unwrap().len(), 7);
+    assert!(vault.verify(&|_| {}).unwrap().damage.is_empty());
+}
+
+#[test]
+fn a_backend_that_is_killed_at_any_moment_loses_no_acknowledged_write() {
+    let Some(world) = World::new() else { return };
+    let ended = AtomicBool::new(false);
+    let (mut acknowledged, mut failed) = (Vec::new(), 0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                Cluster::shared().unwrap().sql(&format!(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                     WHERE datname = '{}' AND usename = 'app'",
+                    world.database.name()
+                ));
+                thread::sleep(Duration::from_millis(7));
+            }
+        });
+
+        let vault = world.vault("writer", None);
+        for number in 0..60 {
+            let tag = format!("tag-{number:03}");
+            match vault.create(&project("web"), secret(&tag, b"value")) {
+                Ok(_) => acknowledged.push(tag),
+                Err(VaultError::Store(StoreError::UnknownOutcome)) => failed += 1,
+                Err(VaultError::Exists(_)) => panic!("{tag} was stored twice"),
+                Err(VaultError::Store(_)) => failed += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+
+        ended.store(true, Ordering::Relaxed);
+    });
+
+    let found = tags(&world.vault("last", None));
+    let lost: Vec<&String> = acknowledged.iter().filter(|tag| !found.contains(tag)).collect();
+    assert!(lost.is_empty(), "{lost:?} are lost; {failed} failed");
+    assert!(acknowledged.len() > 10, "{failed} failed");
+}

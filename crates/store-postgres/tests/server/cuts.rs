@@ -1,0 +1,105 @@
+//! A connection that breaks at each flight of each operation: the vault is as before or as after, and the
+//! answer says which.
+
+use std::time::Duration;
+
+use secrets_core::store::StoreError;
+use secrets_core::vault::{SecretChanges, Vault, VaultError};
+use test_postgres::{Cluster, Cut, Relay};
+
+use crate::world::{World, by_tag, project, secret, value};
+
+type Write = fn(&Vault) -> Result<(), VaultError>;
+
+const WRITES: &[(&str, Write)] = &[
+    ("create", |vault| vault.create(&project("web"), secret("new", b"v")).map(drop)),
+    ("create in a new project", |vault| {
+        vault.create(&project("new"), secret("new", b"v")).map(drop)
+    }),
+    ("update", |vault| {
+        let changes = SecretChanges { value: Some(value(b"newer")), ..SecretChanges::default() };
+        vault.update(&project("web"), &by_tag("one"), None, changes).map(drop)
+    }),
+    ("delete", |vault| vault.delete(&project("web"), &[by_tag("one")]).map(drop)),
+    ("rename a project", |vault| vault.rename_project(&project("web"), &project("other"))),
+    ("delete a project", |vault| vault.delete_projects(&[project("web")]).map(drop)),
+];
+
+/// Returns everything in a vault, with versions.
+fn everything(vault: &Vault) -> Vec<String> {
+    let listed = vault.list(None, |_| true).unwrap();
+    let mut all: Vec<String> = listed
+        .into_iter()
+        .map(|secret| format!("{}/{} {}", secret.project, secret.metadata.tag, secret.version))
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+/// Cuts the connection at every flight of a write, in one way, on a machine that has seen the project or
+/// has not.
+fn cut_everywhere(write: (&str, Write), how: Cut, is_known: bool) -> Option<u64> {
+    let mut cuts = 0;
+    for flight in 1.. {
+        let world = World::new()?;
+        let vault = world.vault("first", None);
+        for tag in ["one", "two"] {
+            vault.create(&project("web"), secret(tag, b"old")).unwrap();
+        }
+
+        let before = everything(&vault);
+        let relay = Relay::start(Cluster::shared().unwrap().port(), Duration::from_millis(1));
+        let vault = world.vault("second", Some(relay.port()));
+        if is_known {
+            everything(&vault);
+        } else {
+            vault.id().unwrap();
+        }
+
+        std::thread::sleep(Duration::from_millis(10));
+        relay.cut(flight, how);
+        let outcome = write.1(&vault);
+        let was_cut = relay.cuts() > 0;
+        relay.cancel_cut();
+        let after = everything(&world.vault("first", None));
+        let has_changed = after != before;
+        let what = format!("{}, {how:?} at flight {flight}, known {is_known}", write.0);
+        match &outcome {
+            Ok(()) => assert!(has_changed, "{what}: reported as done"),
+            Err(VaultError::Store(StoreError::UnknownOutcome)) => {}
+            Err(error) => assert!(!has_changed, "{what}: reported as failed: {error}"),
+        }
+
+        assert!(world.vault("third", None).verify(&|_| {}).unwrap().damage.is_empty(), "{what}");
+        if !was_cut {
+            assert!(outcome.is_ok(), "{what}: {outcome:?}");
+            break;
+        }
+
+        cuts += 1;
+    }
+
+    Some(cuts)
+}
+
+#[test]
+fn a_lost_request_changes_nothing_or_is_sent_again() {
+    for write in WRITES {
+        for is_known in [true, false] {
+            if let Some(cuts) = cut_everywhere(*write, Cut::RequestLost, is_known) {
+                assert!(cuts >= 1, "{}", write.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lost_answer_is_settled() {
+    for write in WRITES {
+        for how in [Cut::AnswerLost, Cut::HalfAnswer, Cut::HalfRequest] {
+            if let Some(cuts) = cut_everywhere(*write, how, true) {
+                assert!(cuts >= 1, "{}", write.0);
+            }
+        }
+    }
+}
