@@ -202,6 +202,7 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::HasWholeProject(_)
         | VaultError::BundleOfManager
         | VaultError::TokensOfProjects
+        | VaultError::NotRemote
         | VaultError::TooManyProjects => 2,
         VaultError::Store(_)
         | VaultError::Crypto(_)

@@ -93,6 +93,7 @@ impl Case {
         let code = result.as_ref().err().map(|error| match error {
             CryptoError::WrongPassphrase => "wrong-passphrase",
             CryptoError::WrongKeychainKey => "wrong-keychain-key",
+            CryptoError::WrongTicket => "wrong-ticket",
             CryptoError::WrongRecoveryCode => "wrong-recovery-code",
             CryptoError::WrongPassphraseOrKeyFile => "wrong-passphrase-or-key-file",
             CryptoError::KeyFileNeeded => "key-file-needed",

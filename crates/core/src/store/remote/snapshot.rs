@@ -701,7 +701,7 @@ impl Snapshot for RemoteSnapshot<'_> {
                 rows.slots = self.cache()?.slots()?;
             }
 
-            let _ = self.everything.set(SqliteStore::of_rows(&rows)?);
+            let _ = self.everything.set(SqliteStore::of_rows(&rows, &self.changes()?)?);
         }
 
         Ok(self)
@@ -718,6 +718,11 @@ impl RemoteSnapshot<'_> {
     /// Returns true if this snapshot has a log that was begun by its own change.
     fn is_changing_log(&self, pid: &ProjectId) -> bool {
         self.state.borrow().used.get(pid).is_some_and(Vec::is_empty)
+    }
+
+    /// Forgets the rows for an inspection, which a change makes outdated.
+    pub(super) fn forget_everything(&mut self) {
+        self.everything.take();
     }
 
     /// Notes a project that the caller has added.

@@ -207,6 +207,8 @@ impl Touched {
 
 impl Transaction for RemoteSnapshot<'_> {
     fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError> {
+        self.forget_everything();
+
         // A head that the caller replaces was read before. A project that it adds was not there.
         match &change {
             Change::NewProject(row) => {
@@ -281,10 +283,15 @@ impl RemoteSnapshot<'_> {
         touched.clears || touched.projects.contains(&DIRECTORY)
     }
 
+    /// Returns the net effect of the changes so far.
+    pub(super) fn changes(&self) -> Result<Update, StoreError> {
+        self.touched.borrow().update(&*self.cache()?)
+    }
+
     /// Returns what to commit. Without locks, every head that was read must still be the same.
     fn update(&self) -> Result<Update, StoreError> {
         let state = self.state.borrow();
-        let mut update = self.touched.borrow().update(&*self.cache()?)?;
+        let mut update = self.changes()?;
         if !matches!(state.mode, Mode::Locked) || !state.has_begun {
             update.begins = true;
             update.expected = state.used.iter().map(|(pid, sig)| (*pid, sig.clone())).collect();
@@ -295,6 +302,42 @@ impl RemoteSnapshot<'_> {
         }
 
         Ok(update)
+    }
+}
+
+impl Update {
+    /// Applies the update to all rows of a vault, as the server will.
+    pub(in crate::store) fn apply(&self, to: &mut SqliteTransaction<'_>) -> Result<(), StoreError> {
+        for pid in &self.dropped_projects {
+            to.apply(Change::DropProject(pid))?;
+        }
+
+        for (pid, number) in &self.dropped_buckets {
+            to.apply(Change::Bucket(pid, *number, None))?;
+        }
+
+        for (pid, index) in &self.dropped_records {
+            to.drop_record(pid, index)?;
+        }
+
+        for rid in &self.dropped_values {
+            to.drop_value(rid)?;
+        }
+
+        for token_id in &self.dropped_grants {
+            to.apply(Change::DropGrant(token_id))?;
+        }
+
+        for slot_id in &self.dropped_slots {
+            to.apply(Change::DropSlot(slot_id))?;
+        }
+
+        for (pid, last) in &self.dropped_audit {
+            to.apply(Change::DropAudit(pid, *last))?;
+        }
+
+        self.rows.apply(to)?;
+        self.entries.iter().try_for_each(|(pid, entry)| to.apply(Change::Audit(pid, entry)))
     }
 }
 

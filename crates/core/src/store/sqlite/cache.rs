@@ -13,7 +13,7 @@ use super::transaction::integer;
 use super::{Budget, SqliteStore, SqliteTransaction, harden, translate};
 use crate::crypto::ids::{Hash, ProjectId, RecordId};
 use crate::crypto::rows::{PolicyRow, ProjectRow, Record};
-use crate::store::remote::Rows;
+use crate::store::remote::{Rows, Update};
 use crate::store::vault_path::{self, IfExists};
 use crate::store::{Change, Inspection, Snapshot, StoreError, Transaction};
 
@@ -91,11 +91,12 @@ impl SqliteStore {
         }
     }
 
-    /// Returns a vault in memory with these rows, which were not checked.
-    pub(in crate::store) fn of_rows(rows: &Rows) -> Result<Self, StoreError> {
+    /// Returns a vault in memory with these rows, which were not checked, after an update.
+    pub(in crate::store) fn of_rows(rows: &Rows, and: &Update) -> Result<Self, StoreError> {
         let store = Self::in_memory(FileKind::Vault)?;
         let mut open = store.changing()?;
         rows.apply(&mut open)?;
+        and.apply(&mut open)?;
         open.keep()?;
         Ok(store)
     }
@@ -234,7 +235,7 @@ impl SqliteTransaction<'_> {
         }
 
         for (rid, _) in stale {
-            self.execute("DELETE FROM vals WHERE rid = ?1", [&rid[..]])?;
+            self.drop_value(&rid)?;
         }
 
         self.mark_complete(pid, bucket)
@@ -268,6 +269,21 @@ impl SqliteTransaction<'_> {
     ) -> Result<(), StoreError> {
         let sql = "INSERT OR REPLACE INTO seen(pid, at) VALUES(?1, ?2)";
         self.execute(sql, params![&pid[..], integer(at)?]).map(drop)
+    }
+
+    /// Removes a record, but not its value.
+    pub(in crate::store) fn drop_record(
+        &mut self,
+        pid: &ProjectId,
+        index: &[u8; 16],
+    ) -> Result<(), StoreError> {
+        let sql = "DELETE FROM records WHERE pid = ?1 AND tag_ix = ?2";
+        self.execute(sql, [&pid[..], index]).map(drop)
+    }
+
+    /// Removes a value.
+    pub(in crate::store) fn drop_value(&mut self, rid: &RecordId) -> Result<(), StoreError> {
+        self.execute("DELETE FROM vals WHERE rid = ?1", [&rid[..]]).map(drop)
     }
 
     /// Removes the entries of a log from a `seq` on.
