@@ -28,6 +28,7 @@ mod init;
 mod key_file;
 mod keychain;
 mod linger;
+mod link;
 mod list;
 mod lock;
 mod mcp;
@@ -128,6 +129,8 @@ pub(crate) enum Command {
     Monitor(monitor::MonitorArgs),
     #[command(hide = true)]
     Guard(guard::GuardArgs),
+    #[command(hide = true)]
+    Link(link::LinkArgs),
     #[command(hide = true)]
     Linger(linger::LingerArgs),
     #[command(hide = true)]
@@ -232,6 +235,7 @@ impl Command {
             | Self::Agent(_)
             | Self::Monitor(_)
             | Self::Guard(_)
+            | Self::Link(_)
             | Self::Linger(_)
             | Self::Offer(_)
             // Each request to `serve` has a token of its own.
@@ -300,6 +304,7 @@ impl Command {
             Self::Agent(args) => agent::run(&args, cx),
             Self::Monitor(args) => return monitor::run(&args, cx),
             Self::Guard(args) => guard::run(&args, cx),
+            Self::Link(args) => link::run(&args, cx),
             Self::Linger(args) => linger::run(&args, cx),
             Self::Offer(args) => offer::run(&args, cx),
         }

@@ -50,6 +50,9 @@ pub(crate) fn run(args: &UnlockArgs, cx: &Context) -> Result<(), Error> {
     let in_memory =
         client.unlock(&Environment::executable(), &locked, &root, (args.ttl, args.idle))?;
     cx.agents.remember(&place);
+    if let Some(address) = locked.server_address() {
+        cx.agents.start_link(address, args.ttl);
+    }
 
     // A user who runs this command does not need the notice about it.
     cx.settle(NoticeSubject::Unlock, &vault_id);

@@ -1,12 +1,16 @@
 //! The agents of this user: their runtime directories, and clients for them.
 
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use secrets_core::model::SecretBytes;
 use secrets_core::vault::KeyServiceError;
 use secrets_files::Records;
+use secrets_link::Handover;
 use secrets_runtime::agent::{Client, MAX_RUNTIME_DIR, RuntimeDir};
+use secrets_runtime::helper::{self, Helper};
 
 use super::Target;
 use crate::config::Environment;
@@ -66,14 +70,56 @@ impl Agents {
             .map(|directory| Records::new(&directory, MAX_RUNTIME_DIR as u64))
     }
 
+    /// Returns the socket of the process that keeps the connection to the vault's server, if there is a
+    /// runtime directory.
+    pub(crate) fn link_socket(&self) -> Option<PathBuf> {
+        let place = self.directory().ok().flatten()?;
+        let vault = self.target.canonical_vault_path().ok()?;
+        Some(place.link_socket(vault.as_os_str().as_bytes()))
+    }
+
+    /// Starts the process that keeps the connection to the vault's server, in place of an earlier one.
+    /// Without it, each command connects by itself.
+    pub(crate) fn start_link(&self, address: &SecretBytes, lifetime: Duration) {
+        let (Ok(Some(place)), Some(socket)) = (self.directory(), self.link_socket()) else {
+            return;
+        };
+        let handover = Handover {
+            socket: socket.as_os_str().as_bytes().to_vec(),
+            address: address.expose().to_vec(),
+            seconds: lifetime.as_secs(),
+        };
+
+        secrets_link::end(&socket);
+        if let Some(frame) = handover.encode() {
+            let helper = Helper::Link { directory: place.directory() };
+            let executable = Environment::executable();
+            let _ = helper::start(&helper, &executable, frame.expose(), AGENT_TIMEOUT);
+        }
+    }
+
+    /// Ends the processes that keep connections: that of this vault, or all.
+    pub(crate) fn end_links(&self, all: bool) {
+        for place in self.directories().unwrap_or_default() {
+            let vault = self.target.canonical_vault_path().ok().filter(|_| !all);
+            let sockets = match vault {
+                Some(vault) => vec![place.link_socket(vault.as_os_str().as_bytes())],
+                None => place.link_sockets(),
+            };
+            sockets.iter().for_each(|socket| secrets_link::end(socket));
+        }
+    }
+
     /// Makes every agent of this vault forget its key. Returns false if none held it.
     pub(crate) fn lock_vault(&self) -> Result<bool, Error> {
+        self.end_links(false);
         let path = self.target.canonical_vault_path()?;
         lock_in_all(&self.directories()?, |place| Client::new(place, &path, AGENT_TIMEOUT).lock())
     }
 
     /// Makes every agent forget its key. Returns false if there was none. Needs no vault.
     pub(crate) fn lock_all(&self) -> Result<bool, Error> {
+        self.end_links(true);
         lock_in_all(&self.directories()?, |place| Client::lock_all(place, AGENT_TIMEOUT))
     }
 

@@ -7,8 +7,11 @@ use secrets_core::crypto::ids::VaultId;
 use secrets_core::crypto::output_digest::hex;
 use secrets_core::model::SecretBytes;
 use secrets_core::store::remote::FallbackNotice;
-use secrets_core::store::{CachePlace, OfflineRules, RemoteStore, SqliteStore, Store, StoreError};
+use secrets_core::store::{
+    CachePlace, Connector, OfflineRules, RemoteStore, SqliteStore, Store, StoreError,
+};
 use secrets_core::vault::{Locked, VaultError};
+use secrets_link::LinkServer;
 use secrets_store_postgres::PostgresServer;
 use secrets_store_postgres::address::{Address, SystemFiles};
 use sha2::{Digest, Sha256};
@@ -21,6 +24,8 @@ use crate::error::{Error, Kind};
 pub(crate) struct VaultOpener {
     place: Place,
     caches: Option<PathBuf>,
+    /// The socket of the process that keeps the connection
+    link: Option<PathBuf>,
     is_offline: bool,
     max_age: Duration,
 }
@@ -34,7 +39,7 @@ impl VaultOpener {
     /// Opens the vault without unlocking it. `notice` is called if it is read without its server.
     pub(crate) fn open(&self, notice: Option<FallbackNotice>) -> Result<Locked, VaultError> {
         let rules = OfflineRules { is_offline: self.is_offline, max_age: self.max_age, notice };
-        let connector = PostgresServer::connector();
+        let connector = self.connector();
         let store = match &self.place {
             Place::File(path) => {
                 let file = SqliteStore::open(path)?;
@@ -51,6 +56,18 @@ impl VaultOpener {
         };
 
         Ok(Locked::with_store(Box::new(store.with_rules(rules))))
+    }
+
+    /// Returns a function that connects by way of the link, or else by itself.
+    fn connector(&self) -> Connector {
+        let link = self.link.clone();
+        Box::new(move |address| {
+            let link = link.as_ref();
+            match link.and_then(|socket| LinkServer::connect(socket, address.expose())) {
+                Some(link) => Ok(Box::new(link)),
+                None => Ok(Box::new(PostgresServer::new(address)?)),
+            }
+        })
     }
 
     /// Returns the path of the cache of a vault on a server.
@@ -90,6 +107,7 @@ impl Context {
         Ok(VaultOpener {
             place,
             caches: self.state_directory("remote"),
+            link: self.agents.link_socket(),
             is_offline: self.is_offline,
             max_age: self.max_age.unwrap_or(OfflineRules::MAX_AGE),
         })

@@ -22,6 +22,18 @@ pub(crate) enum FirstByte {
     Late,
 }
 
+/// Starts a helper process with `input` and waits until it reports that it works. Returns false if it
+/// does not in time.
+pub fn start(
+    helper: &Helper<'_>,
+    executable: &Path,
+    input: &[u8],
+    patience: Duration,
+) -> io::Result<bool> {
+    let (_, said) = hand_over(helper.command(executable), input, patience)?;
+    Ok(matches!(said, FirstByte::Said(READY)))
+}
+
 /// Starts a helper process, sends `input` to its stdin, closes it, and waits for the first byte of its
 /// stdout.
 pub(crate) fn hand_over(
@@ -55,6 +67,8 @@ pub(crate) fn hand_over(
 pub enum Helper<'a> {
     /// Holds the key of an unlocked vault and listens in a directory
     Agent { directory: &'a Path },
+    /// Keeps the connection to the server of a vault and listens in a directory
+    Link { directory: &'a Path },
     /// Removes a directory of private files when we are killed
     Guard { directory: &'a Path },
     /// Masks what other processes print after a program has ended
@@ -70,6 +84,7 @@ impl Helper<'_> {
     pub fn arguments(&self) -> Vec<&OsStr> {
         let words: &[&str] = match self {
             Self::Agent { .. } => &["agent", "--directory"],
+            Self::Link { .. } => &["link", "--directory"],
             Self::Guard { .. } => &["guard", "--directory"],
             Self::Linger => &["linger"],
             Self::Offer { .. } => &["offer", "--seconds"],
@@ -83,7 +98,7 @@ impl Helper<'_> {
 
         arguments.extend(words.iter().map(OsStr::new));
         match self {
-            Self::Agent { directory } | Self::Guard { directory } => {
+            Self::Agent { directory } | Self::Link { directory } | Self::Guard { directory } => {
                 arguments.push(directory.as_os_str());
             }
             Self::Monitor { command, .. } => {

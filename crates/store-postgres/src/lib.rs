@@ -2,7 +2,8 @@
 //!
 //! * [`address`]: where a vault is, and how to log in there
 //! * `connect`: the connection, with full verification of the server or without TLS
-//! * [`server`]: questions and commits, each in one trip
+//! * `connection`: questions and commits, each in one trip
+//! * [`server`]: a connection for one process
 //! * `questions`, `update`, `statement`: the statements
 //! * `rows`, `failure`: what comes back
 //! * `schema`: the tables
@@ -12,6 +13,7 @@
 
 pub mod address;
 pub mod connect;
+mod connection;
 mod failure;
 mod questions;
 mod rows;
@@ -21,4 +23,5 @@ mod statement;
 mod update;
 
 pub use address::Address;
+pub use connection::Connection;
 pub use server::PostgresServer;

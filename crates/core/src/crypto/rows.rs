@@ -1,13 +1,14 @@
 //! The rows of a vault's tables, as the store keeps them: sealed columns and the ids that they are
 //! bound to.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::ids::{Hash, ProjectId, RecordId, SUITE, TokenId, VaultId};
 use crate::codec::{self, prefixed};
 
 /// The row of table `vault`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VaultRow {
     /// The vault's id, drawn when the vault was created
     pub vault_id: VaultId,
@@ -26,7 +27,7 @@ impl VaultRow {
 }
 
 /// A row of table `slots`: the root key, sealed for one credential.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
     /// The slot's id, 16 bytes, drawn when the slot was created
     pub slot_id: Vec<u8>,
@@ -62,7 +63,7 @@ pub fn slots_hash(slots: &[Slot], past: &[u8]) -> Hash {
 }
 
 /// A row of table `projects`, of a project or of the directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectRow {
     /// The project's id, drawn when the project was created
     pub pid: ProjectId,
@@ -75,7 +76,7 @@ pub struct ProjectRow {
 }
 
 /// A row of table `grants`: a token's keys, sealed for the token and for the owner.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantRow {
     /// The token's id
     pub token_id: TokenId,
@@ -103,7 +104,7 @@ pub fn tokens_hash(grants: &[GrantRow]) -> Hash {
 }
 
 /// A row of table `policies`: who may sign for a project.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyRow {
     /// The policy's version, from 1
     pub version: u64,
@@ -114,7 +115,7 @@ pub struct PolicyRow {
 }
 
 /// A row of table `audit`: one change of a project.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRow {
     /// The `seq` of the head that it belongs to
     pub seq: u64,
@@ -125,7 +126,7 @@ pub struct AuditRow {
 }
 
 /// A row of table `records`: one sealed secret without its value, or in the directory one project.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The blind index of its tag
     pub tag_ix: [u8; 16],

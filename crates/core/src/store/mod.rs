@@ -77,7 +77,7 @@ pub trait Store: Send {
     /// if they are not.
     fn assume_current(&self, _may_assume: bool) {}
     /// Opens the address of the vault's server with the key that seals checkpoints.
-    fn unlock(&mut self, _key: &Key) {}
+    fn unlock(&self, _key: &Key) {}
     /// Returns the content of the near file of a vault on a server.
     fn near(&self) -> Result<Option<NearRows>, StoreError> {
         Ok(None)

@@ -3,6 +3,8 @@
 //! The store joins rows by what it can see: a project's id begins with the id of its entry in the
 //! directory, and the index of ids leads from a record to its project.
 
+use serde::{Deserialize, Serialize};
+
 use crate::crypto::ids::{ProjectId, RecordId, TokenId};
 
 /// A project of at most this many bytes is small, see [`Extent::IfSmall`].
@@ -41,7 +43,7 @@ pub enum Want<'a> {
 }
 
 /// How much of a project is wanted. Each one includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Extent {
     /// Nothing but the directory's entry
     Entry,

@@ -252,15 +252,9 @@ impl Locked {
     }
 
     /// Returns the vault, unlocked by its root key or by an agent that holds it.
-    pub fn unlocked(mut self, access: impl Into<Rc<dyn VaultAccess>>) -> Vault {
+    pub fn unlocked(self, access: impl Into<Rc<dyn VaultAccess>>) -> Vault {
         let access = access.into();
-        if self.store.is_remote()
-            && access.token_id().is_none()
-            && let Ok(key) = access.checkpoint_key()
-        {
-            self.store.unlock(&key);
-        }
-
+        self.unlock_address(&*access);
         let notice = self.notice;
         let checkpoints = self.checkpoints.map(|checkpoints| {
             Rc::new(Checkpoints::new(checkpoints.held_by(access.token_id()), notice))
@@ -274,6 +268,16 @@ impl Locked {
             id_seen: self.id_opened,
             known: Rc::default(),
             keeps_copies: self.keeps_copies,
+        }
+    }
+
+    /// Opens the address of the vault's server.
+    fn unlock_address(&self, access: &dyn VaultAccess) {
+        if self.store.is_remote()
+            && access.token_id().is_none()
+            && let Ok(key) = access.checkpoint_key()
+        {
+            self.store.unlock(&key);
         }
     }
 
@@ -291,8 +295,9 @@ impl Locked {
 
     /// Does the same as [`Locked::check`] with an agent that holds the root key.
     pub fn check_with(&self, access: impl Into<Rc<dyn VaultAccess>>) -> Result<(), VaultError> {
-        let snapshot = self.store.read()?;
         let access: Rc<dyn VaultAccess> = access.into();
+        self.unlock_address(&*access);
+        let snapshot = self.store.read()?;
         let notice = self.notice.clone();
         let checkpoints = self
             .checkpoints

@@ -83,6 +83,11 @@ pub struct Joined {
 }
 
 impl Locked {
+    /// Returns the encoded address of the vault's server, if it was opened.
+    pub fn server_address(&self) -> Option<&SecretBytes> {
+        self.store.address()
+    }
+
     /// Opens the vault and verifies it.
     pub fn join(self, by: &dyn Credential) -> Result<Joined, VaultError> {
         let root = self.root_key(by)?;

@@ -106,6 +106,19 @@ impl RuntimeDir {
         self.directory.join(format!("agent-{:016x}.sock", u64::from_be_bytes(*name)))
     }
 
+    /// Returns the socket of the process that keeps the connection of the vault at this absolute and
+    /// canonical path.
+    pub fn link_socket(&self, vault: &[u8]) -> PathBuf {
+        self.socket(vault).with_extension("link")
+    }
+
+    /// Returns the sockets of all processes that keep connections.
+    pub fn link_sockets(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        paths.filter(|path| path.extension().is_some_and(|end| end == "link")).collect()
+    }
+
     /// Returns the sockets of all agents, including that of an agent of version 0.1.0.
     pub(super) fn sockets(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();

@@ -1,11 +1,14 @@
 //! What is asked of a server in one trip, and what it answers.
 
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
 use crate::crypto::ids::{Hash, ProjectId, RecordId, TokenId};
 use crate::crypto::rows::{AuditRow, GrantRow, PolicyRow, ProjectRow, Record, Slot, VaultRow};
 use crate::store::Extent;
 
 /// A question to a server, which takes one trip.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// The transaction that begins with this trip; `None` goes on with the one before
     pub begin: Option<Begin>,
@@ -16,7 +19,7 @@ pub struct Request {
 }
 
 /// How a transaction begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Begin {
     /// A consistent view
     Read,
@@ -30,7 +33,7 @@ pub enum Begin {
 
 /// Projects whose heads are wanted. For a head that differs from the one that the caller has, the
 /// server also sends the policy, the hashes of the buckets and the newest entries of the audit log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// Projects by their ids
     pub known: Vec<KnownHead>,
@@ -43,7 +46,7 @@ pub struct Scope {
 }
 
 /// A head that the caller has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownHead {
     /// The project
     pub pid: ProjectId,
@@ -56,7 +59,7 @@ pub struct KnownHead {
 }
 
 /// Rows that are wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
     /// All records of these buckets
     Buckets(Vec<(ProjectId, u8)>),
@@ -88,7 +91,7 @@ pub enum Ask {
 }
 
 /// Rows of a vault.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rows {
     /// The vault's own row
     pub vault: Option<VaultRow>,
@@ -115,7 +118,7 @@ pub struct Rows {
 }
 
 /// The net effect of a change, which a server commits in one trip.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Update {
     /// The transaction begins with this trip
     pub begins: bool,
@@ -153,7 +156,7 @@ pub enum UpdateError {
 }
 
 /// A commit that is durable on the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
     /// False if the server has warned that other servers may not have the change
     pub replicated: bool,
@@ -174,4 +177,15 @@ impl Rows {
         self.located.append(&mut other.located);
         self.grants.append(&mut other.grants);
     }
+}
+
+/// Returns a message as bytes, for the process that keeps the connection to a server.
+pub fn encode(message: &impl Serialize) -> Option<Vec<u8>> {
+    postcard::to_allocvec(message).ok()
+}
+
+/// Reads the bytes of [`encode`]. Returns `None` for any other bytes.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let (message, rest) = postcard::take_from_bytes(bytes).ok()?;
+    rest.is_empty().then_some(message)
 }

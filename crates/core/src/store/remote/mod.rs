@@ -22,7 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::ServerError;
-pub use message::{Ask, Begin, Committed, KnownHead, Request, Rows, Scope, Update, UpdateError};
+pub use message::{
+    Ask, Begin, Committed, KnownHead, Request, Rows, Scope, Update, UpdateError, decode, encode,
+};
 
 use super::sqlite::SqliteStore;
 use super::{Doubt, Location, NearRows, Snapshot, Store, StoreError, Transaction};
@@ -62,7 +64,7 @@ pub struct RemoteStore {
     location: Location,
     connector: Connector,
     /// The opened address
-    address: Option<SecretBytes>,
+    address: OnceCell<SecretBytes>,
     server: OnceCell<Box<dyn Server>>,
     offline: OfflineRules,
     /// Why the server was not asked, and the oldest time of rows that were read without it
@@ -149,7 +151,7 @@ impl RemoteStore {
             near,
             location,
             connector,
-            address,
+            address: address.map_or_else(OnceCell::new, OnceCell::from),
             server: OnceCell::new(),
             offline: OfflineRules::default(),
             fallback: RefCell::default(),
@@ -170,7 +172,7 @@ impl RemoteStore {
             return Ok(&**server);
         }
 
-        let address = self.address.as_ref().ok_or(ServerError::NoAddress)?;
+        let address = self.address.get().ok_or(ServerError::NoAddress)?;
         let server = (self.connector)(address)?;
         Ok(&**self.server.get_or_init(|| server))
     }
@@ -234,13 +236,15 @@ impl Store for RemoteStore {
         true
     }
 
-    fn unlock(&mut self, key: &Key) {
+    fn unlock(&self, key: &Key) {
         let Some(near) = &self.near else { return };
         let opened = near.near_rows().and_then(|rows| {
             near_file::open_address(key, &rows.vault.vault_id, &rows.address)
                 .map_err(|_| StoreError::Damaged("server's address"))
         });
-        self.address = opened.ok();
+        if let Ok(opened) = opened {
+            let _ = self.address.set(opened);
+        }
     }
 
     fn near(&self) -> Result<Option<NearRows>, StoreError> {
@@ -255,7 +259,7 @@ impl Store for RemoteStore {
     }
 
     fn address(&self) -> Option<&SecretBytes> {
-        self.address.as_ref()
+        self.address.get()
     }
 
     fn recovery_slots(&self) -> Result<Vec<Slot>, StoreError> {
