@@ -164,8 +164,9 @@ fn heads<'a>(asked: &'a Scope, all: &mut Vec<Question<'a>>) {
         Table::Audit,
         &format!(
             "{changed} SELECT t.pid, t.seq, t.epoch, t.ct FROM changed c \
-             JOIN secrets.audit t ON t.pid = c.pid AND t.seq > CASE WHEN c.seq > 0 THEN c.seq \
-             ELSE (SELECT max(m.seq) - 1 FROM secrets.audit m WHERE m.pid = c.pid) END"
+             JOIN secrets.audit t ON t.pid = c.pid AND t.seq > CASE WHEN c.extent > {values} THEN 0 \
+             WHEN c.seq > 0 THEN c.seq ELSE (SELECT max(m.seq) - 1 FROM secrets.audit m WHERE m.pid = c.pid) END",
+            values = Extent::Values as i32,
         ),
     );
     ask(

@@ -203,6 +203,7 @@ impl Transaction for View<'_> {
                 rows.audit.retain(|(of, seq), _| of != pid || *seq > last);
             }
             Change::DropSlot(slot_id) => drop(rows.slots.remove(slot_id)),
+            Change::Near(_) => {}
             Change::NewProject(row) if rows.projects.contains_key(&row.pid) => {
                 return Err(StoreError::IdTaken);
             }

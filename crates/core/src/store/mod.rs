@@ -250,6 +250,8 @@ pub trait Transaction: Snapshot {
 pub enum Change<'a> {
     /// Removes everything and overwrites the old bytes
     Clear,
+    /// Replaces the content of the near file, if the vault has one
+    Near(&'a NearRows),
     /// Adds or replaces a grant, and overwrites the old bytes
     Grant(&'a GrantRow),
     /// Removes a grant and overwrites the old bytes

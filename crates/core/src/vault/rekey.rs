@@ -10,6 +10,7 @@ use super::directory::{Directory, DirectoryEdit};
 use super::next_head::{self, HeadPlace};
 use super::next_policy::NextPolicy;
 use super::project::{Project, ValueRef, VerifiedRecord, checkpoint};
+use super::remote::{local_near_rows, near_rows};
 use super::slots::{add_slot, needs_key_file, strongest_params};
 use super::token_list::{self, LostRights, Tokens};
 use super::writing::Writing;
@@ -70,11 +71,21 @@ impl Vault {
             self.state(&*snapshot)?.slots
         };
 
-        // Key derivations are slow, so they run before the transaction begins.
-        let is_keyed = needs_key_file(&before);
-        let params = strongest_params(&before);
+        // Key derivations are slow, so they run before the transaction begins. On a server, the
+        // passphrase's slot is in the near file.
+        let near = self.near()?;
+        let of_machine = near.as_ref().map_or(&before, |near| &near.slots);
+        let is_keyed = needs_key_file(of_machine);
+        let params = strongest_params(of_machine);
+        let keychains = of_machine.iter().filter(|slot| slot.kind == KEYCHAIN_SLOT).count();
         let slot = Slot::create(passphrase, is_keyed, params, &vault_id, &root)?;
-        let mut new_slots: Vec<(Slot, &dyn Credential)> = vec![(slot, passphrase)];
+        let (mut new_slots, mut near_slots): (Vec<(Slot, &dyn Credential)>, Vec<Slot>) =
+            Default::default();
+        match &near {
+            Some(_) => near_slots.push(slot),
+            None => new_slots.push((slot, passphrase)),
+        }
+
         let mut drawn = None;
         if let Some(slot) = before.iter().find(|slot| slot.kind == RECOVERY_SLOT) {
             let code = match recovery {
@@ -107,7 +118,15 @@ impl Vault {
         let mut rekey = Rekey::new(&new, (Vec::new(), &no_tokens), on_progress);
         rekey.owner_before = Some(old.owner());
         let (vault, seen) = self.renew(&mut writing, &mut rekey, (&old, &new), &root, &slots)?;
-        let Writing { transaction, .. } = writing;
+        let Writing { mut transaction, .. } = writing;
+        if near.is_some() {
+            let rows = match self.store.address() {
+                Some(address) => near_rows(&root, vault.clone(), near_slots, address)?,
+                None => local_near_rows(&root, vault.clone(), near_slots),
+            };
+            transaction.apply(Change::Near(&rows))?;
+        }
+
         store::commit(&*self.store, transaction)?;
 
         // From here on the old key opens nothing, so the checkpoints are written under the new one.
@@ -122,7 +141,6 @@ impl Vault {
 
         let Rekey { secrets, output_keys, .. } = rekey;
         let projects = output_keys.len() as u64;
-        let keychains = before.iter().filter(|slot| slot.kind == KEYCHAIN_SLOT).count();
         Ok(RekeyOutcome { projects, secrets, recovery: drawn, keychains, output_keys, tokens })
     }
 

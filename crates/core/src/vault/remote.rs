@@ -74,6 +74,12 @@ pub fn near_rows(
     })
 }
 
+/// Returns the content of the near file of a local copy, which has no address.
+pub(super) fn local_near_rows(root: &RootKey, vault: VaultRow, slots: Vec<Slot>) -> NearRows {
+    let slots_mac = near_file::slots_mac(&root.checkpoint_key(), &vault.vault_id, &slots);
+    NearRows { address: Vec::new(), slots_mac, vault, slots }
+}
+
 /// Opens a vault on a server that this machine has no near file of, with a ticket or the recovery code.
 pub struct Joined {
     /// The opened vault

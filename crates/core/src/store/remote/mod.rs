@@ -26,7 +26,7 @@ pub use message::{
     Ask, Begin, Committed, KnownHead, Request, Rows, Scope, Update, UpdateError, decode, encode,
 };
 
-use super::sqlite::SqliteStore;
+use super::sqlite::{SqliteStore, StagedNear};
 use super::{Doubt, Location, NearRows, Snapshot, Store, StoreError, Transaction};
 use crate::crypto::aead::Key;
 use crate::crypto::ids::{DIRECTORY, VaultId};
@@ -73,6 +73,8 @@ pub struct RemoteStore {
     assumes: Cell<bool>,
     /// The last change that lost a race changed the directory
     locks_directory: Cell<bool>,
+    /// The near file that takes effect with the change whose outcome is not known yet
+    staged: RefCell<Option<StagedNear>>,
     /// The last commit may be on one server only
     is_replicated: Cell<bool>,
 }
@@ -157,6 +159,7 @@ impl RemoteStore {
             fallback: RefCell::default(),
             assumes: Cell::new(false),
             locks_directory: Cell::new(false),
+            staged: RefCell::default(),
             is_replicated: Cell::new(true),
         })
     }
@@ -201,6 +204,27 @@ impl RemoteStore {
         {
             fallback.is_told = true;
             notice(fallback);
+        }
+    }
+
+    /// Writes the near file that takes effect with a change.
+    fn stage_near(&self, rows: Option<&NearRows>) -> Result<(), StoreError> {
+        if let (Some(rows), Some(near)) = (rows, &self.near) {
+            self.staged.replace(Some(near.stage_near(rows)?));
+        }
+
+        Ok(())
+    }
+
+    /// Puts that near file in place if the change has happened, or removes it.
+    fn settle_near(&self, has_happened: bool) -> Result<(), StoreError> {
+        match self.staged.take() {
+            Some(staged) if has_happened => staged.persist(),
+            Some(staged) => {
+                staged.discard();
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 
@@ -271,7 +295,9 @@ impl Store for RemoteStore {
         self.locks_directory.set(true);
         let stored = doubt.is_stored(&self.begin(Mode::Locked)?);
         self.locks_directory.set(false);
-        stored
+        let is_stored = stored?;
+        self.settle_near(is_stored)?;
+        Ok(is_stored)
     }
 
     fn compact(&self) -> Result<(), StoreError> {

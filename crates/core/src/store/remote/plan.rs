@@ -17,6 +17,11 @@ impl Plan {
         self.scope == Scope::default() && self.asks.is_empty()
     }
 
+    /// Returns true if the caller has a head of the project.
+    pub(super) fn knows(&self, pid: &ProjectId) -> bool {
+        self.scope.known.iter().any(|known| known.pid == *pid && !known.sig.is_empty())
+    }
+
     /// Adds a project's head.
     pub(super) fn head(
         &mut self,
@@ -100,6 +105,11 @@ impl Plan {
         let extent_of = |pid: &ProjectId| if *pid == DIRECTORY { Extent::Values } else { extent };
         for pid in cache.cached_projects()? {
             self.head(cache, &pid, extent_of(&pid))?;
+        }
+
+        if extent == Extent::Everything {
+            let logs = cache.cached_projects()?.into_iter();
+            self.asks.extend(logs.map(|pid| Ask::Audit(pid, 0)));
         }
 
         self.head(cache, &DIRECTORY, Extent::Values)?;

@@ -337,6 +337,11 @@ impl<'a> RemoteSnapshot<'a> {
 
         state.entries.extend(plan.scope.entries.iter().map(|(index, _)| *index));
         state.has_all |= plan.scope.all.is_some();
+        if plan.scope.all == Some(Extent::Everything) {
+            let fetched = rows.projects.iter().filter(|row| !plan.knows(&row.pid));
+            state.logs.extend(fetched.map(|row| (row.pid, 0)));
+        }
+
         state.changed.extend(rows.projects.iter().map(|row| row.pid));
         for (rid, pid, index) in &rows.located {
             state.located.insert(*rid, Some((*pid, *index)));

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::sqlite::SqliteTransaction;
-use super::super::{Change, CommitError, Doubt, Snapshot, StoreError, Transaction};
+use super::super::{Change, CommitError, Doubt, NearRows, Snapshot, StoreError, Transaction};
 use super::message::{Rows, Update, UpdateError};
 use super::snapshot::{Mode, RemoteSnapshot};
 use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId};
@@ -25,6 +25,8 @@ pub(super) struct Touched {
     grants: BTreeSet<TokenId>,
     audit: BTreeSet<(ProjectId, u64)>,
     dropped_audit: BTreeMap<ProjectId, u64>,
+    /// The near file that takes effect with the commit
+    near: Option<NearRows>,
     /// The last head and the last entry of an audit log that were written
     head: Option<ProjectRow>,
     entry: Option<(ProjectId, AuditRow)>,
@@ -47,6 +49,7 @@ impl Touched {
             Change::Vault(_) => self.vault = true,
             Change::Slot(slot) => drop(self.slots.insert(slot.slot_id.clone())),
             Change::DropSlot(slot_id) => drop(self.slots.insert(slot_id.to_vec())),
+            Change::Near(rows) => self.near = Some((*rows).clone()),
             Change::Project(row) | Change::NewProject(row) => {
                 self.projects.insert(row.pid);
                 self.head = Some((*row).clone());
@@ -232,6 +235,7 @@ impl Transaction for RemoteSnapshot<'_> {
 
         self.touched.borrow_mut().add(&change);
         match change {
+            Change::Near(_) => {}
             Change::Clear => cache.forget_all()?,
             change => cache.apply(change)?,
         }
@@ -251,11 +255,14 @@ impl Transaction for RemoteSnapshot<'_> {
     fn commit(self: Box<Self>) -> Result<(), CommitError> {
         let update = self.update()?;
         let server = self.store.server()?;
+        let near = self.touched.borrow_mut().near.take();
+        self.store.stage_near(near.as_ref())?;
         let committed = server.update(&update);
         self.state.borrow_mut().has_begun = false;
         match committed {
             Ok(committed) => {
                 self.store.is_replicated.set(committed.replicated);
+                self.store.settle_near(true)?;
 
                 // The change is durable. A cache that misses it learns it from the server.
                 if let Some(cache) = self.take_cache() {
@@ -265,6 +272,7 @@ impl Transaction for RemoteSnapshot<'_> {
                 Ok(())
             }
             Err(UpdateError::Failed(cause)) => {
+                self.store.settle_near(false)?;
                 self.store.locks_directory.set(self.has_changed_directory());
                 Err(CommitError::Failed(cause))
             }

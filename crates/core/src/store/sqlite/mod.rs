@@ -30,6 +30,7 @@ use super::{Doubt, FORMAT, Location, Snapshot, Store, StoreError, Transaction};
 use crate::crypto::rows::Slot;
 use budget::Budget;
 pub use near::NearRows;
+pub(super) use near::StagedNear;
 use recovery::SavedNames;
 use schema::FileKind;
 pub(super) use transaction::SqliteTransaction;

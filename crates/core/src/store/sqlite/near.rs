@@ -2,9 +2,10 @@
 //! address of the server. A local copy of such a vault has these slots, the rows, and no address.
 
 use std::mem::ManuallyDrop;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::params;
+use secrets_files::directory;
 
 use super::schema::FileKind;
 use super::{NewFile, SqliteStore, SqliteTransaction};
@@ -60,22 +61,60 @@ impl SqliteStore {
     /// Replaces the content of the near file.
     pub(super) fn write_near(&self, rows: &NearRows) -> Result<(), StoreError> {
         let mut open = Box::new(self.changing()?);
-        open.keys_changed = true;
-        open.apply(Change::Vault(&rows.vault))?;
-        open.execute("DELETE FROM near_slots", [])?;
-        for slot in &rows.slots {
-            open.add_slot("near_slots", slot)?;
-        }
-
-        open.execute(
-            "INSERT OR REPLACE INTO remote(id, sealed, slots_mac) VALUES(1, ?1, ?2)",
-            params![rows.address, &rows.slots_mac[..]],
-        )?;
+        open.apply(Change::Near(rows))?;
         Ok((open as Box<dyn Transaction + '_>).commit()?)
+    }
+
+    /// Writes a near file under another name next to this one. It replaces this one with
+    /// [`StagedNear::persist`].
+    pub(in crate::store) fn stage_near(&self, rows: &NearRows) -> Result<StagedNear, StoreError> {
+        let staged = directory::with_suffix(&self.path, STAGED);
+        Self::begin_near(&staged, rows, IfExists::Replaced)?.persist()?;
+        Ok(StagedNear { staged, target: self.path.clone() })
+    }
+}
+
+/// The end of the name of a near file that takes effect with a change on the server.
+const STAGED: &str = ".next";
+
+/// A near file that takes effect with a change on the server. If this process ends in between, the file
+/// stays, because it may be the only one that opens the vault.
+pub(in crate::store) struct StagedNear {
+    staged: PathBuf,
+    target: PathBuf,
+}
+
+impl StagedNear {
+    /// Puts the file in place.
+    pub(in crate::store) fn persist(self) -> Result<(), StoreError> {
+        let renamed = std::fs::rename(&self.staged, &self.target);
+        let flushed =
+            renamed.and_then(|()| directory::flush(self.target.parent().unwrap_or(&self.target)));
+        flushed.map_err(|source| StoreError::Io { action: "rename", path: self.staged, source })
+    }
+
+    /// Removes the file, because the change did not happen.
+    pub(in crate::store) fn discard(self) {
+        let _ = std::fs::remove_file(self.staged);
     }
 }
 
 impl SqliteTransaction<'_> {
+    /// Replaces the slots and the address.
+    pub(super) fn put_near(&mut self, rows: &NearRows) -> Result<usize, StoreError> {
+        self.keys_changed = true;
+        self.apply(Change::Vault(&rows.vault))?;
+        self.execute("DELETE FROM near_slots", [])?;
+        for slot in &rows.slots {
+            self.add_slot("near_slots", slot)?;
+        }
+
+        self.execute(
+            "INSERT OR REPLACE INTO remote(id, sealed, slots_mac) VALUES(1, ?1, ?2)",
+            params![rows.address, &rows.slots_mac[..]],
+        )
+    }
+
     fn near_rows(&self) -> Result<NearRows, StoreError> {
         let (address, slots_mac) = self.remote()?;
         let (vault, slots) = (self.vault()?, self.slots_in("near_slots")?);

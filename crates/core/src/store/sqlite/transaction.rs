@@ -169,6 +169,7 @@ impl Transaction for SqliteTransaction<'_> {
                 "INSERT OR REPLACE INTO vault(id, vault_id, suite, past) VALUES(1, ?1, ?2, ?3)",
                 params![&v.vault_id[..], v.suite, v.past],
             ),
+            Change::Near(rows) => self.put_near(rows),
             Change::Slot(slot) => self.add_slot("slots", slot),
             Change::Clear => {
                 (self.keys_changed, self.cleared) = (true, true);
