@@ -335,6 +335,17 @@ fn divergence_error(divergence: &Divergence) -> Error {
     }
 
     let projects: Vec<_> = divergence.projects.iter().map(|(name, _)| name.as_str()).collect();
+    if divergence.is_remote {
+        let details = json!({ "forked": divergence.is_fork(), "projects": projects });
+        let error = Error::new(Kind::Damaged, divergence.to_string())
+            .with_notes(notes)
+            .with_details(details);
+        return match divergence.lost() {
+            Some(_) => error.hint("put them back with `secrets remote repair`; nothing was used"),
+            None => error.hint("ask the owner of the vault what has happened; nothing was used"),
+        };
+    }
+
     Error::new(Kind::Damaged, divergence.to_string())
         .with_notes(notes)
         .with_details(json!({ "forked": divergence.is_fork(), "projects": projects }))

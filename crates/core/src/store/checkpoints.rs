@@ -23,6 +23,7 @@ pub struct CheckpointStore {
     newest: Records,
     /// The name of the vault's location
     path: PathBuf,
+    is_remote: bool,
     /// The hashes of the vault's location
     path_hashes: Vec<Hash>,
     /// The token whose checkpoints these are; without one, they are the owner's
@@ -39,6 +40,7 @@ impl CheckpointStore {
             records: Records::new(directory, MAX_SIZE),
             newest: Records::new(&directory.with_file_name("newest"), MAX_SIZE),
             path: location.name(),
+            is_remote: matches!(location, Location::Remote(_)),
             path_hashes: location.hashes(),
             holder: None,
         }
@@ -58,6 +60,11 @@ impl CheckpointStore {
     /// Returns the name of the vault's location, which is the canonical path of a file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns true if the vault is on a server.
+    pub fn is_remote(&self) -> bool {
+        self.is_remote
     }
 
     /// Returns the hashes that a checkpoint is bound to, see [`Location::hashes`].

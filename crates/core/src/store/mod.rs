@@ -98,6 +98,15 @@ pub trait Store: Send {
     fn fallback(&self) -> Option<Fallback> {
         None
     }
+    /// Returns what this machine has seen of a vault on a server.
+    fn cached(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
+        Err(ServerError::NoAddress.into())
+    }
+    /// Makes projects on the server those that this machine has seen, which follow on them. With
+    /// `has_grants`, it has seen the grants of all tokens.
+    fn put_back(&self, _pids: &[ProjectId], _has_grants: bool) -> Result<(), StoreError> {
+        Err(ServerError::NoAddress.into())
+    }
     /// Returns when this machine last compared the directory with the server's.
     fn last_seen(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)

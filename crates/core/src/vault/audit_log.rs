@@ -7,6 +7,7 @@ use super::VaultError;
 use super::project::Project;
 use crate::crypto::aead::Key;
 use crate::crypto::audit::{Admitted, PruneMark, SignedEntry};
+use crate::crypto::checkpoint::Checkpoint;
 use crate::crypto::head::Head;
 use crate::crypto::ids::{Hash, OWNER, ProjectId, TokenId, VaultId};
 use crate::crypto::signing::PublicKey;
@@ -162,6 +163,30 @@ impl<'a> AuditLog<'a> {
         };
 
         Ok(VerifiedLog { mark, fault })
+    }
+
+    /// Returns true if the entries after a state that was seen lead to `head`: each names the one
+    /// before, the first one names the last entry of that state, and the head names the last one.
+    pub(super) fn leads(
+        &self,
+        snapshot: &dyn Snapshot,
+        seen: &Checkpoint,
+        head: &Head,
+    ) -> Result<bool, StoreError> {
+        let (mut last, mut previous) = (seen.head.seq, seen.audit_head);
+        snapshot.audit(self.pid, last + 1, &mut |row| {
+            let signed = SignedEntry::open(&self.key, self.vault_id, self.pid, &row).ok();
+            let next = signed.filter(|signed| {
+                row.seq == last + 1 && row.seq <= head.seq && signed.entry.previous == previous
+            });
+            if let Some(signed) = &next {
+                (last, previous) = (row.seq, signed.hash());
+            }
+
+            next.is_some()
+        })?;
+
+        Ok((last, previous) == (head.seq, head.audit_head))
     }
 
     /// Returns true if the log verifies.

@@ -42,18 +42,38 @@ pub struct Divergence {
     /// differs, [`Relation::Ahead`] if it is so far ahead that it cannot be proven to follow, `None`
     /// if the vault's keys do not open the checkpoint
     pub vault: Option<Relation>,
-    /// The project that was rolled back or has diverged
+    /// The project that was rolled back or has diverged, or that is so far ahead that it cannot be
+    /// proven to follow
     pub projects: Vec<(ProjectName, Relation)>,
+    /// True if the vault is on a server
+    pub is_remote: bool,
 }
 
 impl Divergence {
     /// The divergence of a vault with other keys than the checkpoint's.
-    const KEY_CHANGE: Self = Self { vault: None, projects: Vec::new() };
+    const KEY_CHANGE: Self = Self { vault: None, projects: Vec::new(), is_remote: false };
 
     /// Returns true if the vault has diverged, so that it is not merely an earlier state.
     pub fn is_fork(&self) -> bool {
-        self.vault == Some(Relation::Diverged)
-            || self.projects.iter().any(|(_, relation)| *relation == Relation::Diverged)
+        self.relations().any(|relation| relation == Relation::Diverged)
+    }
+
+    /// Returns true if a part is so far ahead that it cannot be proven to follow.
+    pub fn is_unproven(&self) -> bool {
+        self.relations().any(|relation| relation == Relation::Ahead)
+    }
+
+    /// Returns the number of changes that the vault has lost, if it was rolled back.
+    pub fn lost(&self) -> Option<u64> {
+        let behind = self.relations().filter_map(|relation| match relation {
+            Relation::Behind(changes) => Some(changes),
+            _ => None,
+        });
+        Some(behind.sum()).filter(|lost| *lost > 0 && !self.is_fork())
+    }
+
+    fn relations(&self) -> impl Iterator<Item = Relation> + '_ {
+        self.vault.into_iter().chain(self.projects.iter().map(|(_, relation)| *relation))
     }
 }
 
@@ -62,8 +82,15 @@ impl fmt::Display for Divergence {
         f.write_str(if self.vault.is_none() {
             "the vault has different keys than at its last checkpoint here, or that checkpoint is \
              damaged"
+        } else if self.is_fork() && self.is_remote {
+            "the vault on the server has diverged from what this machine has seen there"
         } else if self.is_fork() {
             "the vault has diverged from its last checkpoint here"
+        } else if self.is_remote && self.lost().is_some() {
+            "the server has lost changes that this machine has seen there"
+        } else if self.is_remote {
+            "the vault on the server has changed more than 32 times since this machine has seen it, \
+             and its audit log does not prove that it follows"
         } else if self.vault == Some(Relation::Ahead) {
             "the vault's list of projects has changed more than 32 times since its last checkpoint \
              here, so it cannot be proven that it follows"
@@ -147,16 +174,31 @@ impl Checkpoints {
     }
 
     /// Compares a state with the last checkpoints here, and remembers it.
+    ///
+    /// `proves` finds out whether the audit log proves that the state follows an earlier one. On a
+    /// server, a state that is more than 32 changes later needs that proof.
     pub(super) fn check(
         &self,
         vault: &VaultRow,
         owner: &dyn VaultAccess,
         seen: Seen<'_>,
+        proves: &dyn Fn(&Checkpoint) -> Result<bool, VaultError>,
     ) -> Result<(), VaultError> {
         let keys = self.keys(vault, owner)?;
         let before = self.read(&vault.vault_id, &keys, seen.pid)?;
-        if let Some(divergence) = before.iter().flatten().find_map(|before| seen.differs(before)) {
-            return Err(divergence.into());
+        let is_remote = self.store.is_remote();
+        for before in before.iter().flatten() {
+            let is_near = seen.state.head.proves(&before.head) || !is_remote;
+            let divergence = match seen.differs(before) {
+                Some(found) if !found.is_unproven() => Some(found),
+                None if is_near => None,
+                _ if is_remote && proves(before)? => None,
+                found => found.or_else(|| Some(seen.departs(Relation::Ahead))),
+            };
+
+            if let Some(divergence) = divergence {
+                return Err(Divergence { is_remote, ..divergence }.into());
+            }
         }
 
         let is_known = before.iter().any(Option::is_some);
@@ -292,19 +334,26 @@ impl Seen<'_> {
             }
             // The directory says which keys and tokens are valid, so it must be proven to follow.
             Relation::Ahead if *self.pid == DIRECTORY && !now.head.proves(&before.head) => {
-                return Some(Divergence { vault: Some(Relation::Ahead), projects: Vec::new() });
+                return Some(self.departs(Relation::Ahead));
             }
             Relation::Equal | Relation::Ahead => return None,
             relation => relation,
         };
 
-        Some(match self.name {
-            None => Divergence { vault: Some(relation), projects: Vec::new() },
+        Some(self.departs(relation))
+    }
+
+    /// Returns the divergence of a state with this relation to its checkpoint.
+    fn departs(&self, relation: Relation) -> Divergence {
+        let is_remote = false;
+        match self.name {
+            None => Divergence { vault: Some(relation), projects: Vec::new(), is_remote },
             Some(name) => Divergence {
                 vault: Some(Relation::Equal),
                 projects: vec![(name.clone(), relation)],
+                is_remote,
             },
-        })
+        }
     }
 }
 

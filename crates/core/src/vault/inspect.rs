@@ -16,6 +16,7 @@ use super::project::Project;
 use super::state::{SLOTS, State, checked_row};
 use super::{GRANTS, Vault, VaultError};
 use crate::crypto::CryptoError;
+use crate::crypto::checkpoint::Checkpoint;
 use crate::crypto::ids::{DIRECTORY, ProjectId};
 use crate::crypto::kdf::KdfParams;
 use crate::crypto::rows::{ProjectRow, Slot, VaultRow, slots_hash, tokens_hash};
@@ -397,7 +398,7 @@ impl ProjectInspector<'_> {
             }
         };
 
-        let divergence = if is_verified { self.divergence(&project) } else { None };
+        let divergence = if is_verified { self.divergence(owner, &project) } else { None };
         let row = &project.row;
         let mut findings = ProjectFindings { divergence, found: 0, readable: Vec::new() };
         let mut seen: BTreeSet<[u8; 16]> = BTreeSet::new();
@@ -437,11 +438,19 @@ impl ProjectInspector<'_> {
     }
 
     /// Compares a project with its last checkpoint.
-    fn divergence(&self, project: &Project) -> Option<Divergence> {
+    fn divergence(&self, owner: Option<PublicKey>, project: &Project) -> Option<Divergence> {
         let checkpoints = self.vault.checkpoints.as_ref()?;
         let (pid, state) = (&project.row.pid, &project.checkpoint());
         let seen = Seen { pid, name: Some(self.name), state };
-        match checkpoints.check(self.row, &*project.access, seen) {
+        let proves = |before: &Checkpoint| {
+            let owner = owner.filter(|_| project.ring().is_ok());
+            match owner.map(|owner| AuditLog::of(project, owner)) {
+                Some(log) => Ok(log?.leads(self.snapshot, before, &project.head)?),
+                None => Ok(true),
+            }
+        };
+
+        match checkpoints.check(self.row, &*project.access, seen, &proves) {
             Err(VaultError::Diverged(divergence)) => Some(*divergence),
             _ => None,
         }

@@ -19,6 +19,7 @@
 //! * `secrets`, `list`, `projects`, `copy`, `import`, `export`: the operations
 //! * `rekey`: re-encryption under new keys
 //! * `remote`: vaults on a server, and near files
+//! * `repair`: changes that a server has lost
 //! * `retries`: how often a change is made again after it lost a race
 //! * `token_access`, `members`: what a token opens and signs
 //! * `tokens`, `revoke_all`: what the owner does with tokens; `token_list`, `token_change`, `grants`, `next_policy`:
@@ -56,6 +57,7 @@ mod projects;
 mod rekey;
 mod remote;
 mod rename;
+mod repair;
 mod retries;
 mod revealed;
 mod revoke_all;
@@ -94,6 +96,7 @@ pub use list::Page;
 pub use next_head::{HeadPlace, SignedHead, sign};
 pub use rekey::RekeyOutcome;
 pub use remote::{Joined, NewRemoteVault, RemoteStatus, near_rows};
+pub use repair::Repaired;
 pub use revealed::RevealedValues;
 pub use secrets::{NewSecret, Scope, SecretChanges, Sendable};
 pub use token_access::{Needed, OpenGrant, TokenAccess, TokenView};

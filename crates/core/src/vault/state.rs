@@ -6,8 +6,9 @@ use std::rc::Rc;
 use super::VaultError;
 use super::access::{OpenedDirectory, OpenedProject, VaultAccess};
 use super::ahead::KnownProjects;
+use super::audit_log::AuditLog;
 use super::checkpoints::{Checkpoints, Seen};
-use super::directory::{DIRECTORY_NAME, nearest_name};
+use super::directory::{DIRECTORY_NAME, Directory, nearest_name};
 use super::project::Project;
 use super::token_access::OpenGrant;
 use crate::crypto::CryptoError;
@@ -86,7 +87,7 @@ impl State {
                 known: Rc::default(),
             };
 
-            state.compare(&DIRECTORY, None, &pin)?;
+            state.compare(&DIRECTORY, None, &pin, &|_| Ok(false))?;
             return Ok(state);
         }
 
@@ -108,8 +109,10 @@ impl State {
             known: Rc::default(),
         };
 
-        state.compare(&DIRECTORY, None, &state.checkpoint(&state.directory))?;
-        snapshot.accept(&DIRECTORY);
+        let now = state.checkpoint(&state.directory);
+        let proves = |before: &Checkpoint| state.proves_directory(snapshot, before);
+        state.compare(&DIRECTORY, None, &now, &proves)?;
+        state.accept(snapshot, &DIRECTORY);
         Ok(state)
     }
 
@@ -129,13 +132,33 @@ impl State {
         pid: &ProjectId,
         name: Option<&ProjectName>,
         state: &Checkpoint,
+        proves: &dyn Fn(&Checkpoint) -> Result<bool, VaultError>,
     ) -> Result<(), VaultError> {
         match &self.checkpoints {
             Some(checkpoints) => {
-                checkpoints.check(&self.vault, &*self.access, Seen { pid, name, state })
+                checkpoints.check(&self.vault, &*self.access, Seen { pid, name, state }, proves)
             }
             None => Ok(()),
         }
+    }
+
+    /// Says that a project was verified and compared with its checkpoint.
+    fn accept(&self, snapshot: &dyn Snapshot, pid: &ProjectId) {
+        if self.checkpoints.is_some() {
+            snapshot.accept(pid);
+        }
+    }
+
+    /// Returns true if the directory's audit log proves that it follows an earlier state. An agent does
+    /// not open that log.
+    fn proves_directory(
+        &self,
+        snapshot: &dyn Snapshot,
+        before: &Checkpoint,
+    ) -> Result<bool, VaultError> {
+        let Some(root) = self.access.root_key() else { return Ok(false) };
+        let directory = Directory::new(root, *self.vault_id());
+        Ok(directory.audit_log().leads(snapshot, before, &self.directory)?)
     }
 
     pub(super) fn vault_id(&self) -> &VaultId {
@@ -152,9 +175,17 @@ impl State {
         let grant = self.grant.as_deref();
         let project =
             Project::open(snapshot, *self.vault_id(), &self.owner, project, access, grant)?;
-        self.compare(&project.row.pid, Some(project.name()), &project.checkpoint())?;
+        let proves = |before: &Checkpoint| match project.ring() {
+            Ok(_) => {
+                Ok(AuditLog::of(&project, self.owner)?.leads(snapshot, before, &project.head)?)
+            }
+            // A token for some secrets cannot open the log.
+            Err(_) => Ok(true),
+        };
+        let now = project.checkpoint();
+        self.compare(&project.row.pid, Some(project.name()), &now, &proves)?;
         self.access.show_head(self.vault_id(), &project.opened, &project.row)?;
-        snapshot.accept(&project.row.pid);
+        self.accept(snapshot, &project.row.pid);
         Ok(project)
     }
 

@@ -177,7 +177,12 @@ impl OpenGrant {
             Relation::Equal | Relation::Ahead => {}
             relation => {
                 let projects = vec![(entry.name.clone(), relation)];
-                return Err(Divergence { vault: Some(Relation::Equal), projects }.into());
+                return Err(Divergence {
+                    vault: Some(Relation::Equal),
+                    projects,
+                    is_remote: false,
+                }
+                .into());
             }
         }
 

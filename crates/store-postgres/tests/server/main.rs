@@ -4,5 +4,6 @@
 
 mod concurrency;
 mod cuts;
+mod rollback;
 mod trips;
 mod world;

@@ -4,6 +4,7 @@
 //! * `plan`: what to ask for
 //! * `keep`: checks what came, and puts it into the cache
 //! * `snapshot`: reads from the cache what the server has confirmed
+//! * `repair`: puts rows back that the server has lost
 //! * `transaction`: a change, which is made in the cache and then committed on the server
 //!
 //! The server is hostile. What comes from it is believed by [`crate::vault`] only after verification,
@@ -13,6 +14,7 @@ mod error;
 mod keep;
 mod message;
 mod plan;
+mod repair;
 mod snapshot;
 mod transaction;
 
@@ -29,7 +31,7 @@ pub use message::{
 use super::sqlite::{SqliteStore, StagedNear};
 use super::{Doubt, Location, NearRows, Snapshot, Store, StoreError, Transaction};
 use crate::crypto::aead::Key;
-use crate::crypto::ids::{DIRECTORY, VaultId};
+use crate::crypto::ids::{DIRECTORY, ProjectId, VaultId};
 use crate::crypto::near_file;
 use crate::crypto::rows::Slot;
 use crate::model::{SecretBytes, Timestamp};
@@ -306,6 +308,14 @@ impl Store for RemoteStore {
 
     fn fallback(&self) -> Option<Fallback> {
         self.fallback.borrow().clone()
+    }
+
+    fn cached(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
+        Ok(Box::new(self.begin(Mode::Seen)?))
+    }
+
+    fn put_back(&self, pids: &[ProjectId], has_grants: bool) -> Result<(), StoreError> {
+        self.restore_rows(pids, has_grants)
     }
 
     fn last_seen(&self) -> Result<Option<Timestamp>, StoreError> {

@@ -32,6 +32,8 @@ pub(super) enum Mode {
     Assumed,
     /// The cache, as far as the server confirms it, with locks on the server
     Locked,
+    /// The cache alone, whatever its age, to compare it with the server
+    Seen,
     /// The cache alone, for the reason given; `None` if the server is not wanted
     Offline(Option<Arc<StoreError>>),
 }
@@ -210,7 +212,11 @@ impl<'a> RemoteSnapshot<'a> {
                 Ok(true)
             }
             Mode::Offline(cause) => {
-                self.read_offline(plan, cause.as_ref())?;
+                self.read_offline(plan, cause.as_ref(), true)?;
+                Ok(false)
+            }
+            Mode::Seen => {
+                self.read_offline(plan, None, false)?;
                 Ok(false)
             }
             Mode::Read | Mode::Locked => Ok(true),
@@ -218,7 +224,12 @@ impl<'a> RemoteSnapshot<'a> {
     }
 
     /// Takes the heads that the cache has, whatever the server would say.
-    fn read_offline(&self, plan: &Plan, cause: Option<&Arc<StoreError>>) -> Result<(), StoreError> {
+    fn read_offline(
+        &self,
+        plan: &Plan,
+        cause: Option<&Arc<StoreError>>,
+        checks_age: bool,
+    ) -> Result<(), StoreError> {
         let cache = self.cache()?;
         let mut state = self.state.borrow_mut();
         for known in &plan.scope.known {
@@ -226,7 +237,10 @@ impl<'a> RemoteSnapshot<'a> {
                 return Err(not_cached(cause));
             }
 
-            self.store.fall_back(cause, cache.seen(&known.pid)?.unwrap_or(0))?;
+            if checks_age {
+                self.store.fall_back(cause, cache.seen(&known.pid)?.unwrap_or(0))?;
+            }
+
             state.heads.insert(known.pid, Head::Cached);
         }
 
@@ -337,6 +351,12 @@ impl<'a> RemoteSnapshot<'a> {
 
         state.entries.extend(plan.scope.entries.iter().map(|(index, _)| *index));
         state.has_all |= plan.scope.all.is_some();
+        for known in plan.scope.known.iter().filter(|known| known.last_entry > 0) {
+            if rows.projects.iter().any(|row| row.pid == known.pid) {
+                state.logs.entry(known.pid).or_insert(known.last_entry + 1);
+            }
+        }
+
         if plan.scope.all == Some(Extent::Everything) {
             let fetched = rows.projects.iter().filter(|row| !plan.knows(&row.pid));
             state.logs.extend(fetched.map(|row| (row.pid, 0)));
@@ -429,6 +449,7 @@ impl<'a> RemoteSnapshot<'a> {
     fn require_server(&self) -> Result<(), StoreError> {
         match &self.state.borrow().mode {
             Mode::Offline(cause) => Err(not_cached(cause.as_ref())),
+            Mode::Seen => Err(not_cached(None)),
             _ => Ok(()),
         }
     }

@@ -9,6 +9,7 @@ use super::message::{Rows, Update, UpdateError};
 use super::snapshot::{Mode, RemoteSnapshot};
 use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId};
 use crate::crypto::rows::{AuditRow, ProjectRow};
+use crate::model::Timestamp;
 
 /// The rows that a change has touched. What they are at its end is sent.
 #[derive(Default)]
@@ -265,9 +266,7 @@ impl Transaction for RemoteSnapshot<'_> {
                 self.store.settle_near(true)?;
 
                 // The change is durable. A cache that misses it learns it from the server.
-                if let Some(cache) = self.take_cache() {
-                    let _ = cache.keep();
-                }
+                let _ = self.keep_changes();
 
                 Ok(())
             }
@@ -286,6 +285,17 @@ impl Transaction for RemoteSnapshot<'_> {
 }
 
 impl RemoteSnapshot<'_> {
+    /// Keeps the changes in the cache, and the time at which it was equal to the server.
+    fn keep_changes(&self) -> Result<(), StoreError> {
+        let Some(mut cache) = self.take_cache() else { return Ok(()) };
+        let now = Timestamp::now().0;
+        for pid in self.state.borrow().used.keys() {
+            cache.set_seen(pid, now)?;
+        }
+
+        cache.keep()
+    }
+
     fn has_changed_directory(&self) -> bool {
         let touched = self.touched.borrow();
         touched.clears || touched.projects.contains(&DIRECTORY)
