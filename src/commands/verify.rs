@@ -1,16 +1,18 @@
 //! `secrets verify`: verifies everything in the vault.
 
-use secrets_core::vault::Report;
+use secrets_core::vault::{Report, VaultError};
+use secrets_store_postgres::PostgresServer;
 
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::output::Verified;
+use crate::output::{ServerInfo, Verified};
 use crate::ui::counted;
 
 const EXAMPLES: &str = "\
 Examples:
   secrets verify
   secrets verify --json | jq .damage
+  secrets verify --remote       also ask the vault's server about itself
   secrets --vault backup.db verify";
 
 /// Verify everything in the vault
@@ -21,14 +23,28 @@ Examples:
 /// read (exit 6).
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct VerifyArgs {}
+pub(crate) struct VerifyArgs {
+    /// Also ask the vault's server when it acknowledges changes, and what else hangs on the tables
+    #[arg(long)]
+    remote: bool,
+}
 
-pub(crate) fn run(_: &VerifyArgs, cx: &Context) -> Result<(), Error> {
+pub(crate) fn run(args: &VerifyArgs, cx: &Context) -> Result<(), Error> {
     let vault = cx.vault()?;
     let progress = cx.ui.progress("secrets checked");
     let report = vault.verify(&|number| progress.on_progress(number))?;
     drop(progress);
-    cx.ui.print(&Verified::of(&report, cx.target.vault_path()?.display().to_string()))?;
+    let server = if args.remote {
+        let address = vault.server_address().ok_or(VaultError::NotRemote)?;
+        Some(ServerInfo::of(&PostgresServer::facts(address)?))
+    } else {
+        None
+    };
+
+    let warnings = server.as_ref().map(ServerInfo::warnings).unwrap_or_default();
+    let path = cx.target.vault_path()?.display().to_string();
+    cx.ui.print(&Verified::of(&report, path, server))?;
+    warnings.iter().for_each(|warning| cx.ui.warn(warning));
 
     let Some(failure) = failure(&report) else {
         cx.ui.status("the vault is intact");

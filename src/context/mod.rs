@@ -289,6 +289,13 @@ impl Context {
     /// uses.
     pub(crate) fn written<T>(&self, vault: &Vault, result: T) -> T {
         self.begin_use_log(vault);
+        if !vault.is_replicated() {
+            self.ui.warn(&self.target.hint_text(
+                "the change is stored, but the server did not wait for its standby: a failover can lose \
+                 it; see `secrets verify --remote`",
+            ));
+        }
+
         if vault.needs_compaction() {
             self.ui.warn(&self.target.hint_text(
                 "deleted bytes are still in the vault's file; overwrite them with `secrets compact`",

@@ -4,7 +4,7 @@ use secrets_core::model::{ProjectName, Tag};
 use secrets_core::vault::{Damage, Report, SalvageOutcome};
 use serde::{Serialize, Serializer};
 
-use super::{KdfInfo, Outcome, Text};
+use super::{KdfInfo, Outcome, ServerInfo, Text};
 use crate::ui::escape::visible;
 
 /// The result of `verify`.
@@ -19,6 +19,8 @@ pub(crate) struct Verified<'a> {
     passphrases: Vec<KdfInfo>,
     projects: Vec<ProjectContent>,
     recovery: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<ServerInfo>,
     vault: String,
 }
 
@@ -31,7 +33,7 @@ struct ProjectContent {
 }
 
 impl<'a> Verified<'a> {
-    pub(crate) fn of(report: &'a Report, vault: String) -> Self {
+    pub(crate) fn of(report: &'a Report, vault: String, server: Option<ServerInfo>) -> Self {
         let projects = report.projects.iter().map(|project| ProjectContent {
             name: project.name.to_string(),
             readable: project.readable,
@@ -46,6 +48,7 @@ impl<'a> Verified<'a> {
             key_file: report.key_file,
             keychains: report.keychains,
             recovery: report.recovery,
+            server,
             vault,
         }
     }
@@ -81,6 +84,7 @@ impl Outcome for Verified<'_> {
             ("secrets", secrets),
         ];
 
+        lines.extend(self.server.iter().map(|server| ("stored", server.stored())));
         lines.extend(self.damage.iter().map(|damage| ("damaged", damage.to_string())));
         out.labelled(&lines);
     }

@@ -66,7 +66,7 @@ pub(crate) use outputs::{Adopted, NewManifest, NewTemplate, Rendered, SetUp};
 pub(crate) use project::{DefaultProject, Projects};
 pub(crate) use proxy::{EnvironmentFormat, ProxyEnvironment};
 pub(crate) use references::{FoundReferences, ReferenceInfo, RenamedSecrets};
-pub(crate) use remote::{RemoteStatus, RemoteVault};
+pub(crate) use remote::{RemoteStatus, RemoteVault, RepairInfo, Repairs, ServerInfo};
 pub(crate) use request::{AnswerInfo, PlannedRequest};
 pub(crate) use restore::Restored;
 pub(crate) use secret::{

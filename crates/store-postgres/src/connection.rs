@@ -12,6 +12,7 @@ use tokio_postgres::{Client, Error};
 
 use crate::address::Address;
 use crate::connect::{Session, connect};
+use crate::facts::{self, ServerFacts};
 use crate::failure::{Failure, lost, unconnected};
 use crate::questions::{Question, begin, questions};
 use crate::schema;
@@ -52,6 +53,13 @@ impl Connection {
         };
 
         self.with_session(true, create).await.map_err(Failure::cause)
+    }
+
+    /// Asks the server about itself.
+    pub async fn facts(&mut self) -> Result<ServerFacts, StoreError> {
+        let ask =
+            async |session: &Session| facts::ask(session.client()).await.map_err(Failure::Failed);
+        self.with_session(true, ask).await.map_err(Failure::cause)
     }
 
     /// Asks for rows in one trip.

@@ -7,6 +7,7 @@
 //! * `questions`, `update`, `statement`: the statements
 //! * `rows`, `failure`: what comes back
 //! * `schema`: the tables
+//! * `facts`: what the server says about itself
 //!
 //! The server is hostile. Nothing here has a key, and no text of the server is passed on.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -14,6 +15,7 @@
 pub mod address;
 pub mod connect;
 mod connection;
+mod facts;
 mod failure;
 mod questions;
 mod rows;
@@ -24,4 +26,5 @@ mod update;
 
 pub use address::Address;
 pub use connection::Connection;
+pub use facts::{Acknowledges, ServerFacts};
 pub use server::PostgresServer;

@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::address::Address;
 use crate::connection::Connection;
+use crate::facts::ServerFacts;
 
 /// A vault's rows on a PostgreSQL server.
 pub struct PostgresServer {
@@ -42,6 +43,11 @@ impl PostgresServer {
     pub fn create_tables(address: &Address) -> Result<(), StoreError> {
         let server = Self::new(&address.encode())?;
         server.run(async |connection| connection.create_tables().await)?
+    }
+
+    /// Asks the server at an encoded address about itself.
+    pub fn facts(address: &SecretBytes) -> Result<ServerFacts, StoreError> {
+        Self::new(address)?.run(async |connection| connection.facts().await)?
     }
 
     /// Runs `act` with the connection.

@@ -5,8 +5,11 @@ mod init;
 mod join;
 mod pull;
 mod push;
+mod repair;
+mod set;
 mod status;
 mod ticket;
+mod upgrade;
 
 use crate::context::{Context, Right};
 use crate::error::Error;
@@ -38,6 +41,9 @@ enum RemoteCommand {
     Push(push::PushArgs),
     Pull(pull::PullArgs),
     Status(status::StatusArgs),
+    Repair(repair::RepairArgs),
+    Set(set::SetArgs),
+    Upgrade(upgrade::UpgradeArgs),
 }
 
 impl RemoteArgs {
@@ -58,5 +64,8 @@ pub(crate) fn run(args: &RemoteArgs, cx: &Context) -> Result<(), Error> {
         RemoteCommand::Push(args) => push::run(args, cx),
         RemoteCommand::Pull(args) => pull::run(args, cx),
         RemoteCommand::Status(args) => status::run(args, cx),
+        RemoteCommand::Repair(args) => repair::run(args, cx),
+        RemoteCommand::Set(args) => set::run(args, cx),
+        RemoteCommand::Upgrade(args) => upgrade::run(args, cx),
     }
 }

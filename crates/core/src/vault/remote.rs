@@ -1,5 +1,6 @@
 //! Vaults on a server: a new one, and the near file with which a machine opens one.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::copies::copy_rows;
@@ -16,7 +17,7 @@ use crate::crypto::rows::{Slot, VaultRow, slots_hash};
 use crate::crypto::slot::{Credential, RECOVERY_SLOT};
 use crate::model::{SecretBytes, Timestamp};
 use crate::store::remote::ServerError;
-use crate::store::{self, Change, NearRows, Store, StoreError};
+use crate::store::{self, Change, NearRows, NewFile, Store, StoreError};
 
 /// A vault that does not exist yet.
 pub struct NewRemoteVault {
@@ -132,8 +133,9 @@ impl Vault {
         let snapshot = self.store.read()?;
         let state = self.state(&*snapshot)?;
         let vault = state.vault.clone();
-        let (far, near): (Vec<Slot>, Vec<Slot>) =
+        let (far, others): (Vec<Slot>, Vec<Slot>) =
             state.slots.iter().cloned().partition(|slot| slot.kind == RECOVERY_SLOT);
+        let near = self.near()?.map_or_else(|| others.clone(), |near| near.slots);
 
         let mut transaction = to.write()?;
         if transaction.project(&DIRECTORY)?.is_some() {
@@ -142,7 +144,7 @@ impl Vault {
 
         transaction.apply(Change::Clear)?;
         copy_rows(snapshot.inspection()?, &mut *transaction)?;
-        for slot in &near {
+        for slot in &others {
             transaction.apply(Change::DropSlot(&slot.slot_id))?;
         }
 
@@ -197,6 +199,24 @@ impl Vault {
     /// Returns the encoded address of the vault's server, with the password, if it is on one.
     pub fn server_address(&self) -> Option<&SecretBytes> {
         self.store.address()
+    }
+
+    /// Stores another address of the vault's server.
+    pub fn set_server_address(&self, address: &SecretBytes) -> Result<(), VaultError> {
+        let root = self.root_key()?;
+        let near = self.near()?.ok_or(VaultError::NotRemote)?;
+        Ok(self.store.replace_near(&near_rows(root, near.vault, near.slots, address)?)?)
+    }
+
+    /// Returns the vault's id, as the near file names it.
+    pub fn near_id(&self) -> Result<VaultId, VaultError> {
+        Ok(self.near()?.ok_or(VaultError::NotRemote)?.vault.vault_id)
+    }
+
+    /// Returns a local copy for the path of the near file. The caller moves the near file away before it
+    /// persists the copy.
+    pub fn local_copy(&self, path: &Path) -> Result<NewFile, VaultError> {
+        Ok(self.copy_for(path, true)?.0)
     }
 
     /// Returns true if the vault is on a server.

@@ -67,7 +67,7 @@ impl Vault {
     /// Returns a flushed and fully verified copy for `path`. The caller moves the existing file
     /// away before it persists the copy. Unless `keeps_tokens`, the copy has no tokens; returns the
     /// names of those that were revoked.
-    pub(super) fn copy_for(
+    pub(in crate::vault) fn copy_for(
         &self,
         path: &Path,
         keeps_tokens: bool,
