@@ -177,6 +177,7 @@ fn stored(cx: &Context, project: &ProjectName, needs: &[Need<'_>]) -> Result<Vec
         return Ok(Vec::new());
     }
 
+    cx.check_witness(cx.vault()?)?;
     let needed: HashSet<TagKey> = needs.iter().map(|need| need.tag.key()).collect();
     Ok(cx.vault()?.list(Some(project), |metadata| needed.contains(&metadata.tag.key()))?)
 }

@@ -58,6 +58,19 @@ impl Context {
         self.target.project()
     }
 
+    /// Fails if the manifest has a witness of the current project, and this vault's project does not
+    /// follow it.
+    pub(crate) fn check_witness(&self, vault: &Vault) -> Result<(), Error> {
+        if self.target.named_project()?.is_none()
+            && let Some(manifest) = self.target.manifest()?
+            && let (Some(project), Some(witness)) = (&manifest.project, &manifest.witness)
+        {
+            vault.check_witness(project, witness)?;
+        }
+
+        Ok(())
+    }
+
     /// Refuses a manifest that is not trusted. Asks on a terminal, once per process and before any
     /// passphrase.
     pub(crate) fn require_trust(&self, manifest: &Manifest) -> Result<(), Error> {

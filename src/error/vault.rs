@@ -200,6 +200,11 @@ impl From<VaultError> for Error {
             VaultError::NothingToSave(report) => Self::new(Kind::Damaged, message)
                 .with_notes(findings(&report))
                 .hint("restore a backup with `secrets restore PATH`; nothing was written"),
+            VaultError::NotOfWitness(_) => Self::new(Kind::Damaged, message)
+                .hint(
+                    "find out what has changed, the vault or the line `witness`; no value was used",
+                )
+                .hint("to accept the present state, remove the line"),
             VaultError::NotRemote => {
                 Self::usage(message).hint("move it to a server with `secrets remote push URL`")
             }

@@ -26,6 +26,14 @@ pub(crate) struct CheckReport<'a> {
     pub(crate) exit: u8,
 }
 
+/// The result of `check --witness`.
+#[derive(Serialize)]
+pub(crate) struct WitnessInfo {
+    pub(crate) manifest: String,
+    pub(crate) project: String,
+    pub(crate) witness: String,
+}
+
 /// A secret that the project needs.
 #[derive(Serialize)]
 pub(crate) struct NeedInfo<'a> {

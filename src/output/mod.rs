@@ -49,7 +49,7 @@ pub(crate) use audit::{
     AuditVerified, UsesCheckpoint,
 };
 pub(crate) use check::{
-    CheckReport, DueInfo, NeedInfo, OutputReport, UnusedSecret, listed_additions,
+    CheckReport, DueInfo, NeedInfo, OutputReport, UnusedSecret, WitnessInfo, listed_additions,
 };
 pub(crate) use clone::ClonePlan;
 pub(crate) use destinations::{DestinationList, described};

@@ -2,6 +2,7 @@
 //! and shows no value.
 
 mod environments;
+mod witness;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ Examples:
   secrets check               list what is missing or out of date
   secrets check --json | jq '.missing[].tag'
   secrets check --all-environments
+  secrets check --witness     let CI jobs notice a rollback of the project
   secrets check -q || exit 1  exit code 0 means all is well";
 
 /// Check the project against .secrets.toml
@@ -44,6 +46,10 @@ pub(crate) struct CheckArgs {
     /// is 3 if a secret is missing in one of them, else 8 if a secret has expired, else 0
     #[arg(long)]
     all_environments: bool,
+    /// Write the present state of the project into .secrets.toml as its witness. `check`, `run`,
+    /// `render` and `setup` then fail with exit code 6 if the project was rolled back to an earlier state
+    #[arg(long, conflicts_with = "all_environments")]
+    witness: bool,
 }
 
 pub(crate) fn run(args: &CheckArgs, cx: &Context) -> Result<(), Error> {
@@ -51,10 +57,15 @@ pub(crate) fn run(args: &CheckArgs, cx: &Context) -> Result<(), Error> {
         return environments::compare(cx);
     }
 
+    if args.witness {
+        return witness::write(cx);
+    }
+
     let manifest = cx.target.require_manifest()?;
     cx.require_vault()?;
     cx.require_trust(manifest)?;
     let project = cx.target.project()?;
+    cx.check_witness(cx.vault()?)?;
     let mut files = outputs::open(cx, manifest)?;
     let progress = cx.ui.progress("files searched");
     let tree =

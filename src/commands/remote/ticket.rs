@@ -10,8 +10,8 @@ use crate::ui::time;
 
 /// Print a ticket with which another machine of yours joins
 ///
-/// Whoever has the ticket gets all keys of the vault, once, until it expires. Carry it to your own machine only,
-/// and give other people tokens (`secrets token create`). It has the server's address and certificates, and no
+/// The ticket gives all keys of the vault to its holder, once, until it expires. Carry it to your own machine
+/// only, and give other people tokens (`secrets token create`). It has the server's address and certificates, and no
 /// password of the database.
 ///
 /// Asks for the passphrase, even if the vault is unlocked.
@@ -38,7 +38,7 @@ pub(super) fn run(args: &TicketArgs, cx: &Context) -> Result<(), Error> {
     })?;
     cx.written(&vault, ());
     cx.ui.status(&format!(
-        "valid once, until {}: whoever has it gets all keys of the vault",
+        "valid once, until {}: it gives all keys of the vault to its holder",
         time::local_minute(until)
     ));
     cx.ui.status("on the other machine, run `secrets remote join` and paste it");

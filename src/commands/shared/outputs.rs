@@ -79,7 +79,9 @@ pub(crate) fn resolve<'m>(
     let opened = if outputs.tags().is_empty() {
         RevealedValues::none(project)
     } else {
-        let (vault, opened) = (cx.vault()?, values(cx.vault()?, project, &outputs)?);
+        let vault = cx.vault()?;
+        cx.check_witness(vault)?;
+        let opened = values(vault, project, &outputs)?;
         cx.record_use(&Used::of(vault, project, opened.tags()))?;
         opened
     };

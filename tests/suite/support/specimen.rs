@@ -185,6 +185,7 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::NothingToSave(_)
         | VaultError::Record { .. }
         | VaultError::AuditLog { .. }
+        | VaultError::NotOfWitness(_)
         | VaultError::Project { .. } => 6,
         VaultError::Store(StoreError::Unsafe { .. } | StoreError::ForeignJournal(_))
         | VaultError::AnotherVault(_)

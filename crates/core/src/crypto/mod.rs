@@ -52,6 +52,7 @@ pub mod ticket;
 pub mod token;
 pub mod tree;
 pub mod uses;
+pub mod witness;
 
 pub use memory::with_freed_memory_wiped;
 

@@ -173,20 +173,37 @@ impl<'a> AuditLog<'a> {
         seen: &Checkpoint,
         head: &Head,
     ) -> Result<bool, StoreError> {
-        let (mut last, mut previous) = (seen.head.seq, seen.audit_head);
-        snapshot.audit(self.pid, last + 1, &mut |row| {
+        self.leads_from(snapshot, seen.head.seq, head, |hash| *hash == seen.audit_head)
+    }
+
+    /// Does the same as [`AuditLog::leads`] with the number of an entry and a test of its hash.
+    pub(super) fn leads_from(
+        &self,
+        snapshot: &dyn Snapshot,
+        seq: u64,
+        head: &Head,
+        is_first: impl Fn(&Hash) -> bool,
+    ) -> Result<bool, StoreError> {
+        let (mut last, mut previous): (u64, Option<Hash>) = (seq, None);
+        snapshot.audit(self.pid, seq + 1, &mut |row| {
             let signed = SignedEntry::open(&self.key, self.vault_id, self.pid, &row).ok();
+            let follows = |before: &Hash| match &previous {
+                Some(previous) => before == previous,
+                None => is_first(before),
+            };
             let next = signed.filter(|signed| {
-                row.seq == last + 1 && row.seq <= head.seq && signed.entry.previous == previous
+                row.seq == last + 1 && row.seq <= head.seq && follows(&signed.entry.previous)
             });
             if let Some(signed) = &next {
-                (last, previous) = (row.seq, signed.hash());
+                (last, previous) = (row.seq, Some(signed.hash()));
             }
 
             next.is_some()
         })?;
 
-        Ok((last, previous) == (head.seq, head.audit_head))
+        let is_head =
+            previous.map_or_else(|| is_first(&head.audit_head), |it| it == head.audit_head);
+        Ok(last == head.seq && is_head)
     }
 
     /// Returns true if the log verifies.

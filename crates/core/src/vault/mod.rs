@@ -26,6 +26,7 @@
 //!   how
 //! * `trust`: MACs over records that are kept outside of the vault
 //! * `use_log`: uses and refusals, in files outside of the vault
+//! * `witness`: a place in a project's audit log that a repository remembers
 //! * `revealed`: values that are opened together for several uses
 //!
 //! Nothing here prints, prompts or knows an exit code. Values leave through [`Reveal`], and through
@@ -70,6 +71,7 @@ mod token_list;
 mod tokens;
 mod trust;
 mod use_log;
+mod witness;
 mod writing;
 
 use std::cell::{Cell, RefCell};
@@ -517,6 +519,12 @@ pub enum VaultError {
     /// Another process changed the key slots in the meantime
     #[error("another process changed the vault's key slots in the meantime")]
     SlotsChanged,
+    /// A project does not follow the state that a repository remembers
+    #[error(
+        "project `{0}` does not follow its witness in `.secrets.toml`: it was rolled back, or it is \
+         another project"
+    )]
+    NotOfWitness(ProjectName),
     /// The vault is a file on this machine
     #[error("the vault is a file on this machine, and not on a server")]
     NotRemote,

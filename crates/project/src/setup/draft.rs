@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use secrets_core::crypto::witness::Witness;
 use secrets_core::model::{Description, ProjectName, Tag};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
-use super::manifest::{MANIFEST, Manifest};
+use super::manifest::{EnvironmentName, MANIFEST, Manifest};
 use super::tree::{ReferenceKind, Tree};
 use crate::dotenv::readers::{Reader, Readers};
 
@@ -130,70 +131,96 @@ pub fn add(
     secrets: &[(Tag, Option<Description>)],
     (template, output): (&Path, &Path),
 ) -> Option<String> {
-    let (bom, body) = text.strip_prefix('\u{feff}').map_or(("", text), |body| ("\u{feff}", body));
-    let mut document: DocumentMut = body.parse().ok()?;
-    let mut implicit = Table::new();
+    edited(text, |document| {
+        let mut implicit = Table::new();
+        implicit.set_implicit(true);
+        let tables =
+            document.entry("secrets").or_insert(Item::Table(implicit)).as_table_like_mut()?;
+        for (tag, description) in
+            secrets.iter().filter(|(tag, _)| manifest.declaration(&tag.key()).is_none())
+        {
+            let mut table = Table::new();
+            if let Some(description) = description {
+                table.insert("description", value(description.as_str()));
+            }
 
-    implicit.set_implicit(true);
-    let tables = document.entry("secrets").or_insert(Item::Table(implicit)).as_table_like_mut()?;
-    for (tag, description) in
-        secrets.iter().filter(|(tag, _)| manifest.declaration(&tag.key()).is_none())
-    {
-        let mut table = Table::new();
-        if let Some(description) = description {
-            table.insert("description", value(description.as_str()));
+            tables.insert(tag.as_str(), Item::Table(table));
         }
 
-        tables.insert(tag.as_str(), Item::Table(table));
-    }
+        if manifest
+            .render
+            .iter()
+            .all(|rendering| rendering.template != template && rendering.output != output)
+        {
+            let render =
+                document.entry("render").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+            let mut table = Table::new();
+            table.insert("template", value(in_toml(template)));
+            table.insert("output", value(in_toml(output)));
+            render.as_array_of_tables_mut()?.push(table);
+        }
 
-    if manifest
-        .render
-        .iter()
-        .all(|rendering| rendering.template != template && rendering.output != output)
-    {
-        let render = document.entry("render").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
-        let mut table = Table::new();
-        table.insert("template", value(in_toml(template)));
-        table.insert("output", value(in_toml(output)));
-        render.as_array_of_tables_mut()?.push(table);
-    }
+        Some(())
+    })
+}
 
-    let added = document.to_string();
-
-    // A file with CRLF line endings keeps them.
-    let added = if body.contains("\r\n") {
-        added.replace("\r\n", "\n").replace('\n', "\r\n")
+/// Changes a manifest's text. Comments, a byte order mark and CRLF line endings stay as they are.
+/// Returns `None` if the text cannot be changed.
+fn edited(text: &str, edit: impl FnOnce(&mut DocumentMut) -> Option<()>) -> Option<String> {
+    let (bom, body) = text.strip_prefix('\u{feff}').map_or(("", text), |body| ("\u{feff}", body));
+    let mut document: DocumentMut = body.parse().ok()?;
+    edit(&mut document)?;
+    let edited = document.to_string();
+    let edited = if body.contains("\r\n") {
+        edited.replace("\r\n", "\n").replace('\n', "\r\n")
     } else {
-        added
+        edited
     };
 
-    Some([bom, &added].concat())
+    Some([bom, &edited].concat())
+}
+
+/// Sets the witness of a manifest's project, or of an environment's. Returns `None` if the text cannot
+/// be changed.
+pub fn set_witness(
+    text: &str,
+    environment: Option<&EnvironmentName>,
+    witness: &Witness,
+) -> Option<String> {
+    edited(text, |document| {
+        let witness = value(witness.to_string());
+        match environment {
+            None => {
+                document.insert("witness", witness);
+            }
+            Some(name) => {
+                let tables = document.get_mut("environments")?.as_table_like_mut()?;
+                let table = tables.get_mut(name.as_str())?.as_table_like_mut()?;
+                table.insert("witness", witness);
+            }
+        }
+
+        Some(())
+    })
 }
 
 /// Adds the readers of an output to a manifest's text, unless that output already names some.
 /// Returns `None` if the text cannot be changed.
 pub fn name_readers(text: &str, output: &Path, readers: Readers) -> Option<String> {
-    let (bom, body) = text.strip_prefix('\u{feff}').map_or(("", text), |body| ("\u{feff}", body));
-    let mut document: DocumentMut = body.parse().ok()?;
-    let path = in_toml(output);
-    let tables = document.get_mut("render")?.as_array_of_tables_mut()?;
-    let is_wanted = |table: &&mut Table| table.get("output").and_then(Item::as_str) == Some(&path);
-    let table = tables.iter_mut().find(is_wanted)?;
+    edited(text, |document| {
+        let path = in_toml(output);
+        let tables = document.get_mut("render")?.as_array_of_tables_mut()?;
+        let is_wanted =
+            |table: &&mut Table| table.get("output").and_then(Item::as_str) == Some(&path);
+        let table = tables.iter_mut().find(is_wanted)?;
 
-    if !table.contains_key("readers") {
-        let names: Array = readers.iter().map(Reader::name).collect();
-        table.insert("readers", value(names));
-    }
+        if !table.contains_key("readers") {
+            let names: Array = readers.iter().map(Reader::name).collect();
+            table.insert("readers", value(names));
+        }
 
-    let named = document.to_string();
-    let named = if body.contains("\r\n") {
-        named.replace("\r\n", "\n").replace('\n', "\r\n")
-    } else {
-        named
-    };
-
-    Some([bom, &named].concat())
+        Some(())
+    })
 }
 
 fn in_toml(path: &Path) -> String {

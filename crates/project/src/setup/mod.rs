@@ -55,7 +55,7 @@ use secrets_files::OutputError;
 
 pub use adoption::Adoption;
 pub use digesting::{DigestingWriter, note};
-pub use draft::{Draft, add, name_readers, output_of};
+pub use draft::{Draft, add, name_readers, output_of, set_witness};
 pub use manifest::{
     Declaration, Manifest, ManifestError, ProxyRule, ProxySettings, RenderEntry, Variable,
 };

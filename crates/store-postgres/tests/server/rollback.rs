@@ -32,7 +32,7 @@ fn divergence(outcome: Result<impl Sized, VaultError>) -> Divergence {
 }
 
 #[test]
-fn a_server_that_lost_changes_is_noticed_by_whoever_has_seen_them() {
+fn a_server_that_lost_changes_is_noticed_by_machines_that_have_seen_them() {
     let Some(world) = World::new() else { return };
     let web = project("web");
     let first = world.vault("first", None);
@@ -77,7 +77,7 @@ fn a_machine_that_comes_back_after_many_changes_gets_a_proof() {
 }
 
 #[test]
-fn whoever_has_seen_lost_changes_puts_them_back() {
+fn a_machine_that_has_seen_lost_changes_puts_them_back() {
     let Some(world) = World::new() else { return };
     let web = project("web");
     let first = world.vault("first", None);

@@ -15,7 +15,7 @@ use test_postgres::{Cluster, Relay};
 use crate::world::{World, by_tag, project, secret, tag, value};
 
 /// Longer than this machine needs between two parts of one flight.
-const ROUND_TRIP: Duration = Duration::from_millis(20);
+const ROUND_TRIP: Duration = Duration::from_millis(50);
 
 /// The secrets of each project. Those of `large` take more than 64 KiB together.
 const COUNT: usize = 40;

@@ -32,6 +32,7 @@ impl SendingPlan {
         settings: Option<&ProxySettings>,
         only: &[Tag],
     ) -> Result<Self, Error> {
+        cx.check_witness(vault)?;
         let rules = settings.map_or(&[][..], |settings| &settings.rules);
         let scope = vault.scope(project);
         let mut sendable = if rules.is_empty() {

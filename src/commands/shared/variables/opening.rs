@@ -26,6 +26,7 @@ impl VariableRequests<'_> {
         }
 
         let Some(vault) = cx.unkept_vault_without_asking()? else { return Ok(None) };
+        cx.check_witness(&vault)?;
         let opened = self.reveal(&vault)?;
         let variables = self.variables(&opened, &[], cx)?;
         self.prepare(&vault, cx)?;
@@ -48,6 +49,7 @@ impl VariableRequests<'_> {
     }
 
     fn open_in(&self, vault: &Vault, cx: &Context) -> Result<RevealedValues, Error> {
+        cx.check_witness(vault)?;
         self.prepare(vault, cx)?;
         let opened = self.reveal(vault)?;
         self.record(vault, &opened, cx)?;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use secrets_core::crypto::witness::Witness;
 use secrets_core::model::ProjectName;
 use toml::Spanned;
 
@@ -56,6 +57,8 @@ pub struct ManifestEnvironment {
     pub name: EnvironmentName,
     /// The project with its values
     pub project: ProjectName,
+    /// A state that the project must follow
+    witness: Option<Witness>,
     /// The outputs with another path: the index in `render`, and that path
     outputs: Vec<(usize, PathBuf)>,
     /// The variables that are added to `[run.env]`, or replace one of it
@@ -88,6 +91,7 @@ impl Manifest {
         let environment = base.environments.iter().find(|it| it.name == *name)?;
         let mut manifest = Self { base: Some(Box::new(base.clone())), ..base.clone() };
         manifest.project = Some(environment.project.clone());
+        manifest.witness = environment.witness;
         manifest.render = environment.render(&base.render);
         if !environment.variables.is_empty() {
             let all = manifest.run.get_or_insert_default();
@@ -160,7 +164,8 @@ pub(super) fn environments(
 
         let env = table.run.and_then(|run| run.0.env);
         let variables = env.map(|env| variables(lines, env)).transpose()?.unwrap_or_default();
-        let environment = ManifestEnvironment { name, project, outputs, variables };
+        let witness = table.witness.map(|witness| witness.0);
+        let environment = ManifestEnvironment { name, project, witness, outputs, variables };
         let mut taken = Paths::default();
         for entry in environment.render(&manifest.render) {
             let named = |why| format!("environment `{}`: {why}", environment.name);

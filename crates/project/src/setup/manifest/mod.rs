@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use secrets_core::crypto::ids::Hash;
 use secrets_core::crypto::random::Alphabet;
+use secrets_core::crypto::witness::Witness;
 use secrets_core::model::{Description, Period, ProjectName, Source, Tag, TagKey};
 use sha2::{Digest, Sha256};
 use toml::Spanned;
@@ -41,6 +42,8 @@ pub struct Manifest {
     pub digest: Hash,
     /// The project that the placeholders take secrets from
     pub project: Option<ProjectName>,
+    /// A state that this project must follow
+    pub witness: Option<Witness>,
     /// `[secrets.TAG]`, in the file's order
     pub secrets: Vec<Declaration>,
     /// `[[render]]`, in the file's order
@@ -130,6 +133,7 @@ impl Manifest {
             directory: directory.to_owned(),
             digest: Sha256::digest(text).into(),
             project: file.project.map(|name| name.0),
+            witness: file.witness.map(|witness| witness.0),
             secrets: declarations(&lines, file.secrets)?,
             places: HashMap::new(),
             render: Vec::new(),

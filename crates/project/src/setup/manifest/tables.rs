@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
+use secrets_core::crypto::witness::Witness;
 use secrets_core::model::{Description, Period, ProjectName, Source};
 use secrets_files::permission_bits;
 use serde::de::value::MapAccessDeserializer;
@@ -31,6 +32,10 @@ pub(super) struct File {
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "String", regex(pattern = PROJECT)))]
     pub(super) project: Option<Text<ProjectName>>,
+    /// A state that the project must follow; `secrets check --witness` writes it
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub(super) witness: Option<Text<Witness>>,
     /// The secrets that the project needs, each under its tag
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, SecretTable>"))]
@@ -62,6 +67,10 @@ pub(super) struct EnvironmentTable {
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "String", regex(pattern = PROJECT)))]
     pub(super) project: Option<Text<ProjectName>>,
+    /// A state that this project must follow; `secrets check --witness` writes it
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub(super) witness: Option<Text<Witness>>,
     /// Other paths for outputs: the path of an output, and its path in this environment
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
