@@ -105,4 +105,5 @@ mod trust;
 mod update;
 mod vectors;
 mod verify;
+mod witness;
 mod wycheproof;

@@ -3,17 +3,21 @@
 //! * `message`: what is asked in one trip, and the answers
 //! * `plan`: what to ask for
 //! * `keep`: checks what came, and puts it into the cache
-//! * `snapshot`: reads from the cache what the server has confirmed
+//! * `confirm`: asks the server, and notes what it has confirmed
+//! * `snapshot`: a view of the vault, with its cache
+//! * `reads`: what is read in such a view
 //! * `repair`: puts rows back that the server has lost
 //! * `transaction`: a change, which is made in the cache and then committed on the server
 //!
 //! The server is hostile. What comes from it is believed by [`crate::vault`] only after verification,
 //! and is kept in the cache only then. Nothing here has a key but that of the server's address.
 
+mod confirm;
 mod error;
 mod keep;
 mod message;
 mod plan;
+mod reads;
 mod repair;
 mod snapshot;
 mod transaction;
