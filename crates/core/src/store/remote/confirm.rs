@@ -1,0 +1,346 @@
+//! Asks the server for what a snapshot needs: to confirm what the cache has, and for the rest.
+
+use std::sync::Arc;
+
+use super::super::sqlite::SqliteTransaction;
+use super::super::{Change, Extent, Snapshot, StoreError, Transaction};
+use super::message::{Ask, Begin, KnownHead, Request, Rows, Scope};
+use super::plan::Plan;
+use super::snapshot::{Head, Mode, RemoteSnapshot};
+use super::{ServerError, keep};
+use crate::crypto::ids::ProjectId;
+use crate::crypto::rows::ProjectRow;
+
+/// How often a plan is made again because another process has changed the cache in the meantime.
+const ATTEMPTS: usize = 20;
+
+impl RemoteSnapshot<'_> {
+    fn is_asking(&self) -> bool {
+        matches!(self.state.borrow().mode, Mode::Read | Mode::Locked)
+    }
+
+    /// Asks the server for everything in a plan, in one trip.
+    pub(super) fn ask(
+        &self,
+        plan: impl Fn(&SqliteTransaction<'_>) -> Result<Plan, StoreError>,
+    ) -> Result<(), StoreError> {
+        for _ in 0..ATTEMPTS {
+            let mut planned = plan(&*self.cache()?)?;
+            self.leave_out_confirmed(&mut planned);
+            if planned.is_empty() || !self.may_ask(&planned)? {
+                return Ok(());
+            }
+
+            if self.put(&planned, &self.answer(&planned)?)? {
+                return Ok(());
+            }
+        }
+
+        Err(StoreError::Busy)
+    }
+
+    /// Leaves out what the server has confirmed in this snapshot.
+    fn leave_out_confirmed(&self, plan: &mut Plan) {
+        let state = self.state.borrow();
+        plan.scope.known.retain(|known| !state.heads.contains_key(&known.pid));
+        plan.scope.entries.retain(|(index, _)| !state.entries.contains(index));
+        plan.scope.ids.retain(|rid| !state.located.contains_key(rid));
+        plan.scope.all = plan.scope.all.filter(|_| !state.has_all);
+        plan.asks.retain(|ask| match ask {
+            Ask::Grants => !state.has_grants,
+            Ask::Grant(token_id) => !state.has_grants && !state.grants.contains(token_id),
+            Ask::Ids(rids) => rids.iter().any(|rid| !state.located.contains_key(rid)),
+            Ask::Indexes { pid, .. } => state.heads.get(pid) != Some(&Head::Absent),
+            _ => true,
+        });
+    }
+
+    /// Returns true if the server is to be asked. Without it, what the cache has is used as it is.
+    fn may_ask(&self, plan: &Plan) -> Result<bool, StoreError> {
+        if self.is_asking() {
+            return Ok(true);
+        }
+
+        let mode = self.state.borrow().mode.clone();
+        let has_all = plan.scope.known.iter().all(|known| !known.sig.is_empty())
+            && plan.scope.entries.is_empty()
+            && plan.scope.ids.is_empty()
+            && plan.scope.all.is_none()
+            && plan.asks.is_empty();
+        match mode {
+            Mode::Assumed if has_all => {
+                let mut state = self.state.borrow_mut();
+                for known in &plan.scope.known {
+                    state.heads.insert(known.pid, Head::Cached);
+                }
+
+                Ok(false)
+            }
+            Mode::Assumed => {
+                // The heads that were assumed are asked for again, now with locks.
+                let mut state = self.state.borrow_mut();
+                state.mode = Mode::Locked;
+                state.heads.clear();
+                Ok(true)
+            }
+            Mode::Offline(cause) => {
+                self.read_offline(plan, cause.as_ref(), true)?;
+                Ok(false)
+            }
+            Mode::Seen => {
+                self.read_offline(plan, None, false)?;
+                Ok(false)
+            }
+            Mode::Read | Mode::Locked => Ok(true),
+        }
+    }
+
+    /// Takes the heads that the cache has, whatever the server would say.
+    fn read_offline(
+        &self,
+        plan: &Plan,
+        cause: Option<&Arc<StoreError>>,
+        checks_age: bool,
+    ) -> Result<(), StoreError> {
+        let cache = self.cache()?;
+        let mut state = self.state.borrow_mut();
+        for known in &plan.scope.known {
+            if known.sig.is_empty() {
+                return Err(not_cached(cause));
+            }
+
+            if checks_age {
+                self.store.fall_back(cause, cache.seen(&known.pid)?.unwrap_or(0))?;
+            }
+
+            state.heads.insert(known.pid, Head::Cached);
+        }
+
+        if plan.scope.all.is_some() {
+            for pid in cache.cached_projects()? {
+                state.heads.insert(pid, Head::Cached);
+            }
+        }
+
+        Ok(())
+    }
+
+    /// Sends a question. A reading whose first question finds no server goes on with the cache.
+    pub(super) fn answer(&self, plan: &Plan) -> Result<Rows, StoreError> {
+        let (begin, mode) = {
+            let state = self.state.borrow();
+            (!state.has_begun, state.mode.clone())
+        };
+
+        let begin = begin.then_some(match mode {
+            Mode::Locked => Begin::Write { directory: self.store.locks_directory.get() },
+            _ => Begin::Read,
+        });
+
+        let mut scope = plan.scope.clone();
+        if begin.is_some() {
+            self.add_used(&mut scope)?;
+        }
+
+        let request = Request { begin, scope, asks: plan.asks.clone() };
+        let asked = self.store.server().and_then(|server| server.ask(&request));
+        if asked.is_ok() {
+            self.state.borrow_mut().has_begun = true;
+        }
+
+        asked
+    }
+
+    /// Adds the heads that the caller has read, so that they are locked as well.
+    fn add_used(&self, scope: &mut Scope) -> Result<(), StoreError> {
+        let cache = self.cache()?;
+        for (pid, sig) in &self.state.borrow().used {
+            if !scope.known.iter().any(|known| known.pid == *pid) {
+                let last_entry = cache.last_entry(pid)?;
+                let (pid, sig, extent) = (*pid, sig.clone(), Extent::Head);
+                scope.known.push(KnownHead { pid, sig, last_entry, extent });
+            }
+        }
+
+        Ok(())
+    }
+
+    /// Puts an answer into the cache. Returns false if another process has changed the cache since
+    /// the question was made, so that it has to be asked again.
+    fn put(&self, plan: &Plan, rows: &Rows) -> Result<bool, StoreError> {
+        let is_raced = {
+            let state = self.state.borrow();
+            let is_used =
+                |row: &ProjectRow| state.used.get(&row.pid).is_some_and(|sig| *sig != row.sig);
+            let is_lost = |known: &KnownHead| {
+                state.used.get(&known.pid).is_some_and(|sig| !sig.is_empty())
+                    && !rows.present.contains(&known.pid)
+            };
+            rows.projects.iter().any(is_used) || plan.scope.known.iter().any(is_lost)
+        };
+        if is_raced {
+            return Err(StoreError::Raced);
+        }
+
+        if !rows.is_unchanged(&*self.cache()?)? {
+            let mut cache = self.changing()?;
+            for known in &plan.scope.known {
+                let sig = cache.project(&known.pid)?.map(|row| row.sig).unwrap_or_default();
+                if sig != known.sig && !self.touched.borrow().has_head(&known.pid) {
+                    return Ok(false);
+                }
+            }
+
+            for ask in &plan.asks {
+                match ask {
+                    Ask::Audit(pid, from) => cache.drop_log(pid, *from)?,
+                    Ask::Grants => cache.drop_grants()?,
+                    Ask::Grant(token_id) => cache.apply(Change::DropGrant(token_id))?,
+                    _ => {}
+                }
+            }
+
+            keep::put(&mut cache, rows)?;
+        }
+
+        self.note(plan, rows)?;
+        Ok(true)
+    }
+
+    /// Notes what an answer has confirmed.
+    fn note(&self, plan: &Plan, rows: &Rows) -> Result<(), StoreError> {
+        let mut state = self.state.borrow_mut();
+        for pid in &rows.present {
+            state.heads.insert(*pid, Head::Cached);
+        }
+
+        for known in &plan.scope.known {
+            if !rows.present.contains(&known.pid) {
+                state.heads.insert(known.pid, Head::Absent);
+                state.gone.extend((!known.sig.is_empty()).then_some(known.pid));
+            }
+        }
+
+        state.entries.extend(plan.scope.entries.iter().map(|(index, _)| *index));
+        state.has_all |= plan.scope.all.is_some();
+        for known in plan.scope.known.iter().filter(|known| known.last_entry > 0) {
+            if rows.projects.iter().any(|row| row.pid == known.pid) {
+                state.logs.entry(known.pid).or_insert(known.last_entry + 1);
+            }
+        }
+
+        if plan.scope.all == Some(Extent::Everything) {
+            let fetched = rows.projects.iter().filter(|row| !plan.knows(&row.pid));
+            state.logs.extend(fetched.map(|row| (row.pid, 0)));
+        }
+
+        state.changed.extend(rows.projects.iter().map(|row| row.pid));
+        for (rid, pid, index) in &rows.located {
+            state.located.insert(*rid, Some((*pid, *index)));
+        }
+
+        for ask in &plan.asks {
+            match ask {
+                Ask::Ids(rids) | Ask::Located(rids) => {
+                    for rid in rids {
+                        state.located.entry(*rid).or_insert(None);
+                    }
+                }
+                Ask::Grants => state.has_grants = true,
+                Ask::Grant(token_id) => drop(state.grants.insert(*token_id)),
+                Ask::Audit(pid, from) => drop(state.logs.insert(*pid, *from)),
+                _ => {}
+            }
+        }
+
+        Ok(())
+    }
+
+    /// Confirms the head of a project. Returns false if the project does not exist.
+    pub(super) fn need_head(&self, pid: &ProjectId) -> Result<bool, StoreError> {
+        if self.touched.borrow().has_head(pid) {
+            return Ok(self.cache()?.project(pid)?.is_some());
+        }
+
+        if !self.state.borrow().heads.contains_key(pid) {
+            self.ask(|cache| {
+                let mut plan = Plan::default();
+                plan.head(cache, pid, Extent::Head)?;
+                Ok(plan)
+            })?;
+        }
+
+        let is_present = self.state.borrow().heads.get(pid) == Some(&Head::Cached);
+        let row = if is_present { self.cache()?.project(pid)? } else { None };
+        let sig = row.as_ref().map(|row| row.sig.clone()).unwrap_or_default();
+        self.state.borrow_mut().used.entry(*pid).or_insert(sig);
+
+        Ok(row.is_some())
+    }
+
+    pub(super) fn need_buckets(&self, pid: &ProjectId, wanted: &[u8]) -> Result<(), StoreError> {
+        if !self.need_head(pid)? {
+            return Ok(());
+        }
+
+        let mut missing = Vec::new();
+        for number in wanted {
+            if !self.cache()?.is_complete(pid, *number)? {
+                missing.push((*pid, *number));
+            }
+        }
+
+        if missing.is_empty() {
+            return Ok(());
+        }
+
+        self.require_server()?;
+        let is_most = missing.len() > 128;
+        self.ask(|_| {
+            let ask =
+                if is_most { Ask::Records(vec![*pid]) } else { Ask::Buckets(missing.clone()) };
+            Ok(Plan { asks: vec![ask], ..Plan::default() })
+        })?;
+
+        for (_, number) in &missing {
+            if !self.cache()?.is_complete(pid, *number)? {
+                return Err(StoreError::Damaged("table of records"));
+            }
+        }
+
+        Ok(())
+    }
+
+    /// Fails if something is missing in the cache and the server cannot be asked for it.
+    pub(super) fn require_server(&self) -> Result<(), StoreError> {
+        match &self.state.borrow().mode {
+            Mode::Offline(cause) => Err(not_cached(cause.as_ref())),
+            Mode::Seen => Err(not_cached(None)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Returns the error for rows that the cache does not have.
+fn not_cached(cause: Option<&Arc<StoreError>>) -> StoreError {
+    ServerError::NotCached(cause.cloned()).into()
+}
+
+impl Rows {
+    /// Returns true if the cache has nothing to learn from these rows.
+    fn is_unchanged(&self, cache: &SqliteTransaction<'_>) -> Result<bool, StoreError> {
+        let has_none = self.projects.is_empty()
+            && self.audit.is_empty()
+            && self.records.is_empty()
+            && self.values.is_empty()
+            && self.grants.is_empty();
+        let is_same = match &self.vault {
+            Some(vault) => {
+                cache.cached_vault()?.as_ref() == Some(vault) && cache.slots()? == self.slots
+            }
+            None => true,
+        };
+
+        Ok(has_none && is_same)
+    }
+}
