@@ -11,13 +11,19 @@ Example:
 /// Overwrite deleted bytes in the vault's file
 ///
 /// Small vaults are compacted after every delete and update. A large vault prints a notice when
-/// compaction is due. The overwritten bytes are encrypted data. Needs no passphrase.
+/// compaction is due. The overwritten bytes are encrypted data. Needs no passphrase. If the vault is on
+/// a server, it compacts the copy on this machine; the server removes deleted rows by its autovacuum.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CompactArgs {}
 
 pub(crate) fn run(_: &CompactArgs, cx: &Context) -> Result<(), Error> {
-    cx.locked()?.compact()?;
-    cx.ui.status("compacted the vault");
+    let locked = cx.locked()?;
+    locked.compact()?;
+    cx.ui.status(if locked.is_remote() {
+        "compacted the copy on this machine; the server removes deleted rows by its autovacuum"
+    } else {
+        "compacted the vault"
+    });
     report(cx)
 }

@@ -69,7 +69,13 @@ pub(crate) fn run(args: &PasswdArgs, cx: &Context) -> Result<(), Error> {
     }
 
     let path = cx.target.vault_path()?.display().to_string();
-    cx.ui.status(&format!("changed the passphrase of `{path}`"));
+    if vault.is_remote() {
+        cx.ui.status(&format!(
+            "changed the passphrase of `{path}`; your other machines keep their own"
+        ));
+    } else {
+        cx.ui.status(&format!("changed the passphrase of `{path}`"));
+    }
     cx.ui.status(&cx.target.hint_text(
         "earlier copies of the vault open with the old passphrase; if somebody else may know it, \
          run `secrets rekey`",

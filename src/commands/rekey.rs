@@ -105,6 +105,13 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
         );
     }
 
+    if cx.target.project_option().is_none() && cx.locked()?.is_remote() {
+        cx.ui.status(&cx.target.hint_text(
+            "your other machines need the new keys; join each of them again with a ticket of \
+             `secrets remote ticket`",
+        ));
+    }
+
     if cx.target.project_option().is_none() {
         cx.ui.status(
             "old copies still open with the old keys; create a new backup, and change the secrets \

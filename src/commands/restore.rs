@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use secrets_core::store::StoreError;
+use secrets_core::store::{self, StoreError};
 use secrets_core::vault::{
     Difference, Locked, Restore, RestoreEvent, RestoreObserver, RestoreOutcome, RestorePlan,
     RestoreTarget, RestoreWork, Vault, VaultError,
@@ -64,6 +64,15 @@ pub(crate) fn run(args: &RestoreArgs, cx: &Context) -> Result<(), Error> {
 const WHAT: &str = "restoring";
 
 fn restore(args: &RestoreArgs, path: &Path, cx: &Context) -> Result<(), Error> {
+    if cx.locked().is_ok_and(|locked| locked.is_remote()) {
+        return Err(Error::usage("the vault is on a server, where a backup does not replace it")
+            .hint("if the server has lost changes, put them back with `secrets remote repair`")
+            .hint(format!(
+                "or move the backup to an empty database with `secrets --vault {} remote push URL`",
+                store::quoted(path)
+            )));
+    }
+
     let backup = open_backup(path)?;
     let place = cx.target.vault_path()?;
     if FileId::at(path) == FileId::at(&place) {

@@ -74,7 +74,7 @@ pub(crate) fn run(args: &SalvageArgs, cx: &Context) -> Result<(), Error> {
     }
 
     cx.ui.document(|| Ok(Salvaged::of(&salvaged, out.clone())))?;
-    show_next_step(&out, &salvaged, cx);
+    show_next_step(&out, &salvaged, vault.is_remote(), cx);
     if report.damage.is_empty() && report.divergence.is_none() {
         return Ok(());
     }
@@ -112,15 +112,23 @@ fn out_error(error: VaultError, out: &Path) -> Error {
 }
 
 /// Shows how to continue with the saved vault.
-fn show_next_step(out: &str, salvaged: &SalvageOutcome, cx: &Context) {
+fn show_next_step(out: &str, salvaged: &SalvageOutcome, is_remote: bool, cx: &Context) {
     cx.ui.status(&format!("saved {} into `{out}`", counted(salvaged.saved, "secret")));
     let kept =
         if salvaged.report.damage.is_empty() { "" } else { ", which keeps the damaged file" };
-    cx.ui.status(&cx.target.hint_text(hint!(
-        "to use it as the vault, run `secrets restore {}`{}",
-        out,
-        kept
-    )));
+    if is_remote {
+        cx.ui.status(&format!(
+            "the server was not changed; to use the saved vault, name it with `--vault`, or move it to \
+             an empty database with `secrets --vault {} remote push URL`",
+            store::quoted(Path::new(out))
+        ));
+    } else {
+        cx.ui.status(&cx.target.hint_text(hint!(
+            "to use it as the vault, run `secrets restore {}`{}",
+            out,
+            kept
+        )));
+    }
 
     if salvaged.report.recovery {
         cx.ui.status(&cx.target.hint_text(

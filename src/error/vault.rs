@@ -209,8 +209,8 @@ impl From<VaultError> for Error {
                 Self::usage(message).hint("move it to a server with `secrets remote push URL`")
             }
             VaultError::RekeyedElsewhere => Self::new(Kind::Locked, message).hint(
-                "print a ticket with `secrets remote ticket` there, and use it here with \
-                 `secrets remote join TICKET`",
+                "print a ticket there with `secrets remote ticket`, move the file of this vault away, \
+                 and use the ticket here with `secrets remote join TICKET`",
             ),
             VaultError::VaultChanged | VaultError::SlotsChanged => {
                 Self::new(Kind::Conflict, message).hint("try again; nothing was written")

@@ -23,7 +23,7 @@ use crate::output::RemoteVault;
 /// Creates the schema `secrets` in the database. It must not hold a vault.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  secrets remote init 'postgres://ana@db.example/secrets?sslrootcert=ca.pem'"
+    after_help = "Example:\n  secrets remote init 'postgres://ana@db.example/vault?sslrootcert=ca.pem'"
 )]
 pub(super) struct InitArgs {
     /// The address of the database

@@ -16,7 +16,7 @@ use crate::output::RemoteVault;
 /// Asks for the passphrase, even if the vault is unlocked.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  secrets remote push 'postgres://ana@db.example/secrets?sslrootcert=ca.pem'"
+    after_help = "Example:\n  secrets remote push 'postgres://ana@db.example/vault?sslrootcert=ca.pem'"
 )]
 pub(super) struct PushArgs {
     /// The address of the database, as for `secrets remote init`

@@ -90,6 +90,11 @@ pub struct Joined {
 }
 
 impl Locked {
+    /// Returns true if the vault is on a server.
+    pub fn is_remote(&self) -> bool {
+        self.store.is_remote()
+    }
+
     /// Returns the encoded address of the vault's server, if it was opened.
     pub fn server_address(&self) -> Option<&SecretBytes> {
         self.store.address()

@@ -306,8 +306,9 @@ impl Store for RemoteStore {
         Ok(is_stored)
     }
 
+    /// Compacts the cache. The server has a cleaner of its own.
     fn compact(&self) -> Result<(), StoreError> {
-        Ok(())
+        self.cache.compact()
     }
 
     fn fallback(&self) -> Option<Fallback> {
