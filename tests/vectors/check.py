@@ -38,7 +38,7 @@ Data = dict[str, Any]
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs" / "format.md"
 TEXT = {"label", "name", "tag", "text", "fields", "spellings", "destinations", "error"}  # members of a known answer that are not hex
-SUITE, PASSPHRASE, RECOVERY, KEYED, KEYCHAIN = 1, 1, 2, 3, 4
+SUITE, PASSPHRASE, RECOVERY, KEYED, KEYCHAIN, TICKET = 1, 1, 2, 3, 4, 5
 KEY_FILE = b"SECRETS-KEY-FILE-1 "
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREFIXES = {1: "sxr_", 2: "sxu_", 3: "sxm_"}
@@ -122,10 +122,10 @@ def unpad(padded: bytes, size: Callable[[int], int]) -> bytes:
 
 
 def slot_keys(row: Data, vault_id: bytes, passphrase: bytes) -> tuple[bytes, bytes]:
-    """Returns the key that wraps the root key, and the commitment. The "passphrase" of a recovery code or a keychain is 32 bytes."""
+    """Returns the key that wraps the root key, and the commitment. The "passphrase" of a recovery code, a keychain or a ticket is 32 bytes."""
     need(len(row["salt"]) == len(row["slot_id"]) == 16)
-    if row["type"] in (RECOVERY, KEYCHAIN):
-        need(row["params"] == b"")
+    if row["type"] in (RECOVERY, KEYCHAIN, TICKET):
+        need(len(row["params"]) == (8 if row["type"] == TICKET else 0))
         prk = mac(vault_id, passphrase)
         return expand(prk, "slot-kek", row["slot_id"]), expand(prk, "slot-commit", row["slot_id"])
     need(row["type"] in (PASSPHRASE, KEYED), "unsupported")
@@ -163,7 +163,7 @@ def slot_ctx(row: Data) -> bytes:
 
 def open_slot(row: Data, vault_id: bytes, passphrase: bytes) -> bytes:
     kek, commitment = slot_keys(row, vault_id, passphrase)
-    wrong = {RECOVERY: "wrong-recovery-code", KEYCHAIN: "wrong-keychain-key"}.get(row["type"], "wrong-passphrase")
+    wrong = {RECOVERY: "wrong-recovery-code", KEYCHAIN: "wrong-keychain-key", TICKET: "wrong-ticket"}.get(row["type"], "wrong-passphrase")
     wrong = "wrong-passphrase-or-key-file" if "key_file" in row else wrong
     need(hmac.compare_digest(commitment, row["commitment"]), wrong)
     root_key = unseal(kek, vault_id, "slot", slot_ctx(row), row["wrap"])
@@ -1096,6 +1096,39 @@ def known_checkpoint(i: Data) -> Data:
     return {"key": key, "state": state, "checkpoint": checkpoint, "newest": newest, "names": names}
 
 
+def known_witness(i: Data) -> Data:
+    return {"text": f"{i['seq']}-{base64.b32encode(i['audit_head'][:20]).decode().lower()}"}
+
+
+def known_near_file(i: Data) -> Data:
+    key, vault_id = checkpoint_key(i["root_key"]), i["vault_id"]
+    sealed = seal(key, vault_id, "address", b"", pad(i["address"], record_size), i["salt"])
+    digest = sha256(b"secrets/v3/near-slots\0" + slots_hash(i["rows"], b""))
+    return {"sealed": sealed, "slots_mac": expand(key, "trust", vault_id + digest)}
+
+
+def ticket_text(i: Data) -> str:
+    content = b"\1" + i["vault_id"] + u64(i["until"]) + i["code"] + lp(i["address"])
+    checked = content + sha256(b"secrets/v3/ticket\0" + content)[:4]
+    return "srt_" + base64.urlsafe_b64encode(checked).decode().rstrip("=")
+
+
+def parse_ticket(text: str) -> Data:
+    encoded = re.sub(r"[ \t\r\n\f]", "", text).removeprefix("srt_")
+    checked = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    content = checked[:-4]
+    need(sha256(b"secrets/v3/ticket\0" + content)[:4] == checked[-4:] and content[0] == 1)
+    until, length = (int.from_bytes(content[at:end], "big") for at, end in ((17, 25), (57, 61)))
+    need(len(content) == 61 + length)
+    return {"vault_id": content[1:17], "until": until, "code": content[25:57], "address": content[61:]}
+
+
+def known_ticket_opened(i: Data) -> Data:
+    ticket = parse_ticket(i["text"])
+    need(i["params"] == u64(ticket["until"]))
+    return {"root_key": open_slot(i, ticket["vault_id"], ticket["code"]), "address": ticket["address"], "until": ticket["until"]}
+
+
 def known_token(i: Data) -> Data:
     return {"text": token_text(i["level"], i["key"]), **token_keys(i["key"], i["vault_id"])}
 
@@ -1187,6 +1220,10 @@ KINDS: dict[str, Callable[[Data], Data]] = {
     "escrow-opened": known_escrow_opened,
     "past-keys": known_past_keys,
     "checkpoint": known_checkpoint,
+    "witness": known_witness,
+    "near-file": known_near_file,
+    "ticket": lambda i: {"text": ticket_text(i)},
+    "ticket-opened": known_ticket_opened,
 }
 
 Case = tuple[str, str, str, str, Data]
@@ -1216,6 +1253,7 @@ def cases() -> Iterator[Case]:
         yield from part()
     yield from grant_cases()
     yield from escrow_cases()
+    yield from remote_cases()
 
 
 def slot_cases() -> Iterator[Case]:
@@ -1644,6 +1682,38 @@ def token_cases() -> Iterator[Case]:
     }
     for name, text in texts.items():
         yield f"token-{name}", "token-opened", "8", "What is typed as a token", {"vault_id": VAULT_ID, "text": text}
+
+
+def remote_cases() -> Iterator[Case]:
+    witness = {"seq": 4096, "audit_head": fixed("audit head", 32)}
+    yield "witness", "witness", "7", "What a repository remembers of a project", witness
+
+    address = fixed("address", 90)
+    slot: Data = {"slot_id": fixed("slot", 16), "type": PASSPHRASE, "params": b"".join(map(u32, (19456, 1, 1)))}
+    slot |= {"salt": fixed("argon", 16), "commitment": fixed("commitment", 32), "wrap": fixed("wrap", 72)}
+    near: Data = {"vault_id": VAULT_ID, "root_key": ROOT_KEY, "address": address, "salt": SALT}
+    yield "near-file", "near-file", "9", "The address, and one key slot", near | {"rows": [slot]}
+    other = slot | {"slot_id": fixed("another slot", 16), "type": KEYCHAIN, "params": b""}
+    yield "near-file-two-slots", "near-file", "9", "Two key slots, in any order", near | {"rows": [slot, other]}
+
+    ticket: Data = {"vault_id": VAULT_ID, "until": 1800000000000, "code": fixed("ticket", 32), "address": address}
+    yield "ticket", "ticket", "9", "A ticket as it is written", ticket
+    row: Data = {"slot_id": fixed("ticket slot", 16), "type": TICKET, "params": u64(ticket["until"]), "salt": fixed("ticket salt", 16)}
+    made = known_slot(row | {"vault_id": VAULT_ID, "root_key": ROOT_KEY, "wrap_salt": SALT, "passphrase": ticket["code"]})
+    row |= {"commitment": made["commitment"], "wrap": made["wrap"]}
+    text = ticket_text(ticket)
+    broken = "\r\n ".join(text[at : at + 60] for at in range(0, len(text), 60))
+    for name, word in {"opened": text, "in-lines": broken}.items():
+        yield f"ticket-{name}", "ticket-opened", "9", "It opens its slot", row | {"text": word}
+    wrong = {
+        "other-code": ("Another code", ticket | {"code": fixed("other ticket", 32)}, row),
+        "other-vault": ("The ticket of another vault", ticket | {"vault_id": fixed("another vault", 16)}, row),
+        "later": ("A ticket with another time", ticket | {"until": 1900000000000}, row),
+        "later-slot": ("The time of the slot was changed", ticket, row | {"params": u64(1900000000000)}),
+        "as-recovery": ("The type is bound into the seal", ticket, row | {"type": RECOVERY, "params": b""}),
+    }
+    for name, (what, content, place) in wrong.items():
+        yield f"ticket-{name}", "ticket-opened", "9", what, place | {"text": ticket_text(content)}
 
 
 def grant_cases() -> Iterator[Case]:

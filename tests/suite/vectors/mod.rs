@@ -27,6 +27,7 @@ use checkpoints::{checkpoint, past_keys};
 use directory::{project_entry, project_entry_opened};
 use keys::{keyring, keyring_opened, root_keys, tag_index};
 use records::{metadata, metadata_opened, value, value_opened};
+use remote::{near_file, ticket, ticket_opened, witness};
 use signed::{audit, audit_opened, head, head_opened, policy, policy_opened};
 use slots::{keychain_opened, recovery, recovery_opened, slot, slot_opened};
 use tokens::{escrow, escrow_opened, grant, grant_opened, token, token_opened};
@@ -37,6 +38,7 @@ mod checkpoints;
 mod directory;
 mod keys;
 mod records;
+mod remote;
 mod signed;
 mod slots;
 mod tokens;
@@ -64,7 +66,7 @@ kinds! {
     expand slot slot_opened keychain_opened recovery recovery_opened root_keys keyring keyring_opened
     metadata metadata_opened project_entry project_entry_opened value value_opened value_sizes
     tag_index leaf bucket root_hash slots_hash tokens_hash head head_opened policy policy_opened
-    audit audit_opened past_keys checkpoint token token_opened grant grant_opened escrow
+    audit audit_opened past_keys checkpoint witness near_file ticket ticket_opened token token_opened grant grant_opened escrow
     escrow_opened
 }
 
