@@ -41,7 +41,7 @@ What never needs it:
   pick, unless it changes or copies something,
   init, setup --new, project, audit, token check, passwd, keychain,
   key-file, recovery, rekey, doctor, verify, salvage, backup, restore,
-  compact, completions, trust, serve, mcp (its tools do)
+  compact, completions, trust, remote, serve, mcp (its tools do)
 A project that you choose with -p or SECRETS_PROJECT is your choice. It
 needs no trust. The project of an environment (-E) is the manifest's.";
 

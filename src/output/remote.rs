@@ -9,7 +9,7 @@ use super::{Outcome, Text};
 use crate::ui::escape::visible;
 use crate::ui::{Ui, UiError, counted, raw, time};
 
-/// What a server says about itself, for `verify --remote`.
+/// A server's statements about itself, for `verify --remote`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ServerInfo {

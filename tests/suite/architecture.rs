@@ -153,7 +153,7 @@ fn row(owner: &str, room: &str) -> Option<usize> {
 
 /// Returns the code without its unit tests, comments and string contents.
 fn code(text: &str) -> String {
-    let tested = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let tested = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
     tested.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
 

@@ -157,6 +157,7 @@ fn exit_2_is_a_missing_command() {
       key-file        Make the vault need a key file as well as its passphrase
       recovery        Create or delete a recovery code
       rekey           Re-encrypt everything under new keys
+      remote          Keep the vault on a PostgreSQL server, for several machines
 
     Protect the vault:
       doctor          Look for what makes your secrets less safe
@@ -190,6 +191,10 @@ fn exit_2_is_a_missing_command() {
           --recovery                 Unlock with the recovery code instead of the passphrase
           --trust-manifest <SHA256>  Trust the manifest with this SHA-256, see `secrets trust --show`
                                      [env: SECRETS_TRUST_MANIFEST]
+          --offline                  Read what this machine last saw of a vault on a server, without the
+                                     server
+          --max-age <PERIOD>         Refuse data that was last compared with the server longer ago
+                                     [default: 7d]
           --json                     Print results and errors as JSON
       -q, --quiet                    Print no status lines
           --color <WHEN>             Set when to use colour [env: NO_COLOR, CLICOLOR_FORCE] [default:

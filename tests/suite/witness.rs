@@ -12,7 +12,7 @@ fn with_a_witness() -> Project {
     let project = Project::new(&[(".secrets.toml", MANIFEST), ("t", "{{ secrets.key }}")]);
     project.store("web", "key", MARKER);
     project.store("web-prod", "key", MARKER);
-    project.run(&["check", "--witness"]).succeeds().stdout("");
+    project.run(&["-q", "check", "--witness"]).succeeds().stdout("");
     project
 }
 
@@ -32,7 +32,7 @@ fn the_line_is_written_and_replaced_and_the_rest_stays() {
     assert_eq!((seq, digits.len()), ("2", 32), "{witness}");
 
     project.store("web", "other", MARKER);
-    let shown = project.run(&["check", "--witness", "--json"]).succeeds().json();
+    let shown = project.run(&["-q", "check", "--witness", "--json"]).succeeds().json();
     assert_eq!((&shown["manifest"], &shown["project"]), (&".secrets.toml".into(), &"web".into()));
     let witness = shown["witness"].as_str().unwrap();
     assert!(witness.starts_with("3-"), "{witness}");
@@ -42,17 +42,17 @@ fn the_line_is_written_and_replaced_and_the_rest_stays() {
 #[test]
 fn an_environment_has_its_own() {
     let project = with_a_witness();
-    project.run(&["-e", "prod", "check", "--witness"]).succeeds();
+    project.run(&["-q", "-E", "prod", "check", "--witness"]).succeeds();
     let text = project.read(".secrets.toml");
     assert_eq!(text.matches("witness = ").count(), 2, "{text}");
     assert!(text.contains("[environments.prod]\nproject = \"web-prod\"\nwitness = \"2-"), "{text}");
-    project.run(&["-e", "prod", "run", "--", "true"]).succeeds();
+    project.run(&["-E", "prod", "run", "--", "true"]).succeeds();
     project.run(&["run", "--", "true"]).succeeds();
 
     // The two projects change places.
     let swapped = text.replace("\"web\"", "\"x\"").replace("\"web-prod\"", "\"web\"");
     project.write(".secrets.toml", swapped.replace("\"x\"", "\"web-prod\""));
-    project.run(&["-e", "prod", "run", "--", "true"]).fails_with(125);
+    project.run(&["-E", "prod", "run", "--", "true"]).fails_with(125);
     project.run(&["run", "--", "true"]).fails_with(125);
 }
 
@@ -62,7 +62,9 @@ fn every_command_with_the_manifest_refuses_an_earlier_state() {
     let vault = project.0.vault_path();
     let earlier = fs::read(&vault).unwrap();
     project.store("web", "other", MARKER);
-    for command in [&["check", "--witness"][..], &["render", "--all", "--yes"], &["check"]] {
+    for command in
+        [&["-q", "check", "--witness"][..], &["-q", "render", "--all", "--yes"], &["-q", "check"]]
+    {
         project.run(command).succeeds();
     }
 

@@ -14,7 +14,7 @@ pub(crate) const MAX_FRAME: usize = 1024 * 1024 * 1024;
 /// The version of the frames. Another version of the program makes its own connection.
 const VERSION: u8 = 1;
 
-/// What a new link gets through its standard input.
+/// The data that a new link gets through its standard input.
 #[derive(Serialize, Deserialize)]
 pub struct Handover {
     /// The socket on which it listens
@@ -43,7 +43,7 @@ impl Drop for Handover {
     }
 }
 
-/// What a command sends.
+/// The question of a command.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Question {
     /// The first one: the version, and the digest of the address, so that an old link is not used
@@ -56,7 +56,7 @@ pub(crate) enum Question {
     Stop,
 }
 
-/// What the link answers.
+/// The answer of the link.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Answer {
     Done,

@@ -1,4 +1,4 @@
-//! What a server says about itself: whether a stored change survives a crash, and what else hangs on our
+//! Asks a server about itself: whether a stored change survives a crash, and what else hangs on our
 //! tables. Nothing depends on it. A hostile server can say anything here.
 
 use secrets_core::store::StoreError;
@@ -19,7 +19,7 @@ pub enum Acknowledges {
     Unknown,
 }
 
-/// What a server says about itself.
+/// A server's statements about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerFacts {
     /// When a commit is acknowledged

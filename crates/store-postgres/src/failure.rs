@@ -1,4 +1,4 @@
-//! What a failed statement means. The server's own text is hostile and never passed on.
+//! Decides what a failed statement means. The server's own text is hostile and never passed on.
 
 use secrets_core::store::StoreError;
 use secrets_core::store::remote::ServerError;
@@ -6,7 +6,7 @@ use tokio_postgres::Error;
 
 use crate::connect::ConnectError;
 
-/// What a failed statement means for the transaction that it is part of.
+/// The meaning of a failed statement for its transaction.
 pub(crate) enum Failure {
     /// Nothing was changed
     Failed(StoreError),

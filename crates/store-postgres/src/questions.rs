@@ -1,4 +1,4 @@
-//! Turns what a store asks into statements, all of which are sent at once.
+//! Turns what a store asks into statements, which are all sent at once.
 
 use secrets_core::crypto::ids::{DIRECTORY, ProjectId};
 use secrets_core::store::remote::{Ask, Begin, Request, Scope};

@@ -132,7 +132,7 @@ fn add_vault(row: &Row, to: &mut Rows) -> Result<(), StoreError> {
         Err(_) => return Err(damaged()),
     }
 
-    // What a replica shows is behind what was seen of its primary.
+    // A replica is behind what was seen of its primary.
     if row.try_get::<_, i32>(4).map_err(|_| damaged())? != 0 {
         return Err(ServerError::Unreachable("it is a read-only replica".into()).into());
     }

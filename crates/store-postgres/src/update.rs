@@ -1,4 +1,4 @@
-//! Turns the net effect of a change into statements, all of which are sent at once: what must not have
+//! Turns the net effect of a change into statements, which are all sent at once: what must not have
 //! changed, what is removed, and what is added or replaced.
 
 use secrets_core::crypto::ids::{DIRECTORY, ProjectId};

@@ -16,7 +16,7 @@ use crate::error::Error;
 
 const EXAMPLES: &str = "\
 Examples:
-  secrets remote init 'postgres://ana@db.example/secrets?sslrootcert=system'
+  secrets remote init 'postgres://ana@db.example/vault?sslrootcert=system'
   secrets remote ticket          print a ticket for another machine
   secrets remote join            use it there
   secrets remote status";

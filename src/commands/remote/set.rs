@@ -17,7 +17,7 @@ use crate::output::RemoteVault;
 /// Asks for the passphrase, even if the vault is unlocked.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  PGPASSWORD=… secrets remote set --password\n  \
-    secrets remote set --url 'postgres://ana@db2.example/secrets?sslrootcert=ca.pem'\n  \
+    secrets remote set --url 'postgres://ana@db2/vault?sslrootcert=ca.pem'\n  \
     secrets remote set --move --url 'postgres://ana@other.example/secrets'\n  \
     secrets remote set --to-file")]
 #[group(required = true)]

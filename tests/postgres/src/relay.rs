@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::connection::{self, Link};
 
-/// The ways in which a relay breaks a connection.
+/// How a relay breaks a connection.
 ///
 /// A flight is everything that the client sends until an answer reaches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! What a near file protects with the checkpoint key: the address of the server, and this machine's
-//! key slots (docs/format.md, section 9).
+//! Protects the address of the server and this machine's key slots in a near file with the
+//! checkpoint key (docs/format.md, section 9).
 
 use sha2::{Digest, Sha256};
 

@@ -177,7 +177,7 @@ impl Vault {
     }
 }
 
-/// What is known of the server of a vault.
+/// The state of the server of a vault, as far as it is known.
 pub struct RemoteStatus {
     /// Why it cannot be reached
     pub unreachable: Option<Arc<StoreError>>,

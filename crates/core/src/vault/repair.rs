@@ -41,7 +41,7 @@ impl Vault {
     }
 }
 
-/// What this machine has seen of a vault.
+/// The parts of a vault that this machine has seen.
 struct Seen {
     directory: Revision,
     /// The projects that it has opened
@@ -70,7 +70,7 @@ impl Seen {
     }
 }
 
-/// What a server has lost.
+/// The changes that a server has lost.
 #[derive(Default)]
 struct Lost {
     pids: Vec<ProjectId>,

@@ -60,7 +60,7 @@ pub(super) fn strongest_params(slots: &[Slot]) -> KdfParams {
         .unwrap_or(KdfParams::SMALL)
 }
 
-/// To whom slots belong, if the vault is on a server.
+/// The owner of slots, if the vault is on a server.
 #[derive(Clone, Copy)]
 enum SlotsOf {
     /// This machine: a passphrase, a keychain

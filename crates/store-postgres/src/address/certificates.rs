@@ -122,7 +122,8 @@ fn read_default(
     Ok(content.map(|content| (path, content)))
 }
 
-/// Returns the certificates of a PEM. Returns `None` if there is none, or if one is damaged.
+/// Returns the certificates of a PEM. Returns `None` if it has no certificate or a
+/// damaged one.
 pub(crate) fn parse_certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().ok()?;
     (!certificates.is_empty()).then_some(certificates)

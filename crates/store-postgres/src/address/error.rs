@@ -98,7 +98,7 @@ pub enum AddressError {
     Value {
         /// The parameter
         name: &'static str,
-        /// What it accepts
+        /// The values that it accepts
         expected: &'static str,
     },
 

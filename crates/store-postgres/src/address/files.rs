@@ -19,11 +19,11 @@ pub trait Files {
 pub struct FileContent {
     /// The whole content
     pub bytes: SecretBytes,
-    /// Who can read the file
+    /// The users who can read the file
     pub readers: Readers,
 }
 
-/// Who can read a file, other than root.
+/// The users who can read a file, without root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
     /// Only its owner. Nobody else has any right

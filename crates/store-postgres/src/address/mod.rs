@@ -169,7 +169,7 @@ impl Address {
     }
 
     /// Finds the password in `PGPASSWORD` or, by libpq's rules, in the file that `PGPASSFILE` names
-    /// or in `~/.pgpass`. Returns `None` if there is none.
+    /// or in `~/.pgpass`. Returns `None` if neither has one.
     ///
     /// A password file that other users can read is an error. libpq prints a warning and ignores
     /// it.

@@ -48,7 +48,7 @@ const REFUSED_MODES: [(&str, &str); 4] = [
     ("allow", "uses TLS only if the server insists on it"),
 ];
 
-/// What a URL and the variables say. An empty value counts as none.
+/// The settings of a URL and the variables. An empty value counts as none.
 #[derive(Default)]
 pub(super) struct Settings {
     hosts: Option<String>,

@@ -76,7 +76,7 @@ pub enum ConnectError {
     WeakAuthentication {
         /// The host
         host: String,
-        /// What the server asks for
+        /// The method that the server asks for
         method: LoginMethod,
     },
 

@@ -220,7 +220,7 @@ struct Messages {
 /// A message that the guard looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Start {
-    /// What the server wants for the login
+    /// The method that the server wants for the login
     Authentication(u32),
     /// The server accepts statements
     Ready,

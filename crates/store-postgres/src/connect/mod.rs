@@ -63,7 +63,7 @@ pub async fn connect(address: &Address) -> Result<Session, ConnectError> {
     })
 }
 
-/// What all attempts have in common.
+/// The parts that all attempts have in common.
 struct Login<'a> {
     address: &'a Address,
     connector: Option<Connector>,

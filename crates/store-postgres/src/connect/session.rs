@@ -26,7 +26,7 @@ pub struct Session {
     warnings: Arc<Mutex<Vec<Warning>>>,
     task: Task,
     host: Host,
-    /// What the server has said about itself at login
+    /// The server's statement about itself at login
     is_replica: Option<bool>,
 }
 

@@ -1,3 +1,5 @@
+//! Logins at servers that are replaced, hostile or slow.
+
 use std::path::Path;
 use std::time::Duration;
 

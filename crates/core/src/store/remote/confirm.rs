@@ -55,7 +55,7 @@ impl RemoteSnapshot<'_> {
         });
     }
 
-    /// Returns true if the server is to be asked. Without it, what the cache has is used as it is.
+    /// Returns true if the server has to be asked. Without it, what the cache has is used as it is.
     fn may_ask(&self, plan: &Plan) -> Result<bool, StoreError> {
         if self.is_asking() {
             return Ok(true);

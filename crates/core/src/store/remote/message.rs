@@ -1,4 +1,4 @@
-//! What is asked of a server in one trip, and what it answers.
+//! Questions and answers of one trip to a server.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,7 @@ pub struct KnownHead {
     pub sig: Vec<u8>,
     /// The last entry of the audit log that the caller has, or 0
     pub last_entry: u64,
-    /// What to send if the head differs
+    /// The rows to send if the head differs
     pub extent: Extent,
 }
 

@@ -1,4 +1,4 @@
-//! What to ask a server for, given the rows that the cache has.
+//! Decides what to ask a server for, given the rows that the cache has.
 
 use super::super::sqlite::SqliteTransaction;
 use super::super::{Extent, Snapshot, StoreError, Want};
@@ -36,7 +36,7 @@ impl Plan {
 
         let sig = cache.project(pid)?.map(|row| row.sig).unwrap_or_default();
 
-        // What has changed of a large project is known only after the hashes of its buckets are.
+        // The hashes of its buckets show first which part of a large project has changed.
         let extent = if sig.is_empty() { extent } else { extent.min(Extent::IfSmall) };
         let last_entry = cache.last_entry(pid)?;
         self.scope.known.push(KnownHead { pid: *pid, sig, last_entry, extent });

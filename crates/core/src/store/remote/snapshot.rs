@@ -11,7 +11,7 @@ use super::transaction::Touched;
 use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId};
 use crate::model::Timestamp;
 
-/// The time of the last look at the server is written again after so many milliseconds.
+/// The number of milliseconds after which the time of the last look at the server is written again.
 const SEEN_AGAIN: u64 = 60_000;
 
 /// Where rows come from.
@@ -38,7 +38,7 @@ pub(super) enum Head {
     Absent,
 }
 
-/// What is known in one snapshot.
+/// The knowledge of one snapshot.
 pub(super) struct State {
     pub(super) mode: Mode,
     /// A transaction has begun on the server
@@ -66,14 +66,14 @@ pub(super) struct State {
 /// A view of a vault on a server.
 pub(super) struct RemoteSnapshot<'a> {
     pub(super) store: &'a RemoteStore,
-    /// The cache's transaction. It is `None` only while another one begins.
+    /// The cache's transaction, except while another one begins
     cache: RefCell<Option<SqliteTransaction<'a>>>,
     /// The cache's transaction may change it
     is_changing: Cell<bool>,
     pub(super) state: RefCell<State>,
     /// Every row of the vault as the server has them, for an inspection
     pub(super) everything: OnceCell<SqliteStore>,
-    /// What a change has touched
+    /// The rows that a change has touched
     pub(super) touched: RefCell<Touched>,
 }
 

@@ -91,9 +91,8 @@ fn certificates_are_bounded_in_total() {
 fn the_readers_of_real_files_are_seen() {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let directory = std::env::temp_dir().join(format!("secrets-address-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let path = directory.join("file");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
     std::fs::write(&path, b"content").unwrap();
 
     let read = |mode| {
@@ -107,8 +106,7 @@ fn the_readers_of_real_files_are_seen() {
 
     let error = SystemFiles.read(&path, 6).err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
-    assert!(SystemFiles.read(&directory, 9).unwrap().is_none());
+    assert!(SystemFiles.read(directory.path(), 9).unwrap().is_none());
     assert!(SystemFiles.read(&path.join("below"), 9).unwrap().is_none());
     assert!(SystemFiles.read(Path::new("/dev/null"), 9).unwrap().is_none());
-    std::fs::remove_dir_all(&directory).unwrap();
 }
