@@ -1,3 +1,5 @@
+//! Addresses, and the settings of URLs, variables and files.
+
 mod certificates;
 mod passwords;
 
