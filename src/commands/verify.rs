@@ -44,7 +44,9 @@ pub(crate) fn run(args: &VerifyArgs, cx: &Context) -> Result<(), Error> {
     let warnings = server.as_ref().map(ServerInfo::warnings).unwrap_or_default();
     let path = cx.target.vault_path()?.display().to_string();
     cx.ui.print(&Verified::of(&report, path, server))?;
-    warnings.iter().for_each(|warning| cx.ui.warn(warning));
+    for warning in &warnings {
+        cx.ui.warn(warning);
+    }
 
     let Some(failure) = failure(&report) else {
         cx.ui.status("the vault is intact");

@@ -106,7 +106,9 @@ impl Agents {
                 Some(vault) => vec![place.link_socket(vault.as_os_str().as_bytes())],
                 None => place.link_sockets(),
             };
-            sockets.iter().for_each(|socket| secrets_link::end(socket));
+            for socket in &sockets {
+                secrets_link::end(socket);
+            }
         }
     }
 

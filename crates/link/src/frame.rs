@@ -44,6 +44,7 @@ impl Drop for Handover {
 }
 
 /// The question of a command.
+#[allow(clippy::large_enum_variant)] // only one is in memory
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Question {
     /// The first one: the version, and the digest of the address, so that an old link is not used
@@ -57,6 +58,7 @@ pub(crate) enum Question {
 }
 
 /// The answer of the link.
+#[allow(clippy::large_enum_variant)] // only one is in memory
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Answer {
     Done,

@@ -65,7 +65,7 @@ pub fn serve(
             () = link.accept(&listener) => {}
             () = sleep(lifetime) => {}
             () = link.ended.notified() => {}
-            () = lost_name(&socket, identity.clone()) => {}
+            () = lost_name(&socket, identity) => {}
         }
 
         if FileId::of_name(&socket) == identity {

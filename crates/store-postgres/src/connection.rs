@@ -116,12 +116,11 @@ impl Connection {
             let client = session.client();
             let work = join_all(statements.iter().map(|statement| run(client, statement)));
             let commit = client.batch_execute("COMMIT");
-            let (begun, worked, committed) =
-                join3(batch(client, begin.as_deref()), work, commit).await;
+            let (start, worked, end) = join3(batch(client, begin.as_deref()), work, commit).await;
 
             // The first failure gives the reason. Those after it only say that the transaction has
             // failed.
-            let all = std::iter::once(begun).chain(worked).chain(std::iter::once(committed));
+            let all = std::iter::once(start).chain(worked).chain(std::iter::once(end));
             for one in all {
                 one.map_err(|error| Failure::of(&error))?;
             }

@@ -159,7 +159,8 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::VaultChanged
         | VaultError::SlotsChanged
         | VaultError::SameTarget(..) => 4,
-        VaultError::Crypto(
+        VaultError::RekeyedElsewhere
+        | VaultError::Crypto(
             CryptoError::WrongPassphrase
             | CryptoError::WrongRecoveryCode
             | CryptoError::WrongTicket
@@ -209,7 +210,6 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::Crypto(_)
         | VaultError::KeyService(_)
         | VaultError::Internal(_) => 1,
-        VaultError::RekeyedElsewhere => 5,
     }
 }
 

@@ -86,8 +86,7 @@ mod tests {
 
     #[test]
     fn a_witness_is_read_as_it_is_written() {
-        let mut hash = [0; 32];
-        hash.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at * 37) as u8);
+        let hash = std::array::from_fn(|at| u8::try_from(at * 8).unwrap());
         let witness = Witness::of(42, &hash);
         let text = witness.to_string();
         assert_eq!(text.len(), 35, "{text}");

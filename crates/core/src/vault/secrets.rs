@@ -60,6 +60,7 @@ const MAX_PROJECTS_NAMED: usize = 3;
 
 impl Vault {
     /// Stores a new secret. The first secret creates the project.
+    #[allow(clippy::needless_pass_by_value)] // the value is wiped once it is stored
     pub fn create(&self, project: &ProjectName, new: NewSecret) -> Result<Secret, VaultError> {
         let tag = new.tag.clone();
         self.retrying(|| {
@@ -194,6 +195,7 @@ impl Vault {
 
     /// Applies `changes` to a secret. `seen` is the version that the caller has read: if another
     /// process has changed the secret since, nothing is written.
+    #[allow(clippy::needless_pass_by_value)] // the value is wiped once it is stored
     pub fn update(
         &self,
         project: &ProjectName,

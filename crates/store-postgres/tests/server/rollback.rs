@@ -1,5 +1,6 @@
 //! A server that shows an earlier state, or another one, and a machine that comes back after many changes.
 
+use secrets_core::model::ProjectName;
 use secrets_core::vault::{Divergence, SecretChanges, VaultError};
 
 use crate::world::{World, by_tag, project, secret, tag, value};
@@ -96,7 +97,7 @@ fn a_machine_that_has_seen_lost_changes_puts_them_back() {
     divergence(first.get(&web, &by_tag("one")));
     let repaired = first.repair().unwrap();
     let names: Vec<Option<&str>> =
-        repaired.iter().map(|one| one.project.as_ref().map(|name| name.as_str())).collect();
+        repaired.iter().map(|one| one.project.as_ref().map(ProjectName::as_str)).collect();
     assert_eq!(names, [None, Some("other"), Some("web")]);
 
     for machine in ["first", "fresh"] {

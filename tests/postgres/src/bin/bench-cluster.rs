@@ -104,7 +104,8 @@ fn measure(cluster: &Cluster, directory: &Path, program: &Path, runs: usize, rou
     let import = first.run(&["import", path, "-p", "large", "--yes"], b"");
     first.run(&["create", "api-key"], b"value");
     let tags: Vec<String> = (0..20).map(|number| format!("t{number}")).collect();
-    let template: String = tags.iter().map(|tag| format!("{{{{ secrets.{tag} }}}}\n")).collect();
+    let lines: Vec<String> = tags.iter().map(|tag| format!("{{{{ secrets.{tag} }}}}")).collect();
+    let template = lines.join("\n");
     for tag in &tags {
         first.run(&["create", tag], b"value");
     }

@@ -203,12 +203,12 @@ impl RemoteSnapshot<'_> {
             keep::put(&mut cache, rows)?;
         }
 
-        self.note(plan, rows)?;
+        self.note(plan, rows);
         Ok(true)
     }
 
     /// Notes what an answer has confirmed.
-    fn note(&self, plan: &Plan, rows: &Rows) -> Result<(), StoreError> {
+    fn note(&self, plan: &Plan, rows: &Rows) {
         let mut state = self.state.borrow_mut();
         for pid in &rows.present {
             state.heads.insert(*pid, Head::Cached);
@@ -252,8 +252,6 @@ impl RemoteSnapshot<'_> {
                 _ => {}
             }
         }
-
-        Ok(())
     }
 
     /// Confirms the head of a project. Returns false if the project does not exist.

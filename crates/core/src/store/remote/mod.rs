@@ -54,7 +54,8 @@ pub trait Server: Send {
 /// Makes a connection to the server at an address, which is opened when it is first used.
 pub type Connector = Box<dyn Fn(&SecretBytes) -> Result<Box<dyn Server>, StoreError> + Send>;
 
-/// Where a machine keeps what it has seen of a vault.
+/// The place where a machine keeps the rows of a vault that it has seen.
+#[derive(Clone, Copy)]
 pub enum CachePlace<'a> {
     /// A file
     File(&'a Path),

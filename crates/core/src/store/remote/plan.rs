@@ -84,7 +84,7 @@ impl Plan {
         extent: Extent,
     ) -> Result<(), StoreError> {
         let pid = match cache.record(&DIRECTORY, index)? {
-            Some(record) => cache.project_of(&record.rid)?,
+            Some(record) => cache.project_of(record.rid)?,
             None => None,
         };
 
@@ -129,7 +129,7 @@ impl Plan {
         let mut missing = Vec::new();
         for index in indexes {
             let has_value = || match cache.record(pid, index)? {
-                Some(record) => cache.has_value(&record.rid),
+                Some(record) => cache.has_value(record.rid),
                 None => Ok(true),
             };
 
@@ -174,7 +174,7 @@ impl Plan {
     ) -> Result<(), StoreError> {
         let mut missing = Vec::new();
         for rid in rids {
-            if !cache.has_value(rid)? {
+            if !cache.has_value(*rid)? {
                 missing.push(*rid);
             }
         }

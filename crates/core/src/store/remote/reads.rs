@@ -42,6 +42,7 @@ impl Snapshot for RemoteSnapshot<'_> {
         self.state.borrow().accepted.borrow_mut().insert(*pid);
     }
 
+    #[allow(clippy::redundant_closure_for_method_calls)] // the method has too narrow a lifetime
     fn vault(&self) -> Result<VaultRow, StoreError> {
         self.fetch(&[Want::Directory])?;
         self.read(|| Ok(true), None, |rows| rows.cached_vault())?
@@ -160,7 +161,7 @@ impl Snapshot for RemoteSnapshot<'_> {
 
     fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
         let need = || {
-            let has_value = self.cache()?.has_value(rid)? || self.is_replaced();
+            let has_value = self.cache()?.has_value(*rid)? || self.is_replaced();
             if !has_value && self.cache()?.locate(rid)?.is_some() {
                 self.require_server()?;
                 self.ask(|_| Ok(Plan { asks: vec![Ask::Values(vec![*rid])], ..Plan::default() }))?;

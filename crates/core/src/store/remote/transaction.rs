@@ -339,7 +339,7 @@ impl Update {
         }
 
         for rid in &self.dropped_values {
-            to.drop_value(rid)?;
+            to.drop_value(*rid)?;
         }
 
         for token_id in &self.dropped_grants {

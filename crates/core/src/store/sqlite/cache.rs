@@ -125,7 +125,7 @@ impl SqliteTransaction<'_> {
     /// Returns the project whose id begins with this.
     pub(in crate::store) fn project_of(
         &self,
-        rid: &RecordId,
+        rid: RecordId,
     ) -> Result<Option<ProjectId>, StoreError> {
         let last = [&rid[..], &[0xff; 8]].concat();
         let sql = "SELECT pid FROM projects WHERE pid BETWEEN ?1 AND ?2 LIMIT 1";
@@ -171,7 +171,7 @@ impl SqliteTransaction<'_> {
     }
 
     /// Returns true if the value of a record is in the cache.
-    pub(in crate::store) fn has_value(&self, rid: &RecordId) -> Result<bool, StoreError> {
+    pub(in crate::store) fn has_value(&self, rid: RecordId) -> Result<bool, StoreError> {
         self.exists("SELECT 1 FROM vals WHERE rid = ?1", [&rid[..]])
     }
 
@@ -235,7 +235,7 @@ impl SqliteTransaction<'_> {
         }
 
         for (rid, _) in stale {
-            self.drop_value(&rid)?;
+            self.drop_value(rid)?;
         }
 
         self.mark_complete(pid, bucket)
@@ -282,7 +282,7 @@ impl SqliteTransaction<'_> {
     }
 
     /// Removes a value.
-    pub(in crate::store) fn drop_value(&mut self, rid: &RecordId) -> Result<(), StoreError> {
+    pub(in crate::store) fn drop_value(&mut self, rid: RecordId) -> Result<(), StoreError> {
         self.execute("DELETE FROM vals WHERE rid = ?1", [&rid[..]]).map(drop)
     }
 
@@ -324,10 +324,7 @@ impl SqliteTransaction<'_> {
     pub(in crate::store) fn cached_vault(
         &self,
     ) -> Result<Option<crate::crypto::rows::VaultRow>, StoreError> {
-        match self.exists("SELECT 1 FROM vault", [])? {
-            true => self.vault().map(Some),
-            false => Ok(None),
-        }
+        if self.exists("SELECT 1 FROM vault", [])? { self.vault().map(Some) } else { Ok(None) }
     }
 
     fn optional_number(
