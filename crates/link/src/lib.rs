@@ -2,7 +2,7 @@
 //! command waits for no handshake.
 //!
 //! * `frame`: questions and answers
-//! * [`serve`]: the process
+//! * [`mod@serve`]: the process
 //! * [`client`]: a store's server by way of that process
 //!
 //! It holds sockets and sealed bytes, and no key of the vault. What a hostile server sends is read
