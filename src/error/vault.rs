@@ -83,7 +83,7 @@ impl From<StoreError> for Error {
                 "check that the disk is mounted, or create it with `mkdir -p`; nothing was written",
             ),
             StoreError::Exists(_) => Self::new(Kind::Conflict, message)
-                .hint("choose another path with `secrets init --vault PATH`"),
+                .hint("choose another path with `--vault PATH`"),
             StoreError::IsNear(_) => Self::usage(message)
                 .hint("make a local copy of that vault with `secrets remote pull PATH`"),
             StoreError::BadPath(_) => {

@@ -64,7 +64,7 @@ fn init_never_replaces_a_vault() {
     let sandbox = Sandbox::with_secrets(&[("key", "x")]);
     let before = sandbox.read("vault.db");
     sandbox.run(["init"]).fails_with(4).stdout("").stderr(&format!(
-        "error: `{}` already exists\nhint: choose another path with `secrets init --vault PATH`\n",
+        "error: `{}` already exists\nhint: choose another path with `--vault PATH`\n",
         sandbox.vault_path().display()
     ));
 
@@ -77,7 +77,7 @@ fn init_never_replaces_another_file() {
     sandbox.write("vault.db", "somebody's notes");
     stderr!(sandbox.run(["init"]).fails_with(4), @"
     error: `[dir]/vault.db` already exists
-    hint: choose another path with `secrets init --vault PATH`
+    hint: choose another path with `--vault PATH`
     ");
 
     assert_eq!(sandbox.read("vault.db"), b"somebody's notes");
@@ -88,7 +88,7 @@ fn init_asks_for_no_passphrase_if_a_vault_exists() {
     // There is no passphrase and no terminal, so a question would end with 5.
     stderr!(Sandbox::new().command(["init"]).without_env("SECRETS_PASSPHRASE").run().fails_with(4), @"
     error: `[dir]/vault.db` already exists
-    hint: choose another path with `secrets init --vault PATH`
+    hint: choose another path with `--vault PATH`
     ");
 }
 

@@ -158,7 +158,7 @@ fn an_unsafe_path_or_a_file_that_is_not_a_vault_is_refused_and_unchanged() {
         if *code != 3 {
             stderr!(run_on(&sandbox, &sandbox.vault_path(), INIT).fails_with(4).stdout(""), @"
             error: `[dir]/vault.db` already exists
-            hint: choose another path with `secrets init --vault PATH`
+            hint: choose another path with `--vault PATH`
             ");
 
             assert!(state(&sandbox) == before, "init over {name}");

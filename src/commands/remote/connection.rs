@@ -19,10 +19,25 @@ pub(super) fn with_password<T>(
         Err(error) if needs_password(&error) && prompt::is_possible() => {
             let question = format!("Password of `{}` in the database", address.user());
             let address = address.with_password(cx.credentials.ask_for_text(&question)?)?;
-            Ok((act(&address)?, address))
+            Ok((act(&address).map_err(hinted)?, address))
         }
-        done => Ok((done?, address)),
+        done => Ok((done.map_err(hinted)?, address)),
     }
+}
+
+/// Gives an error of a connection the hint for an address that was just named.
+fn hinted(error: VaultError) -> Error {
+    let hint = match &error {
+        VaultError::Store(StoreError::Server(ServerError::NoPassword(_))) => {
+            "set PGPASSWORD, or write it to the file that PGPASSFILE names; nothing was changed"
+        }
+        VaultError::Store(StoreError::Server(
+            ServerError::Refused(_) | ServerError::Unreachable(_),
+        )) => "check the URL, the password and the certificate; nothing was changed",
+        _ => return error.into(),
+    };
+
+    Error::from(error).with_only_hint(hint)
 }
 
 fn needs_password(error: &VaultError) -> bool {

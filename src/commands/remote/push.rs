@@ -31,7 +31,7 @@ pub(super) fn run(args: &PushArgs, cx: &Context) -> Result<(), Error> {
     let vault = cx.with_root_key()?;
     if vault.is_remote() {
         return Err(Error::usage("the vault is on a server already")
-            .hint("move it to another server with `secrets remote set --url URL`"));
+            .hint("move it to another server with `secrets remote set --move --url URL`"));
     }
 
     let connect = |address: &_| Ok(PostgresServer::create_tables(address)?);
