@@ -83,7 +83,7 @@ fn two_machines_share_a_vault() {
 
     world.store(&other, "dsn", "second-value");
     assert_eq!(world.tags(&one), ["api-key", "dsn"]);
-    let rendered = world.run(&one, &["render", "-p", "web", "-e", "{{dsn}}", "--reveal"]);
+    let rendered = world.run(&one, &["render", "-p", "web", "-e", "{{ secrets.dsn }}", "--reveal"]);
     rendered.succeeds().stdout("second-value");
 
     // Each machine has a passphrase of its own, and the server has none.
@@ -128,14 +128,14 @@ fn a_job_with_a_token_needs_no_file() {
         let command = command.without_env("SECRETS_PASSPHRASE").env("SECRETS_TOKEN", token.trim());
         command.env("SECRETS_VAULT", world.url()).run()
     };
-    render("{{api-key}}").succeeds().stdout("value-for-the-job");
-    render("{{other}}").fails_with(3).stderr_has("no secret `other`");
+    render("{{ secrets.api-key }}").succeeds().stdout("value-for-the-job");
+    render("{{ secrets.other }}").fails_with(3).stderr_has("token `ci` is limited to some secrets");
 
     let update = world.command(&founder, &["-q", "update", "api-key", "-p", "web"]);
     update.stdin("a-new-value").run().succeeds();
-    render("{{api-key}}").succeeds().stdout("a-new-value");
+    render("{{ secrets.api-key }}").succeeds().stdout("a-new-value");
     world.run(&founder, &["-q", "token", "revoke", "ci", "--yes"]).succeeds();
-    render("{{api-key}}").fails_with(5).stderr_has("it was revoked");
+    render("{{ secrets.api-key }}").fails_with(5).stderr_has("it was revoked");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn without_the_server_a_machine_reads_what_it_saw() {
     let Some(world) = World::new() else { return };
     let founder = world.founder();
     world.store(&founder, "api-key", "seen-value");
-    let reveal = ["render", "-p", "web", "-e", "{{api-key}}", "--reveal"];
+    let reveal = ["render", "-p", "web", "-e", "{{ secrets.api-key }}", "--reveal"];
     world.run(&founder, &reveal).succeeds().stdout("seen-value");
 
     let offline = world.run(&founder, &[&["--offline"], &reveal[..]].concat());
@@ -187,7 +187,8 @@ fn commands_for_files_say_what_they_do() {
 
     // Both copies are vaults of their own, without the server.
     for copy in ["backup.db", "saved.db"] {
-        let shown = founder.command(["render", "-p", "web", "-e", "{{api-key}}", "--reveal"]);
+        let shown =
+            founder.command(["render", "-p", "web", "-e", "{{ secrets.api-key }}", "--reveal"]);
         shown.env("SECRETS_VAULT", founder.path(copy)).run().succeeds().stdout("kept-value");
     }
 
@@ -202,7 +203,7 @@ fn commands_for_files_say_what_they_do() {
 fn a_vault_moves_to_a_server_and_back() {
     let Some(world) = World::new() else { return };
     let machine = Sandbox::with_secrets(&[("api-key", "moved-value")]);
-    let reveal = ["render", "-e", "{{api-key}}", "--reveal"];
+    let reveal = ["render", "-e", "{{ secrets.api-key }}", "--reveal"];
     world.run(&machine, &["remote", "status"]).fails_with(2).stderr_has("and not on a server");
 
     let pushed = world.run(&machine, &["remote", "push", &world.url()]).succeeds();

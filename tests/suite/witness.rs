@@ -79,7 +79,7 @@ fn every_command_with_the_manifest_refuses_an_earlier_state() {
         (&["setup"], 6),
         (&["render", "--all"], 6),
         (&["render", "--stale"], 6),
-        (&["env"], 6),
+        (&["env", "--shell", "bash"], 6),
         (&["run", "--", "true"], 125),
         (&["run", "--proxy", "--", "true"], 125),
     ];
