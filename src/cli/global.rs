@@ -45,7 +45,8 @@ pub(super) struct GlobalArgs {
     /// Read what this machine last saw of a vault on a server, without the server
     #[arg(long, global = true)]
     offline: bool,
-    /// Refuse data that was last compared with the server longer ago [default: 7d]
+    /// Refuse data that was last compared with the server longer ago [default: 7d], and a project whose
+    /// last change is older
     #[arg(long, global = true, value_name = "PERIOD")]
     max_age: Option<Period>,
     /// Print results and errors as JSON

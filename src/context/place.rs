@@ -27,7 +27,8 @@ pub(crate) struct VaultOpener {
     /// The socket of the process that keeps the connection
     link: Option<PathBuf>,
     is_offline: bool,
-    max_age: Duration,
+    /// The age that is permitted, if the user has named one
+    max_age: Option<Duration>,
 }
 
 enum Place {
@@ -38,13 +39,16 @@ enum Place {
 impl VaultOpener {
     /// Opens the vault without unlocking it. `notice` is called if it is read without its server.
     pub(crate) fn open(&self, notice: Option<FallbackNotice>) -> Result<Locked, VaultError> {
-        let rules = OfflineRules { is_offline: self.is_offline, max_age: self.max_age, notice };
+        let max_age = self.max_age.unwrap_or(OfflineRules::MAX_AGE);
+        let rules = OfflineRules { is_offline: self.is_offline, max_age, notice };
         let connector = self.connector();
         let store = match &self.place {
             Place::File(path) => {
                 let file = SqliteStore::open(path)?;
                 let near = file.near()?.filter(|near| !near.address.is_empty());
-                let Some(near) = near else { return Ok(Locked::with_file(file)) };
+                let Some(near) = near else {
+                    return Ok(Locked::with_file(file).with_max_age(self.max_age));
+                };
                 let cache = self.cache(&near.vault.vault_id);
                 RemoteStore::open(file, cache_place(cache.as_deref()), connector)?
             }
@@ -55,7 +59,8 @@ impl VaultOpener {
             }
         };
 
-        Ok(Locked::with_store(Box::new(store.with_rules(rules))))
+        let locked = Locked::with_store(Box::new(store.with_rules(rules)));
+        Ok(locked.with_max_age(self.max_age))
     }
 
     /// Returns a function that connects by way of the link, or else by itself.
@@ -109,7 +114,7 @@ impl Context {
             caches: self.state_directory("remote"),
             link: self.agents.link_socket(),
             is_offline: self.is_offline,
-            max_age: self.max_age.unwrap_or(OfflineRules::MAX_AGE),
+            max_age: self.max_age,
         })
     }
 

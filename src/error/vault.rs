@@ -205,6 +205,9 @@ impl From<VaultError> for Error {
                     "find out what has changed, the vault or the line `witness`; no value was used",
                 )
                 .hint("to accept the present state, remove the line"),
+            VaultError::TooOld(..) => Self::new(Kind::Refused, message)
+                .hint("if that is right, permit it with another `--max-age`, or leave it out")
+                .hint("if the project was changed since, its server hides changes"),
             VaultError::NotRemote => {
                 Self::usage(message).hint("move it to a server with `secrets remote push URL`")
             }

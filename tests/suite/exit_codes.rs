@@ -194,7 +194,7 @@ fn exit_2_is_a_missing_command() {
           --offline                  Read what this machine last saw of a vault on a server, without the
                                      server
           --max-age <PERIOD>         Refuse data that was last compared with the server longer ago
-                                     [default: 7d]
+                                     [default: 7d], and a project whose last change is older
           --json                     Print results and errors as JSON
       -q, --quiet                    Print no status lines
           --color <WHEN>             Set when to use colour [env: NO_COLOR, CLICOLOR_FORCE] [default:

@@ -1,9 +1,13 @@
-//! The line `witness` of `.secrets.toml`, by which a machine without a memory notices a rollback.
+//! The line `witness` of `.secrets.toml` and `--max-age`, by which a machine without a memory notices a
+//! rollback.
 
-use std::fs;
+use std::time::Duration;
+use std::{fs, thread};
 
-use crate::support::project;
+use terminal_secrets::vault::{Locked, VaultError};
+
 use crate::support::repository::{MARKER, Project};
+use crate::support::{Remembered, passphrase, project};
 
 const MANIFEST: &str = "# shared\nproject = \"web\"\n\n[secrets.key]\n\n[[render]]\ntemplate = \"t\"\noutput = \
                         \"o\"\n\n[environments.prod]\nproject = \"web-prod\"\n";
@@ -120,4 +124,23 @@ fn an_invalid_line_is_named() {
         let run = project.run(&["check"]).fails_with(2).stderr_has(".secrets.toml:2:11");
         run.stderr_has("as `secrets check --witness` writes them");
     }
+}
+
+/// Such a machine cannot know of changes that somebody hides. It can say how old the last one may be.
+#[test]
+fn a_project_without_a_recent_change_can_be_refused() {
+    let project = Project::new(&[]);
+    project.store("default", "key", MARKER);
+    let reveal = ["--max-age", "12h", "render", "-e", "{{ secrets.key }}", "--reveal"];
+    project.command(&reveal).run().succeeds().stdout(MARKER);
+
+    thread::sleep(Duration::from_millis(20));
+    let locked = Locked::open(&project.0.vault_path()).unwrap();
+    let locked = locked.with_max_age(Some(Duration::from_millis(10)));
+    let vault = locked.unlock(&Remembered(passphrase())).unwrap();
+    let name = self::project("default");
+    let found = vault.list(Some(&name), |_| true);
+    assert!(matches!(&found, Err(VaultError::TooOld(old, _)) if *old == name), "{found:?}");
+    let message = found.err().unwrap().to_string();
+    assert_eq!(message, "the last change of project `default` is less than a day old");
 }

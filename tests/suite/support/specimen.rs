@@ -194,6 +194,7 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::NoBundle(_)
         | VaultError::IsBundle
         | VaultError::Forbidden(_)
+        | VaultError::TooOld(..)
         | VaultError::FromTheFuture(_)
         | VaultError::NoEarlierCopy(_) => 7,
         VaultError::Store(StoreError::BadPath(_))

@@ -1,6 +1,7 @@
 //! The reasons why the vault did not do what was requested.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::access::KeyServiceError;
 use super::checkpoints::Divergence;
@@ -9,6 +10,7 @@ use super::token_access::Needed;
 use crate::crypto::CryptoError;
 use crate::model::{ProjectName, Secret, SecretId, SecretRef, Tag, Timestamp, TokenName};
 use crate::store::StoreError;
+use crate::store::remote::days;
 
 /// The reason why the vault did not do what was requested.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,9 @@ pub enum VaultError {
          another project"
     )]
     NotOfWitness(ProjectName),
+    /// The last change of a project is older than permitted
+    #[error("the last change of project `{}` is {} old", .0, days(*.1))]
+    TooOld(ProjectName, Duration),
     /// The vault is a file on this machine
     #[error("the vault is a file on this machine, and not on a server")]
     NotRemote,

@@ -79,6 +79,7 @@ mod writing;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 pub use access::{
     ChangedDirectory, DirectoryChange, KeyServiceError, LocalOwner, OpenedDirectory, OpenedProject,
@@ -141,6 +142,7 @@ pub struct Locked {
     id_opened: Cell<Option<VaultId>>,
     is_exposed: bool,
     keeps_copies: bool,
+    max_age: Option<Duration>,
 }
 
 impl Locked {
@@ -170,6 +172,7 @@ impl Locked {
             id_opened: Cell::default(),
             is_exposed: false,
             keeps_copies: false,
+            max_age: None,
         }
     }
 
@@ -184,6 +187,13 @@ impl Locked {
     #[must_use]
     pub fn keeping_copies(self) -> Self {
         Self { keeps_copies: true, ..self }
+    }
+
+    /// Refuses projects whose last change is older than this by the clock of this machine. A server that
+    /// hides changes looks like a project without them.
+    #[must_use]
+    pub fn with_max_age(self, max_age: Option<Duration>) -> Self {
+        Self { max_age, ..self }
     }
 
     /// Compares every state that is opened with the checkpoint on this machine in `directory`, and
@@ -274,6 +284,7 @@ impl Locked {
             id_seen: self.id_opened,
             known: Rc::default(),
             keeps_copies: self.keeps_copies,
+            max_age: self.max_age,
         }
     }
 
@@ -334,6 +345,7 @@ pub struct Vault {
     /// The projects that were opened
     known: Rc<KnownProjects>,
     keeps_copies: bool,
+    max_age: Option<Duration>,
 }
 
 /// Writes the rows of an empty vault into an empty store.
@@ -379,6 +391,7 @@ impl Vault {
             None => detect_slot_change(read, &self.slots_seen, snapshot)?,
         };
         state.known = Rc::clone(&self.known);
+        state.max_age = self.max_age;
         self.known_id.set(Some(*state.vault_id()));
         if self.store.keeps_copies() && !self.keeps_copies {
             self.confirm(snapshot)?;

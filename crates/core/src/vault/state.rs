@@ -2,6 +2,7 @@
 //! 5).
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::VaultError;
 use super::access::{OpenedDirectory, OpenedProject, VaultAccess};
@@ -20,7 +21,7 @@ use crate::crypto::project_entry::PolicyId;
 use crate::crypto::rows::{Record, Slot, VaultRow, slots_hash};
 use crate::crypto::signing::PublicKey;
 use crate::crypto::tree::{self, Leaf};
-use crate::model::ProjectName;
+use crate::model::{ProjectName, Timestamp};
 use crate::store::{Extent, MAX_PROJECTS, Snapshot, Want};
 
 /// The name of the table of slots in messages.
@@ -56,6 +57,8 @@ pub(super) struct State {
     /// The grant of the token that gives access; without one, the owner does
     pub(super) grant: Option<Rc<OpenGrant>>,
     pub(super) known: Rc<KnownProjects>,
+    /// The age of the last change of a project from which on it is refused
+    pub(super) max_age: Option<Duration>,
 }
 
 impl State {
@@ -85,6 +88,7 @@ impl State {
                 checkpoints,
                 grant: Some(grant),
                 known: Rc::default(),
+                max_age: None,
             };
 
             state.compare(&DIRECTORY, None, &pin, &|_| Ok(false))?;
@@ -107,6 +111,7 @@ impl State {
             checkpoints,
             grant: None,
             known: Rc::default(),
+            max_age: None,
         };
 
         let now = state.checkpoint(&state.directory);
@@ -184,9 +189,21 @@ impl State {
         };
         let now = project.checkpoint();
         self.compare(&project.row.pid, Some(project.name()), &now, &proves)?;
+        self.check_age(&project)?;
         self.access.show_head(self.vault_id(), &project.opened, &project.row)?;
         self.accept(snapshot, &project.row.pid);
         Ok(project)
+    }
+
+    fn check_age(&self, project: &Project) -> Result<(), VaultError> {
+        let Some(max_age) = self.max_age else { return Ok(()) };
+        let age = Timestamp::now().0.saturating_sub(project.head.time);
+        let age = Duration::from_millis(age);
+        if age > max_age {
+            return Err(VaultError::TooOld(project.name().clone(), age));
+        }
+
+        Ok(())
     }
 
     /// Finds one project by name, without its head.

@@ -50,7 +50,8 @@ pub enum ServerError {
     Offline,
 }
 
-fn days(age: Duration) -> String {
+/// Returns the whole days of an age in words.
+pub fn days(age: Duration) -> String {
     match age.as_secs() / (24 * 60 * 60) {
         0 => "less than a day".into(),
         1 => "1 day".into(),

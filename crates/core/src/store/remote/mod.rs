@@ -27,7 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use error::ServerError;
+pub use error::{ServerError, days};
 pub use message::{
     Ask, Begin, Committed, KnownHead, Request, Rows, Scope, Update, UpdateError, decode, encode,
 };
