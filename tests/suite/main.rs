@@ -82,6 +82,7 @@ mod redact;
 mod refs;
 mod rekey;
 mod remembered;
+mod remote;
 mod remote_story;
 mod rename;
 mod render;

@@ -4,48 +4,19 @@
 use std::cell::Cell;
 
 use tempfile::TempDir;
-use terminal_secrets::crypto::ids::{DIRECTORY, ProjectId, RecordId};
-use terminal_secrets::crypto::rows::{AuditRow, ProjectRow, Record, Slot, VaultRow};
+use terminal_secrets::crypto::rows::{AuditRow, GrantRow, PolicyRow, Record, Slot, VaultRow};
 use terminal_secrets::store::{
     Change, Doubt, Location, Snapshot, SqliteStore, Store, StoreError, Transaction,
 };
 use terminal_secrets::vault::{CopyRequest, Locked, OnConflict, SecretChanges, Vault, VaultError};
 
 use crate::support::backends::{FailingStore, MemoryStore};
+use crate::support::contract::{
+    bucket, index, next_head, on_every_backend, project_row, projects, record, vault_rows_of, write,
+};
 use crate::support::specimen::{begin, root};
 use crate::support::values::reveal;
 use crate::support::{project, secret, value};
-
-/// Runs a test on every backend, with a store and a second handle on the same rows.
-fn on_every_backend(story: impl Fn(&dyn Store, &dyn Store)) {
-    let memory = MemoryStore::new(begin);
-    story(&memory, &memory);
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("vault.db");
-    let sqlite = SqliteStore::create(&path, begin).unwrap();
-
-    story(&sqlite, &SqliteStore::open(&path).unwrap());
-    let never = FailingStore::healthy(MemoryStore::new(begin));
-    story(&never, &never);
-}
-
-fn record(tag_ix: [u8; 16], rid: RecordId, ver: u64) -> Record {
-    let meta = vec![3; 296];
-    Record { tag_ix, rid, epoch: 1, ver, vver: 1, meta, val_hash: [4; 32], leaf: [ver as u8; 32] }
-}
-
-fn project_row(pid: ProjectId) -> ProjectRow {
-    ProjectRow { pid, epoch: 1, head: vec![2; 781], sig: vec![3; 64] }
-}
-
-fn write(store: &dyn Store, changes: Vec<Change<'_>>) {
-    let mut transaction = store.write().unwrap();
-    for change in changes {
-        transaction.apply(change).unwrap();
-    }
-
-    transaction.commit().unwrap();
-}
 
 #[test]
 fn committed_rows_are_read_back_in_order() {
@@ -55,7 +26,8 @@ fn committed_rows_are_read_back_in_order() {
         let changed = VaultRow { past: vec![7; 40], ..row.clone() };
         let (low, high) = (project_row([1; 16]), project_row([2; 16]));
         let (first, next, far) = ([5; 16], index(5, 6), [255; 16]);
-        let records = [record(far, [9; 8], 1), record(next, [8; 8], 1), record(first, [7; 8], 1)];
+        let records = [(far, [9; 8]), (next, [8; 8]), (first, [7; 8])]
+            .map(|(index, rid)| record(&low.pid, index, rid, 1, b"value"));
 
         write(
             store,
@@ -71,63 +43,51 @@ fn committed_rows_are_read_back_in_order() {
         write(
             store,
             vec![
-                Change::Bucket(&low.pid, 255, Some(&[1; 32])),
-                Change::Bucket(&low.pid, 0, Some(&[2; 32])),
+                Change::Bucket(&high.pid, 255, Some(&[1; 32])),
+                Change::Bucket(&high.pid, 0, Some(&[2; 32])),
             ],
         );
 
-        let view = other.read().unwrap();
-        assert_eq!(view.vault().unwrap(), changed);
-        assert_eq!(view.slots().unwrap(), [second, slot]);
-        assert_eq!(projects(&*view), [low.clone(), high.clone()]);
-        assert_eq!(view.grants().unwrap(), []);
-        assert_eq!(view.buckets(&low.pid).unwrap(), [(0, [2; 32]), (255, [1; 32])]);
-        assert_eq!(view.buckets(&high.pid).unwrap(), []);
+        for handle in [other, store] {
+            let view = handle.read().unwrap();
+            assert_eq!(view.vault().unwrap(), changed);
+            assert_eq!(view.slots().unwrap(), [second.clone(), slot.clone()]);
+            assert_eq!(view.grants().unwrap(), []);
+            assert_eq!(view.buckets(&high.pid).unwrap(), [(0, [2; 32]), (255, [1; 32])]);
 
-        let leaves = view.leaves(&low.pid, 5).unwrap();
-        assert_eq!(leaves.iter().map(|leaf| leaf.tag_ix).collect::<Vec<_>>(), [first, next]);
-        assert_eq!(view.leaves(&low.pid, 255).unwrap().len(), 1);
-        assert_eq!(view.leaves(&high.pid, 5).unwrap(), []);
-        assert_eq!(view.record(&low.pid, &next).unwrap().unwrap(), records[1]);
-        assert_eq!(view.record(&high.pid, &next).unwrap(), None);
-        assert_eq!(view.locate(&[8; 8]).unwrap(), Some((low.pid, next)));
-        assert_eq!(view.locate(&[1; 8]).unwrap(), None);
+            let hashes = [&records[1..], &records[..1]]
+                .map(|records| bucket(&low.pid, &records.iter().collect::<Vec<_>>()));
+            assert_eq!(view.buckets(&low.pid).unwrap(), [(5, hashes[0]), (255, hashes[1])]);
 
-        let mut visited = Vec::new();
-        let visit = &mut |record: Record| {
-            visited.push(record.tag_ix);
-            visited.len() < 2
-        };
+            let leaves = view.leaves(&low.pid, 5).unwrap();
+            assert_eq!(leaves.iter().map(|leaf| leaf.tag_ix).collect::<Vec<_>>(), [first, next]);
+            assert_eq!(view.leaves(&low.pid, 255).unwrap().len(), 1);
+            assert_eq!(view.leaves(&high.pid, 5).unwrap(), []);
+            assert_eq!(view.record(&low.pid, &next).unwrap().unwrap(), records[1]);
+            assert_eq!(view.record(&high.pid, &next).unwrap(), None);
+            assert_eq!(view.locate(&[8; 8]).unwrap(), Some((low.pid, next)));
+            assert_eq!(view.locate(&[1; 8]).unwrap(), None);
 
-        view.records(&low.pid, visit).unwrap();
-        assert_eq!(visited, [first, next]);
+            let mut visited = Vec::new();
+            let visit = &mut |record: Record| {
+                visited.push(record.tag_ix);
+                visited.len() < 2
+            };
+
+            view.records(&low.pid, visit).unwrap();
+            assert_eq!(visited, [first, next]);
+            assert_eq!(projects(&*view), [low.clone(), high.clone()]);
+        }
     });
-}
-
-/// Returns the projects without the directory.
-fn projects(view: &dyn Snapshot) -> Vec<ProjectRow> {
-    let mut rows = view.inspection().unwrap().projects().unwrap();
-    assert_eq!(rows.remove(0).pid, DIRECTORY);
-    rows
-}
-
-fn vault_rows_of(store: &dyn Store) -> (VaultRow, Slot) {
-    let view = store.read().unwrap();
-    (view.vault().unwrap(), view.slots().unwrap().remove(0))
-}
-
-fn index(first: u8, last: u8) -> [u8; 16] {
-    let mut index = [first; 16];
-    index[15] = last;
-    index
 }
 
 #[test]
 fn rows_are_replaced_and_removed_with_their_dependents() {
     on_every_backend(|store, other| {
         let (kept, doomed) = (project_row([1; 16]), project_row([2; 16]));
-        let (one, two, three) =
-            (record([5; 16], [7; 8], 1), record([6; 16], [8; 8], 1), record([5; 16], [9; 8], 1));
+        let one = record(&kept.pid, [5; 16], [7; 8], 1, b"first");
+        let two = record(&kept.pid, [6; 16], [8; 8], 1, b"second");
+        let three = record(&doomed.pid, [5; 16], [9; 8], 1, b"third");
         write(store, vec![Change::Project(&kept), Change::Project(&doomed)]);
         write(store, vec![Change::Record(&kept.pid, &one), Change::Value(&one.rid, b"first")]);
         write(store, vec![Change::Record(&kept.pid, &two), Change::Value(&two.rid, b"second")]);
@@ -136,50 +96,54 @@ fn rows_are_replaced_and_removed_with_their_dependents() {
             vec![Change::Record(&doomed.pid, &three), Change::Value(&three.rid, b"third")],
         );
 
+        let kept = next_head(&kept);
+        let newer = record(&kept.pid, one.tag_ix, one.rid, 2, b"newer");
         write(
             store,
             vec![
-                Change::Bucket(&doomed.pid, 5, Some(&[1; 32])),
-                Change::Bucket(&kept.pid, 5, Some(&[1; 32])),
+                Change::Record(&kept.pid, &newer),
+                Change::Value(&one.rid, b"newer"),
+                Change::Project(&kept),
             ],
         );
 
-        let newer = Record { ver: 2, ..one.clone() };
-        write(store, vec![Change::Record(&kept.pid, &newer), Change::Value(&one.rid, b"newer")]);
-        write(store, vec![Change::Bucket(&kept.pid, 5, Some(&[2; 32]))]);
-        let view = other.read().unwrap();
-
-        assert_eq!(view.record(&kept.pid, &one.tag_ix).unwrap().unwrap(), newer);
-        assert_eq!(view.value(&one.rid).unwrap().unwrap(), b"newer");
-        assert_eq!(view.buckets(&kept.pid).unwrap(), [(5, [2; 32])]);
-        drop(view);
-
-        write(store, vec![Change::DropRecord(&kept.pid, &two), Change::Bucket(&kept.pid, 5, None)]);
-        write(store, vec![Change::DropProject(&doomed.pid)]);
-        let view = other.read().unwrap();
-        assert_eq!(projects(&*view), std::slice::from_ref(&kept));
-        for gone in [&two.rid, &three.rid] {
-            assert_eq!((view.locate(gone).unwrap(), view.value(gone).unwrap()), (None, None));
+        let hashes = [&newer, &two].map(|record| bucket(&kept.pid, &[record]));
+        for handle in [store, other] {
+            let view = handle.read().unwrap();
+            assert_eq!(view.record(&kept.pid, &one.tag_ix).unwrap().unwrap(), newer);
+            assert_eq!(view.value(&one.rid).unwrap().unwrap(), b"newer");
+            assert_eq!(view.value(&three.rid).unwrap().unwrap(), b"third");
+            assert_eq!(view.buckets(&kept.pid).unwrap(), [(5, hashes[0]), (6, hashes[1])]);
         }
 
-        assert_eq!(view.leaves(&doomed.pid, 5).unwrap(), []);
-        assert_eq!(
-            (view.buckets(&kept.pid).unwrap(), view.buckets(&doomed.pid).unwrap()),
-            (vec![], vec![])
-        );
+        write(store, vec![Change::DropRecord(&kept.pid, &two), Change::Bucket(&kept.pid, 6, None)]);
+        write(store, vec![Change::DropProject(&doomed.pid)]);
+        for handle in [store, other] {
+            let view = handle.read().unwrap();
+            for gone in [&two.rid, &three.rid] {
+                assert_eq!((view.locate(gone).unwrap(), view.value(gone).unwrap()), (None, None));
+            }
 
-        assert_eq!(view.value(&one.rid).unwrap().unwrap(), b"newer");
+            assert_eq!(view.leaves(&doomed.pid, 5).unwrap(), []);
+            assert_eq!(view.buckets(&kept.pid).unwrap(), [(5, hashes[0])]);
+            assert_eq!(view.buckets(&doomed.pid).unwrap(), []);
+            assert_eq!(view.value(&one.rid).unwrap().unwrap(), b"newer");
+            assert_eq!(projects(&*view), std::slice::from_ref(&kept));
+        }
     });
 }
 
 #[test]
 fn a_transaction_reads_its_own_changes_and_a_dropped_one_leaves_none() {
     on_every_backend(|store, other| {
-        let (row, one) = (project_row([1; 16]), record([5; 16], [7; 8], 1));
+        let row = project_row([1; 16]);
+        let one = record(&row.pid, [5; 16], [7; 8], 1, b"value");
         let mut transaction = store.write().unwrap();
         transaction.apply(Change::Project(&row)).unwrap();
         transaction.apply(Change::Record(&row.pid, &one)).unwrap();
         transaction.apply(Change::Value(&one.rid, b"value")).unwrap();
+        assert_eq!(transaction.locate(&one.rid).unwrap(), Some((row.pid, one.tag_ix)));
+        assert_eq!(transaction.value(&one.rid).unwrap().unwrap(), b"value");
         assert_eq!(projects(&*transaction), std::slice::from_ref(&row));
         assert_eq!(transaction.locate(&one.rid).unwrap(), Some((row.pid, one.tag_ix)));
         assert_eq!(transaction.value(&one.rid).unwrap().unwrap(), b"value");
@@ -188,8 +152,9 @@ fn a_transaction_reads_its_own_changes_and_a_dropped_one_leaves_none() {
 
         for handle in [store, other] {
             let view = handle.read().unwrap();
-            assert_eq!((projects(&*view), view.locate(&one.rid).unwrap()), (vec![], None));
+            assert_eq!(view.locate(&one.rid).unwrap(), None);
             assert_eq!(view.value(&one.rid).unwrap(), None);
+            assert_eq!(projects(&*view), []);
         }
 
         write(store, vec![Change::Project(&row)]);
@@ -198,26 +163,104 @@ fn a_transaction_reads_its_own_changes_and_a_dropped_one_leaves_none() {
     });
 }
 
+/// A store on a server may find only at the commit that an id is taken.
 #[test]
 fn an_id_that_is_taken_is_refused() {
     on_every_backend(|store, other| {
-        let (row, one) = (project_row([1; 16]), record([5; 16], [7; 8], 1));
+        let row = project_row([1; 16]);
+        let one = record(&row.pid, [5; 16], [7; 8], 1, b"value");
         write(store, vec![Change::NewProject(&row), Change::Record(&row.pid, &one)]);
 
-        let refused = |change: Change<'_>| {
+        let refused = |store: &dyn Store, change: Change<'_>| {
             let mut transaction = store.write().unwrap();
-            let refused = transaction.apply(change);
+            let refused = match transaction.apply(change) {
+                Ok(()) => transaction.commit().map_err(StoreError::from),
+                refused => refused,
+            };
             assert!(matches!(refused, Err(StoreError::IdTaken)), "{refused:?}");
         };
 
-        refused(Change::NewProject(&project_row([1; 16])));
-        refused(Change::Record(&row.pid, &record([6; 16], one.rid, 1)));
-        refused(Change::Record(&[2; 16], &record([5; 16], one.rid, 1)));
+        for handle in [store, other] {
+            let new = |pid, index| record(pid, index, one.rid, 1, b"other");
+            refused(handle, Change::NewProject(&next_head(&row)));
+            refused(handle, Change::Record(&row.pid, &new(&row.pid, [6; 16])));
+            refused(handle, Change::Record(&[2; 16], &new(&[2; 16], [5; 16])));
+        }
 
-        write(store, vec![Change::Record(&row.pid, &Record { ver: 2, ..one.clone() })]);
+        let newer = record(&row.pid, one.tag_ix, one.rid, 2, b"value");
+        let row = next_head(&row);
+        write(store, vec![Change::Record(&row.pid, &newer), Change::Project(&row)]);
         let view = other.read().unwrap();
         assert_eq!(view.record(&row.pid, &one.tag_ix).unwrap().unwrap().ver, 2);
         assert_eq!(projects(&*view), [row]);
+    });
+}
+
+#[test]
+fn grants_policies_and_logs_are_replaced_and_removed() {
+    on_every_backend(|store, other| {
+        let row = project_row([1; 16]);
+        let pid = &row.pid;
+        let grant = |generation| GrantRow {
+            token_id: [7; 16],
+            generation,
+            grant: vec![1; 99],
+            escrow: vec![2; 99],
+        };
+        let policy = |version| PolicyRow { version, body: vec![4; 296], sig: vec![5; 64] };
+        let entry = |seq| AuditRow { seq, epoch: 1, ct: vec![6; 200] };
+        let shows = |view: &dyn Snapshot, generation: Option<u64>, version: u64, seqs: &[u64]| {
+            let grants: Vec<GrantRow> = generation.map(grant).into_iter().collect();
+            assert_eq!(view.grant(&[7; 16]).unwrap().as_ref(), grants.first());
+            assert_eq!(view.grants().unwrap(), grants);
+            assert_eq!(view.policy(pid).unwrap(), Some(policy(version)));
+
+            let mut found = Vec::new();
+            let visit = &mut |row: AuditRow| {
+                found.push(row.seq);
+                true
+            };
+            view.audit(pid, 0, visit).unwrap();
+            assert_eq!(found, seqs);
+        };
+
+        let mut head = row.clone();
+        for number in [1, 2] {
+            let (grant, policy, entry) = (grant(number), policy(number), entry(number));
+            let changes = [
+                Change::Project(&head),
+                Change::Grant(&grant),
+                Change::Policy(pid, &policy),
+                Change::Audit(pid, &entry),
+            ];
+            write(store, changes.into());
+            for handle in [store, other] {
+                let seqs = &[1, 2][..number as usize];
+                shows(&*handle.read().unwrap(), Some(number), number, seqs);
+            }
+
+            head = next_head(&head);
+        }
+
+        // What is read later in a transaction does not replace what it has changed.
+        for handle in [store, other] {
+            let mut transaction = handle.write().unwrap();
+            transaction.apply(Change::Grant(&grant(3))).unwrap();
+            transaction.apply(Change::Policy(pid, &policy(3))).unwrap();
+            transaction.apply(Change::Audit(pid, &entry(3))).unwrap();
+            shows(&*transaction, Some(3), 3, &[1, 2, 3]);
+        }
+
+        // Nothing else shows the first handle that the other one has removed them.
+        write(other, vec![Change::DropGrant(&[7; 16]), Change::DropAudit(pid, 1)]);
+        for handle in [store, other] {
+            shows(&*handle.read().unwrap(), None, 2, &[2]);
+        }
+
+        write(other, vec![Change::DropAudit(pid, 2)]);
+        for handle in [store, other] {
+            shows(&*handle.read().unwrap(), None, 2, &[]);
+        }
     });
 }
 
@@ -237,7 +280,7 @@ fn a_commit_is_settled_by_its_head_or_by_its_entry_of_the_audit_log() {
         assert!(other.settle(&doubt(None)).unwrap());
 
         // Another change follows.
-        let next = ProjectRow { head: vec![9; 781], ..head.clone() };
+        let next = next_head(&head);
         let next_entry = AuditRow { seq: 2, ..entry.clone() };
         write(store, vec![Change::Project(&next), Change::Audit(&pid, &next_entry)]);
         assert!(other.settle(&doubt(Some(&entry))).unwrap());

@@ -2,7 +2,7 @@
 //! changed, what is removed, and what is added or replaced.
 
 use secrets_core::crypto::ids::{DIRECTORY, ProjectId};
-use secrets_core::crypto::rows::{AuditRow, Record};
+use secrets_core::crypto::rows::{AuditRow, ProjectRow, Record};
 use secrets_core::store::remote::Update;
 
 use crate::schema::{FORMAT, TABLES};
@@ -183,11 +183,11 @@ fn put_vault<'a>(update: &'a Update, all: &mut Vec<Statement<'a>>) {
 }
 
 fn put_projects<'a>(update: &'a Update, all: &mut Vec<Statement<'a>>) {
-    for row in &update.rows.projects {
+    let mut put = |row: &'a ProjectRow, on_conflict| {
         all.push(Statement::new(
-            "INSERT INTO secrets.projects(pid, epoch, head, sig) VALUES($1, $2, $3, $4) \
-             ON CONFLICT(pid) DO UPDATE SET epoch = excluded.epoch, head = excluded.head, \
-             sig = excluded.sig",
+            format!(
+                "INSERT INTO secrets.projects(pid, epoch, head, sig) VALUES($1, $2, $3, $4){on_conflict}"
+            ),
             vec![
                 Parameter::Bytes(&row.pid),
                 Parameter::Long(i64::from(row.epoch)),
@@ -195,6 +195,15 @@ fn put_projects<'a>(update: &'a Update, all: &mut Vec<Statement<'a>>) {
                 Parameter::Bytes(&row.sig),
             ],
         ));
+    };
+
+    update.new_projects.iter().for_each(|row| put(row, ""));
+    for row in &update.rows.projects {
+        put(
+            row,
+            " ON CONFLICT(pid) DO UPDATE SET epoch = excluded.epoch, head = excluded.head, \
+             sig = excluded.sig",
+        );
     }
 
     for (pid, policy) in &update.rows.policies {

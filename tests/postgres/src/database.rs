@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::installation::Installation;
+use crate::session::Session;
 
 /// The password of the role `app`.
 pub(crate) const APP_PASSWORD: &str = "app-password";
@@ -51,6 +52,11 @@ impl Database {
         self.try_sql(statement).unwrap_or_else(|error| panic!("`{statement}` fails: {error}"))
     }
 
+    /// Begins a session of the superuser, for many statements.
+    pub fn session(&self) -> Session {
+        Session::start(self.superuser.session(&self.name))
+    }
+
     /// Runs a statement as the superuser. Returns the rows, or the error message.
     pub fn try_sql(&self, statement: &str) -> Result<String, String> {
         self.superuser.run(&self.name, statement)
@@ -88,11 +94,17 @@ impl Superuser {
     }
 
     fn psql(&self, database: &str, statement: &str) -> Command {
+        let mut psql = self.session(database);
+        psql.args(["-c", statement]);
+        psql
+    }
+
+    /// Returns a `psql` that reads statements from its standard input.
+    fn session(&self, database: &str) -> Command {
         let mut psql = self.installation.command("psql");
         psql.env("PGCONNECT_TIMEOUT", "10");
         psql.args(["-qAtX", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database]);
         psql.arg("-h").arg(&self.directory).args(["-p", &self.port.to_string()]);
-        psql.args(["-c", statement]);
         psql
     }
 }

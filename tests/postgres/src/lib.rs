@@ -13,6 +13,7 @@ mod database;
 mod installation;
 mod postmaster;
 mod relay;
+mod session;
 mod watcher;
 
 #[cfg(test)]
@@ -21,3 +22,4 @@ mod tests;
 pub use cluster::{Cluster, Options};
 pub use database::Database;
 pub use relay::{Cut, Relay};
+pub use session::Session;

@@ -2,9 +2,9 @@
 
 use terminal_secrets::crypto::ids::DIRECTORY;
 use terminal_secrets::crypto::rows::Record;
-use terminal_secrets::model::{Level, SecretId, SecretRef, TokenName};
+use terminal_secrets::model::{Level, ProjectName, SecretId, SecretRef, TokenName};
 use terminal_secrets::store::{SqliteStore, Store};
-use terminal_secrets::vault::{NewToken, SecretChanges};
+use terminal_secrets::vault::{NewToken, SecretChanges, Vault, VaultError};
 
 use super::restricted::{forge, sealed};
 use crate::support::specimen::{Specimen, code};
@@ -12,9 +12,8 @@ use crate::support::traces::hex;
 use crate::support::{project, secret, value};
 
 /// A manager of `alpha` stores a record there under the id of a secret of `beta`, whose row is
-/// removed. A command for another project finds it by the id, and would store the next value there.
-#[test]
-fn a_manager_takes_no_id_of_another_project() {
+/// removed. Returns the vault before and after, and the id.
+pub fn taken_id() -> ([Specimen; 2], SecretId) {
     let specimen = Specimen::new();
     let vault = specimen.vault().unwrap();
     let alpha = project("alpha");
@@ -28,6 +27,7 @@ fn a_manager_takes_no_id_of_another_project() {
         assert_eq!((found(two), found(three)), (project("alpha"), project("beta")));
     }
 
+    let before = Specimen::of(&specimen.bytes());
     let rid = hex(&three.0);
     specimen.sql(&format!(
         "DELETE FROM records WHERE rid = x'{rid}'; DELETE FROM vals WHERE rid = x'{rid}'"
@@ -38,14 +38,30 @@ fn a_manager_takes_no_id_of_another_project() {
         row.sealed = sealed(found, row, &value(b"theirs"));
     });
 
-    for of in ["beta", "other"] {
-        let (of, id) = (project(of), SecretRef::Id(three));
+    ([before, specimen], three)
+}
+
+/// The ways to use an id, in a project.
+pub const USES: [UseOfId; 4] = [
+    ("get", |vault, of, id| vault.get(of, &SecretRef::Id(id)).map(drop)),
+    ("get all", |vault, of, id| vault.get_all(of, &[SecretRef::Id(id)]).map(drop)),
+    ("update", |vault, of, id| {
         let changes = SecretChanges { value: Some(value(b"next")), ..SecretChanges::default() };
-        let updated = vault.update(&of, &id, None, changes).map(drop);
-        let all = vault.get_all(&of, std::slice::from_ref(&id)).map(drop);
-        let deleted = vault.delete(&of, std::slice::from_ref(&id)).map(drop);
-        for done in [vault.get(&of, &id).map(drop), updated, all, deleted] {
-            assert_eq!(code(&done.unwrap_err()), 6);
+        vault.update(of, &SecretRef::Id(id), None, changes).map(drop)
+    }),
+    ("delete", |vault, of, id| vault.delete(of, &[SecretRef::Id(id)]).map(drop)),
+];
+
+type UseOfId = (&'static str, fn(&Vault, &ProjectName, SecretId) -> Result<(), VaultError>);
+
+/// A command for another project finds the record by the id, and would store the next value there.
+#[test]
+fn a_manager_takes_no_id_of_another_project() {
+    let ([_, specimen], id) = taken_id();
+    let vault = specimen.vault().unwrap();
+    for of in ["beta", "other"].map(project) {
+        for (name, act) in USES {
+            assert_eq!(code(&act(&vault, &of, id).unwrap_err()), 6, "{name} in {of}");
         }
     }
 }

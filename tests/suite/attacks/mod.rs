@@ -15,13 +15,13 @@ use Op::{ById, CopyOut, Create, Delete, Get, Label, List, ListAll, Reveal, Updat
 
 use statements::{ALL, ATTACKS};
 
-mod ids;
+pub mod ids;
 mod restricted;
-mod statements;
+pub mod statements;
 
 /// One operation on secret `one` of project `alpha`, or on its project.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Op {
+pub enum Op {
     Get,
     ById,
     List,
@@ -34,15 +34,19 @@ enum Op {
     CopyOut,
 }
 
-fn attempt(vault: &Vault, op: Op) -> Result<(), VaultError> {
+/// Carries out an operation. Returns what it has read; nothing for an operation that writes.
+pub fn attempt(vault: &Vault, op: Op) -> Result<String, VaultError> {
     let (alpha, one): (_, SecretRef) = (project("alpha"), "one".parse().unwrap());
     match op {
-        Get => vault.get(&alpha, &one).map(drop),
-        ById => vault.get(&project("beta"), &SecretRef::Id(id_of_one())).map(drop),
-        List => vault.list(Some(&alpha), |_| true).map(drop),
-        ListAll => vault.list(None, |_| true).map(drop),
-        Reveal => reveal(vault, "alpha", "one").map(drop),
-        Create => vault.create(&alpha, secret("one", b"again")).map(drop),
+        Get => vault.get(&alpha, &one).map(|found| format!("{found:?}")),
+        ById => {
+            let found = vault.get(&project("beta"), &SecretRef::Id(id_of_one()));
+            found.map(|found| format!("{found:?}"))
+        }
+        List => vault.list(Some(&alpha), |_| true).map(|found| format!("{found:?}")),
+        ListAll => vault.list(None, |_| true).map(|found| format!("{found:?}")),
+        Reveal => reveal(vault, "alpha", "one").map(|found| format!("{found:?}")),
+        Create => vault.create(&alpha, secret("one", b"again")).map(nothing),
         Label => vault
             .update(
                 &alpha,
@@ -50,12 +54,12 @@ fn attempt(vault: &Vault, op: Op) -> Result<(), VaultError> {
                 None,
                 SecretChanges { description: Some(None), ..SecretChanges::default() },
             )
-            .map(drop),
+            .map(nothing),
         Update => {
             let changes = SecretChanges { value: Some(value(b"new")), ..SecretChanges::default() };
-            vault.update(&alpha, &one, None, changes).map(drop)
+            vault.update(&alpha, &one, None, changes).map(nothing)
         }
-        Delete => vault.delete(&alpha, &[one]).map(drop),
+        Delete => vault.delete(&alpha, &[one]).map(nothing),
         CopyOut => {
             let (secrets, to) = ([one], project("gamma"));
             let request = CopyRequest {
@@ -66,8 +70,30 @@ fn attempt(vault: &Vault, op: Op) -> Result<(), VaultError> {
                 on_conflict: OnConflict::Fail,
             };
 
-            vault.copy(&request).map(drop)
+            vault.copy(&request).map(nothing)
         }
+    }
+}
+
+fn nothing<T>(_: T) -> String {
+    String::new()
+}
+
+/// The number of writes that [`innocent`] knows.
+pub const INNOCENT: u32 = 6;
+
+/// Makes one of the writes of somebody who does not know of an attack.
+pub fn innocent(vault: &Vault, at: u32) -> Result<(), VaultError> {
+    match at {
+        0 => vault.create(&project("alpha"), secret("fresh", b"value")).map(drop),
+        1 => vault.create(&project("gamma"), secret("fresh", b"value")).map(drop),
+        2 => attempt(vault, Label).map(drop),
+        3 => {
+            let changes = SecretChanges { name: Some(None), ..SecretChanges::default() };
+            vault.update(&project("alpha"), &"two".parse().unwrap(), None, changes).map(drop)
+        }
+        4 => vault.rename_project(&project("beta"), &project("other")).map(drop),
+        _ => vault.delete(&project("beta"), &["three".parse().unwrap()]).map(drop),
     }
 }
 
@@ -76,7 +102,7 @@ fn id_of_one() -> SecretId {
 }
 
 /// Returns a vault after an attack.
-fn attacked(statements: &str) -> Specimen {
+pub fn attacked(statements: &str) -> Specimen {
     let (specimen, old, fork) = (Specimen::new(), Specimen::earlier(), Specimen::fork());
     let connection = specimen.connection();
     connection.execute("ATTACH ?1 AS old", [old.path().to_str().unwrap()]).unwrap();
@@ -125,7 +151,7 @@ fn attacked(statements: &str) -> Specimen {
     specimen
 }
 
-fn on(specimen: &Specimen, op: Op) -> Result<(), VaultError> {
+fn on(specimen: &Specimen, op: Op) -> Result<String, VaultError> {
     attempt(&specimen.vault()?, op)
 }
 
@@ -152,18 +178,6 @@ fn every_attack_is_refused_and_leaves_the_file_alone() {
 
 #[test]
 fn no_write_signs_an_attack() {
-    let innocent = |vault: &Vault, at: u32| match at {
-        0 => vault.create(&project("alpha"), secret("fresh", b"value")).map(drop),
-        1 => vault.create(&project("gamma"), secret("fresh", b"value")).map(drop),
-        2 => attempt(vault, Label),
-        3 => {
-            let changes = SecretChanges { name: Some(None), ..SecretChanges::default() };
-            vault.update(&project("alpha"), &"two".parse().unwrap(), None, changes).map(drop)
-        }
-        4 => vault.rename_project(&project("beta"), &project("other")).map(drop),
-        _ => vault.delete(&project("beta"), &["three".parse().unwrap()]).map(drop),
-    };
-
     let after_write = |at: u32| {
         let mut wrong = Vec::new();
         for (name, refusing, statements) in ATTACKS {
@@ -185,7 +199,7 @@ fn no_write_signs_an_attack() {
 
     // Half of the time is spent waiting for the disk.
     let wrong: Vec<String> = std::thread::scope(|scope| {
-        let writes: Vec<_> = (0..6).map(|at| scope.spawn(move || after_write(at))).collect();
+        let writes: Vec<_> = (0..INNOCENT).map(|at| scope.spawn(move || after_write(at))).collect();
         writes.into_iter().flat_map(|write| write.join().unwrap()).collect()
     });
 

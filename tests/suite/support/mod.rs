@@ -19,6 +19,7 @@ use values::empty_vault;
 pub use values::{PASSPHRASE, Remembered, TOKEN, passphrase, project, secret, value};
 
 pub mod backends;
+pub mod contract;
 pub mod faults;
 pub mod files;
 pub mod programs;
@@ -28,6 +29,7 @@ pub mod repository;
 #[macro_use]
 mod run;
 pub mod served;
+pub mod server;
 pub mod specimen;
 pub mod terminal;
 pub mod traces;

@@ -14,7 +14,7 @@ use terminal_secrets::crypto::ids::VaultId;
 use terminal_secrets::crypto::kdf::KdfParams;
 use terminal_secrets::crypto::root_key::RootKey;
 use terminal_secrets::crypto::rows::Slot;
-use terminal_secrets::store::{SqliteStore, StoreError, Transaction};
+use terminal_secrets::store::{ServerError, SqliteStore, StoreError, Transaction};
 use terminal_secrets::vault::{
     KeyServiceError, Locked, SecretChanges, Vault, VaultError, begin_vault,
 };
@@ -147,11 +147,15 @@ impl Specimen {
 /// Returns the exit code that `src/error.rs` gives a failure of the vault.
 pub fn code(error: &VaultError) -> u8 {
     match error {
-        VaultError::Store(StoreError::Missing(_) | StoreError::NoDirectory(_))
+        VaultError::Store(
+            StoreError::Missing(_)
+            | StoreError::NoDirectory(_)
+            | StoreError::Server(ServerError::NoVault),
+        )
         | VaultError::NoSecret { .. }
         | VaultError::NoToken(_)
         | VaultError::NoProject { .. } => 3,
-        VaultError::Store(StoreError::Exists(_))
+        VaultError::Store(StoreError::Exists(_) | StoreError::Server(ServerError::HasVault))
         | VaultError::Exists(_)
         | VaultError::ProjectExists(_)
         | VaultError::TokenExists(_)
@@ -175,7 +179,12 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::TokenReplaced { .. }
         | VaultError::OtherKeys => 5,
         VaultError::Store(
-            StoreError::NotAVault(_) | StoreError::Format(_) | StoreError::Damaged(_),
+            StoreError::NotAVault(_)
+            | StoreError::Format(_)
+            | StoreError::Damaged(_)
+            | StoreError::Server(
+                ServerError::OtherTables | ServerError::OtherVault | ServerError::NoAddress,
+            ),
         )
         | VaultError::Crypto(
             CryptoError::Damaged(_) | CryptoError::Unsupported(_) | CryptoError::Newer(_),
@@ -188,7 +197,11 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::AuditLog { .. }
         | VaultError::NotOfWitness(_)
         | VaultError::Project { .. } => 6,
-        VaultError::Store(StoreError::Unsafe { .. } | StoreError::ForeignJournal(_))
+        VaultError::Store(
+            StoreError::Unsafe { .. }
+            | StoreError::ForeignJournal(_)
+            | StoreError::Server(ServerError::Forbidden | ServerError::TooOld(..)),
+        )
         | VaultError::AnotherVault(_)
         | VaultError::KeyService(KeyServiceError::Refused)
         | VaultError::NoBundle(_)
@@ -197,7 +210,7 @@ pub fn code(error: &VaultError) -> u8 {
         | VaultError::TooOld(..)
         | VaultError::FromTheFuture(_)
         | VaultError::NoEarlierCopy(_) => 7,
-        VaultError::Store(StoreError::BadPath(_))
+        VaultError::Store(StoreError::BadPath(_) | StoreError::Server(ServerError::Offline))
         | VaultError::OntoItself(_)
         | VaultError::TooManyTokens
         | VaultError::TooManyWriters

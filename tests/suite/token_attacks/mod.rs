@@ -25,14 +25,14 @@ mod grants;
 mod signing;
 
 /// The string of a token, which its holder keeps.
-struct Held(SecretBytes);
+pub struct Held(SecretBytes);
 
 impl Held {
-    fn token(&self) -> Token {
+    pub fn token(&self) -> Token {
         Token::parse(&self.0).unwrap()
     }
 
-    fn keys(&self) -> TokenKeys {
+    pub fn keys(&self) -> TokenKeys {
         self.token().keys(&VAULT_ID)
     }
 
@@ -56,16 +56,16 @@ impl Held {
     }
 }
 
-fn name(text: &str) -> TokenName {
+pub fn name(text: &str) -> TokenName {
     TokenName::parse(text).unwrap()
 }
 
-fn tags(words: &[&str]) -> Vec<Tag> {
+pub fn tags(words: &[&str]) -> Vec<Tag> {
     words.iter().map(|word| Tag::parse(word).unwrap()).collect()
 }
 
 /// Creates a token of project `alpha`.
-fn create(specimen: &Specimen, of: &str, level: Level, only: Option<&[&str]>) -> Held {
+pub fn create(specimen: &Specimen, of: &str, level: Level, only: Option<&[&str]>) -> Held {
     try_create(specimen, of, level, only).unwrap()
 }
 
@@ -88,16 +88,16 @@ fn try_create(
     Ok(Held(specimen.vault()?.create_token(&new)?.0.text()))
 }
 
-fn list(vault: &Vault) -> Result<usize, VaultError> {
+pub fn list(vault: &Vault) -> Result<usize, VaultError> {
     vault.list(Some(&project("alpha")), |_| true).map(|secrets| secrets.len())
 }
 
-fn get(vault: &Vault, tag: &str) -> Result<(), VaultError> {
+pub fn get(vault: &Vault, tag: &str) -> Result<(), VaultError> {
     vault.get(&project("alpha"), &SecretRef::Tag(Tag::parse(tag).unwrap())).map(drop)
 }
 
 #[track_caller]
-fn fails<T>(outcome: Result<T, VaultError>, expected: u8) {
+pub fn fails<T>(outcome: Result<T, VaultError>, expected: u8) {
     match outcome {
         Ok(_) => panic!("the attack succeeded"),
         Err(error) => assert_eq!(code(&error), expected, "{error}"),

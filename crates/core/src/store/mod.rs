@@ -76,6 +76,11 @@ pub trait Store: Send {
     /// store on a server then asks nothing before the commit, which fails with [`StoreError::Raced`]
     /// if they are not.
     fn assume_current(&self, _may_assume: bool) {}
+    /// Returns true if the last change has assumed that, and neither the server nor a commit has
+    /// confirmed it. Its result may then belong to an earlier state.
+    fn has_only_assumed(&self) -> bool {
+        false
+    }
     /// Opens the address of the vault's server with the key that seals checkpoints.
     fn unlock(&self, _key: &Key) {}
     /// Returns the content of the near file of a vault on a server.
@@ -280,13 +285,15 @@ pub enum Change<'a> {
     /// Adds or replaces a project's row
     Project(&'a ProjectRow),
     /// Adds the row of a project that does not exist, and fails with [`StoreError::IdTaken`] if it
-    /// does. The project holds nothing but what this transaction writes.
+    /// does. A store on a server may find that only at the commit. The project holds nothing but what
+    /// this transaction writes.
     NewProject(&'a ProjectRow),
     /// Removes a project with its buckets, records, values, policy and audit log
     DropProject(&'a ProjectId),
     /// Adds or replaces a bucket's hash, or removes it with `None`
     Bucket(&'a ProjectId, u8, Option<&'a Hash>),
-    /// Adds or replaces a record; fails with [`StoreError::IdTaken`] if another record has its id
+    /// Adds or replaces a record; fails with [`StoreError::IdTaken`] if another record has its id. A
+    /// store on a server may find that only at the commit.
     Record(&'a ProjectId, &'a Record),
     /// Replaces the record at an index by a record with the same id at another index
     MoveRecord(&'a ProjectId, &'a [u8; 16], &'a Record),

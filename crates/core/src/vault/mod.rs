@@ -423,15 +423,24 @@ impl Vault {
 
     /// Makes a change, and makes it again if another writer came first. Everything is read, verified and
     /// sealed again each time. Gives up after 30 seconds.
+    ///
+    /// The first attempt assumes that this machine has seen the last state. If it ends without a commit,
+    /// for example because a secret does not exist, it is made again in the last state.
     fn retrying<T>(
         &self,
         mut change: impl FnMut() -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         let mut retries = Retries::begin();
+        let mut is_first = true;
         self.store.assume_current(true);
         loop {
-            match change() {
+            let result = change();
+            let was_assumed = is_first && self.store.has_only_assumed();
+            is_first = false;
+
+            match result {
                 Err(VaultError::Store(StoreError::Raced)) => retries.wait()?,
+                _ if was_assumed => {}
                 result => return result,
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::sqlite::SqliteTransaction;
-use super::super::{Change, Extent, Snapshot, StoreError, Transaction};
+use super::super::{Change, Extent, Snapshot, StoreError, Transaction, Want};
 use super::message::{Ask, Begin, KnownHead, Request, Rows, Scope};
 use super::plan::Plan;
 use super::snapshot::{Head, Mode, RemoteSnapshot};
@@ -13,6 +13,8 @@ use crate::crypto::rows::ProjectRow;
 
 /// How often a plan is made again because another process has changed the cache in the meantime.
 const ATTEMPTS: usize = 20;
+/// Records that do not give the hash of their bucket.
+pub(super) const RECORDS: StoreError = StoreError::Damaged("table of records");
 
 impl RemoteSnapshot<'_> {
     fn is_asking(&self) -> bool {
@@ -81,6 +83,7 @@ impl RemoteSnapshot<'_> {
                 let mut state = self.state.borrow_mut();
                 state.mode = Mode::Locked;
                 state.heads.clear();
+                self.store.has_only_assumed.set(false);
                 Ok(true)
             }
             Mode::Offline(cause) => {
@@ -143,9 +146,13 @@ impl RemoteSnapshot<'_> {
         }
 
         let request = Request { begin, scope, asks: plan.asks.clone() };
-        let asked = self.store.server().and_then(|server| server.ask(&request));
-        if asked.is_ok() {
-            self.state.borrow_mut().has_begun = true;
+        let server = self.store.server()?;
+        let asked = server.ask(&request);
+        match &asked {
+            Ok(_) => self.state.borrow_mut().has_begun = true,
+            // The transaction may have begun, with its locks.
+            Err(_) if begin.is_some() => server.end(),
+            Err(_) => {}
         }
 
         asked
@@ -182,7 +189,8 @@ impl RemoteSnapshot<'_> {
             return Err(StoreError::Raced);
         }
 
-        if !rows.is_unchanged(&*self.cache()?)? {
+        if !rows.is_unchanged(&plan.asks, &*self.cache()?)? {
+            let own = self.touched.borrow().replaceable(&*self.cache()?)?;
             let mut cache = self.changing()?;
             for known in &plan.scope.known {
                 let sig = cache.project(&known.pid)?.map(|row| row.sig).unwrap_or_default();
@@ -200,7 +208,9 @@ impl RemoteSnapshot<'_> {
                 }
             }
 
-            keep::put(&mut cache, rows)?;
+            let damaged = keep::put(&mut cache, rows)?;
+            own.apply(&mut cache)?;
+            self.state.borrow_mut().damaged.extend(damaged);
         }
 
         self.note(plan, rows);
@@ -276,6 +286,20 @@ impl RemoteSnapshot<'_> {
         Ok(row.is_some())
     }
 
+    /// Reads the head of a project, unless the caller has read it.
+    pub(super) fn read_head(&self, pid: &ProjectId) -> Result<(), StoreError> {
+        let is_read = self.state.borrow().used.contains_key(pid);
+        if is_read { Ok(()) } else { self.need_head(pid).map(drop) }
+    }
+
+    /// Confirms the vault's row and the slots, which come with the beginning of the transaction. The
+    /// directory's head is not asked for, because a token does not verify it.
+    pub(super) fn need_vault(&self) -> Result<(), StoreError> {
+        let has_begun = self.state.borrow().has_begun;
+        let is_known = has_begun || !self.is_asking() && self.cache()?.cached_vault()?.is_some();
+        if is_known { Ok(()) } else { self.fetch(&[Want::Directory]) }
+    }
+
     pub(super) fn need_buckets(&self, pid: &ProjectId, wanted: &[u8]) -> Result<(), StoreError> {
         if !self.need_head(pid)? {
             return Ok(());
@@ -283,6 +307,10 @@ impl RemoteSnapshot<'_> {
 
         let mut missing = Vec::new();
         for number in wanted {
+            if self.state.borrow().damaged.contains(&(*pid, *number)) {
+                return Err(RECORDS);
+            }
+
             if !self.cache()?.is_complete(pid, *number)? {
                 missing.push((*pid, *number));
             }
@@ -302,7 +330,7 @@ impl RemoteSnapshot<'_> {
 
         for (_, number) in &missing {
             if !self.cache()?.is_complete(pid, *number)? {
-                return Err(StoreError::Damaged("table of records"));
+                return Err(RECORDS);
             }
         }
 
@@ -325,19 +353,32 @@ fn not_cached(cause: Option<&Arc<StoreError>>) -> StoreError {
 }
 
 impl Rows {
-    /// Returns true if the cache has nothing to learn from these rows.
-    fn is_unchanged(&self, cache: &SqliteTransaction<'_>) -> Result<bool, StoreError> {
+    /// Returns true if the cache has nothing to learn from these rows, which answer `asks`.
+    fn is_unchanged(
+        &self,
+        asks: &[Ask],
+        cache: &SqliteTransaction<'_>,
+    ) -> Result<bool, StoreError> {
         let has_none = self.projects.is_empty()
             && self.audit.is_empty()
             && self.records.is_empty()
-            && self.values.is_empty()
-            && self.grants.is_empty();
-        let is_same = match &self.vault {
+            && self.values.is_empty();
+        let mut is_same = match &self.vault {
             Some(vault) => {
                 cache.cached_vault()?.as_ref() == Some(vault) && cache.slots()? == self.slots
             }
             None => true,
         };
+
+        // The server may also have removed what was asked for.
+        for ask in asks {
+            is_same &= match ask {
+                Ask::Grants => cache.grants()? == self.grants,
+                Ask::Grant(token_id) => cache.grant(token_id)?.as_slice() == self.grants,
+                Ask::Audit(pid, from) => !cache.has_log(pid, *from)?,
+                _ => true,
+            };
+        }
 
         Ok(has_none && is_same)
     }

@@ -1,7 +1,11 @@
 //! Checks rows that came from a server against the hashes above them, and puts them into the cache.
 //!
-//! Every record must give its leaf, every bucket its hash, and every value the hash in its record. The
-//! head above them is verified by the vault. Until then nothing of this is kept.
+//! Every record must give its leaf, every bucket its hash, and every value the hash in its record. A
+//! bucket or a value that fails this check is left out, and reading it is an error. So a damaged project
+//! does not stop an operation that needs none of its records, for example the revocation of the manager
+//! who has damaged it.
+//!
+//! The head above them is verified by the vault. Until then nothing of this is kept.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +16,14 @@ use crate::crypto::ids::{Hash, ProjectId, VaultId};
 use crate::crypto::rows::{PolicyRow, ProjectRow, Record};
 use crate::crypto::tree::{self, EMPTY_BUCKET, Leaf};
 
-const RECORDS: StoreError = StoreError::Damaged("table of records");
-const VALUES: StoreError = StoreError::Damaged("table of values");
+/// A bucket of a project.
+pub(super) type Bucket = (ProjectId, u8);
 
-/// Puts rows into a cache.
-pub(super) fn put(cache: &mut SqliteTransaction<'_>, rows: &Rows) -> Result<(), StoreError> {
+/// Puts rows into a cache. Returns the buckets whose records do not give their hash.
+pub(super) fn put(
+    cache: &mut SqliteTransaction<'_>,
+    rows: &Rows,
+) -> Result<Vec<Bucket>, StoreError> {
     let vault_id = put_vault(cache, rows)?;
     for row in &rows.projects {
         put_head(cache, row, rows)?;
@@ -30,18 +37,16 @@ pub(super) fn put(cache: &mut SqliteTransaction<'_>, rows: &Rows) -> Result<(), 
         cache.apply(Change::Grant(grant))?;
     }
 
-    put_records(cache, &vault_id, &rows.records)?;
+    let damaged = put_records(cache, &vault_id, &rows.records)?;
     for (rid, value) in &rows.values {
-        let Some((pid, index)) = cache.locate(rid)? else { return Err(VALUES) };
-        let record = cache.record(&pid, &index)?.ok_or(VALUES)?;
-        if tree::value_hash(value) != record.val_hash {
-            return Err(VALUES);
+        let Some((pid, index)) = cache.locate(rid)? else { continue };
+        let record = cache.record(&pid, &index)?;
+        if record.is_some_and(|record| record.val_hash == tree::value_hash(value)) {
+            cache.apply(Change::Value(rid, value))?;
         }
-
-        cache.apply(Change::Value(rid, value))?;
     }
 
-    Ok(())
+    Ok(damaged)
 }
 
 /// Puts the vault's row and the slots. A cache of another vault is emptied.
@@ -99,31 +104,37 @@ fn put_records(
     cache: &mut SqliteTransaction<'_>,
     vault_id: &VaultId,
     records: &[(ProjectId, Record)],
-) -> Result<(), StoreError> {
-    let mut buckets: BTreeMap<(ProjectId, u8), Vec<&Record>> = BTreeMap::new();
+) -> Result<Vec<Bucket>, StoreError> {
+    let mut damaged = Vec::new();
+    let mut buckets: BTreeMap<Bucket, Vec<&Record>> = BTreeMap::new();
     for (pid, record) in records {
         buckets.entry((*pid, record.tag_ix[0])).or_default().push(record);
     }
 
     for ((pid, number), mut records) in buckets {
+        // A token gets an entry of the directory with an id, but not the directory's head.
+        if cache.project(&pid)?.is_none() {
+            continue;
+        }
+
         records.sort_by_key(|record| record.tag_ix);
         records.dedup_by_key(|record| record.tag_ix);
 
-        let mut leaves = Vec::new();
-        for record in &records {
-            if tree::leaf(vault_id, &pid, record) != record.leaf {
-                return Err(RECORDS);
-            }
-
-            leaves.push(Leaf { tag_ix: record.tag_ix, rid: record.rid, leaf: record.leaf });
+        let leaf = |record: &&Record| {
+            let Record { tag_ix, rid, leaf, .. } = **record;
+            Leaf { tag_ix, rid, leaf }
+        };
+        let leaves: Vec<Leaf> = records.iter().map(leaf).collect();
+        let are_current =
+            records.iter().all(|record| tree::leaf(vault_id, &pid, record) == record.leaf);
+        if are_current
+            && cache.bucket_hash(&pid, number)? == Some(tree::bucket(&pid, number, &leaves))
+        {
+            cache.replace_bucket(&pid, number, &records)?;
+        } else {
+            damaged.push((pid, number));
         }
-
-        if cache.bucket_hash(&pid, number)? != Some(tree::bucket(&pid, number, &leaves)) {
-            return Err(RECORDS);
-        }
-
-        cache.replace_bucket(&pid, number, &records)?;
     }
 
-    Ok(())
+    Ok(damaged)
 }

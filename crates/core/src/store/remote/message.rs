@@ -142,6 +142,8 @@ pub struct Update {
     pub dropped_audit: Vec<(ProjectId, u64)>,
     /// Entries of audit logs that must be new: one for each head
     pub entries: Vec<(ProjectId, AuditRow)>,
+    /// Projects whose ids must be free
+    pub new_projects: Vec<ProjectRow>,
     /// Rows to add or to replace
     pub rows: Rows,
 }

@@ -78,6 +78,8 @@ pub struct RemoteStore {
     fallback: RefCell<Option<Fallback>>,
     /// The next change may assume that the cache is current
     assumes: Cell<bool>,
+    /// The last change has only assumed that
+    has_only_assumed: Cell<bool>,
     /// The last change that lost a race changed the directory
     locks_directory: Cell<bool>,
     /// The near file that takes effect with the change whose outcome is not known yet
@@ -165,6 +167,7 @@ impl RemoteStore {
             offline: OfflineRules::default(),
             fallback: RefCell::default(),
             assumes: Cell::new(false),
+            has_only_assumed: Cell::new(false),
             locks_directory: Cell::new(false),
             staged: RefCell::default(),
             is_replicated: Cell::new(true),
@@ -251,12 +254,18 @@ impl Store for RemoteStore {
             return Err(ServerError::Offline.into());
         }
 
-        let mode = if self.assumes.take() { Mode::Assumed } else { Mode::Locked };
+        let assumes = self.assumes.take();
+        self.has_only_assumed.set(assumes);
+        let mode = if assumes { Mode::Assumed } else { Mode::Locked };
         Ok(Box::new(self.begin(mode)?))
     }
 
     fn assume_current(&self, may_assume: bool) {
         self.assumes.set(may_assume);
+    }
+
+    fn has_only_assumed(&self) -> bool {
+        self.has_only_assumed.get()
     }
 
     fn location(&self) -> Location {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::sqlite::{SqliteStore, SqliteTransaction};
 use super::super::{Inspection, OrphanRows, Snapshot, StoreError, Want};
 use super::ServerError;
+use super::confirm::RECORDS;
 use super::message::Ask;
 use super::plan::Plan;
 use super::snapshot::{Mode, RemoteSnapshot};
@@ -44,13 +45,13 @@ impl Snapshot for RemoteSnapshot<'_> {
 
     #[allow(clippy::redundant_closure_for_method_calls)] // the method has too narrow a lifetime
     fn vault(&self) -> Result<VaultRow, StoreError> {
-        self.fetch(&[Want::Directory])?;
+        self.need_vault()?;
         self.read(|| Ok(true), None, |rows| rows.cached_vault())?
             .ok_or(StoreError::Damaged("own row"))
     }
 
     fn slots(&self) -> Result<Vec<Slot>, StoreError> {
-        self.fetch(&[Want::Directory])?;
+        self.need_vault()?;
         self.read(|| Ok(true), Vec::new(), |rows| rows.slots())
     }
 
@@ -125,6 +126,9 @@ impl Snapshot for RemoteSnapshot<'_> {
             if is_present {
                 let missing = self.cache()?.incomplete(pid)?;
                 self.need_buckets(pid, &missing)?;
+                if self.state.borrow().damaged.iter().any(|(of, _)| of == pid) {
+                    return Err(RECORDS);
+                }
             }
 
             Ok(is_present)
@@ -161,10 +165,17 @@ impl Snapshot for RemoteSnapshot<'_> {
 
     fn value(&self, rid: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
         let need = || {
-            let has_value = self.cache()?.has_value(*rid)? || self.is_replaced();
-            if !has_value && self.cache()?.locate(rid)?.is_some() {
-                self.require_server()?;
-                self.ask(|_| Ok(Plan { asks: vec![Ask::Values(vec![*rid])], ..Plan::default() }))?;
+            if self.cache()?.has_value(*rid)? || self.is_replaced() {
+                return Ok(true);
+            }
+
+            self.require_server()?;
+            let located = self.cache()?.locate(rid)?;
+            match located {
+                Some(_) => self
+                    .ask(|_| Ok(Plan { asks: vec![Ask::Values(vec![*rid])], ..Plan::default() }))?,
+                // Only the record tells whether a value is the right one.
+                None => self.fetch(&[Want::Ids(&[*rid])])?,
             }
 
             Ok(true)

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::super::sqlite::{SqliteStore, SqliteTransaction};
 use super::super::{Snapshot, StoreError};
 use super::RemoteStore;
+use super::keep::Bucket;
 use super::transaction::Touched;
-use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId};
+use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId, record_of};
 use crate::model::Timestamp;
 
 /// The number of milliseconds after which the time of the last look at the server is written again.
@@ -61,6 +62,8 @@ pub(super) struct State {
     pub(super) grants: BTreeSet<TokenId>,
     /// The `seq` from which on a log is in the cache
     pub(super) logs: BTreeMap<ProjectId, u64>,
+    /// Buckets whose records on the server do not give their hash
+    pub(super) damaged: BTreeSet<Bucket>,
 }
 
 /// A view of a vault on a server.
@@ -93,6 +96,7 @@ impl<'a> RemoteSnapshot<'a> {
             has_grants: false,
             grants: BTreeSet::new(),
             logs: BTreeMap::new(),
+            damaged: BTreeSet::new(),
         };
 
         Ok(Self {
@@ -175,12 +179,21 @@ impl Drop for RemoteSnapshot<'_> {
 }
 
 impl RemoteSnapshot<'_> {
+    /// Returns true if the vault has verified every head that the server has sent, except those that it
+    /// has replaced.
+    pub(super) fn is_verified(&self) -> bool {
+        let (state, touched) = (self.state.borrow(), self.touched.borrow());
+        let accepted = state.accepted.borrow();
+        let is_known = |pid: &ProjectId| accepted.contains(pid) || touched.has_head(pid);
+        state.changed.iter().all(is_known)
+    }
+
     /// Keeps what was put into the cache, if the vault has verified all of it, and the time of this
     /// look at the server.
     fn keep(&self) -> Result<(), StoreError> {
         let state = self.state.borrow();
         let accepted = state.accepted.borrow();
-        if !state.changed.is_subset(&accepted) {
+        if accepted.is_empty() || !self.is_verified() {
             return Ok(());
         }
 
@@ -208,9 +221,12 @@ impl RemoteSnapshot<'_> {
             cache.set_seen(pid, now)?;
         }
 
+        // The server may hide a project that the verified directory still has.
         if accepted.contains(&DIRECTORY) {
             for pid in &state.gone {
-                cache.drop_cached(pid)?;
+                if cache.locate(&record_of(pid))?.is_none() {
+                    cache.drop_cached(pid)?;
+                }
             }
         }
 

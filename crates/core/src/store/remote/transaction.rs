@@ -18,6 +18,8 @@ pub(super) struct Touched {
     vault: bool,
     slots: BTreeSet<Vec<u8>>,
     projects: BTreeSet<ProjectId>,
+    /// Those of `projects` whose ids must be free
+    new_projects: BTreeSet<ProjectId>,
     dropped_projects: BTreeSet<ProjectId>,
     buckets: BTreeSet<(ProjectId, u8)>,
     records: BTreeSet<(ProjectId, [u8; 16])>,
@@ -28,6 +30,8 @@ pub(super) struct Touched {
     dropped_audit: BTreeMap<ProjectId, u64>,
     /// The near file that takes effect with the commit
     near: Option<NearRows>,
+    /// A project, a record or a slot was added under a new id
+    has_new_id: bool,
     /// The last head and the last entry of an audit log that were written
     head: Option<ProjectRow>,
     entry: Option<(ProjectId, AuditRow)>,
@@ -52,6 +56,10 @@ impl Touched {
             Change::DropSlot(slot_id) => drop(self.slots.insert(slot_id.to_vec())),
             Change::Near(rows) => self.near = Some((*rows).clone()),
             Change::Project(row) | Change::NewProject(row) => {
+                if matches!(change, Change::NewProject(_)) && !self.clears {
+                    self.new_projects.insert(row.pid);
+                }
+
                 self.projects.insert(row.pid);
                 self.head = Some((*row).clone());
             }
@@ -85,13 +93,45 @@ impl Touched {
         }
     }
 
+    /// Notes whether a change that will be applied to the cache adds something under a new id.
+    fn note_new_id(
+        &mut self,
+        change: &Change<'_>,
+        cache: &SqliteTransaction<'_>,
+    ) -> Result<(), StoreError> {
+        self.has_new_id = self.has_new_id
+            || match change {
+                Change::Slot(_) | Change::NewProject(_) => true,
+                Change::Record(pid, record) => {
+                    let before = cache.record(pid, &record.tag_ix)?;
+                    before.is_none_or(|before| before.rid != record.rid)
+                }
+                _ => false,
+            };
+
+        Ok(())
+    }
+
     fn forget_project(&mut self, dropped: &ProjectId) {
         self.projects.remove(dropped);
+        self.new_projects.remove(dropped);
         self.buckets.retain(|(pid, _)| pid != dropped);
         self.records.retain(|(pid, _)| pid != dropped);
         self.policies.remove(dropped);
         self.audit.retain(|(pid, _)| pid != dropped);
         self.dropped_audit.remove(dropped);
+    }
+
+    /// Returns the changes of rows that an answer of the server replaces in the cache, although the
+    /// server does not know the changes yet.
+    pub(super) fn replaceable(&self, cache: &SqliteTransaction<'_>) -> Result<Update, StoreError> {
+        let dropped_audit = self.dropped_audit.iter().map(|(pid, last)| (*pid, *last)).collect();
+        let mut update = Update { dropped_audit, ..Update::default() };
+        self.add_vault(cache, &mut update)?;
+        self.add_audit(cache, &mut update)?;
+        let added = update.rows.slots.iter().map(|slot| slot.slot_id.clone());
+        update.dropped_slots.extend(added);
+        Ok(update)
     }
 
     /// Returns the net effect: the rows as the cache has them now.
@@ -143,7 +183,9 @@ impl Touched {
         update: &mut Update,
     ) -> Result<(), StoreError> {
         for pid in &self.projects {
-            update.rows.projects.extend(cache.project(pid)?);
+            let is_new = self.new_projects.contains(pid);
+            let to = if is_new { &mut update.new_projects } else { &mut update.rows.projects };
+            to.extend(cache.project(pid)?);
         }
 
         for pid in &self.policies {
@@ -213,14 +255,25 @@ impl Transaction for RemoteSnapshot<'_> {
     fn apply(&mut self, change: Change<'_>) -> Result<(), StoreError> {
         self.forget_everything();
 
-        // A head that the caller replaces was read before. A project that it adds was not there.
+        // A head that the caller replaces was read before. A project that it adds was not there, and
+        // the server finds at the commit whether its id is taken.
         match &change {
             Change::NewProject(row) => {
+                if self.cache()?.project(&row.pid)?.is_some() {
+                    return Err(StoreError::IdTaken);
+                }
+
                 self.add_project(&row.pid);
             }
             Change::Project(row) if !self.touched.borrow().clears() => {
                 drop(self.project(&row.pid)?);
             }
+            // A head that came later would replace these rows.
+            Change::Policy(pid, _)
+            | Change::Bucket(pid, ..)
+            | Change::Record(pid, _)
+            | Change::MoveRecord(pid, ..)
+            | Change::DropRecord(pid, _) => self.read_head(pid)?,
             _ => {}
         }
 
@@ -235,6 +288,7 @@ impl Transaction for RemoteSnapshot<'_> {
         };
 
         self.touched.borrow_mut().add(&change);
+        self.touched.borrow_mut().note_new_id(&change, &cache)?;
         match change {
             Change::Near(_) => {}
             Change::Clear => cache.forget_all()?,
@@ -260,6 +314,7 @@ impl Transaction for RemoteSnapshot<'_> {
         self.store.stage_near(near.as_ref())?;
         let committed = server.update(&update);
         self.state.borrow_mut().has_begun = false;
+        self.store.has_only_assumed.set(false);
         match committed {
             Ok(committed) => {
                 self.store.is_replicated.set(committed.replicated);
@@ -273,7 +328,14 @@ impl Transaction for RemoteSnapshot<'_> {
             Err(UpdateError::Failed(cause)) => {
                 self.store.settle_near(false)?;
                 self.store.locks_directory.set(self.has_changed_directory());
-                Err(CommitError::Failed(cause))
+
+                // Without a new id, the server has an id of the vault at another place.
+                Err(CommitError::Failed(match cause {
+                    StoreError::IdTaken if !self.touched.borrow().has_new_id => {
+                        StoreError::Damaged("table of records")
+                    }
+                    cause => cause,
+                }))
             }
             Err(UpdateError::Unknown(cause)) => {
                 let mut touched = self.touched.borrow_mut();
@@ -285,8 +347,13 @@ impl Transaction for RemoteSnapshot<'_> {
 }
 
 impl RemoteSnapshot<'_> {
-    /// Keeps the changes in the cache, and the time at which it was equal to the server.
+    /// Keeps the changes in the cache, and the time at which it was equal to the server. Nothing is kept
+    /// if the server has sent a head that the vault has not verified.
     fn keep_changes(&self) -> Result<(), StoreError> {
+        if !self.is_verified() {
+            return Ok(());
+        }
+
         let Some(mut cache) = self.take_cache() else { return Ok(()) };
         let now = Timestamp::now().0;
         for pid in self.state.borrow().used.keys() {
@@ -310,15 +377,19 @@ impl RemoteSnapshot<'_> {
     fn update(&self) -> Result<Update, StoreError> {
         let state = self.state.borrow();
         let mut update = self.changes()?;
-        if !matches!(state.mode, Mode::Locked) || !state.has_begun {
-            update.begins = true;
-            update.expected = state.used.iter().map(|(pid, sig)| (*pid, sig.clone())).collect();
-        } else {
-            // A project that this change adds cannot be locked.
-            let new = state.used.iter().filter(|(_, sig)| sig.is_empty());
-            update.expected = new.map(|(pid, sig)| (*pid, sig.clone())).collect();
-        }
 
+        // The server itself refuses a new project whose id is taken. Another project that did not exist
+        // cannot be locked.
+        let touched = self.touched.borrow();
+        let is_new =
+            |pid: &ProjectId, sig: &[u8]| sig.is_empty() && touched.new_projects.contains(pid);
+        update.begins = !matches!(state.mode, Mode::Locked) || !state.has_begun;
+        update.expected = state
+            .used
+            .iter()
+            .filter(|(pid, sig)| (update.begins || sig.is_empty()) && !is_new(pid, sig))
+            .map(|(pid, sig)| (*pid, sig.clone()))
+            .collect();
         Ok(update)
     }
 }
@@ -354,6 +425,7 @@ impl Update {
             to.apply(Change::DropAudit(pid, *last))?;
         }
 
+        self.new_projects.iter().try_for_each(|row| to.apply(Change::Project(row)))?;
         self.rows.apply(to)?;
         self.entries.iter().try_for_each(|(pid, entry)| to.apply(Change::Audit(pid, entry)))
     }

@@ -296,6 +296,12 @@ impl SqliteTransaction<'_> {
         self.execute(sql, params![&pid[..], integer(from)?]).map(drop)
     }
 
+    /// Returns true if there are entries of a log from a `seq` on.
+    pub(in crate::store) fn has_log(&self, pid: &ProjectId, from: u64) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM audit WHERE pid = ?1 AND seq >= ?2";
+        self.exists(sql, params![&pid[..], integer(from)?])
+    }
+
     /// Removes the grants of all tokens.
     pub(in crate::store) fn drop_grants(&mut self) -> Result<(), StoreError> {
         self.execute("DELETE FROM grants", []).map(drop)
