@@ -460,7 +460,7 @@ mod tests {
         for (text, message) in [
             (
                 "projct = \"web\"",
-                "1:1: unknown key `projct`, expected one of `project`, `secrets`, `render`, `run`, `proxy`",
+                "1:1: unknown key `projct`, expected one of `project`, `witness`, `secrets`, `render`, `run`, `proxy`",
             ),
             ("project = 5", "1:11: expected a string, found an integer"),
             ("project = \"a b\"", "1:11: only ASCII letters, digits, `_`, `.` and `-` are allowed"),
