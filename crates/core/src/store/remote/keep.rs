@@ -127,11 +127,11 @@ fn put_records(
         let leaves: Vec<Leaf> = records.iter().map(leaf).collect();
         let are_current =
             records.iter().all(|record| tree::leaf(vault_id, &pid, record) == record.leaf);
-        if are_current
-            && cache.bucket_hash(&pid, number)? == Some(tree::bucket(&pid, number, &leaves))
-        {
+        let hash = cache.bucket_hash(&pid, number)?;
+        if are_current && hash == Some(tree::bucket(&pid, number, &leaves)) {
             cache.replace_bucket(&pid, number, &records)?;
-        } else {
+        } else if hash.is_none() || !cache.is_complete(&pid, number)? {
+            // Wrong records are no loss where the cache has the right ones.
             damaged.push((pid, number));
         }
     }
