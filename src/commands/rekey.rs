@@ -50,7 +50,7 @@ pub(crate) struct RekeyArgs {
 const WHAT: &str = "rekeying";
 
 pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
-    let rekeyed = match cx.target.project_option() {
+    let (rekeyed, needs_joining) = match cx.target.project_option() {
         Some(_) if args.recovery_file.is_some() || args.new_passphrase_file.is_some() => {
             return Err(Error::usage(
                 "`--recovery-file` and `--new-passphrase-file` cannot be used with `--project`",
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
                 vault.rekey_project(project, &|number| progress.on_progress(number))?,
             );
             renew(outputs, &rekeyed);
-            rekeyed
+            (rekeyed, false)
         }
         None => rekey_vault(args, cx)?,
     };
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &RekeyArgs, cx: &Context) -> Result<(), Error> {
         );
     }
 
-    if cx.target.project_option().is_none() && cx.locked()?.is_remote() {
+    if needs_joining {
         cx.ui.status(&cx.target.hint_text(
             "your other machines need the new keys; join each of them again with a ticket of \
              `secrets remote ticket`",
@@ -141,7 +141,8 @@ fn renew(outputs: Option<IntactOutputs>, rekeyed: &RekeyOutcome) {
     }
 }
 
-fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
+/// Returns true as well if the owner's other machines have to join again.
+fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<(RekeyOutcome, bool), Error> {
     cx.credentials.refuse_recovery()?;
     cx.require_vault()?;
     if args.new_passphrase_file.is_some() {
@@ -196,5 +197,5 @@ fn rekey_vault(args: &RekeyArgs, cx: &Context) -> Result<RekeyOutcome, Error> {
 
     // The key that the agent holds no longer opens the vault.
     cx.agents.forget_vault();
-    Ok(rekeyed)
+    Ok((rekeyed, vault.is_remote()))
 }

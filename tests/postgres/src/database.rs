@@ -35,8 +35,14 @@ impl Database {
 
     /// Returns the same URL with another port, for example that of a relay.
     pub fn url_at(&self, port: u16) -> String {
+        self.url_of(&[port])
+    }
+
+    /// Returns the same URL with several hosts, for example the primary and its standbys.
+    pub fn url_of(&self, ports: &[u16]) -> String {
         let (name, ca) = (&self.name, self.ca.display());
-        format!("postgres://app@localhost:{port}/{name}?sslrootcert={ca}")
+        let hosts: Vec<String> = ports.iter().map(|port| format!("localhost:{port}")).collect();
+        format!("postgres://app@{}/{name}?sslrootcert={ca}", hosts.join(","))
     }
 
     /// Returns the password of the role `app`.

@@ -103,13 +103,19 @@ pub trait Store: Send {
     fn fallback(&self) -> Option<Fallback> {
         None
     }
-    /// Returns what this machine has seen of a vault on a server.
-    fn cached(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
+    /// Returns what this machine has seen of a vault on a server, and the projects whose heads it has
+    /// seen.
+    fn cached(&self) -> Result<(Box<dyn Snapshot + '_>, Vec<ProjectId>), StoreError> {
         Err(ServerError::NoAddress.into())
     }
     /// Makes projects on the server those that this machine has seen, which follow on them. With
-    /// `has_grants`, it has seen the grants of all tokens.
-    fn put_back(&self, _pids: &[ProjectId], _has_grants: bool) -> Result<(), StoreError> {
+    /// `has_grants`, it has seen the grants of all tokens. Returns the projects of which it has not
+    /// seen everything that the server lacks. They are left out; with the directory, everything is.
+    fn put_back(
+        &self,
+        _pids: &[ProjectId],
+        _has_grants: bool,
+    ) -> Result<Vec<ProjectId>, StoreError> {
         Err(ServerError::NoAddress.into())
     }
     /// Returns when this machine last compared the directory with the server's.

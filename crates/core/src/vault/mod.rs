@@ -102,7 +102,7 @@ pub use list::Page;
 pub use next_head::{HeadPlace, SignedHead, sign};
 pub use rekey::RekeyOutcome;
 pub use remote::{Joined, NewRemoteVault, RemoteStatus, near_rows};
-pub use repair::Repaired;
+pub use repair::{LostChanges, Repair};
 pub use revealed::RevealedValues;
 pub use secrets::{NewSecret, Scope, SecretChanges, Sendable};
 pub use token_access::{Needed, OpenGrant, TokenAccess, TokenView};

@@ -8,19 +8,33 @@ use super::access::{LocalOwner, VaultAccess};
 use super::checkpoints::Divergence;
 use super::state::State;
 use super::{Vault, VaultError};
+use crate::crypto::head::Head;
 use crate::crypto::history::{Relation, Revision};
-use crate::crypto::ids::{DIRECTORY, ProjectId};
-use crate::crypto::rows::tokens_hash;
+use crate::crypto::ids::{DIRECTORY, ProjectId, record_of};
+use crate::crypto::rows::{ProjectRow, tokens_hash};
 use crate::model::ProjectName;
-use crate::store::Snapshot;
+use crate::store::remote::ServerError;
+use crate::store::{Snapshot, StoreError};
 
-/// A project whose changes were put back.
-#[derive(Debug)]
-pub struct Repaired {
+/// A project whose changes the server has lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostChanges {
     /// Its name; `None` for the list of projects
     pub project: Option<ProjectName>,
     /// The number of changes; for a project that the server no longer had, all of them
     pub changes: u64,
+}
+
+/// The result of a repair.
+#[derive(Debug, Default)]
+pub struct Repair {
+    /// The projects whose changes were put back
+    pub repaired: Vec<LostChanges>,
+    /// The projects of which this machine has not seen everything that the server has lost
+    pub incomplete: Vec<LostChanges>,
+    /// The list of projects was lost as well. Then the projects that are not complete keep all others
+    /// from being put back
+    pub waits: Vec<LostChanges>,
 }
 
 impl Vault {
@@ -28,38 +42,68 @@ impl Vault {
     ///
     /// # Errors
     /// Fails with [`VaultError::Diverged`] if the server has other changes instead.
-    pub fn repair(&self) -> Result<Vec<Repaired>, VaultError> {
+    pub fn repair(&self) -> Result<Repair, VaultError> {
         let owner: Rc<dyn VaultAccess> = Rc::new(LocalOwner::new(self.root_key()?.copy()?));
-        let seen = Seen::read(&*self.store.cached()?, &owner)?;
+        let (here, pids) = self.store.cached()?;
+        let seen = Seen::read(&*here, &pids, &owner)?;
+        drop(here);
         let mut lost = Lost::default();
         lost.find(&seen, &*self.store.read()?, &owner)?;
-        if !lost.pids.is_empty() {
-            self.store.put_back(&lost.pids, seen.has_grants)?;
+
+        let mut repair = Repair::default();
+        if lost.pids.is_empty() {
+            return Ok(repair);
         }
 
-        Ok(lost.repaired)
+        let left_out = self.store.put_back(&lost.pids, seen.has_grants)?;
+        let is_waiting = lost.pids.contains(&DIRECTORY) && !left_out.is_empty();
+        for (pid, changes) in lost.pids.iter().zip(lost.changes) {
+            let to = match (left_out.contains(pid), is_waiting) {
+                (true, _) => &mut repair.incomplete,
+                (false, true) => &mut repair.waits,
+                (false, false) => &mut repair.repaired,
+            };
+            to.push(changes);
+        }
+
+        Ok(repair)
     }
 }
 
 /// The parts of a vault that this machine has seen.
 struct Seen {
     directory: Revision,
-    /// The projects that it has opened
-    projects: Vec<(ProjectId, ProjectName, Revision)>,
+    projects: Vec<SeenProject>,
     /// It has seen the grants of all tokens
     has_grants: bool,
 }
 
+/// A project whose head this machine has seen.
+struct SeenProject {
+    row: ProjectRow,
+    /// Its name and its head. `None` if this machine has not seen its present entry in the directory
+    opened: Option<(ProjectName, Revision)>,
+}
+
 impl Seen {
-    fn read(here: &dyn Snapshot, owner: &Rc<dyn VaultAccess>) -> Result<Self, VaultError> {
+    fn read(
+        here: &dyn Snapshot,
+        pids: &[ProjectId],
+        owner: &Rc<dyn VaultAccess>,
+    ) -> Result<Self, VaultError> {
         let state = State::read(here, owner, None)?;
         let mut projects = Vec::new();
-        for project in state.all(here)? {
-            let (pid, name) = (project.entry.pid, project.entry.name.clone());
-            if here.project(&pid)?.is_some() {
-                let head = state.open(here, project)?.checkpoint().head;
-                projects.push((pid, name, head));
-            }
+        for pid in pids.iter().filter(|pid| **pid != DIRECTORY) {
+            let Some(row) = here.project(pid)? else { continue };
+            let opened = match state.with_id(here, pid) {
+                Ok(project) => {
+                    let name = project.entry.name.clone();
+                    Some((name, state.open(here, project)?.checkpoint().head))
+                }
+                Err(VaultError::Store(StoreError::Server(ServerError::NotCached(_)))) => None,
+                Err(error) => return Err(error),
+            };
+            projects.push(SeenProject { row, opened });
         }
 
         Ok(Self {
@@ -70,11 +114,11 @@ impl Seen {
     }
 }
 
-/// The changes that a server has lost.
+/// The changes that a server has lost: the projects, and how many in each.
 #[derive(Default)]
 struct Lost {
     pids: Vec<ProjectId>,
-    repaired: Vec<Repaired>,
+    changes: Vec<LostChanges>,
 }
 
 impl Lost {
@@ -88,13 +132,30 @@ impl Lost {
         let now = State::read(there, owner, None)?;
         let directory = now.checkpoint(&now.directory).head;
         self.compare(&DIRECTORY, None, &seen.directory, Some(&directory))?;
-        for (pid, name, revision) in &seen.projects {
-            let present = match there.project(pid)? {
-                Some(_) => Some(now.open(there, now.with_id(there, pid)?)?.checkpoint().head),
-                None => None,
+        let has_lost_directory = !self.pids.is_empty();
+        for SeenProject { row, opened } in &seen.projects {
+            let pid = &row.pid;
+            let entry = match there.locate(&record_of(pid))? {
+                Some(_) => Some(now.with_id(there, pid)?),
+                None if has_lost_directory => None,
+                // It was deleted.
+                None => continue,
+            };
+            let seen = match (opened, &entry) {
+                (Some(opened), _) => opened.clone(),
+                (None, Some(entry)) => {
+                    let key = entry.keys.head_key(pid);
+                    let Ok(head) = Head::open(&key, now.vault_id(), row) else { continue };
+                    (entry.entry.name.clone(), head.revision(now.vault_id(), pid, row.epoch))
+                }
+                (None, None) => continue,
+            };
+            let present = match (there.project(pid)?, entry) {
+                (Some(_), Some(entry)) => Some(now.open(there, entry)?.checkpoint().head),
+                _ => None,
             };
 
-            self.compare(pid, Some(name), revision, present.as_ref())?;
+            self.compare(pid, Some(&seen.0), &seen.1, present.as_ref())?;
         }
 
         Ok(())
@@ -120,7 +181,7 @@ impl Lost {
         };
 
         self.pids.push(*pid);
-        self.repaired.push(Repaired { project: name.cloned(), changes });
+        self.changes.push(LostChanges { project: name.cloned(), changes });
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 
 mod concurrency;
 mod cuts;
+mod failover;
 mod rollback;
 mod trips;
 mod world;

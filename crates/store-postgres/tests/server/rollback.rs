@@ -1,7 +1,7 @@
 //! A server that shows an earlier state, or another one, and a machine that comes back after many changes.
 
 use secrets_core::model::ProjectName;
-use secrets_core::vault::{Divergence, SecretChanges, VaultError};
+use secrets_core::vault::{Divergence, LostChanges, SecretChanges, VaultError};
 
 use crate::world::{World, by_tag, project, secret, tag, value};
 
@@ -95,9 +95,9 @@ fn a_machine_that_has_seen_lost_changes_puts_them_back() {
 
     let first = world.vault("first", None);
     divergence(first.get(&web, &by_tag("one")));
-    let repaired = first.repair().unwrap();
+    let repair = first.repair().unwrap();
     let names: Vec<Option<&str>> =
-        repaired.iter().map(|one| one.project.as_ref().map(ProjectName::as_str)).collect();
+        repair.repaired.iter().map(|one| one.project.as_ref().map(ProjectName::as_str)).collect();
     assert_eq!(names, [None, Some("other"), Some("web")]);
 
     for machine in ["first", "fresh"] {
@@ -114,7 +114,56 @@ fn a_machine_that_has_seen_lost_changes_puts_them_back() {
         assert!(vault.verify(&|_| {}).unwrap().damage.is_empty(), "{machine}");
     }
 
-    assert!(world.vault("first", None).repair().unwrap().is_empty());
+    assert!(world.vault("first", None).repair().unwrap().repaired.is_empty());
+}
+
+#[test]
+fn what_a_machine_has_not_seen_is_left_to_the_others() {
+    let Some(world) = World::new() else { return };
+    let (web, large) = (project("web"), project("large"));
+    let (first, second) = (world.vault("first", None), world.vault("second", None));
+    let new = (0..40).map(|number| secret(&format!("tag-{number}"), &[b'x'; 4000]));
+    first.create_all(&large, new).unwrap();
+    first.create(&web, secret("one", b"v")).unwrap();
+    first.create(&project("unrelated"), secret("one", b"v")).unwrap();
+    second.create(&web, secret("two", b"v")).unwrap();
+    snapshot(&world);
+
+    // The second machine follows on changes of a large project of which it sees the heads only.
+    second.create(&web, secret("three", b"v")).unwrap();
+    first.create_all(&large, (0..8).map(|n| secret(&format!("by-first-{n}"), b"v"))).unwrap();
+    second.create(&large, secret("by-second", b"v")).unwrap();
+    put_back(&world);
+
+    let names = |lost: &[LostChanges]| -> Vec<String> {
+        lost.iter().map(|one| one.project.as_ref().unwrap().to_string()).collect()
+    };
+    let repair = world.vault("second", None).repair().unwrap();
+    assert_eq!(
+        (names(&repair.repaired), names(&repair.incomplete)),
+        (vec!["web".into()], vec!["large".into()])
+    );
+
+    let repair = world.vault("first", None).repair().unwrap();
+    assert_eq!((names(&repair.repaired), repair.incomplete.len()), (vec!["large".into()], 0));
+    let repair = world.vault("second", None).repair().unwrap();
+    assert_eq!((names(&repair.repaired), repair.incomplete.len()), (vec!["large".into()], 0));
+
+    let fresh = world.vault("fresh", None);
+    assert_eq!(fresh.list(Some(&large), |_| true).unwrap().len(), 49);
+    assert!(fresh.verify(&|_| {}).unwrap().damage.is_empty());
+}
+
+#[test]
+fn a_deleted_project_is_not_put_back() {
+    let Some(world) = World::new() else { return };
+    let second = world.vault("second", None);
+    second.create(&project("doomed"), secret("one", b"v")).unwrap();
+    second.create(&project("web"), secret("one", b"v")).unwrap();
+    world.vault("first", None).delete_projects(&[project("doomed")]).unwrap();
+
+    let repair = world.vault("second", None).repair().unwrap();
+    assert!(repair.repaired.is_empty() && repair.incomplete.is_empty(), "{repair:?}");
 }
 
 #[test]

@@ -58,21 +58,29 @@ pub struct World {
 impl World {
     /// Creates a world, unless this machine has no PostgreSQL.
     pub fn new() -> Option<Self> {
-        let database = Cluster::shared()?.database();
-        let world = Self { database, directory: TempDir::new().unwrap() };
+        Some(Self::at(Cluster::shared()?))
+    }
+
+    /// Creates a world on a cluster of its own.
+    pub fn at(cluster: &Cluster) -> Self {
+        let world = Self { database: cluster.database(), directory: TempDir::new().unwrap() };
         PostgresServer::create_tables(&world.address(None)).unwrap();
 
         let store = world.store("first", None);
         let mut transaction = store.write().unwrap();
         begin_vault(&mut *transaction, VAULT_ID, &root(), &[]).unwrap();
         transaction.commit().unwrap();
-        Some(world)
+        world
     }
 
     /// Returns the address of the database, through a relay if its port is given.
     pub fn address(&self, port: Option<u16>) -> Address {
         let url = port.map_or_else(|| self.database.url(), |port| self.database.url_at(port));
-        let address = Address::parse(&url, &SystemFiles, &|_| None).unwrap();
+        self.address_of(&url)
+    }
+
+    fn address_of(&self, url: &str) -> Address {
+        let address = Address::parse(url, &SystemFiles, &|_| None).unwrap();
         address.with_password(SecretBytes::copy_of(self.database.password().as_bytes())).unwrap()
     }
 
@@ -82,15 +90,28 @@ impl World {
 
     /// Returns a store with the cache of a machine.
     pub fn store(&self, machine: &str, port: Option<u16>) -> RemoteStore {
-        let address = self.address(port).encode();
+        self.store_at(machine, &self.address(port))
+    }
+
+    fn store_at(&self, machine: &str, address: &Address) -> RemoteStore {
         let cache = self.cache(machine);
         let place = CachePlace::File(&cache);
-        RemoteStore::at(address, VAULT_ID, place, PostgresServer::connector()).unwrap()
+        let connector = PostgresServer::connector();
+        RemoteStore::at(address.encode(), VAULT_ID, place, connector).unwrap()
     }
 
     /// Returns the vault as a machine sees it.
     pub fn vault(&self, machine: &str, port: Option<u16>) -> Vault {
-        Locked::with_store(Box::new(self.store(machine, port)))
+        self.vault_at(machine, &self.address(port))
+    }
+
+    /// Returns the vault as a machine sees it that knows several servers.
+    pub fn vault_of(&self, machine: &str, ports: &[u16]) -> Vault {
+        self.vault_at(machine, &self.address_of(&self.database.url_of(ports)))
+    }
+
+    fn vault_at(&self, machine: &str, address: &Address) -> Vault {
+        Locked::with_store(Box::new(self.store_at(machine, address)))
             .with_checkpoints(&self.directory.path().join(machine).join("anchors"))
             .unlocked(root())
     }

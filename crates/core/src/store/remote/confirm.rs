@@ -87,42 +87,42 @@ impl RemoteSnapshot<'_> {
                 Ok(true)
             }
             Mode::Offline(cause) => {
-                self.read_offline(plan, cause.as_ref(), true)?;
+                self.read_offline(plan, cause.as_ref())?;
                 Ok(false)
             }
             Mode::Seen => {
-                self.read_offline(plan, None, false)?;
+                self.read_seen(plan)?;
                 Ok(false)
             }
             Mode::Read | Mode::Locked => Ok(true),
         }
     }
 
-    /// Takes the heads that the cache has, whatever the server would say.
-    fn read_offline(
-        &self,
-        plan: &Plan,
-        cause: Option<&Arc<StoreError>>,
-        checks_age: bool,
-    ) -> Result<(), StoreError> {
-        let cache = self.cache()?;
-        let mut state = self.state.borrow_mut();
+    /// Takes the heads that the cache has, if they are not too old.
+    fn read_offline(&self, plan: &Plan, cause: Option<&Arc<StoreError>>) -> Result<(), StoreError> {
         for known in &plan.scope.known {
             if known.sig.is_empty() {
                 return Err(not_cached(cause));
             }
 
-            if checks_age {
-                self.store.fall_back(cause, cache.seen(&known.pid)?.unwrap_or(0))?;
-            }
+            let seen = self.cache()?.seen(&known.pid)?.unwrap_or(0);
+            self.store.fall_back(cause, seen)?;
+        }
 
-            state.heads.insert(known.pid, Head::Cached);
+        self.read_seen(plan)
+    }
+
+    /// Takes the heads that the cache has, whatever their age. Other projects were not seen.
+    fn read_seen(&self, plan: &Plan) -> Result<(), StoreError> {
+        let cache = self.cache()?;
+        let heads = &mut self.state.borrow_mut().heads;
+        for known in &plan.scope.known {
+            let head = if known.sig.is_empty() { Head::Absent } else { Head::Cached };
+            heads.insert(known.pid, head);
         }
 
         if plan.scope.all.is_some() {
-            for pid in cache.cached_projects()? {
-                state.heads.insert(pid, Head::Cached);
-            }
+            heads.extend(cache.cached_projects()?.into_iter().map(|pid| (pid, Head::Cached)));
         }
 
         Ok(())
@@ -164,7 +164,7 @@ impl RemoteSnapshot<'_> {
         for (pid, sig) in &self.state.borrow().used {
             if !scope.known.iter().any(|known| known.pid == *pid) {
                 let last_entry = cache.last_entry(pid)?;
-                let (pid, sig, extent) = (*pid, sig.clone(), Extent::Head);
+                let (pid, sig, extent) = (*pid, sig.clone(), Extent::IfSmall);
                 scope.known.push(KnownHead { pid, sig, last_entry, extent });
             }
         }
@@ -265,6 +265,8 @@ impl RemoteSnapshot<'_> {
     }
 
     /// Confirms the head of a project. Returns false if the project does not exist.
+    ///
+    /// A small project comes whole, so that a machine can put back the changes that it follows on.
     pub(super) fn need_head(&self, pid: &ProjectId) -> Result<bool, StoreError> {
         if self.touched.borrow().has_head(pid) {
             return Ok(self.cache()?.project(pid)?.is_some());
@@ -273,7 +275,7 @@ impl RemoteSnapshot<'_> {
         if !self.state.borrow().heads.contains_key(pid) {
             self.ask(|cache| {
                 let mut plan = Plan::default();
-                plan.head(cache, pid, Extent::Head)?;
+                plan.head(cache, pid, Extent::IfSmall)?;
                 Ok(plan)
             })?;
         }

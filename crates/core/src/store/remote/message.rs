@@ -148,6 +148,25 @@ pub struct Update {
     pub rows: Rows,
 }
 
+impl Update {
+    /// Adds another update to this one.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.begins |= other.begins;
+        self.clears |= other.clears;
+        self.expected.append(&mut other.expected);
+        self.dropped_projects.append(&mut other.dropped_projects);
+        self.dropped_buckets.append(&mut other.dropped_buckets);
+        self.dropped_records.append(&mut other.dropped_records);
+        self.dropped_values.append(&mut other.dropped_values);
+        self.dropped_grants.append(&mut other.dropped_grants);
+        self.dropped_slots.append(&mut other.dropped_slots);
+        self.dropped_audit.append(&mut other.dropped_audit);
+        self.entries.append(&mut other.entries);
+        self.new_projects.append(&mut other.new_projects);
+        self.rows.append(other.rows);
+    }
+}
+
 /// The reason why a server has not committed an update, or may not have.
 #[derive(Debug)]
 pub enum UpdateError {

@@ -325,11 +325,13 @@ impl Store for RemoteStore {
         self.fallback.borrow().clone()
     }
 
-    fn cached(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
-        Ok(Box::new(self.begin(Mode::Seen)?))
+    fn cached(&self) -> Result<(Box<dyn Snapshot + '_>, Vec<ProjectId>), StoreError> {
+        let snapshot = self.begin(Mode::Seen)?;
+        let pids = snapshot.cache()?.cached_projects()?;
+        Ok((Box::new(snapshot), pids))
     }
 
-    fn put_back(&self, pids: &[ProjectId], has_grants: bool) -> Result<(), StoreError> {
+    fn put_back(&self, pids: &[ProjectId], has_grants: bool) -> Result<Vec<ProjectId>, StoreError> {
         self.restore_rows(pids, has_grants)
     }
 

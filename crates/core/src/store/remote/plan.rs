@@ -64,7 +64,7 @@ impl Plan {
                 }
             }
             Want::Records { pid, indexes, values } => {
-                self.head(cache, pid, Extent::Head)?;
+                self.head(cache, pid, Extent::IfSmall)?;
                 self.indexes(cache, pid, indexes, *values)?;
             }
             Want::Ids(rids) => self.ids(cache, rids)?,

@@ -11,42 +11,61 @@ use crate::crypto::rows::Record;
 use crate::store::Extent;
 
 impl RemoteStore {
-    /// Makes the projects on the server those of the cache, which follow on them. Fails if the cache
-    /// does not have everything that the server needs.
+    /// Makes the projects on the server those of the cache, which follow on them. Returns those of which
+    /// the cache does not have everything that the server needs. They are left out. The directory is put
+    /// back with all projects or not at all, because it must have the entries that belong to their heads.
     pub(super) fn restore_rows(
         &self,
         pids: &[ProjectId],
         has_grants: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<ProjectId>, StoreError> {
         let server = self.server()?;
         let scope = Scope { all: Some(Extent::Head), ..Scope::default() };
         let begin = Some(Begin::Write { directory: true });
         let now = server.ask(&Request { begin, scope, asks: vec![Ask::Everything] });
-        let update = now.and_then(|now| {
-            let cache = self.cache.reading()?;
-            let mut update = Update::default();
-            for pid in pids {
-                add_project(&cache, &now, pid, &mut update)?;
+        let planned = now.and_then(|now| plan(&self.cache.reading()?, &now, pids, has_grants));
+        let restored = planned.and_then(|(update, left_out)| {
+            let has_directory = pids.contains(&DIRECTORY);
+            if left_out.len() == pids.len() || has_directory && !left_out.is_empty() {
+                return Ok(left_out);
             }
 
-            if pids.contains(&DIRECTORY) {
-                add_vault(&cache, &now, has_grants, &mut update)?;
+            match server.update(&update) {
+                Ok(committed) => {
+                    self.is_replicated.set(committed.replicated);
+                    Ok(left_out)
+                }
+                Err(UpdateError::Failed(error)) => Err(error),
+                Err(UpdateError::Unknown(_)) => Err(StoreError::UnknownOutcome),
             }
-
-            Ok(update)
-        });
-
-        let updated = update.and_then(|update| match server.update(&update) {
-            Ok(committed) => {
-                self.is_replicated.set(committed.replicated);
-                Ok(())
-            }
-            Err(UpdateError::Failed(error)) => Err(error),
-            Err(UpdateError::Unknown(_)) => Err(StoreError::UnknownOutcome),
         });
         server.end();
-        updated
+        restored
     }
+}
+
+/// Returns the rows to put back, and the projects of which the cache does not have all of them.
+fn plan(
+    cache: &SqliteTransaction<'_>,
+    now: &Rows,
+    pids: &[ProjectId],
+    has_grants: bool,
+) -> Result<(Update, Vec<ProjectId>), StoreError> {
+    let (mut update, mut left_out) = (Update::default(), Vec::new());
+    for pid in pids {
+        let mut one = Update::default();
+        match add_project(cache, now, pid, &mut one) {
+            Ok(()) => update.append(one),
+            Err(StoreError::Server(ServerError::NotCached(_))) => left_out.push(*pid),
+            Err(error) => return Err(error),
+        }
+    }
+
+    if pids.contains(&DIRECTORY) {
+        add_vault(cache, now, has_grants, &mut update)?;
+    }
+
+    Ok((update, left_out))
 }
 
 fn missing() -> StoreError {

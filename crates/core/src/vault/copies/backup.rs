@@ -162,8 +162,13 @@ impl Vault {
         before: &dyn Snapshot,
     ) -> Result<Option<Revision>, VaultError> {
         let vault_id = state.vault_id();
-        if let Ok(opened) = self.access.directory_of_copy(vault_id, before) {
-            return Ok(Some(opened.head.revision(vault_id, &DIRECTORY, opened.epoch)));
+        match self.access.directory_of_copy(vault_id, before) {
+            Ok(opened) => {
+                return Ok(Some(opened.head.revision(vault_id, &DIRECTORY, opened.epoch)));
+            }
+            // A file that cannot be read says nothing about its age.
+            Err(error @ VaultError::Store(_)) => return Err(error),
+            Err(_) => {}
         }
 
         let Some(row) = before.project(&DIRECTORY)? else { return Ok(None) };
