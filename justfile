@@ -18,9 +18,10 @@ test:
 test-long:
     cargo test --locked --test suite -- --ignored --skip a_fault_at_every_call --skip kill --skip ten_gigabytes --skip flipped
 
-# kill processes at any moment, flip every byte of a vault, and mask 10 GB; CI does this at night
+# kill processes and servers at any moment, flip every byte of a vault, and mask 10 GB; CI does this at night
 test-night:
     cargo test --locked --test suite -- --ignored kill ten_gigabytes flipped
+    cargo test --locked -p secrets-store-postgres --test server -- --ignored --nocapture
 
 # inject a fault at every call of every command that writes; takes a quarter of an hour
 test-faults:

@@ -320,7 +320,20 @@ impl Credentials {
     }
 
     pub(crate) fn recovery_code_of_file(&self, path: &Path) -> Result<RecoveryCode, Error> {
-        recovery_code(&self.line_of_file(path)?)
+        recovery_code(&self.line_of(path, RECOVERY_FILE, 8 * Passphrase::MAX)?)
+    }
+
+    /// Returns true if a passphrase is given by an option, a file or the environment.
+    pub(crate) fn has_passphrase(&self) -> Result<bool, Error> {
+        Ok(self.given()?.is_some())
+    }
+
+    /// Asks for a recovery code.
+    pub(crate) fn typed_recovery_code(&self, question: &str) -> Result<RecoveryCode, Error> {
+        self.with_retries(|| {
+            recovery_code(&ask(question)?)
+                .map_err(|error| Retry::again(error.message().to_owned(), error))
+        })
     }
 
     /// Asks for a recovery code. Returns `None` for an empty line.
@@ -339,6 +352,7 @@ impl Credentials {
 }
 
 const PASSPHRASE_FILE: &str = "passphrase file";
+const RECOVERY_FILE: &str = "file of the recovery code";
 const KEY_FILE: &str = "key file";
 
 /// Fails if the file of a new passphrase cannot be read, or, without a file, with the error of

@@ -112,6 +112,34 @@ fn a_ticket_works_once() {
 }
 
 #[test]
+fn the_recovery_code_joins_when_every_machine_is_lost() {
+    let Some(world) = World::new() else { return };
+    let founder = world.founder();
+    world.store(&founder, "api-key", "kept-value");
+    let code = world.run(&founder, &["-q", "recovery", "create"]).succeeds().bytes();
+    drop(founder);
+
+    let machine = Sandbox::empty();
+    let code = machine.write("code", &String::from_utf8(code).unwrap());
+    let (url, code) = (world.url(), code.to_str().unwrap().to_owned());
+    let join = |file: &str| {
+        let options = ["-q", "remote", "join", "--url", &url, "--recovery-file", file];
+        world.run(&machine, &[&options[..], &JOIN[4..]].concat())
+    };
+    let other = "AAAAA-BBBBB";
+    let other = machine.write("other", other);
+    join(other.to_str().unwrap()).fails_with(5).stderr_has("invalid recovery code");
+    join(&code).succeeds().stderr_has("other users can read the file of the recovery code");
+    let reveal = ["render", "-p", "web", "-e", "{{ secrets.api-key }}", "--reveal"];
+    world.run(&machine, &reveal).succeeds().stdout("kept-value");
+
+    // The code stays valid, and a ticket of the new machine works.
+    world.join(&machine);
+    let without_url = ["remote", "join", "--recovery-file", &code];
+    world.run(&Sandbox::empty(), &without_url).fails_with(2).stderr_has("--url");
+}
+
+#[test]
 fn a_job_with_a_token_needs_no_file() {
     let Some(world) = World::new() else { return };
     let founder = world.founder();

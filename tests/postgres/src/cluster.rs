@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::certificates::{Certificates, SERVER_CERT, SERVER_KEY};
-use crate::database::{APP_PASSWORD, Database, Superuser};
+use crate::database::{APP_PASSWORD, Database, Role, Superuser};
 use crate::installation::Installation;
+use crate::pooler::Pooler;
 use crate::postmaster::{Postmaster, wait_for};
 use crate::watcher::Watcher;
 
@@ -62,6 +63,7 @@ impl Options {
 /// - `plain`: no password, only without TLS
 /// - `legacy`: a password in clear text, with and without TLS
 pub struct Cluster {
+    pooler: Option<Pooler>,
     superuser: Superuser,
     certificates: Certificates,
     postmaster: Postmaster,
@@ -79,10 +81,19 @@ impl Cluster {
 
     /// Returns the cluster that all tests of this process share, and starts it on the first call.
     /// Returns none if PostgreSQL is not installed. Panics in that case if `CI` is set.
+    ///
+    /// With `SECRETS_TEST_POOLER` in the environment, PgBouncer stands in front of it.
+    #[allow(clippy::disallowed_methods)] // tests have no `config::Environment`
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
 
-        let start = || Self::is_available().then(|| Self::start(&Options::default()));
+        let start = || {
+            Self::is_available().then(|| {
+                let cluster = Self::start(&Options::default());
+                let is_pooled = std::env::var_os("SECRETS_TEST_POOLER").is_some();
+                if is_pooled { cluster.pooled() } else { cluster }
+            })
+        };
         SHARED.get_or_init(start).as_ref()
     }
 
@@ -104,6 +115,14 @@ impl Cluster {
         cluster
     }
 
+    /// Puts PgBouncer in front of this cluster. [`Cluster::port`] and the URLs of databases are then its.
+    #[must_use]
+    pub fn pooled(mut self) -> Self {
+        let Superuser { installation, directory, port } = &self.superuser;
+        self.pooler = Some(Pooler::start(installation, directory, &self.certificates, *port));
+        self
+    }
+
     /// Starts a standby that streams from this cluster, and waits until it has caught up.
     ///
     /// The name is its `application_name`, for use in `synchronous_standby_names`. The standby has
@@ -114,7 +133,7 @@ impl Cluster {
         let directory = installation.create_directory();
         let watcher = Watcher::start(&directory);
 
-        let (socket, port) = (self.superuser.directory.display(), self.port());
+        let (socket, port) = (self.superuser.directory.display(), self.superuser.port);
         let source = format!("host={socket} port={port} user=postgres application_name={name}");
         let arguments = ["-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", &source, "-D"];
         let mut arguments = arguments.map(PathBuf::from).to_vec();
@@ -137,7 +156,11 @@ impl Cluster {
         static COUNTER: AtomicU64 = AtomicU64::new(1);
 
         let name = format!("test_{}", COUNTER.fetch_add(1, Ordering::Relaxed));
-        Database::create(self.superuser.clone(), name, self.ca())
+        let role = match &self.pooler {
+            Some(_) => Role::Device { cert: self.client_cert(), key: self.client_key() },
+            None => Role::App,
+        };
+        Database::create(self.superuser.clone(), name, (self.port(), self.ca(), role))
     }
 
     /// Runs a statement as the superuser in the database `postgres`. Returns the rows as `psql`
@@ -154,9 +177,9 @@ impl Cluster {
         result.unwrap_or_else(|error| panic!("`{statement}` fails: {error}"))
     }
 
-    /// Returns the port.
+    /// Returns the port of the server, or of the pooler in front of it.
     pub fn port(&self) -> u16 {
-        self.postmaster.port()
+        self.pooler.as_ref().map_or(self.postmaster.port(), Pooler::port)
     }
 
     /// Returns the certificate of the CA that has signed the server's certificate.
@@ -227,7 +250,7 @@ impl Cluster {
         let postmaster = Postmaster::start(&installation, directory, watcher);
         let (directory, port) = (directory.to_owned(), postmaster.port());
         let superuser = Superuser { installation, directory, port };
-        Self { superuser, certificates, postmaster }
+        Self { pooler: None, superuser, certificates, postmaster }
     }
 
     fn create_roles(&self) {

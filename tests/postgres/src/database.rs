@@ -13,14 +13,28 @@ pub(crate) const APP_PASSWORD: &str = "app-password";
 pub struct Database {
     superuser: Superuser,
     name: String,
+    port: u16,
     ca: PathBuf,
+    role: Role,
+}
+
+/// The role of a database's URL.
+pub(crate) enum Role {
+    /// `app`, with a password
+    App,
+    /// `device`, with a certificate, which a pooler accepts for `app`
+    Device { cert: PathBuf, key: PathBuf },
 }
 
 impl Database {
-    pub(crate) fn create(superuser: Superuser, name: String, ca: PathBuf) -> Self {
+    pub(crate) fn create(
+        superuser: Superuser,
+        name: String,
+        (port, ca, role): (u16, PathBuf, Role),
+    ) -> Self {
         let statement = format!("create database {name} owner app");
         superuser.setup(&statement).unwrap();
-        Self { superuser, name, ca }
+        Self { superuser, name, port, ca, role }
     }
 
     /// Returns the name.
@@ -28,9 +42,9 @@ impl Database {
         &self.name
     }
 
-    /// Returns the URL of the database for the role `app`, without a password.
+    /// Returns the URL of the database for its owner, without a password.
     pub fn url(&self) -> String {
-        self.url_at(self.superuser.port)
+        self.url_at(self.port)
     }
 
     /// Returns the same URL with another port, for example that of a relay.
@@ -42,7 +56,15 @@ impl Database {
     pub fn url_of(&self, ports: &[u16]) -> String {
         let (name, ca) = (&self.name, self.ca.display());
         let hosts: Vec<String> = ports.iter().map(|port| format!("localhost:{port}")).collect();
-        format!("postgres://app@{}/{name}?sslrootcert={ca}", hosts.join(","))
+        let hosts = hosts.join(",");
+        match &self.role {
+            Role::App => format!("postgres://app@{hosts}/{name}?sslrootcert={ca}"),
+            Role::Device { cert, key } => format!(
+                "postgres://device@{hosts}/{name}?sslrootcert={ca}&sslcert={}&sslkey={}",
+                cert.display(),
+                key.display()
+            ),
+        }
     }
 
     /// Returns the password of the role `app`.

@@ -42,12 +42,15 @@ impl Installation {
         let mut command = Command::new(self.programs.join(program));
         command.env_clear().env("LC_ALL", "C").env("TZ", "UTC");
         command.stdin(Stdio::null()).current_dir("/");
+        self.as_owner(&mut command);
+        command
+    }
 
+    /// Lets a command run as the owner of the cluster.
+    pub(crate) fn as_owner(&self, command: &mut Command) {
         if let Some((user, group)) = self.owner {
             command.uid(user).gid(group);
         }
-
-        command
     }
 
     /// Runs a program to its end, and returns what it printed. Panics if the program fails.

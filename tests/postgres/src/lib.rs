@@ -11,6 +11,7 @@ mod cluster;
 mod connection;
 mod database;
 mod installation;
+mod pooler;
 mod postmaster;
 mod relay;
 mod session;

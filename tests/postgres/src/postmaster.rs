@@ -177,7 +177,7 @@ pub(crate) fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
 ///
 /// The port is below those that the system gives to outgoing connections. Otherwise a connection
 /// could take it while the server does not run.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
 
     for _ in 0..1000 {

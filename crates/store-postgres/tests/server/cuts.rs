@@ -56,7 +56,8 @@ fn cut_everywhere(write: (&str, Write), how: Cut, is_known: bool) -> Option<u64>
             vault.id().unwrap();
         }
 
-        std::thread::sleep(Duration::from_millis(10));
+        // The end of the reading before is a flight of its own.
+        std::thread::sleep(Duration::from_millis(60));
         relay.cut(flight, how);
         let outcome = write.1(&vault);
         let was_cut = relay.cuts() > 0;

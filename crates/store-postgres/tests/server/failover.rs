@@ -273,6 +273,39 @@ fn kill_50_primaries_that_are_ahead() {
 }
 
 #[test]
+fn two_primaries_at_once_are_noticed() {
+    let Some(pair) = Pair::start(Options::default()) else { return };
+    let (old, new) = ([pair.primary.port()], [pair.standby.port()]);
+    let on = |machine: &str, ports: &[u16]| pair.world.vault_of(machine, ports);
+    for machine in ["a", "b"] {
+        create(&on(machine, &old), "web", &format!("before-{machine}")).unwrap();
+    }
+
+    let seen: BTreeSet<String> = ["before-a".to_owned(), "before-b".to_owned()].into();
+    wait_for(|| tags(&on("other", &old), "web").unwrap() == seen);
+    wait_for(|| {
+        let end = pair.primary.sql("SELECT pg_current_wal_lsn()");
+        pair.standby.sql(&format!("SELECT pg_last_wal_replay_lsn() >= '{end}'::pg_lsn")) == "t"
+    });
+    pair.cut_replication();
+    pair.standby.promote();
+
+    create(&on("a", &old), "web", "on-the-old").unwrap();
+    create(&on("b", &new), "web", "on-the-new").unwrap();
+    for (machine, ports) in [("a", new), ("b", old)] {
+        let vault = on(machine, &ports);
+        assert!(matches!(tags(&vault, "web"), Err(VaultError::Diverged(found)) if found.is_fork()));
+        let written = vault.create(&project("web"), secret("more", b"value"));
+        assert!(matches!(written, Err(VaultError::Diverged(_))), "{machine}");
+        assert!(matches!(vault.repair(), Err(VaultError::Diverged(_))), "{machine}");
+    }
+
+    // Each goes on where its own line is.
+    assert!(tags(&on("a", &old), "web").unwrap().contains("on-the-old"));
+    create(&on("b", &new), "web", "more").unwrap();
+}
+
+#[test]
 fn a_cancelled_wait_for_the_standby_is_reported() {
     let Some(pair) = Pair::synchronous() else { return };
     let vault = pair.vault("first");
