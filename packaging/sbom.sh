@@ -22,7 +22,7 @@ sqlite=$(sed -n 's/^#define SQLITE_VERSION  *"\(.*\)"/\1/p' "$sqlite_sources/sql
 
 # cargo-cyclonedx writes one file for each program of the workspace, also for those of the tests.
 raw=secrets_bin.cdx.json
-trap 'rm -f "$raw" tests/origin/*_bin.cdx.json' EXIT
+trap 'rm -f "$raw" tests/*/*_bin.cdx.json' EXIT
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)} \
     cargo cyclonedx --quiet --format json --describe binaries --no-build-deps --spec-version 1.5
 

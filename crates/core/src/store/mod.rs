@@ -145,6 +145,11 @@ pub trait Store: Send {
 
 /// A consistent view of a store.
 pub trait Snapshot {
+    /// Returns the error for a state that is older than one that was seen, if this view may be: it was
+    /// taken without the vault's server.
+    fn outdated(&self) -> Option<StoreError> {
+        None
+    }
     /// Fetches rows that the caller will read, all of them in one trip. Rows that were fetched
     /// before cost no trip. Every other method that reads a row that was not fetched makes a trip of
     /// its own.

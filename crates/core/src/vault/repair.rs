@@ -66,6 +66,11 @@ impl Vault {
             to.push(changes);
         }
 
+        // The projects come in the order of their random ids.
+        for lost in [&mut repair.repaired, &mut repair.incomplete, &mut repair.waits] {
+            lost.sort_by(|one, other| one.project.cmp(&other.project));
+        }
+
         Ok(repair)
     }
 }

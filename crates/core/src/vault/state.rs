@@ -91,7 +91,7 @@ impl State {
                 max_age: None,
             };
 
-            state.compare(&DIRECTORY, None, &pin, &|_| Ok(false))?;
+            state.compare(snapshot, (&DIRECTORY, None), &pin, &|_| Ok(false))?;
             return Ok(state);
         }
 
@@ -116,7 +116,7 @@ impl State {
 
         let now = state.checkpoint(&state.directory);
         let proves = |before: &Checkpoint| state.proves_directory(snapshot, before);
-        state.compare(&DIRECTORY, None, &now, &proves)?;
+        state.compare(snapshot, (&DIRECTORY, None), &now, &proves)?;
         state.accept(snapshot, &DIRECTORY);
         Ok(state)
     }
@@ -134,16 +134,22 @@ impl State {
 
     fn compare(
         &self,
-        pid: &ProjectId,
-        name: Option<&ProjectName>,
+        snapshot: &dyn Snapshot,
+        (pid, name): (&ProjectId, Option<&ProjectName>),
         state: &Checkpoint,
         proves: &dyn Fn(&Checkpoint) -> Result<bool, VaultError>,
     ) -> Result<(), VaultError> {
-        match &self.checkpoints {
-            Some(checkpoints) => {
-                checkpoints.check(&self.vault, &*self.access, Seen { pid, name, state }, proves)
+        let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
+        let seen = Seen { pid, name, state };
+        match checkpoints.check(&self.vault, &*self.access, seen, proves) {
+            // A change whose answer was lost is in the checkpoint, but not in the copy on this machine.
+            Err(VaultError::Diverged(divergence)) if divergence.lost().is_some() => {
+                Err(match snapshot.outdated() {
+                    Some(outdated) => outdated.into(),
+                    None => VaultError::Diverged(divergence),
+                })
             }
-            None => Ok(()),
+            checked => checked,
         }
     }
 
@@ -188,7 +194,7 @@ impl State {
             Err(_) => Ok(true),
         };
         let now = project.checkpoint();
-        self.compare(&project.row.pid, Some(project.name()), &now, &proves)?;
+        self.compare(snapshot, (&project.row.pid, Some(project.name())), &now, &proves)?;
         self.check_age(&project)?;
         self.access.show_head(self.vault_id(), &project.opened, &project.row)?;
         self.accept(snapshot, &project.row.pid);

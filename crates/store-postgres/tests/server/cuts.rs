@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use secrets_core::store::StoreError;
+use secrets_core::store::{ServerError, StoreError};
 use secrets_core::vault::{SecretChanges, Vault, VaultError};
 use test_postgres::{Cluster, Cut, Relay};
 
@@ -103,4 +103,28 @@ fn a_lost_answer_is_settled() {
             }
         }
     }
+}
+
+#[test]
+fn a_copy_without_a_settled_change_is_no_loss_of_the_server() {
+    let Some(world) = World::new() else { return };
+    let relay = Relay::start(Cluster::shared().unwrap().port(), Duration::from_millis(1));
+    let vault = || world.vault("second", Some(relay.port()));
+    let connected = vault();
+    connected.create(&project("web"), secret("one", b"v")).unwrap();
+    std::thread::sleep(Duration::from_millis(60));
+    relay.cut(1, Cut::AnswerLost);
+    connected.create(&project("web"), secret("two", b"v")).unwrap();
+    assert_eq!(relay.cuts(), 1);
+
+    // The checkpoint has the change, and the copy on this machine does not.
+    relay.block();
+    match vault().list(Some(&project("web")), |_| true) {
+        Err(VaultError::Store(StoreError::Server(ServerError::NotCached(Some(_))))) => {}
+        Err(error) => panic!("{error}"),
+        Ok(listed) => panic!("the copy has {} secrets", listed.len()),
+    }
+
+    relay.unblock();
+    assert_eq!(vault().list(Some(&project("web")), |_| true).unwrap().len(), 2);
 }

@@ -350,7 +350,7 @@ impl RemoteSnapshot<'_> {
 }
 
 /// Returns the error for rows that the cache does not have.
-fn not_cached(cause: Option<&Arc<StoreError>>) -> StoreError {
+pub(super) fn not_cached(cause: Option<&Arc<StoreError>>) -> StoreError {
     ServerError::NotCached(cause.cloned()).into()
 }
 

@@ -238,6 +238,19 @@ impl RemoteStore {
         }
     }
 
+    /// Ends a transaction that has locked rows, and waits as long as for a change. A server that has
+    /// crashed shows a commit that no standby has; this one has to be acknowledged after it.
+    fn wait_for_standby(&self) -> Result<(), StoreError> {
+        match self.server()?.update(&Update::default()) {
+            Ok(committed) => {
+                self.is_replicated.set(committed.replicated);
+                Ok(())
+            }
+            Err(UpdateError::Failed(error)) => Err(error),
+            Err(UpdateError::Unknown(_)) => Err(StoreError::UnknownOutcome),
+        }
+    }
+
     fn begin(&self, mode: Mode) -> Result<RemoteSnapshot<'_>, StoreError> {
         RemoteSnapshot::new(self, mode)
     }
@@ -309,7 +322,14 @@ impl Store for RemoteStore {
     fn settle(&self, doubt: &Doubt) -> Result<bool, StoreError> {
         // The lock waits for a backend that is still at work.
         self.locks_directory.set(true);
-        let stored = doubt.is_stored(&self.begin(Mode::Locked)?);
+        let stored = self.begin(Mode::Locked).and_then(|snapshot| {
+            let is_stored = doubt.is_stored(&snapshot)?;
+            if is_stored {
+                self.wait_for_standby()?;
+            }
+
+            Ok(is_stored)
+        });
         self.locks_directory.set(false);
         let is_stored = stored?;
         self.settle_near(is_stored)?;

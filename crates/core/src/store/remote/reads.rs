@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::sqlite::{SqliteStore, SqliteTransaction};
 use super::super::{Inspection, OrphanRows, Snapshot, StoreError, Want};
 use super::ServerError;
-use super::confirm::RECORDS;
+use super::confirm::{RECORDS, not_cached};
 use super::message::Ask;
 use super::plan::Plan;
 use super::snapshot::{Mode, RemoteSnapshot};
@@ -14,6 +14,13 @@ use crate::crypto::rows::{AuditRow, GrantRow, PolicyRow, ProjectRow, Record, Slo
 use crate::crypto::tree::Leaf;
 
 impl Snapshot for RemoteSnapshot<'_> {
+    fn outdated(&self) -> Option<StoreError> {
+        match &self.state.borrow().mode {
+            Mode::Offline(cause) => Some(not_cached(cause.as_ref())),
+            _ => None,
+        }
+    }
+
     fn fetch(&self, wants: &[Want<'_>]) -> Result<(), StoreError> {
         if self.everything.get().is_some() || self.is_replaced() {
             return Ok(());
