@@ -12,7 +12,7 @@ use super::shared::value_source::{ReadValue, ValueArgs, never_from_an_argument};
 use crate::context::Context;
 use crate::error::{Error, hint};
 use crate::output::StoredSecret;
-use crate::ui::time;
+use crate::ui::{input, time};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,7 +72,12 @@ pub(crate) fn run(args: &CreateArgs, cx: &Context) -> Result<(), Error> {
     let is_first = offer_a_vault(cx)?;
     let vault = cx.vault()?;
 
-    if let Some(existing) = vault.find(project, &tag)? {
+    // Nobody types a value for a tag that is taken. Without a prompt, this would cost a server one trip
+    // more, and the change itself finds it out.
+    let is_typed = args.value.is_stdin() && input::stdin_is_terminal();
+    if (is_typed || !vault.is_remote())
+        && let Some(existing) = vault.find(project, &tag)?
+    {
         return Err(exists_error(VaultError::Exists(vec![existing])));
     }
 

@@ -60,7 +60,7 @@ pub(crate) fn questions(request: &Request, is_writing: bool) -> Vec<Question<'_>
     }
 
     if has_scope {
-        heads(&request.scope, &mut all);
+        heads(&request.scope, request.heads_only, &mut all);
     }
 
     for ask in &request.asks {
@@ -132,8 +132,7 @@ fn scope(scope: &Scope) -> Vec<Parameter<'_>> {
 }
 
 /// Asks for the heads of a scope and for what belongs to those that differ.
-fn heads<'a>(asked: &'a Scope, all: &mut Vec<Question<'a>>) {
-    let changed = with_changed();
+fn heads<'a>(asked: &'a Scope, heads_only: bool, all: &mut Vec<Question<'a>>) {
     let mut ask = |table, sql: &str| {
         all.push(Question::new(table, sql, scope(asked)));
     };
@@ -146,6 +145,11 @@ fn heads<'a>(asked: &'a Scope, all: &mut Vec<Question<'a>>) {
              JOIN secrets.projects p ON p.pid = w.pid"
         ),
     );
+    if heads_only {
+        return;
+    }
+
+    let changed = with_changed();
     ask(
         Table::Policies,
         &format!(

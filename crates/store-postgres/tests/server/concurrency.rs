@@ -1,11 +1,12 @@
 //! Several writers, and connections and servers that end at any moment.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrets_core::vault::{Vault, VaultError};
-use test_postgres::Cluster;
+use test_postgres::{Cluster, Relay};
 
 use crate::world::{World, project, secret};
 
@@ -59,6 +60,78 @@ fn writers_who_create_the_same_project_agree() {
     assert_eq!(tags(&vault).len(), 6);
     assert_eq!(vault.projects().unwrap().len(), 7);
     assert!(vault.verify(&|_| {}).unwrap().damage.is_empty());
+}
+
+/// Lets 100 machines create secrets in some projects while 20 others read, and prints how long each
+/// change took.
+fn hundred_writers(projects: usize, each: usize, round_trip: Duration) {
+    let Some(world) = World::new() else { return };
+    for number in 0..projects {
+        let of = project(&format!("web-{number}"));
+        world.vault("first", None).create(&of, secret("zero", b"v")).unwrap();
+    }
+
+    let relay = Relay::start(Cluster::shared().unwrap().port(), round_trip);
+    let (times, is_over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for reader in 0..20 {
+            let (world, relay, is_over) = (&world, &relay, &is_over);
+            scope.spawn(move || {
+                let vault = world.vault(&format!("reader-{reader}"), Some(relay.port()));
+                while !is_over.load(Ordering::Relaxed) {
+                    let of = project(&format!("web-{}", reader % projects));
+                    vault.list(Some(&of), |_| true).unwrap();
+                    thread::sleep(Duration::from_millis(200));
+                }
+            });
+        }
+
+        let writers: Vec<_> = (0..100)
+            .map(|writer| {
+                let (world, relay, times) = (&world, &relay, &times);
+                scope.spawn(move || {
+                    let vault = world.vault(&format!("machine-{writer}"), Some(relay.port()));
+                    let of = project(&format!("web-{}", writer % projects));
+                    for number in 0..each {
+                        let begun = Instant::now();
+                        let new = secret(&format!("tag-{writer}-{number}"), b"value");
+                        vault.create(&of, new).unwrap();
+                        times.lock().unwrap().push(begun.elapsed());
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().unwrap();
+        }
+
+        is_over.store(true, Ordering::Relaxed);
+    });
+
+    let mut times = times.into_inner().unwrap();
+    times.sort_unstable();
+    let rate = times.len() as f64 / begun.elapsed().as_secs_f64();
+    eprintln!(
+        "{projects} projects, {round_trip:?}: {} changes, {rate:.0} a second, median {:?}, 99 % {:?}",
+        times.len(),
+        times[times.len() / 2],
+        times[times.len() * 99 / 100]
+    );
+
+    let vault = world.vault("last", None);
+    let found = vault.list(None, |_| true).unwrap().len();
+    assert_eq!(found, 100 * each + projects);
+    assert!(vault.verify(&|_| {}).unwrap().damage.is_empty());
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_writers_lose_nothing() {
+    hundred_writers(1, 4, Duration::from_millis(30));
+    for round_trip in [0, 1, 30] {
+        hundred_writers(3, 20, Duration::from_millis(round_trip));
+    }
 }
 
 #[test]

@@ -1,6 +1,13 @@
 //! A vault on a real PostgreSQL server. Without PostgreSQL on this machine, these tests do nothing; in CI
 //! they fail.
-#![allow(clippy::unwrap_used, clippy::too_many_lines, unreachable_pub, dead_code, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    clippy::cast_precision_loss,
+    unreachable_pub,
+    dead_code,
+    missing_docs
+)]
 
 mod concurrency;
 mod cuts;

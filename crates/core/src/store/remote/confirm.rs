@@ -145,17 +145,30 @@ impl RemoteSnapshot<'_> {
             self.add_used(&mut scope)?;
         }
 
-        let request = Request { begin, scope, asks: plan.asks.clone() };
+        let heads_only = begin == Some(Begin::Read) && plan.confirms_heads();
+        let request = Request { begin, scope, heads_only, asks: plan.asks.clone() };
         let server = self.store.server()?;
         let asked = server.ask(&request);
-        match &asked {
-            Ok(_) => self.state.borrow_mut().has_begun = true,
-            // The transaction may have begun, with its locks.
-            Err(_) if begin.is_some() => server.end(),
-            Err(_) => {}
-        }
+        match asked {
+            Ok(mut rows) => {
+                self.state.borrow_mut().has_begun = true;
+                if heads_only && !rows.projects.is_empty() {
+                    let whole = Request { begin: None, heads_only: false, ..request };
+                    let (vault, slots) = (rows.vault.take(), std::mem::take(&mut rows.slots));
+                    rows = Rows { vault, slots, ..server.ask(&whole)? };
+                }
 
-        asked
+                Ok(rows)
+            }
+            // The transaction may have begun, with its locks.
+            Err(error) => {
+                if begin.is_some() {
+                    server.end();
+                }
+
+                Err(error)
+            }
+        }
     }
 
     /// Adds the heads that the caller has read, so that they are locked as well.

@@ -14,6 +14,8 @@ pub struct Request {
     pub begin: Option<Begin>,
     /// The projects whose heads are wanted
     pub scope: Scope,
+    /// Only the heads that differ are wanted, without what belongs to them. Most often none does.
+    pub heads_only: bool,
     /// Rows that are wanted, whatever the heads are
     pub asks: Vec<Ask>,
 }

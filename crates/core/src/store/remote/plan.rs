@@ -5,6 +5,9 @@ use super::super::{Extent, Snapshot, StoreError, Want};
 use super::message::{Ask, KnownHead, Scope};
 use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId};
 
+/// The number of projects whose heads are confirmed before it is known which of them is wanted.
+const FEW: usize = 8;
+
 /// Rows to ask for.
 #[derive(Default)]
 pub(super) struct Plan {
@@ -15,6 +18,16 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn is_empty(&self) -> bool {
         self.scope == Scope::default() && self.asks.is_empty()
+    }
+
+    /// Returns true if the cache probably has everything, and the server only has to confirm that.
+    pub(super) fn confirms_heads(&self) -> bool {
+        let Scope { known, entries, ids, all } = &self.scope;
+        self.asks.is_empty()
+            && entries.is_empty()
+            && ids.is_empty()
+            && all.is_none()
+            && known.iter().all(|known| !known.sig.is_empty())
     }
 
     /// Returns true if the caller has a head of the project.
@@ -70,7 +83,15 @@ impl Plan {
             Want::Ids(rids) => self.ids(cache, rids)?,
             Want::Values(rids) => self.values(cache, rids)?,
             Want::Grants => self.asks.push(Ask::Grants),
-            Want::Grant(token_id) => self.asks.push(Ask::Grant(**token_id)),
+            Want::Grant(token_id) => {
+                self.asks.push(Ask::Grant(**token_id));
+
+                // A token has one project, which its grant names. It is probably one of these.
+                let pids = cache.cached_projects()?;
+                if pids.len() <= FEW {
+                    pids.iter().try_for_each(|pid| self.head(cache, pid, Extent::IfSmall))?;
+                }
+            }
         }
 
         Ok(())

@@ -22,7 +22,12 @@ impl RemoteStore {
         let server = self.server()?;
         let scope = Scope { all: Some(Extent::Head), ..Scope::default() };
         let begin = Some(Begin::Write { directory: true });
-        let now = server.ask(&Request { begin, scope, asks: vec![Ask::Everything] });
+        let now = server.ask(&Request {
+            begin,
+            scope,
+            asks: vec![Ask::Everything],
+            ..Request::default()
+        });
         let planned = now.and_then(|now| plan(&self.cache.reading()?, &now, pids, has_grants));
         let restored = planned.and_then(|(update, left_out)| {
             let has_directory = pids.contains(&DIRECTORY);
