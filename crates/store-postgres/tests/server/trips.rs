@@ -138,6 +138,22 @@ fn fresh() -> String {
 }
 
 #[test]
+fn a_write_after_a_change_elsewhere_takes_three_trips() {
+    let Some((world, relay)) = world() else { return };
+    let writer = world.vault("writer", None);
+    for of in ["small", "large"].map(project) {
+        let vault = world.vault("second", Some(relay.port()));
+        vault.list(Some(&of), |_| true).unwrap();
+        writer.create(&of, secret(&fresh(), b"value")).unwrap();
+        let counted = trips(&relay, false, || {
+            drop(vault.create(&of, secret(&fresh(), b"value")).unwrap());
+        });
+        eprintln!("{of}: {counted}");
+        at_most(counted, 3, &format!("create in {of} after a change elsewhere"));
+    }
+}
+
+#[test]
 fn writes_take_one_trip_where_the_project_is_known() {
     let Some((world, relay)) = world() else { return };
     let connecting = connecting(&world, &relay);

@@ -184,6 +184,9 @@ fn measure(cluster: &Cluster, directory: &Path, program: &Path, runs: usize, rou
     local.run(&["unlock", "--ttl", "8h", "--idle", "8h"], b"");
     let file = median(runs, |_| local.warm(&["get", "api-key"], b""));
     println!("{round_trip:>3} ms  get --offline {offline:.2}, from a file {file:.2}");
+
+    let rekey = first.run(&["rekey", "--yes"], b"");
+    report("rekey of 10,000", rekey.as_secs_f64() * 1000.0);
     for machine in [&first, &second, &local] {
         machine.warm(&["lock"], b"");
     }
