@@ -124,7 +124,7 @@ fn the_recovery_code_joins_when_every_machine_is_lost() {
     drop(founder);
 
     let machine = Sandbox::empty();
-    let code = machine.write("code", &String::from_utf8(code).unwrap());
+    let code = machine.write("code", String::from_utf8(code).unwrap());
     let (url, code) = (world.url(), code.to_str().unwrap().to_owned());
     let join = |file: &str| {
         let options = ["-q", "remote", "join", "--url", &url, "--recovery-file", file];

@@ -2,6 +2,7 @@
 //! they fail.
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stderr,
     clippy::too_many_lines,
     clippy::cast_precision_loss,
     unreachable_pub,

@@ -148,7 +148,6 @@ fn a_write_after_a_change_elsewhere_takes_three_trips() {
         let counted = trips(&relay, false, || {
             drop(vault.create(&of, secret(&fresh(), b"value")).unwrap());
         });
-        eprintln!("{of}: {counted}");
         at_most(counted, 3, &format!("create in {of} after a change elsewhere"));
     }
 }
