@@ -86,6 +86,15 @@ fn wait_for(mut is_true: impl FnMut() -> bool) {
     }
 }
 
+/// Ends the writers of a test when the killing is over, or when it has failed.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Returns the tags of a project; none if the project does not exist.
 fn tags(vault: &Vault, of: &str) -> Result<BTreeSet<String>, VaultError> {
     match vault.list(Some(&project(of)), |_| true) {
@@ -152,13 +161,13 @@ fn kill_primaries(count: u64) {
                 });
             }
 
+            let _over = Over(&is_over);
             thread::sleep(Duration::from_millis(100 + round * 37 % 400));
             pair.fail_over();
 
             // The new primary acknowledges nothing before it has a standby.
             let next = pair.next_standby();
             thread::sleep(Duration::from_millis(100));
-            is_over.store(true, Ordering::Relaxed);
             next
         });
         pair.replace(next);
@@ -178,6 +187,59 @@ fn kill_primaries(count: u64) {
     let [stored, failed, unknown] = [&told.stored, &told.failed, &told.unknown].map(BTreeSet::len);
     eprintln!("{count} failovers: {stored} stored, {failed} failed, {unknown} unknown");
     assert!(stored as u64 > count * 10, "{stored} stored, {failed} failed, {unknown} unknown");
+}
+
+#[test]
+fn a_server_that_crashes_keeps_every_acknowledged_change() {
+    if !Cluster::is_available() {
+        return;
+    }
+
+    let cluster = Cluster::start(&Options::default());
+    let world = World::at(&cluster);
+    let (told, is_over) = (Mutex::new(Told::default()), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for writer in 0..3 {
+            let (world, told, is_over) = (&world, &told, &is_over);
+            scope.spawn(move || {
+                let vault = world.vault(&format!("machine-{writer}"), None);
+                for number in 0.. {
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+
+                    let tag = format!("tag-{writer}-{number}");
+                    let outcome = create(&vault, "web", &tag);
+                    told.lock().unwrap().note(tag, &outcome);
+                    if outcome.is_err() {
+                        thread::sleep(PAUSE);
+                    }
+                }
+            });
+        }
+
+        let _over = Over(&is_over);
+        for crash in 0..6 {
+            let stored = || told.lock().unwrap().stored.len();
+            let before = stored();
+            wait_for(|| stored() > before + 5);
+            thread::sleep(Duration::from_millis(crash * 7));
+            if crash % 2 == 0 {
+                cluster.kill();
+            } else {
+                cluster.stop_immediately();
+            }
+            cluster.restart();
+        }
+    });
+
+    let told = told.into_inner().unwrap();
+    let fresh = world.vault("fresh", None);
+    let found = tags(&fresh, "web").unwrap();
+    assert!(told.stored.is_subset(&found), "{:?} are lost", told.stored.difference(&found));
+    assert!(told.failed.is_disjoint(&found), "{:?} failed", told.failed.intersection(&found));
+    assert!(fresh.verify(&|_| {}).unwrap().damage.is_empty());
+    assert!(told.stored.len() > 20, "{} stored", told.stored.len());
 }
 
 #[test]
