@@ -155,16 +155,24 @@ fn a_job_with_a_token_needs_no_file() {
     let token = String::from_utf8(token).unwrap();
 
     let job = Sandbox::empty();
-    let render = |template: &str| {
+    let render_at = |url: String, template: &str| {
         let command = world.command(&job, &["render", "-p", "web", "-e", template, "--reveal"]);
         let command = command.without_env("SECRETS_PASSPHRASE").env("SECRETS_TOKEN", token.trim());
-        command.env("SECRETS_VAULT", world.url()).run()
+        command.env("SECRETS_VAULT", url).run()
     };
+    let render = |template: &str| render_at(world.url(), template);
     render("{{ secrets.api-key }}").succeeds().stdout("value-for-the-job");
-    world.relay.reset();
-    render("{{ secrets.api-key }}").succeeds().stdout("value-for-the-job");
-    let trips = world.relay.trips();
-    assert!(trips <= MOST_TRIPS, "{trips}");
+
+    // Without a delay, one flight may count as two.
+    let relay = Relay::start(Cluster::shared().unwrap().port(), Duration::from_millis(20));
+    for most in [u64::MAX, MOST_TRIPS] {
+        relay.reset();
+        let run = render_at(world.database.url_at(relay.port()), "{{ secrets.api-key }}");
+        run.succeeds().stdout("value-for-the-job");
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(relay.trips() <= most, "{}", relay.trips());
+    }
+
     render("{{ secrets.other }}").fails_with(3).stderr_has("token `ci` is limited to some secrets");
 
     let update = world.command(&founder, &["-q", "update", "api-key", "-p", "web"]);
