@@ -32,8 +32,8 @@ pub struct Repair {
     pub repaired: Vec<LostChanges>,
     /// The projects of which this machine has not seen everything that the server has lost
     pub incomplete: Vec<LostChanges>,
-    /// The list of projects was lost as well. Then the projects that are not complete keep all others
-    /// from being put back
+    /// The projects that could be put back, but wait for the incomplete ones: the server has also lost
+    /// the list of projects, which is put back with all of them or not at all
     pub waits: Vec<LostChanges>,
 }
 
