@@ -238,10 +238,9 @@ impl RemoteStore {
         }
     }
 
-    /// Ends a transaction that has locked rows, and waits as long as for a change. A server that has
-    /// crashed shows a commit that no standby has; this one has to be acknowledged after it.
-    fn wait_for_standby(&self) -> Result<(), StoreError> {
-        match self.server()?.update(&Update::default()) {
+    /// Commits the open transaction with an update, and notes whether the standby has it.
+    fn commit_open(&self, update: &Update) -> Result<(), StoreError> {
+        match self.server()?.update(update) {
             Ok(committed) => {
                 self.is_replicated.set(committed.replicated);
                 Ok(())
@@ -325,7 +324,9 @@ impl Store for RemoteStore {
         let stored = self.begin(Mode::Locked).and_then(|snapshot| {
             let is_stored = doubt.is_stored(&snapshot)?;
             if is_stored {
-                self.wait_for_standby()?;
+                // A server that has crashed shows a commit that no standby has. The end of this
+                // transaction, which has locked rows, is acknowledged after it.
+                self.commit_open(&Update::default())?;
             }
 
             Ok(is_stored)

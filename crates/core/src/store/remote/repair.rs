@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::sqlite::SqliteTransaction;
 use super::super::{Snapshot, StoreError};
-use super::message::{Ask, Begin, Request, Rows, Scope, Update, UpdateError};
+use super::message::{Ask, Begin, Request, Rows, Scope, Update};
 use super::{RemoteStore, ServerError};
 use crate::crypto::ids::{DIRECTORY, Hash, ProjectId, RecordId};
 use crate::crypto::rows::Record;
@@ -35,14 +35,8 @@ impl RemoteStore {
                 return Ok(left_out);
             }
 
-            match server.update(&update) {
-                Ok(committed) => {
-                    self.is_replicated.set(committed.replicated);
-                    Ok(left_out)
-                }
-                Err(UpdateError::Failed(error)) => Err(error),
-                Err(UpdateError::Unknown(_)) => Err(StoreError::UnknownOutcome),
-            }
+            self.commit_open(&update)?;
+            Ok(left_out)
         });
         server.end();
         restored
