@@ -1,7 +1,7 @@
 //! Several writers, and connections and servers that end at any moment.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -137,25 +137,38 @@ fn a_hundred_writers_lose_nothing() {
 #[test]
 fn a_backend_that_is_killed_at_any_moment_loses_no_acknowledged_write() {
     let Some(world) = World::new() else { return };
-    let ended = AtomicBool::new(false);
+    let (stored, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (mut acknowledged, mut failed) = (Vec::new(), 0);
     thread::scope(|scope| {
+        // Each kill waits for a write, so that writers get on also on a slow machine.
         scope.spawn(|| {
-            while !ended.load(Ordering::Relaxed) {
-                Cluster::shared().unwrap().sql(&format!(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                     WHERE datname = '{}' AND usename = 'app'",
-                    world.database.name()
-                ));
-                thread::sleep(Duration::from_millis(7));
+            let mut session = world.database.session();
+            let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                        WHERE datname = current_database() AND usename = 'app'";
+            let mut before = 0;
+            for pause in (0..20).cycle() {
+                while stored.load(Ordering::Relaxed) == before && !ended.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+
+                if ended.load(Ordering::Relaxed) {
+                    break;
+                }
+
+                before = stored.load(Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(pause));
+                session.sql(kill);
             }
         });
 
         let vault = world.vault("writer", None);
-        for number in 0..60 {
+        for number in 0..100 {
             let tag = format!("tag-{number:03}");
             match vault.create(&project("web"), secret(&tag, b"value")) {
-                Ok(_) => acknowledged.push(tag),
+                Ok(_) => {
+                    acknowledged.push(tag);
+                    stored.fetch_add(1, Ordering::Relaxed);
+                }
                 Err(VaultError::Exists(_)) => panic!("{tag} was stored twice"),
                 Err(VaultError::Store(_)) => failed += 1,
                 Err(error) => panic!("{error}"),

@@ -162,7 +162,10 @@ fn kill_primaries(count: u64) {
             }
 
             let _over = Over(&is_over);
-            thread::sleep(Duration::from_millis(100 + round * 37 % 400));
+            let stored = || told.lock().unwrap().stored.len();
+            let before = stored();
+            wait_for(|| stored() > before + WRITERS);
+            thread::sleep(Duration::from_millis(round * 37 % 400));
             pair.fail_over();
 
             // The new primary acknowledges nothing before it has a standby.
@@ -186,7 +189,6 @@ fn kill_primaries(count: u64) {
 
     let [stored, failed, unknown] = [&told.stored, &told.failed, &told.unknown].map(BTreeSet::len);
     eprintln!("{count} failovers: {stored} stored, {failed} failed, {unknown} unknown");
-    assert!(stored as u64 > count * 10, "{stored} stored, {failed} failed, {unknown} unknown");
 }
 
 #[test]

@@ -14,8 +14,10 @@ use test_postgres::{Cluster, Relay};
 
 use crate::world::{World, by_tag, project, secret, tag, value};
 
-/// Longer than this machine needs between two parts of one flight.
-const ROUND_TRIP: Duration = Duration::from_millis(50);
+/// The round trips of the relay. The relay counts one flight as two where the client stops for that long
+/// between two parts of it, as it may on a busy machine. Therefore wrong counts are counted again with the
+/// second one.
+const ROUND_TRIPS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
 /// The secrets of each project. Those of `large` take more than 64 KiB together.
 const COUNT: usize = 40;
@@ -24,37 +26,69 @@ fn name(number: usize) -> String {
     format!("tag-{number:03}")
 }
 
-fn world() -> Option<(World, Relay)> {
-    let world = World::new()?;
-    let vault = world.vault("writer", None);
-    for (name, size) in [("small", 20), ("large", 4000)] {
-        let new = (0..COUNT).map(|number| secret(&self::name(number), &vec![b'x'; size]));
-        vault.create_all(&project(name), new).unwrap();
+/// A vault behind a relay that counts.
+struct Counter {
+    world: World,
+    relay: Relay,
+    round_trip: Duration,
+    /// The number of trips that connecting takes
+    connecting: u64,
+    /// The counts that were too high
+    wrong: Vec<String>,
+}
+
+impl Counter {
+    fn start(round_trip: Duration) -> Option<Self> {
+        let world = World::new()?;
+        let vault = world.vault("writer", None);
+        for (name, size) in [("small", 20), ("large", 4000)] {
+            let new = (0..COUNT).map(|number| secret(&self::name(number), &vec![b'x'; size]));
+            vault.create_all(&project(name), new).unwrap();
+        }
+
+        let relay = Relay::start(Cluster::shared().unwrap().port(), round_trip);
+        let mut counter = Self { world, relay, round_trip, connecting: 0, wrong: Vec::new() };
+        let address = counter.world.address(Some(counter.relay.port()));
+        let server = PostgresServer::new(&address.encode()).unwrap();
+        let request = Request { begin: Some(Begin::Read), ..Request::default() };
+        let trips = counter.trips(false, || drop(server.ask(&request).unwrap()));
+        counter.connecting = trips - 1;
+        Some(counter)
     }
 
-    let relay = Relay::start(Cluster::shared().unwrap().port(), ROUND_TRIP);
-    Some((world, relay))
+    fn vault(&self, machine: &str) -> Vault {
+        self.world.vault(machine, Some(self.relay.port()))
+    }
+
+    /// Returns the number of trips that `act` waits for. The end of a transaction is a flight of its own
+    /// for which nobody waits.
+    fn trips(&self, reads: bool, act: impl FnOnce()) -> u64 {
+        thread::sleep(self.round_trip * 3);
+        self.relay.reset();
+        act();
+        thread::sleep(self.round_trip);
+        self.relay.trips().saturating_sub(u64::from(reads))
+    }
+
+    fn at_most(&mut self, trips: u64, expected: u64, what: &str) {
+        if trips > expected {
+            self.wrong.push(format!("{what}: {trips} trips instead of {expected}"));
+        }
+    }
 }
 
-/// Returns the number of trips that `act` waits for. The end of a transaction is a flight of its own
-/// for which nobody waits.
-fn trips(relay: &Relay, reads: bool, act: impl FnOnce()) -> u64 {
-    thread::sleep(ROUND_TRIP * 3);
-    relay.reset();
-    act();
-    thread::sleep(ROUND_TRIP);
-    relay.trips() - u64::from(reads)
-}
+fn count(act: impl Fn(&mut Counter)) {
+    let mut wrong = Vec::new();
+    for round_trip in ROUND_TRIPS {
+        let Some(mut counter) = Counter::start(round_trip) else { return };
+        act(&mut counter);
+        wrong = counter.wrong;
+        if wrong.is_empty() {
+            return;
+        }
+    }
 
-fn at_most(trips: u64, expected: u64, what: &str) {
-    assert!(trips <= expected, "{what}: {trips} trips instead of {expected}");
-}
-
-/// Returns the number of trips that connecting takes: TCP is not counted.
-fn connecting(world: &World, relay: &Relay) -> u64 {
-    let server = PostgresServer::new(&world.address(Some(relay.port())).encode()).unwrap();
-    let request = Request { begin: Some(Begin::Read), ..Request::default() };
-    trips(relay, false, || drop(server.ask(&request).unwrap())) - 1
+    panic!("{wrong:#?}");
 }
 
 type Operation = fn(&Vault, &ProjectName);
@@ -79,26 +113,30 @@ const READS: &[(&str, [[u64; 2]; 3], Operation)] = &[
 
 #[test]
 fn reads_take_one_trip_if_nothing_has_changed() {
-    let Some((world, relay)) = world() else { return };
-    let writer = world.vault("writer", None);
-    let connecting = connecting(&world, &relay);
-    for (at, of) in ["small", "large"].map(project).iter().enumerate() {
-        for (operation, expected, act) in READS {
-            let machine = format!("{operation} {of}");
-            let vault = world.vault(&machine, Some(relay.port()));
-            let counted = |vault: &Vault| trips(&relay, true, || act(vault, of));
-            at_most(counted(&vault) - connecting, expected[0][at], &format!("{machine}, not seen"));
-            at_most(counted(&vault), expected[1][at], &format!("{machine}, seen"));
+    count(|counter| {
+        let writer = counter.world.vault("writer", None);
+        for (at, of) in ["small", "large"].map(project).iter().enumerate() {
+            for (operation, expected, act) in READS {
+                let machine = format!("{operation} {of}");
+                let vault = counter.vault(&machine);
+                let trips = counter.trips(true, || act(&vault, of)) - counter.connecting;
+                counter.at_most(trips, expected[0][at], &format!("{machine}, not seen"));
+                let trips = counter.trips(true, || act(&vault, of));
+                counter.at_most(trips, expected[1][at], &format!("{machine}, seen"));
 
-            let fresh = world.vault(&machine, Some(relay.port()));
-            let trips = counted(&fresh) - connecting;
-            at_most(trips, expected[1][at], &format!("{machine}, seen by another process"));
+                let fresh = counter.vault(&machine);
+                let trips = counter.trips(true, || act(&fresh, of)) - counter.connecting;
+                let what = format!("{machine}, seen by another process");
+                counter.at_most(trips, expected[1][at], &what);
 
-            let changes = SecretChanges { value: Some(value(b"new")), ..SecretChanges::default() };
-            writer.update(of, &by_tag("tag-000"), None, changes).unwrap();
-            at_most(counted(&vault), expected[2][at], &format!("{machine}, changed"));
+                let new = Some(value(b"new"));
+                let changes = SecretChanges { value: new, ..SecretChanges::default() };
+                writer.update(of, &by_tag("tag-000"), None, changes).unwrap();
+                let trips = counter.trips(true, || act(&vault, of));
+                counter.at_most(trips, expected[2][at], &format!("{machine}, changed"));
+            }
         }
-    }
+    });
 }
 
 /// Writes: the most trips on a machine that has not seen the project, and on one that has listed its secrets;
@@ -139,31 +177,33 @@ fn fresh() -> String {
 
 #[test]
 fn a_write_after_a_change_elsewhere_takes_three_trips() {
-    let Some((world, relay)) = world() else { return };
-    let writer = world.vault("writer", None);
-    for of in ["small", "large"].map(project) {
-        let vault = world.vault("second", Some(relay.port()));
-        vault.list(Some(&of), |_| true).unwrap();
-        writer.create(&of, secret(&fresh(), b"value")).unwrap();
-        let counted = trips(&relay, false, || {
-            drop(vault.create(&of, secret(&fresh(), b"value")).unwrap());
-        });
-        at_most(counted, 3, &format!("create in {of} after a change elsewhere"));
-    }
+    count(|counter| {
+        let writer = counter.world.vault("writer", None);
+        for of in ["small", "large"].map(project) {
+            let vault = counter.vault("second");
+            vault.list(Some(&of), |_| true).unwrap();
+            writer.create(&of, secret(&fresh(), b"value")).unwrap();
+            let trips = counter.trips(false, || {
+                drop(vault.create(&of, secret(&fresh(), b"value")).unwrap());
+            });
+            counter.at_most(trips, 3, &format!("create in {of} after a change elsewhere"));
+        }
+    });
 }
 
 #[test]
 fn writes_take_one_trip_where_the_project_is_known() {
-    let Some((world, relay)) = world() else { return };
-    let connecting = connecting(&world, &relay);
-    for (at, of) in ["small", "large"].map(project).iter().enumerate() {
-        for (operation, expected, act) in WRITES {
-            let machine = format!("{operation} {of}");
-            let vault = world.vault(&machine, Some(relay.port()));
-            let counted = || trips(&relay, false, || act(&vault, of));
-            at_most(counted() - connecting, expected[0][at], &format!("{machine}, not seen"));
-            vault.list(Some(of), |_| true).unwrap();
-            at_most(counted(), expected[1][at], &format!("{machine}, seen"));
+    count(|counter| {
+        for (at, of) in ["small", "large"].map(project).iter().enumerate() {
+            for (operation, expected, act) in WRITES {
+                let machine = format!("{operation} {of}");
+                let vault = counter.vault(&machine);
+                let trips = counter.trips(false, || act(&vault, of)) - counter.connecting;
+                counter.at_most(trips, expected[0][at], &format!("{machine}, not seen"));
+                vault.list(Some(of), |_| true).unwrap();
+                let trips = counter.trips(false, || act(&vault, of));
+                counter.at_most(trips, expected[1][at], &format!("{machine}, seen"));
+            }
         }
-    }
+    });
 }
