@@ -238,12 +238,15 @@ impl fmt::Debug for Address {
 }
 
 impl Host {
-    /// Checks a name, an IP address or the absolute path of a socket's directory.
+    /// Checks a name, an IP address in its shortest form (RFC 5952) or the absolute path of a socket's
+    /// directory.
     fn new(name: String, port: u16) -> Option<Self> {
         let is_valid = if name.starts_with('/') {
             name.len() <= MAX_URL && is_printable(&name)
         } else {
+            let is_shortest = |address: Ipv6Addr| address.to_string() == name;
             ServerName::try_from(name.as_str()).is_ok()
+                && name.parse::<Ipv6Addr>().ok().is_none_or(is_shortest)
         };
         (is_valid && port != 0).then_some(Self { name, port })
     }

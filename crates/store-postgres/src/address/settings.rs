@@ -1,5 +1,6 @@
 //! The settings of a connection: from a URL, then from variables, then the defaults.
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -201,7 +202,11 @@ fn hosts(hosts: Option<&str>, ports: Option<&str>) -> Result<Vec<Host>, AddressE
             "" => DEFAULT_PORT,
             port => number(port).filter(|port| *port != 0).ok_or(AddressError::Port)?,
         };
-        checked.push(Host::new(host.to_owned(), port).ok_or(AddressError::Host)?);
+        let name = match host.parse::<Ipv6Addr>() {
+            Ok(address) => address.to_string(),
+            Err(_) => host.to_owned(),
+        };
+        checked.push(Host::new(name, port).ok_or(AddressError::Host)?);
     }
 
     Ok(checked)

@@ -286,6 +286,8 @@ fn what_is_stored_is_checked_again() {
     assert!(!decoded(Address { hosts: vec![host("h", 1); 17], ..valid() }));
     assert!(!decoded(Address { hosts: vec![host("h", 0)], ..valid() }));
     assert!(!decoded(Address { hosts: vec![host("a\nb", 1)], ..valid() }));
+    assert!(decoded(Address { hosts: vec![host("::1", 1)], ..valid() }));
+    assert!(!decoded(Address { hosts: vec![host("0::1", 1)], ..valid() }));
     assert!(!decoded(Address { user: String::new(), ..valid() }));
     assert!(!decoded(Address { database: "\x1b".to_owned(), ..valid() }));
     assert!(!decoded(Address { connect_timeout: Duration::ZERO, ..valid() }));
