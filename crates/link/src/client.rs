@@ -81,6 +81,7 @@ impl Server for LinkServer {
         match self.ask(&Question::Update(update.clone())) {
             Ok(Answer::Committed(committed)) => Ok(committed),
             Ok(Answer::Failed(fault)) => Err(UpdateError::Failed(fault.error())),
+            Ok(Answer::Overtaken(rows)) => Err(UpdateError::Overtaken(Box::new(rows))),
             Ok(Answer::Unknown(fault)) => Err(UpdateError::Unknown(fault.error())),
             _ => Err(UpdateError::Unknown(broken())),
         }

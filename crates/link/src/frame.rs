@@ -65,6 +65,8 @@ pub(crate) enum Answer {
     Rows(Rows),
     Committed(Committed),
     Failed(Fault),
+    /// Another writer came first. A transaction has begun, and these are its first rows.
+    Overtaken(Rows),
     /// The outcome of a commit is not known.
     Unknown(Fault),
 }
@@ -154,6 +156,7 @@ impl Answer {
         match updated {
             Ok(committed) => Self::Committed(committed),
             Err(UpdateError::Failed(error)) => Self::Failed(Fault::of(error)),
+            Err(UpdateError::Overtaken(rows)) => Self::Overtaken(*rows),
             Err(UpdateError::Unknown(error)) => Self::Unknown(Fault::of(error)),
         }
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join, join_all, join3, select};
+use futures_util::future::{Either, join, join_all, join3, select};
 use futures_util::{TryStreamExt, pin_mut};
 use secrets_core::store::StoreError;
 use secrets_core::store::remote::{Begin, Committed, Request, Rows, Update, UpdateError};
@@ -14,7 +14,7 @@ use crate::address::Address;
 use crate::connect::{Session, connect};
 use crate::facts::{self, ServerFacts};
 use crate::failure::{Failure, lost, unconnected};
-use crate::questions::{Question, begin, questions};
+use crate::questions::{Question, begin, questions, questions_if_overtaken};
 use crate::schema;
 use crate::statement::Statement;
 use crate::update;
@@ -111,28 +111,56 @@ impl Connection {
         }
 
         let statements = update::statements(update);
-        let commit = async |session: &Session| {
+        let next = update.or_ask.as_ref().map(|request| questions_if_overtaken(update, request));
+        let attempt = async |session: &Session| {
             let _ = session.take_warnings();
             let client = session.client();
-            let work = join_all(statements.iter().map(|statement| run(client, statement)));
-            let commit = client.batch_execute("COMMIT");
-            let (start, worked, end) = join3(batch(client, begin.as_deref()), work, commit).await;
+            let commit = commit(client, begin.as_deref(), &statements);
+            let ask = async {
+                match (&update.or_ask, &next) {
+                    (Some(request), Some(next)) => answer(client, request.begin, false, next).await,
+                    _ => Err(Failure::Failed(StoreError::Raced)),
+                }
+            };
+            pin_mut!(commit, ask);
 
-            // The first failure gives the reason. Those after it only say that the transaction has
-            // failed.
-            let all = std::iter::once(start).chain(worked).chain(std::iter::once(end));
-            for one in all {
-                one.map_err(|error| Failure::of(&error))?;
+            // Both are sent at once. Nobody waits for the answer to a question that was not needed.
+            let (committed, asked) = match select(commit, ask).await {
+                Either::Left((committed, ask)) => (committed, Either::Left(ask)),
+                Either::Right((asked, commit)) => (commit.await, Either::Right(asked)),
+            };
+            match committed {
+                Ok(()) => {
+                    let replicated = session.take_warnings().is_empty();
+                    Ok(Outcome::Committed(Committed { replicated }))
+                }
+                Err(Failure::Failed(StoreError::Raced)) => {
+                    let asked = match asked {
+                        Either::Left(ask) => ask.await,
+                        Either::Right(asked) => asked,
+                    };
+                    let rows = asked.map_err(|_| Failure::Failed(StoreError::Raced))?;
+                    Ok(Outcome::Overtaken(Box::new(rows)))
+                }
+                Err(failure) => Err(failure),
             }
-
-            Ok(Committed { replicated: session.take_warnings().is_empty() })
         };
 
-        let outcome = self.with_session(update.begins, commit).await;
-        outcome.map_err(|failure| match failure {
-            Failure::Failed(cause) => UpdateError::Failed(cause),
-            Failure::Lost(cause) => UpdateError::Unknown(cause),
-        })
+        let outcome = self.with_session(update.begins, attempt).await;
+        if self.session.as_ref().is_some_and(|session| !session.is_closed()) {
+            self.open = update.or_ask.as_ref().and_then(|request| request.begin);
+        }
+
+        if !matches!(outcome, Ok(Outcome::Overtaken(_))) {
+            self.end().await;
+        }
+
+        match outcome {
+            Ok(Outcome::Committed(committed)) => Ok(committed),
+            Ok(Outcome::Overtaken(rows)) => Err(UpdateError::Overtaken(rows)),
+            Err(Failure::Failed(cause)) => Err(UpdateError::Failed(cause)),
+            Err(Failure::Lost(cause)) => Err(UpdateError::Unknown(cause)),
+        }
     }
 
     /// Ends the transaction, if one is open. Locks end now, and nobody waits for the answer.
@@ -190,6 +218,30 @@ impl Connection {
 
         outcome
     }
+}
+
+/// What became of an update.
+enum Outcome {
+    Committed(Committed),
+    Overtaken(Box<Rows>),
+}
+
+/// Sends a transaction with its end, and waits for all answers.
+async fn commit(
+    client: &Client,
+    begin: Option<&str>,
+    statements: &[Statement<'_>],
+) -> Result<(), Failure> {
+    let work = join_all(statements.iter().map(|statement| run(client, statement)));
+    let commit = client.batch_execute("COMMIT");
+    let (start, worked, end) = join3(batch(client, begin), work, commit).await;
+
+    // The first failure gives the reason. Those after it only say that the transaction has failed.
+    for one in std::iter::once(start).chain(worked).chain(std::iter::once(end)) {
+        one.map_err(|error| Failure::of(&error))?;
+    }
+
+    Ok(())
 }
 
 /// Gives up after `limit`. What became of the work is then unknown.

@@ -34,9 +34,25 @@ impl Link {
 struct Progress {
     /// True if the client has sent something since the last answer
     is_in_flight: bool,
+    /// The number of flights that the client has sent
+    flights: u64,
+    /// The last of them of which a part has reached the server
+    reached: u64,
+    /// The last of them whose answer has reached the client
+    answered: u64,
     phase: Phase,
     /// The time of the last write to the server
     last_request: Instant,
+}
+
+impl Progress {
+    /// Returns the flight that the bytes of now belong to, or that they may answer.
+    fn flight(&self, direction: Direction) -> u64 {
+        match direction {
+            Direction::Up => self.flights,
+            Direction::Down => self.reached,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,6 +78,8 @@ enum Decision {
 /// Something to write, with the time at which to write it.
 struct Packet {
     due: Instant,
+    /// The flight that it belongs to, or that it may answer
+    flight: u64,
     content: Content,
 }
 
@@ -91,7 +109,14 @@ pub(crate) fn run(shared: &Shared, client: TcpStream) {
     let _ = server.set_nodelay(true);
 
     let last_request = Instant::now();
-    let progress = Progress { is_in_flight: false, phase: Phase::Open, last_request };
+    let progress = Progress {
+        is_in_flight: false,
+        flights: 0,
+        reached: 0,
+        answered: 0,
+        phase: Phase::Open,
+        last_request,
+    };
     let link = Arc::new(Link { client, server, progress: Mutex::new(progress) });
     if !shared.register(&link) {
         return;
@@ -125,13 +150,13 @@ impl Connection<'_> {
         loop {
             let length = from.read(&mut buffer).unwrap_or(0);
             let due = Instant::now() + self.shared.round_trip / 2;
-            let send = |content| queue.send(Packet { due, content }).is_ok();
-
             let decision = match (direction, length) {
                 (_, 0) => self.on_end(direction),
                 (Direction::Up, _) => self.on_request(length),
                 (Direction::Down, _) => self.on_answer(length),
             };
+            let flight = self.link.progress.lock().unwrap().flight(direction);
+            let send = |content| queue.send(Packet { due, flight, content }).is_ok();
             let is_open = match decision {
                 Decision::Forward if length == 0 => send(Content::End),
                 Decision::Forward => send(Content::Bytes(buffer[..length].to_vec())),
@@ -166,6 +191,7 @@ impl Connection<'_> {
             return Decision::Forward;
         }
 
+        progress.flights += 1;
         let Some(cut) = self.shared.count_flight() else { return Decision::Forward };
         let (phase, decision) = match cut {
             Cut::RequestLost => (Phase::Silent, Decision::Close),
@@ -232,14 +258,14 @@ impl Connection<'_> {
             Direction::Down => &self.link.client,
         };
 
-        for Packet { due, content } in queue {
+        for Packet { due, flight, content } in queue {
             if !self.shared.wait_until(due) {
                 return;
             }
 
             let result = match content {
                 Content::Bytes(bytes) => {
-                    self.note_delivery(direction);
+                    self.note_delivery(direction, flight);
                     to.write_all(&bytes)
                 }
                 Content::End => to.shutdown(Shutdown::Write),
@@ -266,11 +292,20 @@ impl Connection<'_> {
 
     /// Notes that bytes reach one side. After an answer, the client begins a new flight. The caller
     /// notes this before it writes the answer, because the client may respond at once.
-    fn note_delivery(&self, direction: Direction) {
+    fn note_delivery(&self, direction: Direction, flight: u64) {
         let mut progress = self.link.progress.lock().unwrap();
         match direction {
-            Direction::Up => progress.last_request = Instant::now(),
-            Direction::Down => progress.is_in_flight = false,
+            Direction::Up => {
+                progress.last_request = Instant::now();
+                progress.reached = flight;
+            }
+            Direction::Down => {
+                progress.is_in_flight = false;
+                if flight > progress.answered {
+                    progress.answered = flight;
+                    self.shared.count_answer();
+                }
+            }
         }
     }
 

@@ -69,6 +69,12 @@ impl Relay {
         self.shared.lock().counts.trips
     }
 
+    /// Returns the number of flights whose answer has begun to reach the client. A client that has ended
+    /// its work has waited for these only.
+    pub fn answered_trips(&self) -> u64 {
+        self.shared.lock().counts.answered_trips
+    }
+
     /// Returns the number of bytes that clients have sent.
     pub fn bytes_up(&self) -> u64 {
         self.shared.lock().counts.bytes_up
@@ -165,6 +171,7 @@ struct State {
 #[derive(Default)]
 struct Counts {
     trips: u64,
+    answered_trips: u64,
     bytes_up: u64,
     bytes_down: u64,
     connections: u64,
@@ -198,6 +205,10 @@ impl Shared {
 
         state.counts.cuts += 1;
         Some(how)
+    }
+
+    pub(crate) fn count_answer(&self) {
+        self.lock().counts.answered_trips += 1;
     }
 
     pub(crate) fn count_up(&self, length: usize) {

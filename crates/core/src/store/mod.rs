@@ -76,6 +76,11 @@ pub trait Store: Send {
     /// store on a server then asks nothing before the commit, which fails with [`StoreError::Raced`]
     /// if they are not.
     fn assume_current(&self, _may_assume: bool) {}
+    /// Returns true if the last change lost a race, and the store has locked what the next attempt needs.
+    /// Other writers wait for that attempt.
+    fn has_locked(&self) -> bool {
+        false
+    }
     /// Returns true if the last change has assumed that, and neither the server nor a commit has
     /// confirmed it. Its result may then belong to an earlier state.
     fn has_only_assumed(&self) -> bool {

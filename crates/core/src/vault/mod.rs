@@ -439,6 +439,7 @@ impl Vault {
             is_first = false;
 
             match result {
+                Err(VaultError::Store(StoreError::Raced)) if self.store.has_locked() => {}
                 Err(VaultError::Store(StoreError::Raced)) => retries.wait()?,
                 _ if was_assumed => {}
                 result => return result,

@@ -36,9 +36,16 @@ fn everything(vault: &Vault) -> Vec<String> {
     all
 }
 
-/// Cuts the connection at every flight of a write, in one way, on a machine that has seen the project or
-/// has not.
-fn cut_everywhere(write: (&str, Write), how: Cut, is_known: bool) -> Option<u64> {
+/// The state of the project that a machine has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    Before,
+    Present,
+}
+
+/// Cuts the connection at every flight of a write, in one way.
+fn cut_everywhere(write: (&str, Write), how: Cut, seen: Seen) -> Option<u64> {
     let mut cuts = 0;
     for flight in 1.. {
         let world = World::new()?;
@@ -47,14 +54,20 @@ fn cut_everywhere(write: (&str, Write), how: Cut, is_known: bool) -> Option<u64>
             vault.create(&project("web"), secret(tag, b"old")).unwrap();
         }
 
-        let before = everything(&vault);
         let relay = Relay::start(Cluster::shared().unwrap().port(), Duration::from_millis(1));
+        let writer = vault;
         let vault = world.vault("second", Some(relay.port()));
-        if is_known {
-            everything(&vault);
-        } else {
+        if seen == Seen::Nothing {
             vault.id().unwrap();
+        } else {
+            everything(&vault);
         }
+
+        if seen == Seen::Before {
+            writer.create(&project("web"), secret("three", b"old")).unwrap();
+        }
+
+        let before = everything(&writer);
 
         // The end of the reading before is a flight of its own.
         std::thread::sleep(Duration::from_millis(60));
@@ -64,7 +77,7 @@ fn cut_everywhere(write: (&str, Write), how: Cut, is_known: bool) -> Option<u64>
         relay.cancel_cut();
         let after = everything(&world.vault("first", None));
         let has_changed = after != before;
-        let what = format!("{}, {how:?} at flight {flight}, known {is_known}", write.0);
+        let what = format!("{}, {how:?} at flight {flight}, seen: {seen:?}", write.0);
         match &outcome {
             Ok(()) => assert!(has_changed, "{what}: reported as done"),
             Err(VaultError::Store(StoreError::UnknownOutcome)) => {}
@@ -86,8 +99,8 @@ fn cut_everywhere(write: (&str, Write), how: Cut, is_known: bool) -> Option<u64>
 #[test]
 fn a_lost_request_changes_nothing_or_is_sent_again() {
     for write in WRITES {
-        for is_known in [true, false] {
-            if let Some(cuts) = cut_everywhere(*write, Cut::RequestLost, is_known) {
+        for seen in [Seen::Nothing, Seen::Before, Seen::Present] {
+            if let Some(cuts) = cut_everywhere(*write, Cut::RequestLost, seen) {
                 assert!(cuts >= 1, "{}", write.0);
             }
         }
@@ -98,9 +111,13 @@ fn a_lost_request_changes_nothing_or_is_sent_again() {
 fn a_lost_answer_is_settled() {
     for write in WRITES {
         for how in [Cut::AnswerLost, Cut::HalfAnswer, Cut::HalfRequest] {
-            if let Some(cuts) = cut_everywhere(*write, how, true) {
+            if let Some(cuts) = cut_everywhere(*write, how, Seen::Present) {
                 assert!(cuts >= 1, "{}", write.0);
             }
+        }
+
+        if let Some(cuts) = cut_everywhere(*write, Cut::AnswerLost, Seen::Before) {
+            assert!(cuts >= 2, "{}", write.0);
         }
     }
 }

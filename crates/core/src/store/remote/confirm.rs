@@ -7,7 +7,7 @@ use super::super::{Change, Extent, Snapshot, StoreError, Transaction, Want};
 use super::message::{Ask, Begin, KnownHead, Request, Rows, Scope};
 use super::plan::Plan;
 use super::snapshot::{Head, Mode, RemoteSnapshot};
-use super::{ServerError, keep};
+use super::{Answered, ServerError, keep};
 use crate::crypto::ids::ProjectId;
 use crate::crypto::rows::ProjectRow;
 
@@ -143,6 +143,10 @@ impl RemoteSnapshot<'_> {
         let mut scope = plan.scope.clone();
         if begin.is_some() {
             self.add_used(&mut scope)?;
+            if let Some(rows) = self.answered(begin, &scope, &plan.asks)? {
+                self.state.borrow_mut().has_begun = true;
+                return Ok(rows);
+            }
         }
 
         let heads_only = begin == Some(Begin::Read) && plan.confirms_heads();
@@ -171,8 +175,41 @@ impl RemoteSnapshot<'_> {
         }
     }
 
+    /// Returns the answer that came with the refusal of the attempt before, if it answers this question
+    /// and the cache has not changed since then. Otherwise, the next question ends its transaction.
+    fn answered(
+        &self,
+        begin: Option<Begin>,
+        scope: &Scope,
+        asks: &[Ask],
+    ) -> Result<Option<Rows>, StoreError> {
+        let next = self.state.borrow_mut().next.take();
+        let Some(Answered { request, rows }) = next else { return Ok(None) };
+        let cache = self.cache()?;
+        for known in &request.scope.known {
+            if cache.project(&known.pid)?.is_none_or(|row| row.sig != known.sig) {
+                return Ok(None);
+            }
+        }
+
+        let is_known = |known: &KnownHead| {
+            request.scope.known.iter().any(|asked| {
+                (asked.pid, &asked.sig, asked.last_entry)
+                    == (known.pid, &known.sig, known.last_entry)
+                    && known.extent <= asked.extent
+            })
+        };
+        let has_heads_only =
+            scope.entries.is_empty() && scope.ids.is_empty() && scope.all.is_none();
+        let is_same = request.begin == begin
+            && asks.is_empty()
+            && has_heads_only
+            && scope.known.iter().all(is_known);
+        Ok(is_same.then_some(rows))
+    }
+
     /// Adds the heads that the caller has read, so that they are locked as well.
-    fn add_used(&self, scope: &mut Scope) -> Result<(), StoreError> {
+    pub(super) fn add_used(&self, scope: &mut Scope) -> Result<(), StoreError> {
         let cache = self.cache()?;
         for (pid, sig) in &self.state.borrow().used {
             if !scope.known.iter().any(|known| known.pid == *pid) {

@@ -148,6 +148,9 @@ pub struct Update {
     pub new_projects: Vec<ProjectRow>,
     /// Rows to add or to replace
     pub rows: Rows,
+    /// What to ask, in a new transaction with locks, if another writer came first. The answer comes in
+    /// the same trip.
+    pub or_ask: Option<Request>,
 }
 
 impl Update {
@@ -174,6 +177,8 @@ impl Update {
 pub enum UpdateError {
     /// Nothing was changed
     Failed(crate::store::StoreError),
+    /// Nothing was changed, because another writer came first. The transaction of `or_ask` has begun.
+    Overtaken(Box<Rows>),
     /// The connection broke while the server was committing
     Unknown(crate::store::StoreError),
 }

@@ -84,8 +84,16 @@ pub struct RemoteStore {
     locks_directory: Cell<bool>,
     /// The near file that takes effect with the change whose outcome is not known yet
     staged: RefCell<Option<StagedNear>>,
+    /// The answer to what the change asked that lost a race. Its transaction is open.
+    next: RefCell<Option<Answered>>,
     /// The last commit may be on one server only
     is_replicated: Cell<bool>,
+}
+
+/// A question with its answer.
+struct Answered {
+    request: Request,
+    rows: Rows,
 }
 
 /// A reading without the server.
@@ -170,6 +178,7 @@ impl RemoteStore {
             has_only_assumed: Cell::new(false),
             locks_directory: Cell::new(false),
             staged: RefCell::default(),
+            next: RefCell::default(),
             is_replicated: Cell::new(true),
         })
     }
@@ -246,12 +255,19 @@ impl RemoteStore {
                 Ok(())
             }
             Err(UpdateError::Failed(error)) => Err(error),
+            Err(UpdateError::Overtaken(_)) => Err(StoreError::Raced),
             Err(UpdateError::Unknown(_)) => Err(StoreError::UnknownOutcome),
         }
     }
 
     fn begin(&self, mode: Mode) -> Result<RemoteSnapshot<'_>, StoreError> {
-        RemoteSnapshot::new(self, mode)
+        let next = self.next.take();
+        if next.is_some() && !matches!(mode, Mode::Locked) {
+            self.server()?.end();
+            return RemoteSnapshot::new(self, mode, None);
+        }
+
+        RemoteSnapshot::new(self, mode, next)
     }
 }
 
@@ -278,6 +294,10 @@ impl Store for RemoteStore {
 
     fn has_only_assumed(&self) -> bool {
         self.has_only_assumed.get()
+    }
+
+    fn has_locked(&self) -> bool {
+        self.next.borrow().is_some()
     }
 
     fn location(&self) -> Location {

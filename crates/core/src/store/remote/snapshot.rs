@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::super::sqlite::{SqliteStore, SqliteTransaction};
 use super::super::{Snapshot, StoreError};
-use super::RemoteStore;
 use super::keep::Bucket;
 use super::transaction::Touched;
+use super::{Answered, RemoteStore};
 use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId, record_of};
 use crate::model::Timestamp;
 
@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) mode: Mode,
     /// A transaction has begun on the server
     pub(super) has_begun: bool,
+    /// The answer to the first question, whose transaction has begun
+    pub(super) next: Option<Answered>,
     pub(super) heads: BTreeMap<ProjectId, Head>,
     /// The heads that the caller has read, by their signatures; empty if the project did not exist
     pub(super) used: BTreeMap<ProjectId, Vec<u8>>,
@@ -81,10 +83,15 @@ pub(super) struct RemoteSnapshot<'a> {
 }
 
 impl<'a> RemoteSnapshot<'a> {
-    pub(super) fn new(store: &'a RemoteStore, mode: Mode) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        store: &'a RemoteStore,
+        mode: Mode,
+        next: Option<Answered>,
+    ) -> Result<Self, StoreError> {
         let state = State {
             mode,
             has_begun: false,
+            next,
             heads: BTreeMap::new(),
             used: BTreeMap::new(),
             changed: BTreeSet::new(),
@@ -161,9 +168,8 @@ impl<'a> RemoteSnapshot<'a> {
 
 impl Drop for RemoteSnapshot<'_> {
     fn drop(&mut self) {
-        if self.state.borrow().has_begun
-            && let Some(server) = self.store.server.get()
-        {
+        let is_open = self.state.borrow().has_begun || self.state.borrow().next.is_some();
+        if is_open && let Some(server) = self.store.server.get() {
             server.end();
         }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::sqlite::SqliteTransaction;
 use super::super::{Change, CommitError, Doubt, NearRows, Snapshot, StoreError, Transaction};
-use super::message::{Rows, Update, UpdateError};
+use super::Answered;
+use super::message::{Ask, Begin, Request, Rows, Scope, Update, UpdateError};
 use super::snapshot::{Mode, RemoteSnapshot};
 use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId};
 use crate::crypto::rows::{AuditRow, ProjectRow};
@@ -325,6 +326,13 @@ impl Transaction for RemoteSnapshot<'_> {
 
                 Ok(())
             }
+            Err(UpdateError::Overtaken(rows)) => {
+                self.store.settle_near(false)?;
+                self.store.locks_directory.set(self.has_changed_directory());
+                let answered = update.or_ask.map(|request| Answered { request, rows: *rows });
+                self.store.next.replace(answered);
+                Err(CommitError::Failed(StoreError::Raced))
+            }
             Err(UpdateError::Failed(cause)) => {
                 self.store.settle_near(false)?;
                 self.store.locks_directory.set(self.has_changed_directory());
@@ -390,7 +398,29 @@ impl RemoteSnapshot<'_> {
             .filter(|(pid, sig)| (update.begins || sig.is_empty()) && !is_new(pid, sig))
             .map(|(pid, sig)| (*pid, sig.clone()))
             .collect();
+        if matches!(state.mode, Mode::Assumed) {
+            update.or_ask = Some(self.if_overtaken()?);
+        }
+
         Ok(update)
+    }
+
+    /// Returns what the next attempt needs if another writer comes first: the heads that were read, and
+    /// the records next to those that were changed.
+    fn if_overtaken(&self) -> Result<Request, StoreError> {
+        let mut scope = Scope::default();
+        self.add_used(&mut scope)?;
+        scope.known.retain(|known| !known.sig.is_empty());
+        let touched = self.touched.borrow();
+        for known in &mut scope.known {
+            // The next attempt has no entry of this one.
+            let own = touched.audit.range((known.pid, 0)..=(known.pid, u64::MAX)).next();
+            known.last_entry = own.map_or(known.last_entry, |(_, seq)| seq.saturating_sub(1));
+        }
+
+        let begin = Some(Begin::Write { directory: self.has_changed_directory() });
+        let asks = vec![Ask::Buckets(touched.buckets.iter().copied().collect())];
+        Ok(Request { begin, scope, heads_only: false, asks })
     }
 }
 
