@@ -327,10 +327,63 @@ def uses():
             write("uses", f"{kind}-at-{offset}", bytes([kind]) + struct.pack(">HB", offset, 1) + b"\1")
 
 
+def rows():
+    """What is read, how the server answers, from which answer and for how many it lies, and changes of rows."""
+    head = lambda chosen, how: bytes([chosen, how, 0, 255])
+    column = lambda table, row, number, at, data: bytes([0, table, row, number]) + struct.pack(">HB", at, len(data)) + data
+    cases = {"as-it-is": b"", "own-row": column(8, 0, 0, 3, b"x"), "suite": column(8, 0, 1, 3, b"\2"),
+             "sealed": column(5, 4, 6, 30, b"x"), "version": column(5, 4, 4, 7, b"\7"), "value": column(6, 4, 1, 40, b"x"),
+             "swapped-values": bytes([1, 6, 4, 1, 5]), "moved-record": bytes([1, 5, 4, 0, 0]), "old-head": bytes([1, 1, 1, 2, 2]),
+             "policy-of-another": bytes([1, 3, 0, 2, 1]), "log": column(4, 2, 3, 50, b"x"), "removed": bytes([2, 5, 5, 0]),
+             "twice": bytes([3, 5, 5, 0]), "two-heads": bytes([3, 1, 1, 0]), "two-policies": bytes([3, 3, 1, 0]),
+             "order": bytes([4, 2, 1, 2]), "no-rows": bytes([5, 5, 0, 0]), "no-projects": bytes([5, 1, 1, 0]),
+             "no-grant": bytes([5, 7, 0, 0]), "grant": column(7, 0, 2, 60, b"x"), "generation": column(7, 0, 1, 7, b"\3")}
+    for name, change in cases.items():
+        for how in (0, 3, 4, 7):
+            write("rows", f"{name}-{how}", head(2, how) + change)
+    for name in ("as-it-is", "value", "log", "removed"):
+        write("rows", f"{name}-written", head(1, 1) + cases[name])
+        write("rows", f"{name}-refused", head(1, 8) + cases[name])
+        write("rows", f"{name}-later", bytes([1, 1, 2, 2]) + cases[name])
+
+
+def link():
+    """Messages in postcard's encoding."""
+    pid, rid = bytes(range(16)), bytes(range(8))
+    scope = b"\1" + pid + b"\2ss\5\1" + b"\1" + pid + b"\2" + b"\1" + rid + b"\1\3"
+    write("link", "request-read", b"\0\1\0" + scope + b"\1\0")
+    write("link", "request-write", b"\0\1\1\1\0\0\0\0\0\2\5\1" + rid + b"\6")
+    write("link", "request-many", b"\0\0\0\0\0\0\0\xff\xff\xff\xff\x0f")
+    write("link", "update-empty", b"\1" + bytes(24))
+    write("link", "update-large", b"\1\1\1" + pid + b"\xff\xff\xff\xff\x0f")
+    write("link", "rows-empty", b"\2" + bytes(11))
+    write("link", "rows", b"\2\1" + pid + b"\1\2xx\0\1" + pid + b"\1" + pid + b"\1\2hh\2ss" + bytes(7))
+    write("link", "handover", b"\3\x0d/run/u/x.sock\3adr\x80\x04")
+
+
+def ticket():
+    host = lambda name, port: lp(name) + struct.pack(">H", port)
+    server = struct.pack(">I", 2) + host(b"db.example.com", 5432) + host(b"::1", 5433) + lp(b"app") + lp(b"vault") + struct.pack(">I", 10)
+    socket = struct.pack(">I", 1) + host(b"/run/postgresql", 5432) + lp(b"app") + lp(b"vault") + struct.pack(">I", 600)
+    write("ticket", "word", b"\0srt_AQMDAwMDAwMDAwMDAwMDAwMAAAAAAAAABw")
+    write("ticket", "address-plain", b"\1\1" + socket + b"\0\0")
+    write("ticket", "address-tls", b"\1\1" + server + b"\1\0\0\0")
+    write("ticket", "address-password", b"\1\1" + server + b"\1\0\0\1" + lp(b"password"))
+    write("ticket", "address-certificates", b"\1\1" + server + b"\1\1" + lp(b"-----BEGIN") + b"\1" + lp(b"a") + lp(b"b") + b"\0")
+    for name, url in (("named", "postgres://app@db.example.com:5433/vault?connect_timeout=5"),
+                      ("hosts", "postgresql://app@a,[::1]:6000,10.0.0.1/vault?sslmode=verify-full&channel_binding=require"),
+                      ("socket", "postgres://app@/vault?host=/run/postgresql&port=5433"),
+                      ("escaped", "postgres://a%40b@h/v%C3%A4?sslmode=disable"), ("password", "postgres://app:x@h/v"),
+                      ("wrong", "postgres://app@h:0/v?x=%zz")):
+        write("ticket", f"url-{name}", b"\2" + url.encode())
+    write("ticket", "witness", b"\3" + b"42-" + b"abcdefghijklmnopqrstuvwxyz234567")
+    write("ticket", "witness-zeros", b"\3" + b"00-" + b"a" * 32)
+
+
 if __name__ == "__main__":
-    makers = {"agent": agent, "answer": answer, "api": api, "audit": audit, "dotenv": dotenv, "git": git, "grant": grant, "head": head, "import": imports, "keyring": keyring,
-              "manifest": manifest, "mask": mask, "mcp": mcp, "metadata": metadata, "path": path, "policy": policy, "request": request,
-              "slot": slot, "template": template,
+    makers = {"agent": agent, "answer": answer, "api": api, "audit": audit, "dotenv": dotenv, "git": git, "grant": grant, "head": head, "import": imports, "keyring": keyring, "link": link,
+              "manifest": manifest, "mask": mask, "mcp": mcp, "metadata": metadata, "path": path, "policy": policy, "request": request, "rows": rows,
+              "slot": slot, "template": template, "ticket": ticket,
               "token": token, "uses": uses, "vault": vault}
     for target, make in makers.items():
         shutil.rmtree(FUZZ / "corpus" / target, ignore_errors=True)

@@ -47,6 +47,7 @@ pub use cli::{command, main};
 pub use secrets_age as age_file;
 pub use secrets_api as api;
 pub use secrets_core::{crypto, model, store, vault};
+pub use secrets_link as link;
 pub use secrets_mask as mask;
 pub use secrets_mcp as mcp;
 pub use secrets_project::{

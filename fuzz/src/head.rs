@@ -6,11 +6,10 @@
 use std::sync::OnceLock;
 
 use super::input::Input;
-use super::world::{Copy, VAULT, patch, project_context, projects, root};
+use super::world::{Copy, VAULT, patch, project_context, projects, root_key};
 use terminal_secrets::crypto::aead::Key;
 use terminal_secrets::crypto::head::Head;
 use terminal_secrets::crypto::ids::VaultId;
-use terminal_secrets::crypto::root_key::RootKey;
 use terminal_secrets::crypto::rows::ProjectRow;
 use terminal_secrets::crypto::signing::Signer;
 
@@ -32,7 +31,7 @@ fn real() -> &'static Real {
         let context = project_context(&row.pid, row.epoch);
         let plain = key.open("head", &vault_id, &context, &row.head, "it").expect("it opens");
         let plain = plain.expose().to_vec();
-        let owner = RootKey::from_bytes(root()).expect("there is memory").signer();
+        let owner = root_key().signer();
         Real { vault_id, row, key, owner, plain }
     })
 }

@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod answer;
+mod answers;
 pub mod api;
 pub mod audit;
 pub mod dotenv;
@@ -16,6 +17,7 @@ pub mod head;
 pub mod import;
 mod input;
 pub mod keyring;
+pub mod link;
 pub mod manifest;
 pub mod mask;
 pub mod mcp;
@@ -23,8 +25,11 @@ pub mod metadata;
 pub mod path;
 pub mod policy;
 pub mod request;
+pub mod rows;
+mod server;
 pub mod slot;
 pub mod template;
+pub mod ticket;
 pub mod token;
 pub mod uses;
 pub mod vault;
@@ -34,7 +39,7 @@ mod world;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name. Its file, its corpus and its regressions have the same name.
-pub const TARGETS: [(&str, Target); 22] = [
+pub const TARGETS: [(&str, Target); 25] = [
     ("agent", agent::run),
     ("answer", answer::run),
     ("api", api::run),
@@ -45,6 +50,7 @@ pub const TARGETS: [(&str, Target); 22] = [
     ("head", head::run),
     ("import", import::run),
     ("keyring", keyring::run),
+    ("link", link::run),
     ("manifest", manifest::run),
     ("mask", mask::run),
     ("mcp", mcp::run),
@@ -52,8 +58,10 @@ pub const TARGETS: [(&str, Target); 22] = [
     ("path", path::run),
     ("policy", policy::run),
     ("request", request::run),
+    ("rows", rows::run),
     ("slot", slot::run),
     ("template", template::run),
+    ("ticket", ticket::run),
     ("token", token::run),
     ("uses", uses::run),
     ("vault", vault::run),

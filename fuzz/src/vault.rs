@@ -2,17 +2,11 @@
 //! gives the answers of the original or an error. It never gives another answer, panics, hangs or
 //! uses much memory.
 
-use std::path::Path;
-use std::sync::OnceLock;
-
+use super::answers::Answers;
 use super::input::Input;
-use super::world::{Copy, VAULT, root};
-use terminal_secrets::crypto::root_key::RootKey;
-use terminal_secrets::model::{
-    ProjectName, Secret, SecretBytes, SecretId, SecretRef, SecretValue, Tag,
-};
+use super::world::{Copy, VAULT, root_key};
 use terminal_secrets::store::StoreError;
-use terminal_secrets::vault::{Locked, NewSecret, Reveal, Revealed, Vault, VaultError};
+use terminal_secrets::vault::{Locked, VaultError};
 
 /// SQLite's page size in our vaults.
 const PAGE: usize = 4096;
@@ -23,49 +17,9 @@ const HEADER: [usize; 17] = [16, 18, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60,
 /// The first bytes of a rollback journal.
 const JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
-/// Every answer of the original.
-#[derive(PartialEq)]
-struct Answers {
-    projects: Vec<(ProjectName, u64)>,
-    listed: Vec<Secret>,
-    /// The values of each project
-    values: Vec<(ProjectName, Values)>,
-}
-
-type Values = Vec<(Tag, Vec<u8>)>;
-
-fn original() -> &'static Answers {
-    static ORIGINAL: OnceLock<Answers> = OnceLock::new();
-    ORIGINAL.get_or_init(|| {
-        let copy = Copy::of(VAULT);
-        let vault = unlocked(&copy.path()).expect("the original opens");
-        let projects = vault.projects().expect("it has projects");
-        let listed = vault.list(None, |_| true).expect("it has secrets");
-        let values = projects
-            .iter()
-            .map(|(name, _)| (name.clone(), all(&vault, name).expect("it has values")))
-            .collect();
-
-        Answers { projects, listed, values }
-    })
-}
-
-fn unlocked(path: &Path) -> Result<Vault, VaultError> {
-    let root = RootKey::from_bytes(root()).expect("there is memory");
-    let locked = Locked::open(path)?;
-    locked.check(&root)?;
-    Ok(locked.unlocked(root))
-}
-
-fn all(vault: &Vault, project: &ProjectName) -> Result<Values, VaultError> {
-    let values = vault.scope(project).reveal_all()?;
-    Ok(values.into_iter().map(|(tag, value)| (tag, value.expose().to_vec())).collect())
-}
-
 /// Runs the target. The first byte selects which secret is read and whether one is written.
 /// Mutations follow.
 pub fn run(data: &[u8]) {
-    let expected = original();
     let mut input = Input::new(data);
     let chosen = usize::from(input.u8());
     let mut bytes = VAULT.to_vec();
@@ -78,82 +32,25 @@ pub fn run(data: &[u8]) {
     if let Some(rest) = journal {
         let copy = Copy::of(&bytes);
         copy.put("vault.db-journal", &[&JOURNAL, rest].concat());
-        query(&copy, expected, chosen);
+        query(&copy, chosen);
     } else {
-        query(&Copy::of(&bytes), expected, chosen);
+        query(&Copy::of(&bytes), chosen);
     }
 }
 
-fn query(copy: &Copy, expected: &Answers, chosen: usize) {
+fn query(copy: &Copy, chosen: usize) {
     // Not calling `check` lets the queries detect an invalid head themselves.
-    let root = RootKey::from_bytes(root()).expect("there is memory");
     let vault = match Locked::open(&copy.path()) {
-        Ok(locked) => locked.unlocked(root),
+        Ok(locked) => locked.unlocked(root_key()),
         Err(error) => return assert_damage(&error),
     };
 
-    same(vault.projects(), &expected.projects);
-    same(vault.list(None, |_| true), &expected.listed);
-    let secret = &expected.listed[chosen % expected.listed.len()];
-    same(vault.find(&secret.project, &secret.metadata.tag), &Some(secret.clone()));
-    same(vault.get(&secret.project, &SecretRef::Id(secret.id)), secret);
-
-    let (name, values) = &expected.values[chosen % expected.values.len()];
-    same(all(&vault, name), values);
-    let tags: Vec<Tag> = values.iter().map(|(tag, _)| tag.clone()).collect();
-    let revealed =
-        vault.scope(name).reveal(&tags).map(|all| all.into_iter().map(plain).collect::<Vec<_>>());
-    same(revealed, &values.iter().cloned().map(Some).collect::<Vec<_>>());
-
-    let (first, absent) = (&expected.projects[0].0, Tag::parse("not-there").expect("it is a tag"));
-    same(vault.find(first, &absent), &None);
-    match vault.get(first, &SecretRef::Id(SecretId([0; 8]))) {
-        Ok(_) => panic!("a secret was invented"),
-        Err(VaultError::NoSecret { .. }) => {}
-        Err(error) => assert_damage(&error),
-    }
-
-    if chosen % 4 == 1 {
-        write(&vault, expected);
-    }
-}
-
-fn plain(revealed: Revealed) -> Option<(Tag, Vec<u8>)> {
-    match revealed {
-        Revealed::Value { tag, value } => Some((tag, value.expose().to_vec())),
-        Revealed::Missing { .. } => None,
-    }
-}
-
-/// Writes a secret. Either it is added next to the existing ones or the write is refused. Damaged
-/// data is never signed again.
-fn write(vault: &Vault, expected: &Answers) {
-    let value =
-        SecretValue::new(SecretBytes::copy_of(b"a new value"), false).expect("it is a value");
-    let tag = Tag::parse("new-one").expect("it is a tag");
-    let new = NewSecret::new(tag.clone(), value);
-    let created = match vault.create(&expected.projects[0].0, new) {
-        Ok(created) => created,
-        Err(error) => return assert_damage(&error),
-    };
-
-    match vault.list(None, |_| true) {
-        Err(error) => assert_damage(&error),
-        Ok(listed) => {
-            let (ours, others): (Vec<_>, Vec<_>) =
-                listed.into_iter().partition(|secret| secret.metadata.tag == tag);
-            assert!(
-                ours == [created] && others == expected.listed,
-                "a write changed what it did not mean to"
-            );
-        }
-    }
-}
-
-fn same<T: PartialEq, E: Into<VaultError>>(found: Result<T, E>, expected: &T) {
-    match found {
-        Ok(found) => assert!(found == *expected, "an answer that the original does not give"),
-        Err(error) => assert_damage(&error.into()),
+    let expected = Answers::original();
+    expected.ask(&vault, chosen, assert_damage);
+    if chosen % 4 == 1
+        && let Some(created) = expected.write(&vault, assert_damage)
+    {
+        expected.ask_after(&vault, &created, assert_damage);
     }
 }
 

@@ -92,7 +92,12 @@ impl Copy {
 }
 
 /// Returns the root key of [`VAULT`].
-pub(super) fn root() -> &'static [u8; 32] {
+pub(super) fn root_key() -> RootKey {
+    RootKey::from_bytes(root()).expect("there is memory")
+}
+
+/// Returns the bytes of the root key of [`VAULT`].
+fn root() -> &'static [u8; 32] {
     static ROOT: OnceLock<[u8; 32]> = OnceLock::new();
     ROOT.get_or_init(|| {
         let passphrase =
@@ -110,7 +115,7 @@ pub(super) fn projects(path: &Path) -> (VaultId, Vec<(ProjectRow, Keyring)>) {
     let store = SqliteStore::open(path).expect("the vault opens");
     let snapshot = store.read().expect("it is read");
     let vault_id = snapshot.vault().expect("it has a row").vault_id;
-    let root = RootKey::from_bytes(root()).expect("there is memory");
+    let root = root_key();
     let directory = Directory::new(&root, vault_id);
     let state = directory.read(&*snapshot).expect("the directory opens");
 
