@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shares a vault between two machines and a CI job, each in a network namespace with a home of its own. The
-# database is in a fourth one. Needs root, `ip`, `openssl` and PostgreSQL; without them, it is skipped. With
-# --strict, that is a failure.
+# database is in a fourth one, where its disk fills up at the end. Needs root, `ip`, `openssl` and
+# PostgreSQL; without them, it is skipped. With --strict, that is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 secrets=$(realpath "${SECRETS:-${CARGO_TARGET_DIR:-target}/release/secrets}")
@@ -30,6 +30,7 @@ end() {
         ip netns pids "$prefix-$host" 2>/dev/null | xargs -r kill 2>/dev/null || true
         ip netns delete "$prefix-$host" 2>/dev/null || true
     done
+    umount "$directory/db/space" 2>/dev/null || true
     rm -rf "$directory"
 }
 trap end EXIT
@@ -74,6 +75,11 @@ chmod 711 "$directory" "$directory/db"
     mkdir -m 700 data
     chown postgres: server.key data .
 )
+
+# A small disk. The server sees only what is mounted before it starts.
+mkdir "$directory/db/space"
+mount -t tmpfs -o size=8m small "$directory/db/space" || missing "this system has no tmpfs"
+chown postgres: "$directory/db/space"
 
 echo administrator >"$directory/db/pwfile"
 runuser -u postgres -- "$postgres/initdb" -D "$directory/db/data" -A scram-sha-256 -U postgres \
@@ -159,6 +165,38 @@ on laptop "$secrets" -q token revoke ci --yes
 code=0
 job render -p shop -e "$reveal" --reveal >/dev/null 2>&1 || code=$?
 expect "a revoked token" "$code" 5
+
+echo "== the server's disk is full"
+sql -d secrets -c "CREATE TABLESPACE small LOCATION '$directory/db/space'"
+for table in records vals audit buckets; do
+    sql -d secrets -c "ALTER TABLE secrets.$table SET TABLESPACE small"
+done
+sql -d secrets -c "CREATE TABLE filler (bytes bytea) TABLESPACE small" \
+    -c "ALTER TABLE filler ALTER bytes SET STORAGE EXTERNAL, SET (autovacuum_enabled = off)"
+while sql -d secrets -c "INSERT INTO filler SELECT decode(repeat('55', 4000), 'hex') FROM generate_series(1, 20)"; do
+    :
+done 2>"$directory/filling"
+grep -q 'No space left on device' "$directory/filling" || fail "the disk is not full: $(cat "$directory/filling")"
+
+stored=0 refused=0
+for number in $(seq 40); do
+    if head -c 3000 /dev/urandom | base64 | on laptop "$secrets" -q create "large-$number" -p shop 2>"$directory/full"; then
+        stored=$((stored + 1))
+    else
+        grep -q 'no space left' "$directory/full" || fail "another error: $(cat "$directory/full")"
+        refused=$((refused + 1))
+    fi
+    [ "$refused" -lt 3 ] || break
+done
+[ "$refused" = 3 ] || fail "the vault found room on a full disk"
+on laptop "$secrets" -q verify >/dev/null
+sql -d secrets -c "DROP TABLE filler"
+echo -n after | on laptop "$secrets" -q create after -p shop
+for host in laptop desktop; do
+    count=$(on "$host" "$secrets" list -p shop --all --json | grep -o '"tag"' | wc -l)
+    expect "secrets on $host" "$count" $((stored + 3))
+    on "$host" "$secrets" -q verify >/dev/null
+done
 
 echo "== the server's files hold no value and no name"
 if grep -arq -e fourth-value -e api-key "$directory/db/data"; then
