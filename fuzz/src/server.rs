@@ -203,6 +203,15 @@ fn answer(all: &Rows, ask: &Ask, to: &mut Rows) {
         Ask::Buckets(buckets) => {
             records(all, to, false, |pid, record| buckets.contains(&(*pid, record.tag_ix[0])));
         }
+        Ask::Differing(of, prefixes) => {
+            let differs = |number: u8| {
+                let known = prefixes.chunks(4).nth(number.into());
+                all.buckets
+                    .iter()
+                    .any(|(pid, at, hash)| (pid, *at) == (of, number) && known != Some(&hash[..4]))
+            };
+            records(all, to, true, |pid, record| pid == of && differs(record.tag_ix[0]));
+        }
         Ask::Records(pids) => records(all, to, false, |pid, _| pids.contains(pid)),
         Ask::Indexes { pid: of, indexes, values: has_values } => {
             let is_near = |record: &Record| {

@@ -1,7 +1,7 @@
 //! Turns what a store asks into statements, which are all sent at once.
 
 use secrets_core::crypto::ids::{DIRECTORY, ProjectId};
-use secrets_core::store::remote::{Ask, Begin, Request, Scope, Update};
+use secrets_core::store::remote::{Ask, Begin, MAX_DIFFERING, Request, Scope, Update};
 use secrets_core::store::{Extent, SMALL};
 
 use crate::rows::Table;
@@ -263,11 +263,30 @@ fn buckets<'a>(buckets: impl Iterator<Item = (&'a ProjectId, &'a [u8])>) -> Ques
     )
 }
 
+/// Asks for the records and values of the buckets whose hashes begin with other bytes.
+fn differing<'a>(pid: &'a ProjectId, prefixes: &'a [u8], all: &mut Vec<Question<'a>>) {
+    let with_found = format!(
+        "WITH d AS (SELECT set_byte('\\x00'::bytea, 0, k.b) AS first FROM secrets.buckets k \
+         WHERE k.pid = $1 AND substring(k.h from 1 for 4) <> substring($2::bytea from k.b * 4 + 1 for 4)), \
+         found AS (SELECT {RECORD} FROM d JOIN secrets.records r ON r.pid = $1 \
+         AND r.tag_ix >= d.first AND r.tag_ix <= d.first || {LAST} \
+         WHERE (SELECT count(*) FROM d) <= {MAX_DIFFERING})"
+    );
+    let parameters = || vec![Parameter::Bytes(pid), Parameter::Bytes(prefixes)];
+    let records = format!("{with_found} SELECT * FROM found");
+    let values = format!(
+        "{with_found} SELECT v.rid, v.val FROM found f JOIN secrets.vals v ON v.rid = f.rid"
+    );
+    all.push(Question::new(Table::Records, records, parameters()));
+    all.push(Question::new(Table::Values, values, parameters()));
+}
+
 fn rows<'a>(ask: &'a Ask, all: &mut Vec<Question<'a>>) {
     match ask {
         Ask::Buckets(wanted) => {
             all.push(buckets(wanted.iter().map(|(pid, number)| (pid, byte(*number)))));
         }
+        Ask::Differing(pid, prefixes) => differing(pid, prefixes, all),
         Ask::Records(pids) => all.push(Question::new(
             Table::Records,
             format!("SELECT {RECORD} FROM secrets.records r WHERE r.pid = ANY($1::bytea[])"),

@@ -239,10 +239,10 @@ impl fmt::Debug for Address {
 
 impl Host {
     /// Checks a name, an IP address in its shortest form (RFC 5952) or the absolute path of a socket's
-    /// directory.
+    /// directory, which has no comma, because commas separate hosts.
     fn new(name: String, port: u16) -> Option<Self> {
         let is_valid = if name.starts_with('/') {
-            name.len() <= MAX_URL && is_printable(&name)
+            name.len() <= MAX_URL && is_printable(&name) && !name.contains(',')
         } else {
             let is_shortest = |address: Ipv6Addr| address.to_string() == name;
             ServerName::try_from(name.as_str()).is_ok()

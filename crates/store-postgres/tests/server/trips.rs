@@ -84,6 +84,8 @@ fn count(act: impl Fn(&mut Counter)) {
         if wrong.is_empty() {
             return;
         }
+
+        eprintln!("{round_trip:?}: {wrong:#?}");
     }
 
     panic!("{wrong:#?}");

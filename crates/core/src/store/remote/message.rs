@@ -65,6 +65,9 @@ pub struct KnownHead {
 pub enum Ask {
     /// All records of these buckets
     Buckets(Vec<(ProjectId, u8)>),
+    /// All records and values of the buckets of a project whose hashes begin with other bytes than
+    /// these: four for each of the 256 buckets. Nothing if they are more than [`MAX_DIFFERING`].
+    Differing(ProjectId, Vec<u8>),
     /// All records of these projects
     Records(Vec<ProjectId>),
     /// The records of a project in the buckets of these indexes
@@ -91,6 +94,10 @@ pub enum Ask {
     /// Every row
     Everything,
 }
+
+/// The maximum number of buckets that an [`Ask::Differing`] brings. More of them are an import rather than
+/// changes of single secrets.
+pub const MAX_DIFFERING: usize = 128;
 
 /// Rows of a vault.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

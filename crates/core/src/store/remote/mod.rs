@@ -29,7 +29,8 @@ use std::time::Duration;
 
 pub use error::{ServerError, days};
 pub use message::{
-    Ask, Begin, Committed, KnownHead, Request, Rows, Scope, Update, UpdateError, decode, encode,
+    Ask, Begin, Committed, KnownHead, MAX_DIFFERING, Request, Rows, Scope, Update, UpdateError,
+    decode, encode,
 };
 
 use super::sqlite::{SqliteStore, StagedNear};

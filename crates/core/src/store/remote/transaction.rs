@@ -7,6 +7,7 @@ use super::super::sqlite::SqliteTransaction;
 use super::super::{Change, CommitError, Doubt, NearRows, Snapshot, StoreError, Transaction};
 use super::Answered;
 use super::message::{Ask, Begin, Request, Rows, Scope, Update, UpdateError};
+use super::plan::Plan;
 use super::snapshot::{Mode, RemoteSnapshot};
 use crate::crypto::ids::{DIRECTORY, ProjectId, RecordId, TokenId};
 use crate::crypto::rows::{AuditRow, ProjectRow};
@@ -309,6 +310,7 @@ impl Transaction for RemoteSnapshot<'_> {
     }
 
     fn commit(self: Box<Self>) -> Result<(), CommitError> {
+        self.fetch_changed()?;
         let update = self.update()?;
         let server = self.store.server()?;
         let near = self.touched.borrow_mut().near.take();
@@ -371,6 +373,35 @@ impl RemoteSnapshot<'_> {
         cache.keep()
     }
 
+    /// Fetches what others have changed in the projects of this change since this machine has known them.
+    /// Then it can put back all of that together with its own change. Rows that do not come are no reason
+    /// to stop: somebody else has them, or a damaged project is being repaired.
+    fn fetch_changed(&self) -> Result<(), StoreError> {
+        let pids: Vec<ProjectId> = {
+            let touched = self.touched.borrow();
+            touched.projects.iter().filter(|_| !touched.clears).copied().collect()
+        };
+        let plan = |cache: &SqliteTransaction<'_>| {
+            let mut asks = Vec::new();
+            for pid in &pids {
+                let missing = cache.missing(pid)?;
+                if !missing.is_empty() {
+                    asks.push(differing(cache, pid, &missing)?);
+                }
+            }
+
+            Ok(Plan { asks, ..Plan::default() })
+        };
+
+        if plan(&*self.cache()?)?.is_empty() {
+            return Ok(());
+        }
+
+        self.ask(plan)?;
+        let mut cache = self.changing()?;
+        pids.iter().try_for_each(|pid| cache.forget_changes(pid))
+    }
+
     fn has_changed_directory(&self) -> bool {
         let touched = self.touched.borrow();
         touched.clears || touched.projects.contains(&DIRECTORY)
@@ -406,7 +437,7 @@ impl RemoteSnapshot<'_> {
     }
 
     /// Returns what the next attempt needs if another writer comes first: the heads that were read, and
-    /// the records next to those that were changed.
+    /// what has changed in these projects.
     fn if_overtaken(&self) -> Result<Request, StoreError> {
         let mut scope = Scope::default();
         self.add_used(&mut scope)?;
@@ -419,9 +450,28 @@ impl RemoteSnapshot<'_> {
         }
 
         let begin = Some(Begin::Write { directory: self.has_changed_directory() });
-        let asks = vec![Ask::Buckets(touched.buckets.iter().copied().collect())];
+        let cache = self.cache()?;
+        let asks = scope.known.iter().map(|known| differing(&cache, &known.pid, &BTreeSet::new()));
+        let asks = asks.collect::<Result<Vec<_>, _>>()?;
         Ok(Request { begin, scope, heads_only: false, asks })
     }
+}
+
+/// Returns the question for the buckets of a project that the cache does not have as they are now, and for
+/// those in `missing`.
+fn differing(
+    cache: &SqliteTransaction<'_>,
+    pid: &ProjectId,
+    missing: &BTreeSet<u8>,
+) -> Result<Ask, StoreError> {
+    let mut prefixes = vec![0; 256 * 4];
+    let known = cache.buckets(pid)?.into_iter().filter(|(number, _)| !missing.contains(number));
+    for (number, hash) in known {
+        let at = usize::from(number) * 4;
+        prefixes[at..at + 4].copy_from_slice(&hash[..4]);
+    }
+
+    Ok(Ask::Differing(*pid, prefixes))
 }
 
 impl Update {

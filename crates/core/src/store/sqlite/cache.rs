@@ -3,6 +3,7 @@
 //! A cache can be lost without harm but for a look at the vault without the server. So its file is not
 //! flushed to the disk, and a damaged one is removed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -183,6 +184,7 @@ impl SqliteTransaction<'_> {
         hashes: &[(u8, Hash)],
     ) -> Result<(), StoreError> {
         let pid = &row.pid;
+        let is_known = self.project(pid)?.is_some();
         self.apply(Change::Project(row))?;
         self.execute("DELETE FROM policies WHERE pid = ?1", [&pid[..]])?;
         if let Some(policy) = policy {
@@ -191,14 +193,18 @@ impl SqliteTransaction<'_> {
 
         let before = self.buckets(pid)?;
         self.execute("DELETE FROM buckets WHERE pid = ?1", [&pid[..]])?;
-        for (number, _) in before {
-            if !hashes.iter().any(|(kept, _)| *kept == number) {
-                self.replace_bucket(pid, number, &[])?;
+        for (number, _) in &before {
+            if !hashes.iter().any(|(kept, _)| kept == number) {
+                self.replace_bucket(pid, *number, &[])?;
             }
         }
 
         for (number, hash) in hashes {
             self.apply(Change::Bucket(pid, *number, Some(hash)))?;
+            if is_known && !before.contains(&(*number, *hash)) {
+                let sql = "INSERT OR IGNORE INTO changed_buckets(pid, b) VALUES(?1, ?2)";
+                self.execute(sql, params![&pid[..], number])?;
+            }
         }
 
         Ok(())
@@ -227,11 +233,18 @@ impl SqliteTransaction<'_> {
             params![&pid[..], &first[..], last],
         )?;
 
+        let sql = "SELECT 1 FROM changed_buckets WHERE pid = ?1 AND b = ?2";
+        let is_changed = self.exists(sql, params![&pid[..], bucket])?;
         for record in records {
             // The record may have been at another index.
             self.execute("DELETE FROM records WHERE rid = ?1", [&record.rid[..]])?;
             self.apply(Change::Record(pid, record))?;
+            let before = stale.len();
             stale.retain(|(rid, val_hash)| (*rid, *val_hash) != (record.rid, record.val_hash));
+            if is_changed && stale.len() == before {
+                let sql = "INSERT OR REPLACE INTO changed_vals(rid, pid) VALUES(?1, ?2)";
+                self.execute(sql, [&record.rid[..], pid])?;
+            }
         }
 
         for (rid, _) in stale {
@@ -251,8 +264,34 @@ impl SqliteTransaction<'_> {
             "INSERT OR REPLACE INTO complete(pid, b, h) SELECT pid, b, h FROM buckets WHERE pid = ?1 \
              AND b = ?2",
             params![&pid[..], bucket],
-        )
-        .map(drop)
+        )?;
+        let sql = "DELETE FROM changed_buckets WHERE pid = ?1 AND b = ?2";
+        self.execute(sql, params![&pid[..], bucket]).map(drop)
+    }
+
+    /// Returns the buckets that others have changed since the cache has known the project, if it does not
+    /// have the records or a value that was changed.
+    pub(in crate::store) fn missing(&self, pid: &ProjectId) -> Result<BTreeSet<u8>, StoreError> {
+        let sql = "SELECT b FROM changed_buckets JOIN buckets USING(pid, b) WHERE pid = ?1";
+        let mut missing: BTreeSet<u8> = self
+            .rows(sql, [&pid[..]], 256, TABLE, |row| {
+                row.get_ref(0).ok()?.as_i64().ok()?.try_into().ok()
+            })?
+            .into_iter()
+            .collect();
+        let sql = "SELECT DISTINCT substr(r.tag_ix, 1, 1) FROM changed_vals c JOIN records r USING(rid, pid) \
+                   WHERE c.pid = ?1 AND NOT EXISTS (SELECT 1 FROM vals v WHERE v.rid = c.rid)";
+        let of_values = self.rows(sql, [&pid[..]], 256, TABLE, |row| {
+            row.get_ref(0).ok()?.as_blob().ok()?.first().copied()
+        })?;
+        missing.extend(of_values);
+        Ok(missing)
+    }
+
+    /// Forgets what others have changed in a project.
+    pub(in crate::store) fn forget_changes(&mut self, pid: &ProjectId) -> Result<(), StoreError> {
+        self.execute("DELETE FROM changed_buckets WHERE pid = ?1", [&pid[..]])?;
+        self.execute("DELETE FROM changed_vals WHERE pid = ?1", [&pid[..]]).map(drop)
     }
 
     /// Returns the time at which a project was last equal to the server's, in milliseconds since
@@ -310,15 +349,21 @@ impl SqliteTransaction<'_> {
     /// Removes a project.
     pub(in crate::store) fn drop_cached(&mut self, pid: &ProjectId) -> Result<(), StoreError> {
         self.apply(Change::DropProject(pid))?;
-        self.execute("DELETE FROM complete WHERE pid = ?1", [&pid[..]])?;
-        self.execute("DELETE FROM seen WHERE pid = ?1", [&pid[..]]).map(drop)
+        for table in ["complete", "seen", "changed_buckets", "changed_vals"] {
+            self.execute(&format!("DELETE FROM {table} WHERE pid = ?1"), [&pid[..]])?;
+        }
+
+        Ok(())
     }
 
     /// Removes everything, for another vault.
     pub(in crate::store) fn forget_all(&mut self) -> Result<(), StoreError> {
         self.apply(Change::Clear)?;
-        self.execute("DELETE FROM complete", [])?;
-        self.execute("DELETE FROM seen", []).map(drop)
+        for table in ["complete", "seen", "changed_buckets", "changed_vals"] {
+            self.execute(&format!("DELETE FROM {table}"), [])?;
+        }
+
+        Ok(())
     }
 
     /// Keeps all changes of the cache.

@@ -36,11 +36,15 @@ const NEAR: [&str; 2] = [
      salt BLOB NOT NULL, commitment BLOB NOT NULL, wrap BLOB NOT NULL) STRICT, WITHOUT ROWID",
 ];
 /// The tables that a cache has as well. The records of a bucket are complete if its hash is the one
-/// in `complete`. `seen` has the time at which a project was last equal to the server's.
-const CACHE: [&str; 2] = [
+/// in `complete`. `seen` has the time at which a project was last equal to the server's. Others have
+/// changed the buckets in `changed_buckets` and the values in `changed_vals` since the cache has known
+/// the project.
+const CACHE: [&str; 4] = [
     "CREATE TABLE complete(pid BLOB NOT NULL, b INTEGER NOT NULL, h BLOB NOT NULL, PRIMARY KEY(pid, b)) STRICT, \
      WITHOUT ROWID",
     "CREATE TABLE seen(pid BLOB PRIMARY KEY NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE changed_buckets(pid BLOB NOT NULL, b INTEGER NOT NULL, PRIMARY KEY(pid, b)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE changed_vals(rid BLOB PRIMARY KEY NOT NULL, pid BLOB NOT NULL) STRICT, WITHOUT ROWID",
 ];
 /// The number of indexes that SQLite creates by itself for these tables: the one for the unique
 /// `rid`.

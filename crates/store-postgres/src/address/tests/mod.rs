@@ -288,6 +288,7 @@ fn what_is_stored_is_checked_again() {
     assert!(!decoded(Address { hosts: vec![host("a\nb", 1)], ..valid() }));
     assert!(decoded(Address { hosts: vec![host("::1", 1)], ..valid() }));
     assert!(!decoded(Address { hosts: vec![host("0::1", 1)], ..valid() }));
+    assert!(!decoded(Address { hosts: vec![host("/run/a,b", 1)], ..valid() }));
     assert!(!decoded(Address { user: String::new(), ..valid() }));
     assert!(!decoded(Address { database: "\x1b".to_owned(), ..valid() }));
     assert!(!decoded(Address { connect_timeout: Duration::ZERO, ..valid() }));
