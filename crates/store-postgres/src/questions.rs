@@ -137,15 +137,11 @@ const AND_OTHER: &str = "other AS (SELECT p.pid, e.extent FROM unnest($5::bytea[
 /// Returns the beginning of a statement that reads the projects of a scope from `wanted`. Most often all
 /// of them are known, and a server plans the short form in a fraction of the time.
 fn with_wanted(scope: &Scope) -> String {
-    if is_all_known(scope) {
+    if scope.is_known() {
         format!("{WITH_KNOWN}, wanted AS (SELECT * FROM known)")
     } else {
         format!("{WITH_KNOWN}, {AND_OTHER}")
     }
-}
-
-fn is_all_known(scope: &Scope) -> bool {
-    scope.entries.is_empty() && scope.ids.is_empty() && scope.all.is_none()
 }
 
 /// The projects of a scope whose heads differ from those that the store has.
@@ -173,7 +169,7 @@ fn scope(scope: &Scope) -> Vec<Parameter<'_>> {
         Parameter::ManyLongs(known.iter().map(|known| long(known.last_entry)).collect()),
         Parameter::ManyInts(known.iter().map(|known| known.extent as i32).collect()),
     ];
-    if !is_all_known(scope) {
+    if !scope.is_known() {
         all.extend([
             Parameter::ManyBytes(scope.entries.iter().map(|(index, _)| &index[..]).collect()),
             Parameter::ManyInts(scope.entries.iter().map(|(_, extent)| *extent as i32).collect()),

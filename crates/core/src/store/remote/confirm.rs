@@ -65,9 +65,7 @@ impl RemoteSnapshot<'_> {
 
         let mode = self.state.borrow().mode.clone();
         let has_all = plan.scope.known.iter().all(|known| !known.sig.is_empty())
-            && plan.scope.entries.is_empty()
-            && plan.scope.ids.is_empty()
-            && plan.scope.all.is_none()
+            && plan.scope.is_known()
             && plan.asks.is_empty();
         match mode {
             Mode::Assumed if has_all => {
@@ -199,11 +197,9 @@ impl RemoteSnapshot<'_> {
                     && known.extent <= asked.extent
             })
         };
-        let has_heads_only =
-            scope.entries.is_empty() && scope.ids.is_empty() && scope.all.is_none();
         let is_same = request.begin == begin
             && asks.is_empty()
-            && has_heads_only
+            && scope.is_known()
             && scope.known.iter().all(is_known);
         Ok(is_same.then_some(rows))
     }

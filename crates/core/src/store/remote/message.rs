@@ -47,6 +47,13 @@ pub struct Scope {
     pub all: Option<Extent>,
 }
 
+impl Scope {
+    /// Returns true if all projects are named by their ids.
+    pub fn is_known(&self) -> bool {
+        self.entries.is_empty() && self.ids.is_empty() && self.all.is_none()
+    }
+}
+
 /// A head that the caller has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownHead {

@@ -22,12 +22,9 @@ impl Plan {
 
     /// Returns true if the cache probably has everything, and the server only has to confirm that.
     pub(super) fn confirms_heads(&self) -> bool {
-        let Scope { known, entries, ids, all } = &self.scope;
         self.asks.is_empty()
-            && entries.is_empty()
-            && ids.is_empty()
-            && all.is_none()
-            && known.iter().all(|known| !known.sig.is_empty())
+            && self.scope.is_known()
+            && self.scope.known.iter().all(|known| !known.sig.is_empty())
     }
 
     /// Returns true if the caller has a head of the project.

@@ -349,11 +349,9 @@ impl SqliteTransaction<'_> {
     /// Removes a project.
     pub(in crate::store) fn drop_cached(&mut self, pid: &ProjectId) -> Result<(), StoreError> {
         self.apply(Change::DropProject(pid))?;
-        for table in ["complete", "seen", "changed_buckets", "changed_vals"] {
-            self.execute(&format!("DELETE FROM {table} WHERE pid = ?1"), [&pid[..]])?;
-        }
-
-        Ok(())
+        self.forget_changes(pid)?;
+        self.execute("DELETE FROM complete WHERE pid = ?1", [&pid[..]])?;
+        self.execute("DELETE FROM seen WHERE pid = ?1", [&pid[..]]).map(drop)
     }
 
     /// Removes everything, for another vault.
